@@ -1,0 +1,35 @@
+# make setup | make demo | make test: each needs only Python >= 3.11, pip and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+STORE ?= sqlite
+
+.PHONY: setup demo test format bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@command -v uv >/dev/null 2>&1 \
+	&& { uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) \
+	     && uv pip install --quiet --python $(BIN)/python --group dev -e '.[all]'; } \
+	|| { $(PYTHON) -m venv $(VENV) \
+	     && $(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1' \
+	     && $(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev -e '.[all]'; }
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	@$(BIN)/python -m twitchvault.cli.demo --store $(STORE)
+
+test: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,208 @@
+"""Every exception that a caller of twitchvault can see.
+
+    TwitchVaultError
+    ├── HTTPException            an answer we did not want, or no answer (status 0)
+    │   ├── BadRequest           400
+    │   ├── Unauthorized         401
+    │   ├── Forbidden            403
+    │   ├── NotFound             404
+    │   ├── Conflict             409
+    │   ├── RateLimited          429
+    │   ├── TwitchServerError    5xx
+    │   └── NoAnswer             no usable answer arrived; `sent` tells whether to fear the worst
+    ├── ClientException          the call cannot be carried out
+    │   ├── AuthFailure          the user has to sign in again
+    │   └── TokenError           no such token here
+    │       └── NotAuthorized    authorize() comes first; also an IndexError
+    └── StoreError               the token store
+        ├── StoreUnavailable     cannot be reached or written just now; nothing is lost
+        ├── VersionConflict      compare-and-set: the key stands at another version
+        ├── CorruptRecord        bytes are there, but they cannot be read
+        └── DecryptionError      bytes are there, but no key of ours opens them
+
+A missing driver is a `MissingDriver`: a `StoreError` and an `ImportError`, naming the extra.
+No message, cause or repr of any of them holds a token, a secret or a key.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "AuthFailure",
+    "BadRequest",
+    "ClientException",
+    "Conflict",
+    "CorruptRecord",
+    "DecryptionError",
+    "Forbidden",
+    "HTTPException",
+    "MissingDriver",
+    "NoAnswer",
+    "NotAuthorized",
+    "NotFound",
+    "RateLimited",
+    "StoreError",
+    "StoreUnavailable",
+    "TokenError",
+    "TwitchServerError",
+    "TwitchVaultError",
+    "Unauthorized",
+    "VersionConflict",
+    "http_error",
+]
+
+
+class TwitchVaultError(Exception):
+    """The root of all errors of this library: catch it to catch them all."""
+
+
+class HTTPException(TwitchVaultError):
+    """An HTTP answer that is not the one wanted, or no usable answer at all.
+
+    `status` is the HTTP status, 0 when no answer arrived (connection refused, timeout).
+    `message` is the service's own text, with any secret of ours cut out; it may be empty.
+    `headers` are the answer's headers, read-only.
+    """
+
+    def __init__(
+        self, status: int, message: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status, message)
+        self.status = status
+        self.message = message
+        self.headers: Mapping[str, str] = MappingProxyType(dict(headers or {}))
+
+    def __str__(self) -> str:
+        text = self.message or "the answer carries no message"
+        return f"{self.status}: {text}" if self.status else text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.status, self.message, dict(self.headers))
+
+
+class BadRequest(HTTPException):
+    """400: a parameter is missing or wrong, or a code or refresh token is no longer good."""
+
+
+class Unauthorized(HTTPException):
+    """401: the token is invalid, expired, revoked, or lacks a scope."""
+
+
+class Forbidden(HTTPException):
+    """403: not allowed; on the identity service it means a wrong client secret."""
+
+
+class NotFound(HTTPException):
+    """404: no such resource, or (when revoking) no such client."""
+
+
+class Conflict(HTTPException):
+    """409: it exists already, or the state does not allow it."""
+
+
+class RateLimited(HTTPException):
+    """429: too many requests; see `headers` for Ratelimit-Reset where Twitch sends it."""
+
+
+class TwitchServerError(HTTPException):
+    """5xx: trouble at Twitch's side."""
+
+
+class NoAnswer(HTTPException):
+    """No usable answer arrived: refused, timed out, cut off, or too large. `status` is 0.
+
+    `sent` False proves that no byte of the request's body left, so that repeating it is safe;
+    True means that the service may have acted on it. `too_late` True: nothing was sent because
+    the time it had to leave by had passed.
+    """
+
+    def __init__(self, message: str, *, sent: bool = True, too_late: bool = False) -> None:
+        super().__init__(0, message)
+        self.sent = sent
+        self.too_late = too_late
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), sent=self.sent, too_late=self.too_late), (self.message,)
+
+
+class ClientException(TwitchVaultError):
+    """The call cannot be carried out in the state things are in."""
+
+
+class AuthFailure(ClientException):
+    """The tokens of this user do not work any more: the user has to sign in again."""
+
+
+class TokenError(ClientException):
+    """There is no token for what was asked."""
+
+
+class NotAuthorized(TokenError, IndexError):
+    """The app has no token yet: call `authorize()` first."""
+
+
+class StoreError(TwitchVaultError):
+    """Something about the token store."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached or written just now. Nothing was lost; try again."""
+
+
+class VersionConflict(StoreError):
+    """A compare-and-set found the key at another version; nothing was written.
+
+    `expected` is what the caller named; `found` is the version in the store, 0 when absent.
+    """
+
+    def __init__(self, key: str, expected: int, found: int) -> None:
+        super().__init__(key, expected, found)
+        self.key = key
+        self.expected = expected
+        self.found = found
+
+    def __str__(self) -> str:
+        return f"key {self.key!r}: expected {_version(self.expected)}, found {_version(self.found)}"
+
+
+class CorruptRecord(StoreError):
+    """Bytes are in the store but cannot be read: damaged, or written by a newer version."""
+
+
+class DecryptionError(StoreError):
+    """Bytes are in the store but none of the keys opens them, or they belong to another key."""
+
+
+class MissingDriver(StoreError, ImportError):
+    """A backend's driver is not installed; the message names the extra to install."""
+
+
+def _version(version: int) -> str:
+    return f"version {version}" if version else "no entry"
+
+
+_BY_STATUS: Final[Mapping[int, type[HTTPException]]] = MappingProxyType(
+    {
+        400: BadRequest,
+        401: Unauthorized,
+        403: Forbidden,
+        404: NotFound,
+        409: Conflict,
+        429: RateLimited,
+    }
+)
+
+
+def http_error(
+    status: int, message: str = "", headers: Mapping[str, str] | None = None
+) -> HTTPException:
+    """The exception that stands for an HTTP status; unknown ones are a plain HTTPException."""
+    if 500 <= status < 600:  # noqa: PLR2004
+        return TwitchServerError(status, message, headers)
+    return _BY_STATUS.get(status, HTTPException)(status, message, headers)

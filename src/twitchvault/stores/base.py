@@ -1,0 +1,220 @@
+"""What a token store is: a durable, versioned map from a key to opaque bytes.
+
+A store knows nothing of Twitch and nothing of what the bytes mean. Write one of your own by
+inheriting from `TokenStore` and giving it `get`, `put`, `delete` and `scan`; run
+`twitchvault.testing.StoreContract` on it to see whether it is right.
+
+Versions: a positive integer. Every write or delete takes a larger one than any before it in that
+store, also after a delete, so a version never stands for two different values.
+
+Absent is `None` from `get` and `False` from `delete`. Unreadable is never absent: a store that finds
+something it cannot read raises `CorruptRecord` or `DecryptionError`. A backend that cannot be reached
+raises `StoreUnavailable`. A store that was never opened or is closed raises `StoreError`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from twitchvault.errors import StoreError
+
+__all__ = [
+    "MAX_KEY_BYTES",
+    "Change",
+    "Entry",
+    "Feed",
+    "PushingFeed",
+    "TokenStore",
+    "Unreadable",
+    "Watchable",
+    "check_expect",
+    "check_key",
+    "check_namespace",
+    "check_value",
+]
+
+MAX_KEY_BYTES: Final = 512
+
+
+class Unreadable(bytes):
+    """Stands where a value should be that a store found but could not open; `error` says why.
+
+    Only `scan` and feeds hand it out, so that one bad entry does not hide the others; `get` raises
+    the error itself. It holds no bytes.
+    """
+
+    error: StoreError
+
+    def __new__(cls, error: StoreError) -> Self:
+        self = super().__new__(cls)
+        self.error = error
+        return self
+
+
+class Entry(NamedTuple):
+    """What a store keeps for one key."""
+
+    key: str
+    version: int
+    value: bytes
+
+    def __repr__(self) -> str:
+        return f"Entry(key={self.key!r}, version={self.version}, value=<{len(self.value)} bytes>)"
+
+
+class Change(NamedTuple):
+    """A write or, when `value` is None, a delete of one key."""
+
+    key: str
+    version: int
+    value: bytes | None
+
+    def __repr__(self) -> str:
+        value = "deleted" if self.value is None else f"<{len(self.value)} bytes>"
+        return f"Change(key={self.key!r}, version={self.version}, value={value})"
+
+
+@runtime_checkable
+class TokenStore(Protocol):
+    """A durable, versioned map from a key to bytes, shared by all who open it."""
+
+    async def open(self) -> None:
+        """Make the store usable; idempotent, also after `close`. Errors: any `StoreError`."""
+        return  # a body: without one type checkers take the method for abstract
+
+    async def close(self) -> None:
+        """Release what `open` took; idempotent, bounded in time. What was stored stays stored."""
+        return
+
+    @abstractmethod
+    async def get(self, key: str) -> Entry | None:
+        """The entry of `key` as last committed by any process, or None if there is none."""
+        ...
+
+    @abstractmethod
+    async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
+        """Write `value` and return its new version; durable when it returns.
+
+        `expect=None` writes unconditionally, `expect=0` only if the key is absent, `expect=n` only
+        if it stands at version n; otherwise `VersionConflict`, and nothing is written. The check
+        and the write are one atomic step between all processes.
+        """
+        ...
+
+    @abstractmethod
+    async def delete(self, key: str, *, expect: int | None = None) -> bool:
+        """Remove `key`; True if it was there. Durable when it returns.
+
+        With `expect`, as for `put`: a key that does not stand at that version is a
+        `VersionConflict`, an absent one too (found 0); `expect=0` on an absent key is False.
+        """
+        ...
+
+    @abstractmethod
+    def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
+        """All entries whose key starts with `prefix`, literally, in no set order.
+
+        An entry that stands unchanged during the whole scan comes exactly once; one that is written
+        or deleted meanwhile may come in its old or new form or not at all.
+        """
+        ...
+
+
+class Feed(Protocol):
+    """The changes of a watched store, from the moment its context was entered.
+
+    No committed change is missed, other processes' included. Changes of one key come in version
+    order; intermediate versions may be skipped; a change may come twice. A broken connection is
+    taken up where it broke, or followed by a rescan: the reader sees only a delay. One reader at
+    a time: a change handed out by one method does not come again from another.
+    """
+
+    async def wait(self) -> list[Change]:
+        """At least one change, as soon as there is one."""
+        ...
+
+    def drain(self) -> list[Change]:
+        """What can be known now, without waiting on a network; may be empty."""
+        ...
+
+    async def catch_up(self) -> list[Change]:
+        """All that was committed before the call and not handed out yet; may be empty.
+
+        Raises `StoreUnavailable` if that cannot be found out.
+        """
+        ...
+
+
+@runtime_checkable
+class PushingFeed(Feed, Protocol):
+    """A feed that can hand changes over by itself, so that its reader need not ask.
+
+    An extra ability for feeds whose changes arrive by themselves (memory, Redis).
+    """
+
+    def push_to(self, sink: Callable[[list[Change]], None]) -> None:
+        """From now on call `sink` with each change the moment it is known, on the loop's thread.
+
+        What is waiting already is handed over at once. `wait` and `drain` then stay silent;
+        `catch_up` returns an empty list once everything committed before it went to the sink.
+        """
+        ...
+
+
+@runtime_checkable
+class Watchable(Protocol):
+    """An extra ability of a store: it tells what changes."""
+
+    def watch(self, prefix: str = "") -> AbstractAsyncContextManager[Feed]:
+        """A feed of the changes of all keys that start with `prefix`."""
+        ...
+
+
+def check_key(key: str) -> None:
+    """Raise `ValueError` unless `key` is a non-empty string of at most 512 bytes in UTF-8."""
+    if not isinstance(key, str):
+        msg = f"'key' must be a str, not {type(key).__name__}"
+        raise TypeError(msg)
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        msg = "'key' must be encodable as UTF-8; it holds a lone surrogate"
+        raise ValueError(msg) from None
+    if not 0 < size <= MAX_KEY_BYTES:
+        msg = f"'key' must have 1 to {MAX_KEY_BYTES} bytes in UTF-8, this one has {size}"
+        raise ValueError(msg)
+
+
+def check_namespace(namespace: str) -> None:
+    """Raise `ValueError` unless `namespace` could be a key and holds no brace."""
+    try:
+        check_key(namespace)
+    except (TypeError, ValueError) as error:
+        raise type(error)(str(error).replace("'key'", "'namespace'")) from None
+    if "{" in namespace or "}" in namespace:
+        msg = f"'namespace' must not hold a brace: {namespace!r}"
+        raise ValueError(msg)
+
+
+def check_value(value: bytes) -> None:
+    """Raise `TypeError` unless `value` is bytes."""
+    if not isinstance(value, bytes):
+        msg = f"'value' must be bytes, not {type(value).__name__}"
+        raise TypeError(msg)
+
+
+def check_expect(expect: int | None) -> None:
+    """Raise unless `expect` is None or a version, or 0 for 'absent'."""
+    if expect is None:
+        return
+    if isinstance(expect, bool) or not isinstance(expect, int):
+        msg = f"'expect' must be None or an int, not {type(expect).__name__}"
+        raise TypeError(msg)
+    if expect < 0:
+        msg = f"'expect' must be None, 0 (absent) or a version, not {expect}"
+        raise ValueError(msg)
