@@ -1,0 +1,102 @@
+"""What happened to the vault's tokens, for whoever wants to follow it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+__all__ = ["EventStream", "Events", "Kind", "Origin", "VaultEvent"]
+
+_logger = logging.getLogger(__name__)
+
+Kind = Literal["added", "refreshed", "validated", "needs_login", "removed", "damaged"]
+Origin = Literal["local", "remote"]
+
+QUEUE_LIMIT: Final = 10_000
+
+
+class VaultEvent(NamedTuple):
+    """One change of one user's record.
+
+    `origin` says who wrote it: this process ("local") or another ("remote"). `reason` is a sentence
+    for needs_login and damaged, else empty. The app token stands under the client id.
+    """
+
+    kind: Kind
+    user_id: str
+    origin: Origin
+    reason: str = ""
+
+
+class EventStream:
+    """An asynchronous iterator over events from the moment it was made; ends at `close()`.
+
+    A reader that falls more than 10,000 events behind loses the oldest; that is logged.
+    """
+
+    def __init__(self) -> None:
+        self._queue: deque[VaultEvent] = deque(maxlen=QUEUE_LIMIT)
+        self._news: asyncio.Event = asyncio.Event()
+        self._closed = False
+
+    def __aiter__(self) -> AsyncIterator[VaultEvent]:
+        return self
+
+    async def __anext__(self) -> VaultEvent:
+        while not self._queue:
+            if self._closed:
+                raise StopAsyncIteration
+            self._news.clear()
+            await self._news.wait()
+        return self._queue.popleft()
+
+    async def aclose(self) -> None:
+        """End the stream; what was not read is dropped."""
+        self._queue.clear()
+        self.end()
+
+    def end(self) -> None:
+        """Let the reader finish what is queued, then stop."""
+        self._closed = True
+        self._news.set()
+
+    def push(self, event: VaultEvent) -> None:
+        """Queue an event."""
+        if self._closed:
+            return
+        if len(self._queue) == QUEUE_LIMIT:
+            _logger.warning("an events() reader is %d events behind: dropping", QUEUE_LIMIT)
+        self._queue.append(event)
+        self._news.set()
+
+
+class Events:
+    """Hands every event to all streams that somebody still holds."""
+
+    def __init__(self) -> None:
+        self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
+
+    def stream(self) -> EventStream:
+        """A new stream that sees all events from now on."""
+        stream = EventStream()
+        self._streams.add(stream)
+        return stream
+
+    def emit(self, kind: Kind, user_id: str, origin: Origin, reason: str = "") -> None:
+        """Tell all streams."""
+        if self._streams:
+            event = VaultEvent(kind, user_id, origin, reason)
+            for stream in list(self._streams):
+                stream.push(event)
+
+    def end(self) -> None:
+        """End all streams."""
+        for stream in list(self._streams):
+            stream.end()
+        self._streams.clear()

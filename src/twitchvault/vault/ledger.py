@@ -1,0 +1,161 @@
+"""Records in a store: the one place where the vault touches a `TokenStore`.
+
+Users stand under `<client_id>:<user_id>`. A refresh token that came from outside and is being
+exchanged stands under `<client_id>/seed/<fingerprint>`, where no scan for users finds it.
+
+Every call is bounded in time, whatever the store does, and every failure is a `StoreError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from twitchvault.errors import CorruptRecord, DecryptionError, StoreError, StoreUnavailable
+from twitchvault.stores.base import Change, check_key
+from twitchvault.vault.record import Record, decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from twitchvault.stores.base import Entry, TokenStore
+    from twitchvault.vault.mirror import Mirror
+
+__all__ = ["Held", "Ledger"]
+
+STORE_TIMEOUT: Final = 30.0
+SCAN_STEP: Final = 256
+
+
+class Held(NamedTuple):
+    """A record and the version at which the store holds it."""
+
+    version: int
+    record: Record
+
+
+class Ledger:
+    """Reads and writes records; what it learns of users goes into the mirror."""
+
+    def __init__(self, store: TokenStore, client_id: str, mirror: Mirror) -> None:
+        self.store = store
+        self.prefix = f"{client_id}:"
+        self._seeds = f"{client_id}/seed/"
+        self._mirror = mirror
+
+    def user_key(self, user_id: str) -> str:
+        """The key of a user; `ValueError` if it cannot be one."""
+        if not isinstance(user_id, str) or not user_id:
+            msg = f"'user_id' must be a non-empty str, not {user_id!r}"
+            raise ValueError(msg)
+        key = self.prefix + user_id
+        try:
+            check_key(key)
+        except ValueError as error:
+            raise ValueError(str(error).replace("'key'", "'user_id' with the client id")) from None
+        return key
+
+    def seed_key(self, mark: str) -> str:
+        """The key of a refresh token from outside, by its fingerprint."""
+        return self._seeds + mark
+
+    def user_of(self, key: str) -> str | None:
+        """The user that a key belongs to; None for a seed's key."""
+        return key[len(self.prefix) :] if key.startswith(self.prefix) else None
+
+    async def read(self, key: str) -> Held | None:
+        """The record under `key`; `CorruptRecord` or `DecryptionError` if it cannot be read."""
+        user_id = self.user_of(key)
+        known = 0 if user_id is None else self._mirror.version(user_id)
+        try:
+            async with self._bounded():
+                entry = await self.store.get(key)
+            held = (
+                None if entry is None else Held(entry.version, decode(entry.value, user_id or key))
+            )
+        except (CorruptRecord, DecryptionError) as error:
+            if user_id is not None:
+                self._mirror.learn_damage(user_id, error)
+            raise
+        if user_id is not None:
+            if held is not None:
+                self._mirror.learn(user_id, held.version, held.record, "remote")
+            elif self._mirror.version(user_id) == known:
+                self._mirror.forget(user_id, "remote")
+        return held
+
+    async def version_of(self, key: str) -> int | None:
+        """At which version an unreadable entry stands; None if even that cannot be known."""
+        async with self._bounded():
+            try:
+                entry = await self.store.get(key)
+            except (CorruptRecord, DecryptionError):
+                return None
+        return 0 if entry is None else entry.version
+
+    async def write(self, key: str, record: Record, *, expect: int | None) -> int:
+        """Put `record`, by compare-and-set; `VersionConflict` as the store says."""
+        user_id = self.user_of(key)
+        value = encode(record)
+        if user_id is not None:
+            self._mirror.begin_write(user_id, value)
+        try:
+            async with self._bounded():
+                version = await self.store.put(key, value, expect=expect)
+        finally:
+            if user_id is not None:
+                self._mirror.end_write(user_id)
+        if user_id is not None:
+            self._mirror.learn(user_id, version, record, "local")
+        return version
+
+    async def remove(self, key: str) -> bool:
+        """Delete whatever stands under `key`; True if there was something."""
+        async with self._bounded():
+            return await self.store.delete(key)
+
+    async def load(self, *, quiet: bool) -> None:
+        """Compare all users in the store with the mirror, a few hundred at a stretch."""
+        self._mirror.begin_scan(quiet=quiet)
+        try:
+            with self._mapped():
+                await self._load_from(self.store.scan(self.prefix))
+        except BaseException:
+            self._mirror.abort_scan()
+            raise
+        self._mirror.end_scan()
+
+    async def _load_from(self, entries: AsyncIterator[Entry]) -> None:
+        count = 0
+        try:
+            async for entry in entries:
+                self._mirror.mention(entry.key)
+                self._mirror.apply((Change(*entry),))
+                count += 1
+                if count % SCAN_STEP == 0:
+                    await asyncio.sleep(0)
+        finally:
+            if isinstance(entries, AsyncGenerator):
+                await entries.aclose()
+
+    @contextlib.asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        with self._mapped():
+            async with asyncio.timeout(STORE_TIMEOUT):
+                yield
+
+    @contextlib.contextmanager
+    def _mapped(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreError:
+            raise
+        except TimeoutError:
+            msg = f"the store did not answer within {STORE_TIMEOUT:.0f} s; is it running?"
+            raise StoreUnavailable(msg) from None
+        except Exception as error:
+            # A store of the user's own may raise anything, and its text may hold what it was given.
+            msg = f"{type(self.store).__name__} failed with {type(error).__name__}"
+            raise StoreUnavailable(msg) from None

@@ -1,0 +1,289 @@
+"""The in-process picture of the store: what the views show.
+
+Two layers. Below: the newest known version of each user's record; a change counts only if its
+version is larger than the known one, so order and repetition do not matter. Above it: `pending`,
+what this process has changed but the store has not confirmed yet; it shows at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from twitchvault.errors import StoreError
+from twitchvault.vault.record import decode
+from twitchvault.vault.views import LiveView, View
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from twitchvault.stores.base import Change
+    from twitchvault.vault.events import Events, Origin
+    from twitchvault.vault.record import Record, TokenPair
+
+__all__ = ["Mirror"]
+
+
+class Mirror:
+    """Every user's record as far as this process knows, projected into the views."""
+
+    def __init__(self, client_id: str, events: Events) -> None:
+        self._client_id = client_id
+        self._prefix = len(client_id) + 1
+        self._events = events
+        self._records: dict[str, Record] = {}
+        self._versions: dict[str, int] = {}
+        self._leased_at: dict[str, float] = {}
+        self._pending: dict[str, Record | None] = {}
+        self._writing: dict[str, bytes | None] = {}
+        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._scopes_seen: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._drain: Callable[[], list[Change]] | None = None
+        self._thread = 0
+        self._touched: set[str] | None = None
+        self._quiet = False
+        self.on_change: Callable[[str], None] = lambda _user_id: None
+        self._tokens: View[TokenPair] = View(self.fetch)
+        self._validity: View[tuple[float, float]] = View(self.fetch)
+        self._scopes: View[tuple[str, ...]] = View(self.fetch)
+        self._damaged: View[StoreError] = View(self.fetch)
+        self.tokens: MappingProxyType[str, tuple[str, str | None]] = MappingProxyType(self._tokens)
+        self.validity: MappingProxyType[str, tuple[float, float]] = MappingProxyType(self._validity)
+        self.scopes: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(self._scopes)
+        self.damaged: MappingProxyType[str, StoreError] = MappingProxyType(self._damaged)
+
+    def read_with(self, drain: Callable[[], list[Change]] | None) -> None:
+        """From now on ask `drain` for news before a read; None: news come by themselves."""
+        self._drain = drain
+        self._thread = threading.get_ident()
+        # The views that users hold stay the same objects. Only stores that must be asked pay for
+        # the asking: the others' reads are plain dictionary lookups.
+        kind = View if drain is None else LiveView
+        for view in (self._tokens, self._validity, self._scopes, self._damaged):
+            view.__class__ = kind  # type: ignore[assignment]
+
+    def fetch(self) -> None:
+        """Take in what can be known without waiting. A backend that is down is no error here."""
+        # Only the loop's own thread may change the picture; another one reads it as it stands.
+        if self._drain is None or threading.get_ident() != self._thread:
+            return
+        try:
+            changes = self._drain()
+        except StoreError:
+            return
+        if changes:
+            self.apply(changes)
+
+    def get(self, user_id: str) -> Record | None:
+        """The record of a user as shown, or None; raises the error of a damaged one."""
+        self.fetch()
+        if user_id in self._pending:
+            return self._pending[user_id]
+        error = dict.get(self._damaged, user_id)
+        if error is not None:
+            raise type(error)(*error.args)
+        return self._records.get(user_id)
+
+    def stored(self, user_id: str) -> Record | None:
+        """The record below what is pending."""
+        return self._records.get(user_id)
+
+    def version(self, user_id: str) -> int:
+        """The newest version known of this user, 0 if none."""
+        return self._versions.get(user_id, 0)
+
+    def users(self) -> list[str]:
+        """The ids of all users with a readable record, the client id for the app token."""
+        return list(dict.keys(self._tokens))
+
+    def find(self, matches: Callable[[Record], bool]) -> str | None:
+        """The first user whose record matches. Walks over all of them: for rare questions only."""
+        for user_id in self.users():
+            record = self._pending.get(user_id, self._records.get(user_id))
+            if record is not None and matches(record):
+                return user_id
+        return None
+
+    def standing_since(self, user_id: str, version: int) -> float | None:
+        """When (monotonic) this process learned of the leased record at this very version."""
+        if self._versions.get(user_id) != version:
+            return None
+        return self._leased_at.get(user_id)
+
+    # Changes of the store
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """Take in what a feed or a scan brought."""
+        for change in changes:
+            user_id = change.key[self._prefix :]
+            if change.version <= self._versions.get(user_id, 0):
+                continue
+            ours = user_id in self._writing and self._writing[user_id] == change.value
+            origin: Origin = "local" if ours else "remote"
+            if change.value is None:
+                self.learn(user_id, change.version, None, origin)
+                continue
+            try:
+                record = decode(change.value, user_id)
+            except StoreError as error:
+                self._learn_damage(user_id, change.version, error, origin)
+            else:
+                self.learn(user_id, change.version, record, origin)
+
+    def learn(self, user_id: str, version: int, record: Record | None, origin: Origin) -> None:
+        """The store holds `record` at `version` (None: deleted). Older news changes nothing."""
+        if version <= self._versions.get(user_id, 0):
+            return
+        before = self._records.get(user_id)
+        self._note(user_id, version)
+        dict.pop(self._damaged, user_id, None)
+        if record is None:
+            self._records.pop(user_id, None)
+        else:
+            self._records[user_id] = record
+        if record is not None and record.lease is not None:
+            self._leased_at[user_id] = time.monotonic()
+        else:
+            self._leased_at.pop(user_id, None)
+        self._project(user_id)
+        self._tell(user_id, before, record, origin)
+
+    def learn_damage(self, user_id: str, error: StoreError) -> None:
+        """The store holds something unreadable for this user, at a version we were not told."""
+        self._learn_damage(user_id, self._versions.get(user_id, 0), error, "remote")
+
+    def _learn_damage(self, user_id: str, version: int, error: StoreError, origin: Origin) -> None:
+        known = dict.get(self._damaged, user_id)
+        self._note(user_id, version)
+        self._records.pop(user_id, None)
+        dict.__setitem__(self._damaged, user_id, error)
+        self._project(user_id)
+        if known is None or str(known) != str(error):
+            self._events.emit("damaged", user_id, origin, str(error))
+
+    def _note(self, user_id: str, version: int) -> None:
+        self._versions[user_id] = version
+        if self._touched is not None:
+            self._touched.add(user_id)
+        for waiter in self._waiters.pop(user_id, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def begin_scan(self, *, quiet: bool) -> None:
+        """From now on remember who was mentioned, so that `end_scan` knows who is gone.
+
+        `quiet`: what is found is no event, it was there before.
+        """
+        self._touched = set()
+        self._quiet = quiet
+
+    def mention(self, key: str) -> None:
+        """A scan came across this key."""
+        if self._touched is not None:
+            self._touched.add(key[self._prefix :])
+
+    def end_scan(self) -> None:
+        """Forget whom neither the scan nor any news since its beginning has mentioned."""
+        touched, self._touched, self._quiet = self._touched or set(), None, False
+        for user_id in (set(self._records) | set(dict.keys(self._damaged))) - touched:
+            self.forget(user_id, "remote")
+
+    def abort_scan(self) -> None:
+        """The scan broke off: draw no conclusion from it."""
+        self._touched, self._quiet = None, False
+
+    def forget(self, user_id: str, origin: Origin) -> None:
+        """The store holds nothing for this user any more, at a version we were not told."""
+        before = self._records.pop(user_id, None)
+        dict.pop(self._damaged, user_id, None)
+        self._leased_at.pop(user_id, None)
+        self._project(user_id)
+        self._tell(user_id, before, None, origin)
+
+    def clear(self) -> None:
+        """Forget everything but what is still pending; pending users leave the views too."""
+        for table in (self._records, self._versions, self._leased_at):
+            table.clear()
+        for view in (self._tokens, self._validity, self._scopes, self._damaged):
+            view.clear()
+
+    # Changes of this process
+
+    def set_pending(self, user_id: str, record: Record | None) -> None:
+        """Show `record` (None: removed) for this user until the store has confirmed."""
+        self._pending[user_id] = record
+        self._project(user_id)
+
+    def drop_pending(self, user_id: str) -> None:
+        """The store has confirmed: show what it holds."""
+        self._pending.pop(user_id, None)
+        self._project(user_id)
+
+    def begin_write(self, user_id: str, value: bytes | None) -> None:
+        """This process is about to write these bytes: their change will be of local origin."""
+        self._writing[user_id] = value
+
+    def end_write(self, user_id: str) -> None:
+        """What comes from now on was written by others."""
+        self._writing.pop(user_id, None)
+
+    async def changed(self, user_id: str, version: int, timeout: float) -> None:
+        """Return once something newer than `version` is known of this user, or after `timeout`."""
+        if self._versions.get(user_id, 0) > version:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(user_id, []).append(waiter)
+        try:
+            await asyncio.wait((waiter,), timeout=timeout)
+        finally:
+            waiter.cancel()
+            waiting = [w for w in self._waiters.get(user_id, ()) if not w.done()]
+            if waiting:
+                self._waiters[user_id] = waiting
+            else:
+                self._waiters.pop(user_id, None)
+
+    # Projection
+
+    def _project(self, user_id: str) -> None:
+        record = self._pending[user_id] if user_id in self._pending else self._records.get(user_id)
+        if record is None:
+            for view in (self._tokens, self._validity, self._scopes):
+                dict.pop(view, user_id, None)
+        else:
+            dict.__setitem__(self._tokens, user_id, record.pair)
+            self._project_validation(user_id, record)
+        self.on_change(user_id)
+
+    def _project_validation(self, user_id: str, record: Record) -> None:
+        if record.last_validated is None:
+            dict.pop(self._validity, user_id, None)
+            dict.pop(self._scopes, user_id, None)
+            return
+        dict.__setitem__(self._validity, user_id, (record.last_validated, record.expires_in))
+        if user_id != self._client_id:
+            scopes = record.scopes or ()
+            dict.__setitem__(self._scopes, user_id, self._scopes_seen.setdefault(scopes, scopes))
+
+    def _tell(
+        self, user_id: str, before: Record | None, after: Record | None, origin: Origin
+    ) -> None:
+        if self._quiet:
+            return
+        if after is None:
+            if before is not None:
+                self._events.emit("removed", user_id, origin)
+        elif before is None:
+            self._events.emit("added", user_id, origin)
+        elif after.state == "needs_login" != before.state:
+            self._events.emit("needs_login", user_id, origin, after.reason)
+        elif after.access_token != before.access_token:
+            renewed = user_id == self._client_id or (
+                (after.seeds, after.exchanged) != (before.seeds, before.exchanged)
+            )
+            self._events.emit("refreshed" if renewed else "added", user_id, origin)
+        elif after.last_validated != before.last_validated:
+            self._events.emit("validated", user_id, origin)

@@ -1,0 +1,226 @@
+"""Changes of this process on their way into the store: shown at once, repeated until they are in.
+
+A change is a pure function from the record that stands to the one that should stand. It is applied
+by compare-and-set to whatever the store holds by then, so it never overwrites somebody's newer
+decision by accident; until that has succeeded it is applied to the picture only. Nothing but
+success takes a change out of its queue: a rotated pair is never dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from twitchvault.errors import CorruptRecord, DecryptionError, StoreError, VersionConflict
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from twitchvault.vault.ledger import Ledger
+    from twitchvault.vault.mirror import Mirror
+    from twitchvault.vault.record import Record
+
+__all__ = ["Operation", "Outbox"]
+
+_logger = logging.getLogger(__name__)
+
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 5.0
+
+
+class Operation:
+    """One change of one record. `replaces_damage`: it may overwrite what cannot be read."""
+
+    __slots__ = ("change", "replaces_damage")
+
+    def __init__(
+        self, change: Callable[[Record | None], Record | None], *, replaces_damage: bool = False
+    ) -> None:
+        self.change = change
+        self.replaces_damage = replaces_damage
+
+
+class _Queue:
+    """The changes of one key, in order, and the task that writes them."""
+
+    def __init__(self) -> None:
+        self.operations: deque[Operation] = deque()
+        self.task: asyncio.Task[None] | None = None
+        self.error: StoreError | None = None
+        self.hurry = asyncio.Event()
+        self.attempts: set[asyncio.Future[None]] = set()
+
+    def attempted(self, error: StoreError | None) -> None:
+        """An attempt has ended: all is written (None) or this is what went wrong."""
+        self.error = error
+        attempts, self.attempts = self.attempts, set()
+        for attempt in attempts:
+            if not attempt.done():
+                attempt.set_result(None)
+
+
+class Outbox:
+    """A queue per key with changes that the store has not confirmed."""
+
+    def __init__(
+        self, ledger: Ledger, mirror: Mirror, catch_up: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._ledger = ledger
+        self._mirror = mirror
+        self._catch_up = catch_up
+        self._queues: dict[str, _Queue] = {}
+        self._running = False
+
+    def __len__(self) -> int:
+        return len(self._queues)
+
+    def start(self) -> None:
+        """The store is open: begin to write what is waiting."""
+        self._running = True
+        for key, queue in self._queues.items():
+            self._ensure_task(key, queue)
+
+    def show(self) -> None:
+        """Show what is waiting, in a picture that was filled anew."""
+        for key, queue in self._queues.items():
+            self._show(key, queue)
+
+    async def stop(self) -> None:
+        """End all tasks. What they could not write stays queued for the next `start`."""
+        self._running = False
+        tasks = [queue.task for queue in self._queues.values() if queue.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def submit(self, key: str, operation: Operation) -> None:
+        """Show the change now and write it in the background."""
+        queue = self._queues.setdefault(key, _Queue())
+        queue.operations.append(operation)
+        self._show(key, queue)
+        if self._running:
+            self._ensure_task(key, queue)
+
+    async def apply(self, key: str, operation: Operation) -> StoreError | None:
+        """Like `submit`, then wait for one attempt to write it; what went wrong is returned."""
+        self.submit(key, operation)
+        return await self.settle(key)
+
+    async def settle(self, key: str) -> StoreError | None:
+        """Wait for one attempt to write all that is queued for `key`; None: it is all written."""
+        queue = self._queues.get(key)
+        if queue is None:
+            return None
+        if not self._running:
+            return _stopped()
+        attempt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue.attempts.add(attempt)
+        queue.hurry.set()
+        try:
+            await attempt
+        finally:
+            queue.attempts.discard(attempt)
+        return queue.error
+
+    async def flush(self) -> None:
+        """Return once all is written; raise the first failure of an attempt made for this call."""
+        errors = await asyncio.gather(*(self.settle(key) for key in list(self._queues)))
+        for error in errors:
+            if error is not None:
+                raise type(error)(*error.args)
+
+    def _show(self, key: str, queue: _Queue) -> None:
+        user_id = self._ledger.user_of(key)
+        if user_id is None:
+            return
+        record = self._mirror.stored(user_id)
+        for operation in queue.operations:
+            record = operation.change(record)
+        self._mirror.set_pending(user_id, record)
+
+    def _ensure_task(self, key: str, queue: _Queue) -> None:
+        if queue.task is None or queue.task.done():
+            queue.task = asyncio.create_task(self._write_all(key, queue), name="twitchvault outbox")
+
+    async def _write_all(self, key: str, queue: _Queue) -> None:
+        try:
+            await self._work_off(key, queue)
+        except BaseException:
+            queue.attempted(_stopped())
+            raise
+
+    async def _work_off(self, key: str, queue: _Queue) -> None:
+        pause = FIRST_PAUSE
+        while queue.operations:
+            queue.hurry.clear()
+            try:
+                await self._write(key, queue.operations[0])
+            except StoreError as error:
+                if queue.error is None:
+                    _logger.warning("%r: a change is not in the store yet: %s", key, error)
+                queue.attempted(error)
+                await _sleep_unless(queue.hurry, pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+            else:
+                queue.operations.popleft()
+                pause = FIRST_PAUSE
+                if queue.operations:
+                    self._show(key, queue)
+        del self._queues[key]
+        user_id = self._ledger.user_of(key)
+        if user_id is not None:
+            self._mirror.drop_pending(user_id)
+        queue.attempted(None)
+
+    async def _write(self, key: str, operation: Operation) -> None:
+        while True:
+            try:
+                held = await self._ledger.read(key)
+            except (CorruptRecord, DecryptionError):
+                if not operation.replaces_damage:
+                    raise
+                before, expect, damaged = None, await self._ledger.version_of(key), True
+            else:
+                damaged = False
+                before, expect = (None, 0) if held is None else (held.record, held.version)
+            after = operation.change(before)
+            if after == before and not damaged:
+                return
+            if after is None:
+                await self._remove(key)
+                return
+            with contextlib.suppress(VersionConflict):
+                await self._ledger.write(key, after, expect=expect)
+                return
+
+    async def _remove(self, key: str) -> None:
+        user_id = self._ledger.user_of(key)
+        if user_id is None:
+            await self._ledger.remove(key)
+            return
+        self._mirror.begin_write(user_id, None)
+        try:
+            await self._ledger.remove(key)
+            # A delete does not tell its version. News from before it may still be under way and
+            # must not bring the user back into the views, so take them in first.
+            with contextlib.suppress(StoreError):
+                await self._catch_up()
+            self._mirror.forget(user_id, "local")
+        finally:
+            self._mirror.end_write(user_id)
+
+
+def _stopped() -> StoreError:
+    msg = "a change is not in the store: it is not open; authorize() opens it and tries on"
+    return StoreError(msg)
+
+
+async def _sleep_unless(hurry: asyncio.Event, pause: float) -> None:
+    try:
+        async with asyncio.timeout(pause):
+            await hurry.wait()
+    except TimeoutError:
+        return

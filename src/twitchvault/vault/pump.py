@@ -1,0 +1,130 @@
+"""Keeps the mirror up with the store: one task per open vault.
+
+It enters the store's feed, scans, and then applies changes; whatever breaks is entered and scanned
+again. A store that cannot be watched is scanned every second and compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from twitchvault.errors import StoreError, StoreUnavailable
+from twitchvault.stores.base import PushingFeed, Watchable
+
+if TYPE_CHECKING:
+    from twitchvault.stores.base import Feed
+    from twitchvault.vault.ledger import Ledger
+    from twitchvault.vault.mirror import Mirror
+
+__all__ = ["Pump"]
+
+_logger = logging.getLogger(__name__)
+
+SCAN_EVERY: Final = 1.0
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 5.0
+
+
+class Pump:
+    """Brings what others write into the mirror."""
+
+    def __init__(self, ledger: Ledger, mirror: Mirror) -> None:
+        self._ledger = ledger
+        self._mirror = mirror
+        self._task: asyncio.Task[None] | None = None
+        self._feed: Feed | None = None
+        self._scanning = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Fill the mirror, then keep it up in the background; raises what the store raises."""
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._scanning = asyncio.Lock()
+        self._task = asyncio.create_task(self._run(ready), name="twitchvault pump")
+        try:
+            await ready
+        except BaseException:
+            await self.stop()
+            raise
+
+    @property
+    def follows(self) -> bool:
+        """Whether changes come through a feed, not by scanning."""
+        return self._feed is not None
+
+    def cancel(self) -> asyncio.Task[None] | None:
+        """Let the task end without waiting for it."""
+        task, self._task, self._feed = self._task, None, None
+        self._mirror.read_with(None)
+        if task is not None:
+            task.cancel()
+        return task
+
+    async def stop(self) -> None:
+        """End the task."""
+        task = self.cancel()
+        if task is not None:
+            await asyncio.wait((task,))
+
+    async def catch_up(self) -> None:
+        """Return once the mirror shows all that any process had committed before the call."""
+        if self._task is None:
+            msg = "the vault is not open: call authorize() first"
+            raise StoreError(msg)
+        if not isinstance(self._ledger.store, Watchable):
+            async with self._scanning:
+                await self._ledger.load(quiet=False)
+        elif self._feed is None:
+            msg = "the feed of changes broke and is being taken up again; try again in a moment"
+            raise StoreUnavailable(msg)
+        else:
+            self._mirror.apply(await self._feed.catch_up())
+
+    async def _run(self, ready: asyncio.Future[None]) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                if isinstance(self._ledger.store, Watchable):
+                    await self._follow(self._ledger.store, ready)
+                else:
+                    await self._compare(ready)
+            except StoreError as error:
+                if not ready.done():
+                    ready.set_exception(error)
+                    return
+                _logger.warning("the store's changes cannot be followed, trying on: %s", error)
+            except Exception as error:
+                failure = StoreUnavailable(f"the store's feed failed with {type(error).__name__}")
+                if not ready.done():
+                    ready.set_exception(failure)
+                    return
+                _logger.warning("%s, trying on", failure)
+            self._feed = None
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _follow(self, store: Watchable, ready: asyncio.Future[None]) -> None:
+        async with store.watch(self._ledger.prefix) as feed:
+            pushes = isinstance(feed, PushingFeed)
+            if isinstance(feed, PushingFeed):
+                feed.push_to(self._mirror.apply)
+            await self._ledger.load(quiet=not ready.done())
+            self._mirror.read_with(None if pushes else feed.drain)
+            self._feed = feed
+            if not ready.done():
+                ready.set_result(None)
+            try:
+                while True:
+                    self._mirror.apply(await feed.wait())
+            finally:
+                self._feed = None
+                self._mirror.read_with(None)
+
+    async def _compare(self, ready: asyncio.Future[None]) -> None:
+        while True:
+            async with self._scanning:
+                await self._ledger.load(quiet=not ready.done())
+            if not ready.done():
+                ready.set_result(None)
+            await asyncio.sleep(SCAN_EVERY)

@@ -1,0 +1,283 @@
+"""What the vault keeps for one user, how it is stored, and every way in which it can change.
+
+A record changes only through the functions below. They are pure: from the record that stands (or
+None) and what has happened they make the record that should stand. Returning the very record that
+was passed in means "nothing to write".
+
+Refresh tokens that were exchanged are remembered as fingerprints, never by value: `seeds` holds
+those that came from outside and `exchanged` the last 16 that the vault had got by itself. So a pair
+from an old configuration file is recognised, however long ago it was spent.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from twitchvault.errors import CorruptRecord
+from twitchvault.stores.base import Unreadable
+
+if TYPE_CHECKING:
+    from twitchvault.models import ClientCredentials, Token, ValidateToken
+
+__all__ = [
+    "SCHEMA",
+    "Record",
+    "TokenPair",
+    "app_record",
+    "decode",
+    "encode",
+    "exchanged",
+    "fingerprint",
+    "login",
+    "moved",
+    "refused",
+    "released",
+    "settled",
+    "validated",
+]
+
+SCHEMA: Final = 1
+FINGERPRINT_LENGTH: Final = 22
+SEEDS_KEPT: Final = 32
+EXCHANGED_KEPT: Final = 16
+
+
+class TokenPair(NamedTuple):
+    """(access token, refresh token or None); a tuple whose repr hides both."""
+
+    access_token: str
+    refresh_token: str | None
+
+    def __repr__(self) -> str:
+        return "('***', None)" if self.refresh_token is None else "('***', '***')"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """The record of one user; `None` and empty values mean "not known".
+
+    `last_validated` is wall clock time in epoch seconds, `expires_in` seconds as of then, 0 when
+    Twitch did not say. `state` needs_login: Twitch refused the refresh token, `reason` says how.
+    `lease` names the one who may exchange the refresh token now. `seeded`: the pair came from
+    outside and its refresh token was not exchanged yet.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    access_token: str
+    refresh_token: str | None = None
+    scopes: tuple[str, ...] | None = None
+    login: str | None = None
+    last_validated: float | None = None
+    expires_in: float = 0.0
+    state: Literal["live", "needs_login"] = "live"
+    reason: str = ""
+    lease: str | None = None
+    seeded: bool = True
+    seeds: str = ""
+    exchanged: str = ""
+
+    def __repr__(self) -> str:
+        return (
+            f"Record(login={self.login!r}, state={self.state!r}, leased={self.lease is not None})"
+        )
+
+    @property
+    def pair(self) -> TokenPair:
+        """The tokens as the views show them."""
+        return TokenPair(self.access_token, self.refresh_token)
+
+    def has_spent(self, mark: str) -> bool:
+        """Whether the refresh token with this fingerprint was exchanged by the vault before."""
+        return any(
+            # The plain search is quick and nearly always settles it.
+            mark in memory and mark in _marks(memory)
+            for memory in (self.seeds, self.exchanged)
+        )
+
+
+_ADAPTER: Final = TypeAdapter(Record)
+_FIELDS: Final = tuple(field.name for field in fields(Record))
+
+
+def fingerprint(refresh_token: str) -> str:
+    """22 characters of the token's SHA-256: enough to recognise it, useless to whoever reads it."""
+    digest = hashlib.sha256(refresh_token.encode()).digest()[:16]
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def encode(record: Record) -> bytes:
+    """The stored form: a JSON object, the schema number first, without what is not known."""
+    values = {"schema": SCHEMA} | {
+        name: value
+        for name in _FIELDS
+        if (value := getattr(record, name)) is not None and value != ""
+    }
+    return json.dumps(values, separators=(",", ":")).encode()
+
+
+_HEAD: Final = b'{"schema":%d,' % SCHEMA
+
+
+def decode(value: bytes, user_id: str) -> Record:
+    """Read a stored record; `CorruptRecord` names the user, never the content."""
+    if isinstance(value, Unreadable):
+        raise value.error
+    if not value.startswith(_HEAD):
+        raise CorruptRecord(_unreadable(value, user_id))
+    try:
+        return _ADAPTER.validate_json(b"{" + value[len(_HEAD) :])
+    except ValidationError as error:
+        what = ", ".join(sorted({_field_of(detail["loc"]) for detail in error.errors()}))
+        msg = f"the record of user {user_id!r} is damaged (at: {what}); sign the user in again"
+        raise CorruptRecord(msg) from None
+
+
+def _field_of(location: tuple[int | str, ...]) -> str:
+    # An unknown field's name comes from the damaged bytes themselves and may hold anything.
+    name = str(location[0]) if location else ""
+    return name if name in _FIELDS else "the whole text"
+
+
+def _unreadable(value: bytes, user_id: str) -> str:
+    try:
+        schema = json.loads(value)["schema"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        schema = None
+    if isinstance(schema, int) and schema > SCHEMA:
+        return (
+            f"the record of user {user_id!r} was written by a newer twitchvault (schema {schema}, "
+            f"this version reads up to {SCHEMA}); upgrade twitchvault in this process"
+        )
+    return f"the record of user {user_id!r} is damaged (at: the whole text); sign the user in again"
+
+
+def login(
+    current: Record | None, pair: TokenPair, answer: ValidateToken | None, now: float
+) -> Record:
+    """A pair came from outside, with Twitch's validation of its access token if it was asked.
+
+    A new pair replaces the record. One whose refresh token was exchanged before is old news: the
+    record stands, unless it needs a login and the access token was seen to work.
+    """
+    fresh = Record(access_token=pair.access_token, refresh_token=pair.refresh_token)
+    if answer is not None:
+        fresh = validated(fresh, answer, now)
+    if current is None:
+        return fresh
+    if pair == current.pair:
+        return current if answer is None else validated(current, answer, now)
+    old_news = pair.refresh_token is not None and current.has_spent(fingerprint(pair.refresh_token))
+    if old_news and (current.state == "live" or answer is None):
+        return current
+    return replace(fresh, seeds=current.seeds, exchanged=current.exchanged)
+
+
+def validated(current: Record, answer: ValidateToken, now: float) -> Record:
+    """Twitch confirmed the record's access token."""
+    return replace(
+        current,
+        login=answer.login or current.login,
+        scopes=answer.scopes,
+        last_validated=now,
+        expires_in=float(answer.expires_in),
+    )
+
+
+def exchanged(current: Record | None, sent: str, token: Token, now: float) -> Record | None:
+    """The refresh token `sent` was exchanged for `token`: the refresh token is the fence.
+
+    If the record is gone or holds another login by now, that decision stands.
+    """
+    if current is None or current.refresh_token != sent:
+        return current
+    return replace(
+        _spent(current, sent, now),
+        access_token=token.access_token,
+        refresh_token=token.refresh_token or sent,
+        scopes=token.scopes or current.scopes,
+        expires_in=float(token.expires_in),
+    )
+
+
+def moved(current: Record | None, sent: str, parked: Record, now: float) -> Record | None:
+    """Like `exchanged`, for a pair that was exchanged before its user was known."""
+    if current is None or current.refresh_token != sent:
+        return current
+    return replace(
+        _spent(current, sent, now),
+        access_token=parked.access_token,
+        refresh_token=parked.refresh_token,
+        scopes=parked.scopes or current.scopes,
+        expires_in=parked.expires_in,
+    )
+
+
+def settled(
+    current: Record | None, sent: str, parked: Record, answer: ValidateToken, now: float
+) -> Record:
+    """A parked pair, validated, comes to its user: like `login`, and `sent` is remembered."""
+    if current is not None and (current.has_spent(fingerprint(sent)) and current.state == "live"):
+        return current
+    pair = TokenPair(parked.access_token, parked.refresh_token)
+    return _spent(replace(login(current, pair, answer, now), seeded=True), sent, now)
+
+
+def _spent(current: Record, sent: str, now: float) -> Record:
+    """`current`, live again, with `sent` in its memory."""
+    mark = fingerprint(sent)
+    seeds, own = current.seeds, current.exchanged
+    if current.seeded:
+        seeds = _remember(seeds, mark, SEEDS_KEPT)
+    else:
+        own = _remember(own, mark, EXCHANGED_KEPT)
+    return replace(
+        current,
+        last_validated=None if current.last_validated is None else now,
+        state="live",
+        reason="",
+        lease=None,
+        seeded=False,
+        seeds=seeds,
+        exchanged=own,
+    )
+
+
+def refused(current: Record | None, access_token: str, reason: str) -> Record | None:
+    """Twitch refused to renew the pair of `access_token`; a newer pair wins."""
+    if current is None or current.access_token != access_token:
+        return current
+    return replace(current, state="needs_login", reason=reason, lease=None)
+
+
+def released(current: Record | None, lease: str) -> Record | None:
+    """The owner of `lease` gives it back without having changed anything."""
+    if current is None or current.lease != lease:
+        return current
+    return replace(current, lease=None)
+
+
+def app_record(answer: ClientCredentials, now: float) -> Record:
+    """An app access token; it counts as validated when issued."""
+    return Record(
+        access_token=answer.access_token,
+        last_validated=now,
+        expires_in=float(answer.expires_in),
+        seeded=False,
+    )
+
+
+def _marks(memory: str) -> tuple[str, ...]:
+    size = FINGERPRINT_LENGTH
+    return tuple(memory[start : start + size] for start in range(0, len(memory), size))
+
+
+def _remember(memory: str, mark: str, kept: int) -> str:
+    marks = [other for other in _marks(memory) if other != mark] + [mark]
+    return "".join(marks[-kept:])

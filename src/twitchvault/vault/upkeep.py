@@ -1,0 +1,218 @@
+"""Validation and early refresh in the background.
+
+Twitch requires every token to be validated at start and then hourly. One schedule per process,
+spread out, since some hundred calls at once draw 429s; the result goes into the record, so that
+the fleet validates each token once an hour, not each process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from typing import TYPE_CHECKING, Final
+
+from twitchvault.errors import (
+    AuthFailure,
+    RateLimited,
+    TokenError,
+    TwitchVaultError,
+    Unauthorized,
+)
+from twitchvault.vault.outbox import Operation
+from twitchvault.vault.record import Record, validated
+
+if TYPE_CHECKING:
+    from twitchvault.identity import Identity
+    from twitchvault.models import ValidateToken
+    from twitchvault.vault.ledger import Ledger
+    from twitchvault.vault.mirror import Mirror
+    from twitchvault.vault.outbox import Outbox
+    from twitchvault.vault.refresh import Refresher
+
+__all__ = ["Upkeep"]
+
+_logger = logging.getLogger(__name__)
+
+EVERY: Final = 3600.0
+"""Seconds between two validations of one token, as Twitch requires."""
+HEAD_START: Final = 300.0
+"""A process validates up to this many seconds early, each at random, so that one is the first."""
+PER_SECOND: Final = 20.0
+AT_ONCE: Final = 10
+EARLY: Final = 300.0
+"""Seconds before its end at which a token is refreshed, if it was to live twice that long."""
+ROUND: Final = 200
+SWEEP: Final = 10.0
+SWEEP_STEP: Final = 500
+
+
+class Upkeep:
+    """Looks after all records of the mirror; one task and a few workers, ended by `stop`."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        mirror: Mirror,
+        outbox: Outbox,
+        identity: Identity,
+        refresher: Refresher,
+    ) -> None:
+        self._ledger = ledger
+        self._mirror = mirror
+        self._outbox = outbox
+        self._identity = identity
+        self._refresher = refresher
+        self._task: asyncio.Task[None] | None = None
+        self._changed: set[str] = set()
+        self._news = asyncio.Event()
+        self._not_before: dict[str, float] = {}
+        self._pause_until = 0.0
+
+    def start(self) -> None:
+        """Begin; idempotent."""
+        if self._task is None:
+            self._news = asyncio.Event()
+            self._mirror.on_change = self._note
+            self._task = asyncio.create_task(self._run(), name="twitchvault upkeep")
+
+    def cancel(self) -> asyncio.Task[None] | None:
+        """Let the task end without waiting for it."""
+        task, self._task = self._task, None
+        self._changed.clear()
+        if task is not None:
+            self._mirror.on_change = lambda _user_id: None
+            task.cancel()
+        return task
+
+    async def stop(self) -> None:
+        """End the task."""
+        task = self.cancel()
+        if task is not None:
+            await asyncio.wait((task,))
+
+    def _note(self, user_id: str) -> None:
+        self._changed.add(user_id)
+        self._news.set()
+
+    async def _run(self) -> None:
+        next_sweep = 0.0
+        while True:
+            if time.monotonic() >= next_sweep:
+                next_sweep = time.monotonic() + SWEEP
+                self._changed.clear()
+                due = await self._due(self._mirror.users())
+            else:
+                changed, self._changed = self._changed, set()
+                due = await self._due(list(changed))
+            self._news.clear()
+            # A round is short, so that who becomes urgent meanwhile need not wait for a long queue.
+            if len(due) > ROUND:
+                next_sweep = 0.0
+            await self._look_after_all(due[:ROUND])
+            await _until(self._news, next_sweep - time.monotonic())
+
+    async def _due(self, users: list[str]) -> list[str]:
+        due = []
+        for count, user_id in enumerate(users, 1):
+            if self._task_for(user_id) is not None:
+                due.append(user_id)
+            if count % SWEEP_STEP == 0:
+                await asyncio.sleep(0)
+        # In any order, so that two processes do not ask about the same users at the same time.
+        random.shuffle(due)
+        due.sort(key=lambda user_id: self._task_for(user_id) != "refresh")
+        return due
+
+    def _task_for(self, user_id: str) -> str | None:
+        """What is to be done for this user now: "refresh", "validate" or nothing."""
+        if self._not_before.get(user_id, 0.0) > time.monotonic():
+            return None
+        record = self._known(user_id)
+        if record is None:
+            return None
+        now = time.time()
+        if record.state == "live" and record.refresh_token and _ends_soon(record, now):
+            return "refresh"
+        if record.last_validated is None:
+            return "validate" if record.state == "live" else None
+        # A time in the future comes from another machine's clock: do not wait for it.
+        age = abs(now - record.last_validated)
+        return "validate" if age >= EVERY - HEAD_START * random.random() else None  # noqa: S311
+
+    def _known(self, user_id: str) -> Record | None:
+        try:
+            return self._mirror.get(user_id)
+        except TwitchVaultError:
+            return None
+
+    async def _look_after_all(self, due: list[str]) -> None:
+        """At most PER_SECOND begin in a second, at most AT_ONCE are under way."""
+        places = asyncio.Semaphore(AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            for user_id in due:
+                await places.acquire()
+                await asyncio.sleep(max(1 / PER_SECOND, self._pause_until - time.monotonic()))
+                task = group.create_task(self._look_after(user_id), name="twitchvault validation")
+                task.add_done_callback(lambda _task: places.release())
+
+    async def _look_after(self, user_id: str) -> None:
+        what = self._task_for(user_id)
+        record = self._known(user_id)
+        if record is None or what is None:
+            return
+        try:
+            if what == "refresh":
+                await self._refresher.renew(user_id, record.access_token)
+            else:
+                await self._validate(user_id, record)
+        except (AuthFailure, TokenError):
+            self._later(user_id, EVERY)
+        except RateLimited:
+            self._pause_until = time.monotonic() + 2.0
+            self._later(user_id, 5.0)
+        except TwitchVaultError as error:
+            _logger.info("upkeep of user %r failed, trying later: %s", user_id, error)
+            self._later(user_id, random.uniform(10.0, 60.0))  # noqa: S311
+        else:
+            self._not_before.pop(user_id, None)
+
+    def _later(self, user_id: str, seconds: float) -> None:
+        self._not_before[user_id] = time.monotonic() + seconds
+
+    async def _validate(self, user_id: str, record: Record) -> None:
+        try:
+            answer = await self._identity.validate(record.access_token)
+        except Unauthorized:
+            if record.state == "live":
+                await self._refresher.renew(user_id, record.access_token)
+            else:
+                self._later(user_id, EVERY)
+        else:
+            await self.note(user_id, record.access_token, answer)
+
+    async def note(self, user_id: str, access_token: str, answer: ValidateToken) -> None:
+        """Write a validation into the record, if it still holds that token."""
+        now = time.time()
+
+        def change(held: Record | None) -> Record | None:
+            if held is None or held.access_token != access_token:
+                return held
+            return validated(held, answer, now)
+
+        await self._outbox.apply(self._ledger.user_key(user_id), Operation(change))
+
+
+def _ends_soon(record: Record, now: float) -> bool:
+    if record.last_validated is None or record.expires_in < 2 * EARLY:
+        return False
+    return record.last_validated + record.expires_in - now < EARLY
+
+
+async def _until(news: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(max(seconds, 0.05)):
+            await news.wait()
+    except TimeoutError:
+        return

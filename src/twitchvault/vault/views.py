@@ -1,0 +1,96 @@
+"""The dictionaries behind the views: read at dictionary speed, safe to iterate, quiet in a repr."""
+# ruff: noqa: D102  (they are a dict's own methods)
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from _collections_abc import dict_items, dict_keys, dict_values
+    from collections.abc import Callable, Iterator
+
+__all__ = ["LiveView", "View"]
+
+T = TypeVar("T")
+
+
+class View(dict[str, T]):
+    """A dict whose iterators walk over a snapshot, so that it may change meanwhile.
+
+    Single lookups are inherited, not overridden: they run at the speed of a plain dict.
+    """
+
+    __slots__ = ("_fetch",)
+
+    def __init__(self, fetch: Callable[[], None]) -> None:
+        super().__init__()
+        self._fetch = fetch
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(super().__iter__()))
+
+    def keys(self) -> dict_keys[str, T]:
+        return dict(super().items()).keys()
+
+    def items(self) -> dict_items[str, T]:
+        return dict(super().items()).items()
+
+    def values(self) -> dict_values[str, T]:
+        return dict(super().items()).values()
+
+    def copy(self) -> dict[str, T]:
+        return dict(super().items())
+
+    def __repr__(self) -> str:
+        return f"<{super().__len__()} users>"
+
+
+class LiveView(View[T]):
+    """A view that asks for news before each read, for stores whose changes must be fetched.
+
+    It adds no attribute to `View`, so that one object can be turned into the other.
+    """
+
+    __slots__ = ()
+
+    def __getitem__(self, user_id: str) -> T:
+        self._fetch()
+        return super().__getitem__(user_id)
+
+    def get(self, user_id: str, default: Any = None) -> Any:  # noqa: ANN401  (dict's own signature)
+        self._fetch()
+        return super().get(user_id, default)
+
+    def __contains__(self, user_id: object) -> bool:
+        self._fetch()
+        return super().__contains__(user_id)
+
+    def __len__(self) -> int:
+        self._fetch()
+        return super().__len__()
+
+    def __iter__(self) -> Iterator[str]:
+        self._fetch()
+        return super().__iter__()
+
+    def keys(self) -> dict_keys[str, T]:
+        self._fetch()
+        return super().keys()
+
+    def items(self) -> dict_items[str, T]:
+        self._fetch()
+        return super().items()
+
+    def values(self) -> dict_values[str, T]:
+        self._fetch()
+        return super().values()
+
+    def copy(self) -> dict[str, T]:
+        self._fetch()
+        return super().copy()
+
+    def __eq__(self, other: object) -> bool:
+        self._fetch()
+        return super().__eq__(other)
+
+    __hash__ = None  # type: ignore[assignment]
