@@ -1,0 +1,6 @@
+"""Authenticated calls to the Helix API, in the name of a user or of the application."""
+
+from twitchvault.helix.api import AppAPI, UserAPI
+from twitchvault.helix.models import User
+
+__all__ = ["AppAPI", "User", "UserAPI"]

@@ -1,0 +1,101 @@
+"""The device code grant (RFC 8628): the user signs in on another screen."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from twitchvault.errors import BadRequest, NoAnswer, RateLimited, TwitchServerError
+from twitchvault.identity import pending, slow_down
+from twitchvault.oauth.flow import Flow
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from twitchvault.models import DeviceCode, Token
+
+__all__ = ["DeviceCodeFlow", "poll"]
+
+SLOW_DOWN: Final = 5.0
+"""Seconds by which `slow_down` lengthens the interval for good (RFC 8628, section 3.5)."""
+CODES_REMEMBERED: Final = 100
+
+
+class DeviceCodeFlow(Flow):
+    """Shows the user a code and an address, and asks Twitch until the user has approved.
+
+    Works with and without a client secret. Parameters as for `App`.
+    """
+
+    async def request_device_code(self, scopes: Iterable[str] = frozenset()) -> DeviceCode:
+        """Start: show the user `verification_uri` and `user_code`.
+
+        Twitch ignores scopes it does not get here; see the token's `scopes` for what was granted.
+        """
+        code = await self._core.identity.start_device(scopes)
+        intervals = self._intervals
+        intervals[code.device_code] = float(code.interval)
+        while len(intervals) > CODES_REMEMBERED:
+            del intervals[next(iter(intervals))]
+        return code
+
+    async def get_device_token(self, device_code: str) -> Token:
+        """Ask once. `BadRequest` with "authorization_pending" while the user has not decided.
+
+        The answer is only returned: pass the pair to `add_user` to keep it.
+        """
+        return await self._core.identity.poll_device(device_code)
+
+    async def wait_for_device_token(
+        self, device_code: str, interval: float = 5, timeout: float = 300
+    ) -> Token:
+        """Ask until the user has approved; the first time after one interval.
+
+        The interval is the larger of `interval` and what the server said to this flow, in seconds;
+        `slow_down` adds 5 s for good. Network errors, 429 and 5xx do not end the wait.
+        `TimeoutError` after `timeout` seconds, `BadRequest` if the code expired or was denied.
+        """
+        return await poll(
+            lambda: self.get_device_token(device_code),
+            interval=max(float(interval), self._intervals.get(device_code, 0.0)),
+            timeout=timeout,
+        )
+
+    @property
+    def _intervals(self) -> dict[str, float]:
+        """Device code → interval; made late, since `from_app` runs no constructor."""
+        found: dict[str, float] = self.__dict__.setdefault("_intervals_by_code", {})
+        return found
+
+
+async def poll(
+    ask: Callable[[], Awaitable[Token]],
+    *,
+    interval: float,
+    timeout: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> Token:
+    """Call `ask` every `interval` seconds until it succeeds or fails for good.
+
+    One deadline, on `clock`. `sleep` is what waits.
+    """
+    if not interval > 0:
+        msg = f"'interval' must be a number of seconds above 0, not {interval!r}"
+        raise ValueError(msg)
+    deadline = clock() + timeout
+    while True:
+        await sleep(max(min(interval, deadline - clock()), 0.0))
+        if clock() >= deadline:
+            msg = f"the user has not approved within {timeout:g} s"
+            raise TimeoutError(msg)
+        try:
+            return await ask()
+        except BadRequest as error:
+            if slow_down(error):
+                interval += SLOW_DOWN
+            elif not pending(error):
+                raise
+        except (NoAnswer, RateLimited, TwitchServerError):
+            continue
