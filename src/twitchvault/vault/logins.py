@@ -101,9 +101,7 @@ class Logins:
     async def _holder(self, sent: str, mark: str) -> str | None:
         """The user whose record holds this refresh token or remembers it as spent."""
         await self._catch_up()
-        return self._mirror.find(
-            lambda record: record.refresh_token == sent or record.has_spent(mark)
-        )
+        return self._mirror.heir_of(sent, mark)
 
     async def _settle_seed(self, pair: TokenPair, sent: str, mark: str) -> None:
         async def obsolete() -> bool:

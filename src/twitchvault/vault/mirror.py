@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from twitchvault.errors import StoreError
-from twitchvault.vault.record import decode
+from twitchvault.vault.record import decode, encode
 from twitchvault.vault.views import LiveView, View
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from twitchvault.stores.base import Change
     from twitchvault.vault.events import Events, Origin
-    from twitchvault.vault.record import Record, TokenPair
+    from twitchvault.vault.record import Record
 
 __all__ = ["Mirror"]
 
@@ -34,7 +34,9 @@ class Mirror:
         self._client_id = client_id
         self._prefix = len(client_id) + 1
         self._events = events
-        self._records: dict[str, Record] = {}
+        # As stored, not as objects: nothing for the garbage collector to look into again and again.
+        # With 100,000 objects a full collection would hold the loop.
+        self._records: dict[str, bytes] = {}
         self._versions: dict[str, int] = {}
         self._leased_at: dict[str, float] = {}
         self._pending: dict[str, Record | None] = {}
@@ -43,10 +45,10 @@ class Mirror:
         self._scopes_seen: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._drain: Callable[[], list[Change]] | None = None
         self._thread = 0
-        self._touched: set[str] | None = None
+        self._touched: dict[str, None] | None = None
         self._quiet = False
         self.on_change: Callable[[str], None] = lambda _user_id: None
-        self._tokens: View[TokenPair] = View(self.fetch)
+        self._tokens: View[tuple[str, str | None]] = View(self.fetch)
         self._validity: View[tuple[float, float]] = View(self.fetch)
         self._scopes: View[tuple[str, ...]] = View(self.fetch)
         self._damaged: View[StoreError] = View(self.fetch)
@@ -85,11 +87,12 @@ class Mirror:
         error = dict.get(self._damaged, user_id)
         if error is not None:
             raise type(error)(*error.args)
-        return self._records.get(user_id)
+        return self.stored(user_id)
 
     def stored(self, user_id: str) -> Record | None:
         """The record below what is pending."""
-        return self._records.get(user_id)
+        value = self._records.get(user_id)
+        return None if value is None else decode(value, user_id)
 
     def version(self, user_id: str) -> int:
         """The newest version known of this user, 0 if none."""
@@ -99,11 +102,24 @@ class Mirror:
         """The ids of all users with a readable record, the client id for the app token."""
         return list(dict.keys(self._tokens))
 
-    def find(self, matches: Callable[[Record], bool]) -> str | None:
-        """The first user whose record matches. Walks over all of them: for rare questions only."""
-        for user_id in self.users():
-            record = self._pending.get(user_id, self._records.get(user_id))
-            if record is not None and matches(record):
+    def holder_of(self, token: str) -> str | None:
+        """The user whose record holds this token. Walks over all of them: for rare questions."""
+        for user_id, pair in dict.items(self._tokens):
+            if token in pair:
+                return user_id
+        return None
+
+    def heir_of(self, refresh_token: str, mark: str) -> str | None:
+        """The user whose record holds this refresh token or, by fingerprint, has spent it."""
+        holder = self.holder_of(refresh_token)
+        if holder is not None:
+            return holder
+        for user_id, record in self._pending.items():
+            if record is not None and record.has_spent(mark):
+                return user_id
+        needle = mark.encode()
+        for user_id, value in self._records.items():
+            if needle in value and decode(value, user_id).has_spent(mark):
                 return user_id
         return None
 
@@ -131,24 +147,31 @@ class Mirror:
             except StoreError as error:
                 self._learn_damage(user_id, change.version, error, origin)
             else:
-                self.learn(user_id, change.version, record, origin)
+                self.learn(user_id, change.version, record, origin, change.value)
 
-    def learn(self, user_id: str, version: int, record: Record | None, origin: Origin) -> None:
+    def learn(
+        self,
+        user_id: str,
+        version: int,
+        record: Record | None,
+        origin: Origin,
+        value: bytes | None = None,
+    ) -> None:
         """The store holds `record` at `version` (None: deleted). Older news changes nothing."""
         if version <= self._versions.get(user_id, 0):
             return
-        before = self._records.get(user_id)
+        before = None if self._quiet else self.stored(user_id)
         self._note(user_id, version)
         dict.pop(self._damaged, user_id, None)
         if record is None:
             self._records.pop(user_id, None)
         else:
-            self._records[user_id] = record
+            self._records[user_id] = encode(record) if value is None else value
         if record is not None and record.lease is not None:
             self._leased_at[user_id] = time.monotonic()
         else:
             self._leased_at.pop(user_id, None)
-        self._project(user_id)
+        self._project(user_id, record)
         self._tell(user_id, before, record, origin)
 
     def learn_damage(self, user_id: str, error: StoreError) -> None:
@@ -160,14 +183,14 @@ class Mirror:
         self._note(user_id, version)
         self._records.pop(user_id, None)
         dict.__setitem__(self._damaged, user_id, error)
-        self._project(user_id)
+        self._project(user_id, None)
         if known is None or str(known) != str(error):
             self._events.emit("damaged", user_id, origin, str(error))
 
     def _note(self, user_id: str, version: int) -> None:
         self._versions[user_id] = version
         if self._touched is not None:
-            self._touched.add(user_id)
+            self._touched[user_id] = None
         for waiter in self._waiters.pop(user_id, ()):
             if not waiter.done():
                 waiter.set_result(None)
@@ -177,18 +200,19 @@ class Mirror:
 
         `quiet`: what is found is no event, it was there before.
         """
-        self._touched = set()
+        self._touched = {}
         self._quiet = quiet
 
     def mention(self, key: str) -> None:
         """A scan came across this key."""
         if self._touched is not None:
-            self._touched.add(key[self._prefix :])
+            self._touched[key[self._prefix :]] = None
 
     def end_scan(self) -> None:
         """Forget whom neither the scan nor any news since its beginning has mentioned."""
-        touched, self._touched, self._quiet = self._touched or set(), None, False
-        for user_id in (set(self._records) | set(dict.keys(self._damaged))) - touched:
+        touched, self._touched, self._quiet = self._touched or {}, None, False
+        known = (*self._records, *dict.keys(self._damaged))
+        for user_id in [user_id for user_id in known if user_id not in touched]:
             self.forget(user_id, "remote")
 
     def abort_scan(self) -> None:
@@ -197,10 +221,11 @@ class Mirror:
 
     def forget(self, user_id: str, origin: Origin) -> None:
         """The store holds nothing for this user any more, at a version we were not told."""
-        before = self._records.pop(user_id, None)
+        before = self.stored(user_id)
+        self._records.pop(user_id, None)
         dict.pop(self._damaged, user_id, None)
         self._leased_at.pop(user_id, None)
-        self._project(user_id)
+        self._project(user_id, None)
         self._tell(user_id, before, None, origin)
 
     def clear(self) -> None:
@@ -215,12 +240,12 @@ class Mirror:
     def set_pending(self, user_id: str, record: Record | None) -> None:
         """Show `record` (None: removed) for this user until the store has confirmed."""
         self._pending[user_id] = record
-        self._project(user_id)
+        self._project(user_id, None)
 
     def drop_pending(self, user_id: str) -> None:
         """The store has confirmed: show what it holds."""
         self._pending.pop(user_id, None)
-        self._project(user_id)
+        self._project(user_id, self.stored(user_id))
 
     def begin_write(self, user_id: str, value: bytes | None) -> None:
         """This process is about to write these bytes: their change will be of local origin."""
@@ -248,13 +273,17 @@ class Mirror:
 
     # Projection
 
-    def _project(self, user_id: str) -> None:
-        record = self._pending[user_id] if user_id in self._pending else self._records.get(user_id)
+    def _project(self, user_id: str, record: Record | None) -> None:
+        """Show `record`, unless a pending one stands above it."""
+        if user_id in self._pending:
+            record = self._pending[user_id]
         if record is None:
             for view in (self._tokens, self._validity, self._scopes):
                 dict.pop(view, user_id, None)
         else:
-            dict.__setitem__(self._tokens, user_id, record.pair)
+            # A plain tuple of strings: the garbage collector lets go of it at first sight.
+            pair = (record.access_token, record.refresh_token)
+            dict.__setitem__(self._tokens, user_id, pair)
             self._project_validation(user_id, record)
         self.on_change(user_id)
 

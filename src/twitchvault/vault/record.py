@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 SCHEMA: Final = 1
-FINGERPRINT_LENGTH: Final = 22
+FINGERPRINT_LENGTH: Final = 12
 SEEDS_KEPT: Final = 32
 EXCHANGED_KEPT: Final = 16
 
@@ -58,7 +58,7 @@ class TokenPair(NamedTuple):
         return "('***', None)" if self.refresh_token is None else "('***', '***')"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """The record of one user; `None` and empty values mean "not known".
 
@@ -90,35 +90,32 @@ class Record:
 
     @property
     def pair(self) -> TokenPair:
-        """The tokens as the views show them."""
+        """Both tokens."""
         return TokenPair(self.access_token, self.refresh_token)
 
     def has_spent(self, mark: str) -> bool:
         """Whether the refresh token with this fingerprint was exchanged by the vault before."""
-        return any(
-            # The plain search is quick and nearly always settles it.
-            mark in memory and mark in _marks(memory)
-            for memory in (self.seeds, self.exchanged)
-        )
+        return mark in _marks(self.seeds) or mark in _marks(self.exchanged)
 
 
 _ADAPTER: Final = TypeAdapter(Record)
 _FIELDS: Final = tuple(field.name for field in fields(Record))
+_DEFAULTS: Final = {field.name: field.default for field in fields(Record)}
 
 
 def fingerprint(refresh_token: str) -> str:
-    """22 characters of the token's SHA-256: enough to recognise it, useless to whoever reads it."""
-    digest = hashlib.sha256(refresh_token.encode()).digest()[:16]
-    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+    """12 characters of the token's SHA-256: enough to recognise it, useless to whoever reads it."""
+    digest = hashlib.sha256(refresh_token.encode()).digest()
+    return base64.urlsafe_b64encode(digest[:9]).decode()
 
 
 def encode(record: Record) -> bytes:
-    """The stored form: a JSON object, the schema number first, without what is not known."""
-    values = {"schema": SCHEMA} | {
-        name: value
-        for name in _FIELDS
-        if (value := getattr(record, name)) is not None and value != ""
-    }
+    """The stored form: a JSON object, the schema number first, without defaults."""
+    values: dict[str, object] = {"schema": SCHEMA}
+    for name, default in _DEFAULTS.items():
+        value = getattr(record, name)
+        if value != default:
+            values[name] = value
     return json.dumps(values, separators=(",", ":")).encode()
 
 

@@ -150,10 +150,7 @@ class Vault:
 
     async def refresh_token(self, token: str) -> Token:
         """Exchange a refresh token: through the vault if it is or was the vault's."""
-        mark = fingerprint(token)
-        user_id = self.mirror.find(
-            lambda record: record.refresh_token == token or record.has_spent(mark)
-        )
+        user_id = self.mirror.heir_of(token, fingerprint(token))
         record = None if user_id is None else self.mirror.get(user_id)
         if user_id is None or record is None:
             return await self.identity.refresh(token)
@@ -172,7 +169,7 @@ class Vault:
 
     async def revoke_token(self, token: str) -> None:
         """Revoke an access token; a vaulted one then leaves the vault, durably."""
-        user_id = self.mirror.find(lambda record: record.access_token == token)
+        user_id = self.mirror.holder_of(token)
         try:
             await self.identity.revoke(token)
         except BadRequest:
