@@ -1,0 +1,302 @@
+"""The commands of a double: what a test may tell it or ask it. One list for both surfaces.
+
+`FakeTwitch` has them as plain methods; `control` offers each under its name as JSON, and
+`RemoteTwitch` has them as coroutines. A client may be named by its id, a user by id or login.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .consent import Consent
+from .faults import Faults, Gate, When, canned, dropped
+from .helix import Helix, Resource
+from .identity import Identity
+from .logins import Logins
+from .model import Client, Counts, Leak, Pair, RequestLog, Settings, User, apply_options
+from .state import State
+from .tokens import Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from .model import Seconds
+    from .tokens import Access
+
+
+class Commands(Settings):
+    """Everything a test may say to the double; see each method."""
+
+    def __init__(self, *, seed: int | None = None, **settings: object) -> None:
+        super().__init__()
+        apply_options(self, settings)
+        self._state = State(self, seed)
+        self._tokens = Tokens(self._state)
+        self._logins = Logins(self._state, self._tokens)
+        self._faults = Faults()
+        self._identity = Identity(self._state, self._tokens, self._logins)
+        self._consent = Consent(self._state, self._tokens, self._logins)
+        self._helix = Helix(self._state, self._tokens)
+
+    # Who is who
+
+    def register_client(
+        self,
+        /,
+        *,
+        public: bool = False,
+        redirect_uris: Iterable[str] = (),
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        name: str = "An application",
+        **switches: object,
+    ) -> Client:
+        """Register an application; `switches` are those of `Switches`, by name."""
+        return self._state.register_client(
+            public=public,
+            redirect_uris=redirect_uris,
+            client_id=client_id,
+            client_secret=client_secret,
+            name=name,
+            switches=switches,
+        )
+
+    def switch(self, /, client: Client | str, **switches: object) -> None:
+        """Change switches of a client."""
+        apply_options(self._state.client(client).switches, switches)
+
+    def configure(self, /, **settings: object) -> None:
+        """Change the double's own settings, by name: the fields of `Settings`."""
+        apply_options(self, settings)
+
+    def rotate_secret(self, client: Client | str) -> Client:
+        """Give a client a new secret; the old one stops at once, tokens live on."""
+        known = self._state.client(client)
+        if known.public:
+            raise ValueError(f"client {known.client_id!r} is public: it has no secret")
+        known.client_secret = self._state.token()
+        return known
+
+    def add_user(
+        self, login: str, *, user_id: str | None = None, display_name: str | None = None
+    ) -> User:
+        """Add a Twitch user; without `user_id` the double chooses one."""
+        return self._state.add_user(login, user_id, display_name)
+
+    def rename(self, user: User | str, login: str) -> User:
+        """The user takes another login; the id stays."""
+        known = self._state.user(user)
+        self._state.rename(known, login)
+        return known
+
+    # Tokens
+
+    def issue(
+        self,
+        client: Client | str,
+        user: User | str,
+        scopes: Iterable[str] = (),
+        expires_in: float | None = None,
+    ) -> Pair:
+        """A live pair without a flow; `expires_in` seconds instead of the settings' lifetime."""
+        known = self._state.client(client)
+        return self._tokens.issue(known, self._state.user(user), scopes, expires_in)
+
+    def issue_expired(
+        self, client: Client | str, user: User | str, scopes: Iterable[str] = ()
+    ) -> Pair:
+        """A pair whose access token has expired already and whose refresh token is good."""
+        return self.issue(client, user, scopes, expires_in=0)
+
+    def live_pair(self, client: Client | str, user: User | str) -> Pair | None:
+        """The newest pair of the two; None if they are not connected (any more).
+
+        Its refresh token is good unless too old; its access token may be dead or expired.
+        """
+        return self._tokens.newest(self._state.client(client), self._state.user(user))
+
+    def is_live(self, access_token: str) -> bool:
+        """Whether an access token (of a user or an app) works at this moment."""
+        token = self._tokens.find(access_token)
+        return token is not None and self._tokens.is_live(token)
+
+    def is_live_refresh(self, refresh_token: str) -> bool:
+        """Whether a refresh token would be exchanged at this moment."""
+        return self._tokens.is_live_refresh(refresh_token)
+
+    def validations_of(self, access_token: str) -> tuple[float, ...]:
+        """When that token was validated, in seconds of the double's clock."""
+        return tuple(self._access(access_token).validations)
+
+    def expire_access(self, target: User | str, client: Client | str | None = None) -> int:
+        """Let an access token, or all of a user's (with that client), expire now; how many."""
+        token = self._tokens.find(target) if isinstance(target, str) else None
+        if token is not None:
+            victims = [token]
+        else:
+            known = None if client is None else self._state.client(client)
+            victims = self._tokens.of_user(self._state.user(target), known)
+        for victim in victims:
+            self._tokens.expire(victim)
+        return len(victims)
+
+    def kill_access_token(self, access_token: str) -> None:
+        """One access token dies before its time; its refresh token survives."""
+        self._tokens.kill(self._access(access_token))
+
+    def kill_app_tokens(self, client: Client | str) -> int:
+        """All app tokens of a client die; returns how many."""
+        return self._tokens.kill_app_tokens(self._state.client(client))
+
+    def disconnect(self, client: Client | str, user: User | str) -> bool:
+        """The user disconnects the application: every token of the two dies."""
+        return self._tokens.disconnect(self._state.client(client), self._state.user(user))
+
+    def change_password(self, user: User | str) -> int:
+        """The user changes the password: disconnects every application; how many."""
+        return self._tokens.change_password(self._state.user(user))
+
+    # Consent
+
+    def approve(self, user_code: str, user: User | str) -> None:
+        """The user approves the device login that waits under this code."""
+        self._logins.decide(user_code, self._state.user(user))
+
+    def deny(self, user_code: str) -> None:
+        """Somebody presses Cancel for this code."""
+        self._logins.decide(user_code, None)
+
+    def waiting_codes(self) -> tuple[str, ...]:
+        """The user codes that wait for an answer, oldest first."""
+        return self._logins.waiting_codes()
+
+    def auto_approve(self, user: User | str | None, after: float = 0) -> None:
+        """Approve every device login `after` seconds from its start; None stops that."""
+        self._logins.auto_approve = None if user is None else (self._state.user(user), after)
+
+    def auto_consent(self, user: User | str | None, *, deny: bool = False) -> None:
+        """Answer the consent page for everybody: as `user`, or deny; None asks again."""
+        self._logins.auto_consent = None if user is None else self._state.user(user)
+        self._logins.auto_consent_deny = deny
+
+    # Helix
+
+    def add_resource(
+        self,
+        path: str,
+        items: Iterable[object] = (),
+        *,
+        scope: str | None = None,
+        needs: str | None = None,
+    ) -> None:
+        """Serve JSON items under /helix/<path>, in pages of `first`.
+
+        `scope` must be granted; `needs` "user" or "app" wants that kind of token. Other methods
+        give back the JSON body that was sent; DELETE answers 204.
+        """
+        if needs not in {None, "user", "app"}:
+            raise ValueError(f"'needs': expected 'user', 'app' or None, not {needs!r}")
+        self._helix.resources[path.strip("/")] = Resource(tuple(items), scope, needs)
+
+    # Weather
+
+    def fail(
+        self,
+        endpoint: str,
+        *,
+        status: int | None = None,
+        body: str | Mapping[str, object] | None = None,
+        content_type: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        times: int | None = 1,
+        when: When = "before",
+        drop: bool = False,
+        delay: float = 0,
+        match: Mapping[str, str] | None = None,
+    ) -> None:
+        """Let the next `times` requests (None: all) to an endpoint fail.
+
+        endpoint: token, device, validate, revoke, authorize, activate, helix; or finer:
+            token:refresh_token, token:client_credentials, token:device, token:code, helix:<path>.
+        when: "before" (nothing is committed) or "after" (it is, and the answer is lost).
+        status, body, content_type, headers: sent instead of the real answer. Without a body it is
+            what that service usually sends: an empty 429, a plain text 404, else JSON with an
+            empty message. A body in angle brackets goes out as text/html.
+        drop: cut the connection instead; an aiohttp client repeats a GET that was dropped on a
+            connection it had used before, so say times=2 there.
+        delay: seconds to wait first; alone, it only delays.
+        match: only requests with these parameters, for example a client_id.
+        """
+        if when not in {"before", "after"}:
+            raise ValueError(f"'when': expected 'before' or 'after', not {when!r}")
+        if drop:
+            answer = dropped()
+        elif status is None and body is None:
+            answer = None
+        else:
+            answer = canned(endpoint, status, body, content_type, headers)
+        if answer is None and delay <= 0:
+            raise ValueError("give one of 'status', 'body', 'drop' and 'delay'")
+        self._faults.fail(endpoint, answer=answer, times=times, when=when, delay=delay, match=match)
+
+    def delay(self, endpoint: str, *, headers: Seconds = 0, body: Seconds = 0) -> None:
+        """Slow an endpoint down until told otherwise: seconds before the headers and amid the body.
+
+        The change is committed before the wait; a pair of numbers is a range to draw from.
+        """
+        self._faults.delay(endpoint, headers, body)
+
+    def hold(
+        self, endpoint: str, *, when: When = "before", match: Mapping[str, str] | None = None
+    ) -> Gate:
+        """Hold every request to an endpoint, before or after its commit, until the gate opens."""
+        return self._faults.hold(endpoint, when, match)
+
+    def release(self, gate: Gate | int) -> None:
+        """Open a gate; the same as `gate.release()`."""
+        self._faults.gate(gate).release()
+
+    async def reached(self, gate: Gate | int, count: int = 1, timeout: float = 10) -> None:
+        """Wait for requests at a gate; the same as `await gate.reached(count)`."""
+        await self._faults.gate(gate).reached(count, timeout)
+
+    def clear_faults(self) -> None:
+        """Forget every `fail` and `delay`, open every gate."""
+        self._faults.clear()
+
+    # Clock and books
+
+    def now(self) -> float:
+        """The double's clock: epoch seconds plus what `advance` added."""
+        return self._state.now()
+
+    def advance(self, seconds: float) -> float:
+        """Move the clock on by so many seconds; returns the new time."""
+        self._state.advance(seconds)
+        return self._state.now()
+
+    @property
+    def counts(self) -> Counts:
+        """A snapshot of the counters."""
+        return self._state.counts()
+
+    @property
+    def requests(self) -> tuple[RequestLog, ...]:
+        """The last 10 000 requests, oldest first; never a value."""
+        return tuple(self._state.requests)
+
+    @property
+    def leaks(self) -> tuple[Leak, ...]:
+        """Secrets and tokens that arrived in a query string."""
+        return tuple(self._state.leaks)
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Every secret, token and code that was ever handed out: for leak tests."""
+        return frozenset(self._state.secrets)
+
+    def _access(self, value: str) -> Access:
+        token = self._tokens.find(value)
+        if token is None:
+            raise ValueError("no such access token was ever issued here")
+        return token

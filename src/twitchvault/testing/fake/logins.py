@@ -1,0 +1,169 @@
+"""Logins under way: device codes and authorization codes. No HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from .model import Pair, Refusal
+
+if TYPE_CHECKING:
+    from .model import Client, User
+    from .state import State
+    from .tokens import Tokens
+
+POLL_TOLERANCE: Final = 0.9
+SLOW_DOWN: Final = 5.0
+
+
+@dataclass(eq=False, slots=True)
+class DeviceLogin:
+    """One device code, from its start to its one redemption."""
+
+    device_code: str
+    user_code: str
+    client: Client
+    scopes: tuple[str, ...]
+    started: float
+    expires_at: float
+    interval: float
+    status: Literal["pending", "approved", "denied", "dead"] = "pending"
+    user: User | None = None
+    last_poll: float | None = None
+
+
+@dataclass(eq=False, slots=True)
+class CodeLogin:
+    """One authorization code."""
+
+    client: Client
+    user: User
+    scopes: tuple[str, ...]
+    redirect_uri: str
+    expires_at: float
+    used: bool = False
+
+
+class Logins:
+    """The device and authorization codes, and who consents by command."""
+
+    def __init__(self, state: State, tokens: Tokens) -> None:
+        self._state = state
+        self._tokens = tokens
+        self._devices: dict[str, DeviceLogin] = {}
+        self._by_user_code: dict[str, DeviceLogin] = {}
+        self._codes: dict[str, CodeLogin] = {}
+        self.auto_approve: tuple[User, float] | None = None
+        self.auto_consent: User | None = None
+        self.auto_consent_deny = False
+
+    # Device code
+
+    def start_device(self, client: Client, scopes: tuple[str, ...]) -> DeviceLogin:
+        """A new device code."""
+        now, settings = self._state.now(), self._state.settings
+        login = DeviceLogin(
+            self._state.device_code(),
+            self._new_user_code(),
+            client,
+            scopes,
+            started=now,
+            expires_at=now + settings.device_code_lifetime,
+            interval=settings.device_interval,
+        )
+        self._devices[login.device_code] = login
+        self._by_user_code[login.user_code] = login
+        self._state.tally["device_starts"] += 1
+        return login
+
+    def poll(self, client: Client, device_code: str) -> Pair:
+        """The pair, once, after approval; a refusal at any other time."""
+        self._state.tally["polls"] += 1
+        login = self._devices.get(device_code)
+        if login is None or login.client is not client or login.status == "dead":
+            raise Refusal(400, "invalid device code")
+        self._check_time(login)
+        self._settle(login)
+        if login.status == "approved" and login.user is not None:
+            login.status = "dead"
+            return self._tokens.issue(client, login.user, login.scopes)
+        raise self._waiting(login)
+
+    def _check_time(self, login: DeviceLogin) -> None:
+        now = self._state.now()
+        if now >= login.expires_at:
+            raise Refusal(400, login.client.switches.expired_device)
+        rule = login.client.switches.fast_poll
+        since = None if login.last_poll is None else now - login.last_poll
+        login.last_poll = now
+        if rule == "ignore" or since is None or since >= login.interval * POLL_TOLERANCE:
+            return
+        if rule == "kill":
+            login.status = "dead"
+            raise Refusal(400, "invalid device code")
+        login.interval += SLOW_DOWN
+        raise Refusal(400, "slow_down")
+
+    def _waiting(self, login: DeviceLogin) -> Refusal:
+        switches = login.client.switches
+        if login.status == "denied" and switches.denied_device is not None:
+            return Refusal(400, switches.denied_device)
+        if switches.spurious_invalid_device > 0:
+            switches.spurious_invalid_device -= 1
+            return Refusal(400, "invalid device code")
+        return Refusal(400, "authorization_pending")
+
+    def _settle(self, login: DeviceLogin) -> None:
+        if login.status == "pending" and self.auto_approve is not None:
+            user, after = self.auto_approve
+            if self._state.now() >= login.started + after:
+                login.user, login.status = user, "approved"
+
+    def pending(self, user_code: str) -> DeviceLogin | None:
+        """The login that still waits under this user code; case and dashes do not matter."""
+        login = self._by_user_code.get(user_code.strip().replace("-", "").upper())
+        if login is None or self._state.now() >= login.expires_at:
+            return None
+        self._settle(login)
+        return login if login.status == "pending" else None
+
+    def decide(self, user_code: str, user: User | None) -> None:
+        """Approve as `user`, or deny (None), a login that waits."""
+        login = self.pending(user_code)
+        if login is None:
+            raise ValueError(f"no device login waits under user code {user_code!r}")
+        login.user = user
+        login.status = "denied" if user is None else "approved"
+
+    def waiting_codes(self) -> tuple[str, ...]:
+        """The user codes that wait for somebody, oldest first."""
+        return tuple(code for code in self._by_user_code if self.pending(code) is not None)
+
+    def _new_user_code(self) -> str:
+        while (code := self._state.user_code()) in self._by_user_code:
+            pass
+        return code
+
+    # Authorization code
+
+    def consent(
+        self, client: Client, user: User, scopes: tuple[str, ...], redirect_uri: str
+    ) -> str:
+        """A new authorization code."""
+        code = self._state.token()
+        expires_at = self._state.now() + self._state.settings.code_lifetime
+        self._codes[code] = CodeLogin(client, user, scopes, redirect_uri, expires_at)
+        return code
+
+    def exchange_code(self, client: Client, code: str, redirect_uri: str) -> Pair:
+        """The pair for a code, once."""
+        login = self._codes.get(code)
+        if login is None or login.client is not client or login.used:
+            raise Refusal(400, "Invalid authorization code")
+        if self._state.now() >= login.expires_at:
+            raise Refusal(400, "Invalid authorization code")
+        if redirect_uri != login.redirect_uri:
+            raise Refusal(400, "Parameter redirect_uri does not match registered URI")
+        login.used = True
+        self._state.tally["code_exchanges"] += 1
+        return self._tokens.issue(client, login.user, login.scopes)

@@ -1,0 +1,213 @@
+"""What the double is made of: clients, users, tokens, counters, and every switch."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field, fields
+from typing import Final, Literal, TypeAlias, get_args, get_origin, get_type_hints
+
+DAY: Final = 86_400.0
+
+Seconds: TypeAlias = float | tuple[float, float]
+"""A duration: a number is exact, a pair is a range to draw from."""
+
+
+@dataclass(eq=False)
+class Settings:
+    """The double's own switches; `FakeTwitch` takes and has them all. Times are seconds.
+
+    user_token_lifetime: a number is exact; a range also makes `validate` promise more than the
+        token answer did, by `validate_surplus` seconds, as the real service does.
+    identity_limit, identity_window: more calls of one client than that within the window draw an
+        empty 429; None, the default, means no limit.
+    helix_limit, helix_refill: points in a bucket, points refilled per minute.
+    helix_headers: False leaves the Ratelimit-* headers out.
+    identity_content_type: of the identity service's answers; "text/html" has been seen too.
+    """
+
+    user_token_lifetime: Seconds = (13_200.0, 14_600.0)
+    validate_surplus: Seconds = (0.0, 720.0)
+    app_token_lifetime: Seconds = (58 * DAY, 60 * DAY)
+    refresh_token_lifetime: float = 30 * DAY
+    device_code_lifetime: float = 1800
+    device_interval: float = 5
+    code_lifetime: float = 600
+    identity_limit: int | None = None
+    identity_window: float = 60
+    helix_limit: int = 800
+    helix_refill: float = 600
+    helix_headers: bool = True
+    identity_content_type: str = "application/json"
+
+
+@dataclass
+class Switches:
+    """What is unknown about Twitch, or varies: per client. The defaults are the strict ones.
+
+    legacy: tokens never expire, no `expires_in` in answers, 0 from `validate`.
+    confidential_refresh: "rotate" (a new token, the old one is dead, no punishment), "rotate-keep"
+        (a new token, the old one goes on working), "same" (the same token comes back).
+    refresh_kills_access: a refresh kills the access token that it replaces.
+    punish_replay: a spent refresh token kills the whole connection; None: for public clients only.
+    dead_refresh_status: 400 or 401 for a refresh token that is no longer good.
+    false_invalid_refresh: so many of the next refreshes are refused with `Invalid refresh token`
+        although the token is good and stays so.
+    secret_on_public: a public client that sends a client_secret gets 403 ("refuse") or is let
+        through ("ignore").
+    expired_device, denied_device: the message for an expired and for a denied device code;
+        None keeps answering `authorization_pending` until the code expires.
+    fast_poll: "ignore", "slow_down" (message, and 5 s more are due from then on), or "kill".
+    spurious_invalid_device: so many of the next polls get `invalid device code` while pending.
+    honour_scope, honour_query: the device start heeds `scope`, and scopes in the query string.
+    scope_shape: of token answers: "list" (absent when empty), "string", "blank" (`[""]` when
+        empty).
+    app_answer: "lean", or "padded" with an empty `refresh_token` and `scope`.
+    app_subject: `login` and `user_id` of a validated app token are "null" or "absent".
+    app_scopes: `scopes` of a validated app token is an empty "list" or "null".
+    extra_keys: token answers carry keys nobody knows.
+    omit_expires_in, omit_token_type: token answers lack that key.
+    token_limit, over_limit: live access tokens of one user; one more kills the oldest ("evict") or
+        is refused ("fail"). limit_app_tokens: the same for app tokens.
+    reconsent: a second approval leaves the first pair alive ("keep") or not ("replace").
+    unknown_scopes: a scope that Twitch does not know is refused ("refuse") or granted ("grant").
+    """
+
+    legacy: bool = False
+    confidential_refresh: Literal["rotate", "rotate-keep", "same"] = "rotate"
+    refresh_kills_access: bool = True
+    punish_replay: bool | None = None
+    dead_refresh_status: Literal[400, 401] = 400
+    false_invalid_refresh: int = 0
+    secret_on_public: Literal["refuse", "ignore"] = "refuse"  # noqa: S105 - a choice
+    expired_device: str = "invalid device code"
+    denied_device: str | None = None
+    fast_poll: Literal["ignore", "slow_down", "kill"] = "ignore"
+    spurious_invalid_device: int = 0
+    honour_scope: bool = False
+    honour_query: bool = False
+    scope_shape: Literal["list", "string", "blank"] = "list"
+    app_answer: Literal["lean", "padded"] = "lean"
+    app_subject: Literal["null", "absent"] = "null"
+    app_scopes: Literal["list", "null"] = "list"
+    extra_keys: bool = False
+    omit_expires_in: bool = False
+    omit_token_type: bool = False
+    token_limit: int = 50
+    over_limit: Literal["evict", "fail"] = "evict"
+    limit_app_tokens: bool = False
+    reconsent: Literal["keep", "replace"] = "keep"
+    unknown_scopes: Literal["refuse", "grant"] = "refuse"
+
+
+@dataclass(eq=False)
+class Client:
+    """A registered application; `client_secret` is None for a public one."""
+
+    client_id: str
+    client_secret: str | None = field(repr=False)
+    redirect_uris: tuple[str, ...] = ()
+    name: str = "An application"
+    switches: Switches = field(default_factory=Switches, repr=False)
+
+    @property
+    def public(self) -> bool:
+        """Whether the client has no secret at all."""
+        return self.client_secret is None
+
+
+@dataclass(eq=False)
+class User:
+    """A Twitch user: the id stays, the login may change."""
+
+    user_id: str
+    login: str
+    display_name: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What a token answer says; `expires_in` is None where the answer has no such key."""
+
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    expires_in: int | None
+    scopes: tuple[str, ...]
+    client_id: str
+    user_id: str
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Counters at one moment.
+
+    exchanges: refresh grants that were carried out, whether or not the answer arrived.
+    replays: spent refresh tokens that were presented. Zero is the pass mark.
+    refused_refreshes: refresh requests that the double itself refused, replays among them.
+    expiries: distinct access tokens that were presented after they had expired.
+    secrets_in_query: secrets and tokens that arrived in a query string.
+    rate_limited: 429 answers because a limit was passed (not those of `fail`).
+    """
+
+    exchanges: int = 0
+    replays: int = 0
+    refused_refreshes: int = 0
+    validations: int = 0
+    app_tokens: int = 0
+    device_starts: int = 0
+    polls: int = 0
+    code_exchanges: int = 0
+    revocations: int = 0
+    helix_calls: int = 0
+    helix_unauthorized: int = 0
+    rate_limited: int = 0
+    secrets_in_query: int = 0
+    expiries: int = 0
+
+
+@dataclass(frozen=True)
+class RequestLog:
+    """One request: parameter names, never values; status 0 means that no answer was sent."""
+
+    time: float
+    method: str
+    path: str
+    endpoint: str
+    parameters: tuple[str, ...]
+    status: int
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A secret or token that arrived in a query string, by the parameter's name."""
+
+    time: float
+    path: str
+    parameter: str
+
+
+class Refusal(Exception):  # noqa: N818 - an answer, not a failure of the double
+    """The service says no: an HTTP status and the exact message text."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(status, message)
+        self.status = status
+        self.message = message
+
+
+@functools.cache
+def _kinds(owner: type) -> dict[str, object]:
+    hints = get_type_hints(owner)
+    return {item.name: hints[item.name] for item in fields(owner)}
+
+
+def apply_options(target: Settings | Switches, options: dict[str, object]) -> None:
+    """Set fields by name; an unknown name is a TypeError, an impossible choice a ValueError."""
+    owner = Settings if isinstance(target, Settings) else Switches
+    kinds = _kinds(owner)
+    for name, value in options.items():
+        if name not in kinds:
+            raise TypeError(f"unknown switch {name!r}; there are: {', '.join(sorted(kinds))}")
+        choices = get_args(kinds[name]) if get_origin(kinds[name]) is Literal else ()
+        if choices and value not in choices:
+            raise ValueError(f"switch {name!r}: expected one of {choices}, not {value!r}")
+        setattr(target, name, value)

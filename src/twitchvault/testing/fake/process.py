@@ -1,0 +1,241 @@
+"""The double as a process of its own, and its commands as coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, cast
+
+import aiohttp
+
+from . import control
+from .commands import Commands
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+    from typing import Self
+
+    from .faults import When
+    from .model import Counts, Leak, RequestLog
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+MODULE: Final = "twitchvault.testing.fake"
+READY_TIMEOUT: Final = 20.0
+STOP_TIMEOUT: Final = 5.0
+MAX_LINE: Final = 65_536
+
+
+def _remote(
+    command: Callable[Concatenate[Commands, P], R],
+) -> Callable[Concatenate[RemoteTwitch, P], Coroutine[Any, Any, R]]:
+    name = command.__name__
+
+    @functools.wraps(command)
+    async def call(self: RemoteTwitch, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return cast("R", await self.command(name, *args, **kwargs))
+
+    return call
+
+
+class RemoteTwitch:
+    """A double that runs elsewhere on this machine, by its root URL; `async with` it.
+
+    The commands are those of `FakeTwitch`, as coroutines. What they return is a copy: a client's
+    switches are changed by `switch`, settings by `configure`.
+    """
+
+    def __init__(self, url: str = "") -> None:
+        self._url = url
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def url(self) -> str:
+        """The server's root, without a slash at the end; RuntimeError before it runs."""
+        if not self._url:
+            raise RuntimeError("the double is not running: 'async with' it first")
+        return self._url
+
+    @property
+    def id_url(self) -> str:
+        """What to pass as `id_url`."""
+        return f"{self.url}/oauth2/"
+
+    @property
+    def api_url(self) -> str:
+        """What to pass as `api_url`."""
+        return f"{self.url}/helix/"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Open the connection for commands."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession()
+
+    async def close(self) -> None:
+        """Close the connection for commands; the double runs on."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def command(self, name: str, /, *args: object, **kwargs: object) -> object:
+        """Run any command by its name."""
+        if self._session is None:
+            raise RuntimeError("not connected: 'async with' the double first")
+        body = control.pack_argument({"args": args, "kwargs": kwargs})
+        async with self._session.post(f"{self.url}{control.PREFIX}{name}", json=body) as answer:
+            content = await answer.json()
+        if "error" in content:
+            raise control.failure(content["error"])
+        return control.unpack(content["result"])
+
+    register_client = _remote(Commands.register_client)
+    switch = _remote(Commands.switch)
+    configure = _remote(Commands.configure)
+    rotate_secret = _remote(Commands.rotate_secret)
+    add_user = _remote(Commands.add_user)
+    rename = _remote(Commands.rename)
+    issue = _remote(Commands.issue)
+    issue_expired = _remote(Commands.issue_expired)
+    live_pair = _remote(Commands.live_pair)
+    is_live = _remote(Commands.is_live)
+    is_live_refresh = _remote(Commands.is_live_refresh)
+    validations_of = _remote(Commands.validations_of)
+    expire_access = _remote(Commands.expire_access)
+    kill_access_token = _remote(Commands.kill_access_token)
+    kill_app_tokens = _remote(Commands.kill_app_tokens)
+    disconnect = _remote(Commands.disconnect)
+    change_password = _remote(Commands.change_password)
+    approve = _remote(Commands.approve)
+    deny = _remote(Commands.deny)
+    waiting_codes = _remote(Commands.waiting_codes)
+    auto_approve = _remote(Commands.auto_approve)
+    auto_consent = _remote(Commands.auto_consent)
+    add_resource = _remote(Commands.add_resource)
+    fail = _remote(Commands.fail)
+    delay = _remote(Commands.delay)
+    clear_faults = _remote(Commands.clear_faults)
+    now = _remote(Commands.now)
+    advance = _remote(Commands.advance)
+
+    async def hold(
+        self, endpoint: str, *, when: When = "before", match: Mapping[str, str] | None = None
+    ) -> RemoteGate:
+        """Hold every request to an endpoint; see `FakeTwitch.hold`."""
+        number = await self.command("hold", endpoint, when=when, match=match)
+        return RemoteGate(self, cast("int", number))
+
+    async def counts(self) -> Counts:
+        """A snapshot of the counters."""
+        return cast("Counts", await self.command("counts"))
+
+    async def requests(self) -> tuple[RequestLog, ...]:
+        """The last 10 000 requests, oldest first."""
+        return cast("tuple[RequestLog, ...]", await self.command("requests"))
+
+    async def leaks(self) -> tuple[Leak, ...]:
+        """Secrets and tokens that arrived in a query string."""
+        return cast("tuple[Leak, ...]", await self.command("leaks"))
+
+    async def secrets(self) -> frozenset[str]:
+        """Every secret, token and code that was ever handed out: for leak tests."""
+        return frozenset(cast("tuple[str, ...]", await self.command("secrets")))
+
+
+class RemoteGate:
+    """A gate in another process: as `Gate`, with coroutines."""
+
+    def __init__(self, twitch: RemoteTwitch, number: int) -> None:
+        self._twitch = twitch
+        self.number = number
+
+    async def reached(self, count: int = 1, timeout: float = 10) -> None:
+        """Return once `count` requests have arrived; TimeoutError after `timeout` seconds."""
+        await self._twitch.command("reached", self.number, count, timeout)
+
+    async def release(self) -> None:
+        """Let every request go, those that come later too."""
+        await self._twitch.command("release", self.number)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.release()
+
+
+class FakeTwitchProcess(RemoteTwitch):
+    """Starts the double as a process, waits until it is ready, and always ends it.
+
+    port, seed: as for `FakeTwitch`. The process also ends by itself when this one dies.
+    """
+
+    def __init__(self, port: int = 0, *, seed: int | None = None) -> None:
+        super().__init__()
+        self._arguments = ["--port", str(port), "--exit-with-stdin"]
+        if seed is not None:
+            self._arguments += ["--seed", str(seed)]
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        if self._process is None:
+            raise RuntimeError("the double is not running: 'async with' it first")
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Start the process; RuntimeError if it is not ready in time."""
+        if self._process is not None:
+            return
+        pipe = asyncio.subprocess.PIPE
+        command = [sys.executable, "-m", MODULE, *self._arguments]
+        self._process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+        try:
+            self._url = await self._ready(self._process)
+            await super().start()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _ready(self, process: asyncio.subprocess.Process) -> str:
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(READY_TIMEOUT):
+                line = await process.stdout.readline()
+        except TimeoutError:
+            raise RuntimeError(f"the double was not ready in {READY_TIMEOUT:.0f} s") from None
+        if not line:
+            raise RuntimeError("the double ended before it was ready; see its error output")
+        return str(json.loads(line)["url"])
+
+    async def close(self) -> None:
+        """End the process; idempotent, and bounded in time."""
+        process, self._process = self._process, None
+        if process is not None and process.stdin is not None:
+            # First of all and without a wait, so that a cancelled close leaves no process behind.
+            process.stdin.close()
+            with suppress(ProcessLookupError):
+                process.terminate()
+        await super().close()
+        if process is not None:
+            await _end(process)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

@@ -1,0 +1,221 @@
+"""FakeTwitch: the double behind a real HTTP server."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from . import control
+from .commands import Commands
+from .identity import GRANTS
+from .model import Leak, Refusal, RequestLog
+from .wire import DROPPED, JSON, Answer, Call, identity_error, not_found
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from .wire import Handler
+
+SECRET_NAMES: Final = frozenset(
+    {"client_secret", "access_token", "refresh_token", "token", "device_code", "code"}
+)
+LIMITED: Final = frozenset({"token", "device", "validate", "revoke"})
+BACKLOG: Final = 1024
+
+
+class FakeTwitch(Commands):
+    """Twitch's identity service and a little Helix, on this machine; see the package's page.
+
+    host, port: where to listen; port 0 takes a free one.
+    seed: makes tokens and jitter repeat.
+    control: also offer the commands as JSON under /control/, to loopback only.
+    settings: fields of `Settings`, by name.
+
+    `async with` or `start()` and `close()`. Closing is idempotent, and does not wait for clients.
+    """
+
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        seed: int | None = None,
+        host: str = "127.0.0.1",
+        control: bool = False,
+        **settings: object,
+    ) -> None:
+        super().__init__(seed=seed, **settings)
+        self._host = host
+        self._port = port
+        self._control = control
+        self._runner: web.ServerRunner | None = None
+        self._serving: set[asyncio.Task[object]] = set()
+        self._url = ""
+        self._routes: dict[tuple[str, str], tuple[str, Handler]] = {
+            ("POST", "/oauth2/token"): ("token", self._identity.token),
+            ("POST", "/oauth2/device"): ("device", self._identity.device),
+            ("GET", "/oauth2/validate"): ("validate", self._identity.validate),
+            ("POST", "/oauth2/revoke"): ("revoke", self._identity.revoke),
+            ("GET", "/oauth2/authorize"): ("authorize", self._consent.authorize),
+            ("POST", "/oauth2/authorize"): ("authorize", self._consent.authorize),
+            ("GET", "/activate"): ("activate", self._consent.activate),
+            ("POST", "/activate"): ("activate", self._consent.activate),
+        }
+
+    @property
+    def url(self) -> str:
+        """The server's root, without a slash at the end; RuntimeError before `start`."""
+        if not self._url:
+            raise RuntimeError("the double is not running: 'await twitch.start()' first")
+        return self._url
+
+    @property
+    def id_url(self) -> str:
+        """What to pass as `id_url`."""
+        return f"{self.url}/oauth2/"
+
+    @property
+    def api_url(self) -> str:
+        """What to pass as `api_url`."""
+        return f"{self.url}/helix/"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Listen; a no-op when it does already."""
+        if self._runner is not None:
+            return
+        runner = web.ServerRunner(web.Server(self._serve, access_log=None), shutdown_timeout=0.01)
+        self._runner = runner
+        await runner.setup()
+        site = web.TCPSite(runner, self._host, self._port, backlog=BACKLOG)
+        try:
+            await site.start()
+        except OSError:
+            await self.close()
+            raise
+        self._port = site.port
+        self._url = f"http://{self._host}:{site.port}"
+
+    async def close(self) -> None:
+        """Stop listening and cut what is open. What was issued stays; `start` takes it up again."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            for task in self._serving:
+                task.cancel()
+            await runner.cleanup()
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        task = asyncio.current_task()
+        if task is None or self._runner is None:
+            return _cut(request)
+        self._serving.add(task)
+        try:
+            return await self._handle(request)
+        finally:
+            self._serving.discard(task)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self._control and request.path.startswith(control.PREFIX):
+            return await control.serve(self, request)
+        call = await _read(request, self.url)
+        handler = self._route(call)
+        answer = await self._answer(call, handler)
+        self._journal(call, answer)
+        if answer.status == DROPPED:
+            return _cut(request)
+        return await self._send(request, call, answer)
+
+    def _route(self, call: Call) -> Handler:
+        if call.path.startswith("/helix/"):
+            call.endpoint = "helix:" + call.path.removeprefix("/helix/")
+            return self._helix.handle
+        name, handler = self._routes.get((call.method, call.path), ("", _nowhere))
+        if name == "token":
+            name = GRANTS.get(call.params.get("grant_type", ""), name)
+        call.endpoint = name
+        return handler
+
+    async def _answer(self, call: Call, handler: Handler) -> Answer:
+        answer = await self._faults.meet(call, "before")
+        if answer is None:
+            answer = self._commit(call, handler)
+            answer = await self._faults.meet(call, "after") or answer
+        if call.endpoint.startswith("helix:"):
+            self._helix.dress(call, answer)
+        return answer
+
+    def _commit(self, call: Call, handler: Handler) -> Answer:
+        limited = call.endpoint.partition(":")[0] in LIMITED
+        if limited and self._identity.limited(call):
+            self._state.tally["rate_limited"] += 1
+            return Answer(429)
+        try:
+            answer = handler(call)
+        except Refusal as refusal:
+            answer = identity_error(refusal.status, refusal.message)
+        if limited and answer.content_type == JSON:
+            answer.content_type = self.identity_content_type
+        return answer
+
+    async def _send(
+        self, request: web.BaseRequest, call: Call, answer: Answer
+    ) -> web.StreamResponse:
+        before, amid = self._faults.latency(call)
+        if before > 0:
+            await asyncio.sleep(before)
+        headers = {"Content-Type": answer.content_type, "Access-Control-Allow-Origin": "*"}
+        headers |= answer.headers
+        if amid <= 0:
+            return web.Response(status=answer.status, body=answer.body, headers=headers)
+        response = web.StreamResponse(status=answer.status, headers=headers)
+        response.content_length = len(answer.body)
+        await response.prepare(request)
+        half = len(answer.body) // 2
+        await response.write(answer.body[:half])
+        await asyncio.sleep(amid)
+        await response.write(answer.body[half:])
+        return response
+
+    def _journal(self, call: Call, answer: Answer) -> None:
+        now = self._state.now()
+        self._state.requests.append(
+            RequestLog(
+                now, call.method, call.path, call.endpoint, tuple(call.params), answer.status
+            )
+        )
+        for name, value in call.query.items():
+            if name in SECRET_NAMES or value in self._state.secrets:
+                self._state.tally["secrets_in_query"] += 1
+                self._state.leaks.append(Leak(now, call.path, name))
+
+
+async def _read(request: web.BaseRequest, base: str) -> Call:
+    body: object = None
+    form: dict[str, str] = {}
+    with suppress(ValueError):  # a body that cannot be read has no parameters
+        if request.content_type == JSON:
+            body = await request.json()
+        elif request.body_exists:
+            posted = await request.post()
+            form = {name: value for name, value in posted.items() if isinstance(value, str)}
+    cookies = request.cookies
+    query, headers = request.query, request.headers
+    return Call(request.method, request.path, query, form, headers, cookies, base, body)
+
+
+def _cut(request: web.BaseRequest) -> web.StreamResponse:
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=500)
+
+
+def _nowhere(_: Call) -> Answer:
+    return not_found()

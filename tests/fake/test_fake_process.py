@@ -1,0 +1,159 @@
+"""The double as a process: the same commands as coroutines, and it always ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from twitchvault.testing import FakeTwitchProcess, RemoteTwitch
+from twitchvault.testing.fake import Client, Counts, Pair, Switches, User
+
+from .wire import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+COMMAND = (sys.executable, "-m", "twitchvault.testing.fake")
+
+
+@pytest.fixture
+async def twitch() -> AsyncIterator[FakeTwitchProcess]:
+    """A double in a process of its own."""
+    async with FakeTwitchProcess(seed=7) as twitch:
+        yield twitch
+
+
+async def test_commands_across_the_process_border(twitch: FakeTwitchProcess) -> None:
+    """Values come back as the objects they are; faults, gates, clock and counters work."""
+    client = await twitch.register_client(public=True, fast_poll="kill", redirect_uris=["http://a"])
+    assert isinstance(client, Client)
+    assert (client.public, client.redirect_uris) == (True, ("http://a",))
+    assert client.switches == Switches(fast_poll="kill")
+    alice = await twitch.add_user("alice")
+    assert isinstance(alice, User)
+    pair = await twitch.issue(client, alice, ["chat:read"])
+    assert isinstance(pair, Pair)
+    assert await twitch.live_pair(client, "alice") is not None
+    assert await twitch.live_pair(client, await twitch.add_user("bob")) is None
+    assert await twitch.is_live(pair.access_token)
+    await twitch.configure(user_token_lifetime=2.0)
+    await twitch.rename(alice, "alicia")
+    async with aiohttp.ClientSession() as session:
+        await _drive(Wire(twitch, session), twitch, client, pair)  # type: ignore[arg-type]
+    counts = await twitch.counts()
+    assert isinstance(counts, Counts)
+    assert (counts.exchanges, counts.expiries, counts.secrets_in_query) == (1, 1, 1)
+    assert [entry.endpoint for entry in await twitch.requests()][-1] == "revoke"
+    assert [leak.parameter for leak in await twitch.leaks()] == ["token"]
+    assert pair.refresh_token in await twitch.secrets()
+
+
+async def _drive(wire: Wire, twitch: FakeTwitchProcess, client: Client, pair: Pair) -> None:
+    gate = await twitch.hold("token", when="after")
+    task = asyncio.create_task(wire.refreshed(client, pair.refresh_token))
+    await gate.reached()
+    assert not task.done()
+    await gate.release()
+    access, _ = await task
+    assert (await wire.validate(access)).json["login"] == "alicia"
+    await twitch.advance(2)
+    await twitch.fail("validate", status=503)
+    assert [(await wire.validate(access)).status for _ in range(2)] == [503, 401]
+    assert len(await twitch.validations_of(access)) == 2
+    await wire.send("POST", twitch.id_url + "revoke", params={"token": access})
+
+
+async def test_errors_come_back(twitch: FakeTwitchProcess) -> None:
+    """A refused command raises here what it raised there."""
+    with pytest.raises(ValueError, match="unknown client 'nobody'"):
+        await twitch.issue("nobody", "alice")
+    with pytest.raises(TypeError, match="unknown switch 'no_such'"):
+        await twitch.register_client(no_such=1)
+    gate = await twitch.hold("token")
+    with pytest.raises(TimeoutError, match="0 of 1"):
+        await gate.reached(timeout=0.05)
+    with pytest.raises(ValueError, match="no command"):
+        await twitch.command("close")
+
+
+async def test_control_wants_json(twitch: FakeTwitchProcess) -> None:
+    """A form, as a web page could send it, gets nowhere."""
+    async with aiohttp.ClientSession() as session:
+        url = twitch.url + "/control/secrets"
+        async with session.post(url, data={"kwargs": "{}"}) as answer:
+            assert answer.status == 403
+        async with session.post(url, data="{", headers={"Content-Type": "application/json"}) as bad:
+            assert bad.status == 400
+
+
+async def test_a_second_process_can_attach(twitch: FakeTwitchProcess) -> None:
+    """`RemoteTwitch` talks to a double that somebody else started, and leaves it running."""
+    async with RemoteTwitch(twitch.url) as other:
+        await other.add_user("alice")
+    with pytest.raises(ValueError, match="taken"):
+        await twitch.add_user("alice")
+    with pytest.raises(RuntimeError, match="not connected"):
+        await other.now()
+
+
+async def test_the_process_ends_with_its_context() -> None:
+    """After the block the process is gone, requests held or not; closing again is fine."""
+    async with FakeTwitchProcess() as twitch:
+        pid = twitch.pid
+        gate = await twitch.hold("device")
+        async with aiohttp.ClientSession() as session:
+            task = asyncio.create_task(_device(session, twitch.id_url))
+            await gate.reached()
+            started = time.monotonic()
+            await twitch.close()
+            assert time.monotonic() - started < 3
+            await asyncio.gather(task, return_exceptions=True)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def _device(session: aiohttp.ClientSession, id_url: str) -> int:
+    async with session.post(id_url + "device", data={"client_id": "x"}) as answer:
+        return answer.status
+
+
+@pytest.mark.parametrize("ending", ["pipe", "SIGTERM", "SIGINT"])
+async def test_by_hand(tmp_path: Path, ending: str) -> None:
+    """One JSON line on stdout and in the file when ready; ends on a signal or a closed pipe."""
+    ready = tmp_path / "ready.json"
+    pipe = asyncio.subprocess.PIPE
+    arguments = ["--ready-file", str(ready), "--exit-with-stdin", "--user", "alice"]
+    process = await asyncio.create_subprocess_exec(*COMMAND, *arguments, stdin=pipe, stdout=pipe)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        line = await asyncio.wait_for(process.stdout.readline(), 20)
+        places = json.loads(line)
+        assert json.loads(ready.read_text()) == places
+        assert places["pid"] == process.pid
+        assert places["id_url"] == places["url"] + "/oauth2/"
+        if ending == "pipe":
+            process.stdin.close()
+        else:
+            process.send_signal(signal.Signals[ending])
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_a_port_that_is_taken(twitch: FakeTwitchProcess) -> None:
+    """A process that cannot start is an error that says where to look, and leaves nothing."""
+    port = int(twitch.url.rpartition(":")[2])
+    with pytest.raises(RuntimeError, match="ended before it was ready"):
+        await FakeTwitchProcess(port).start()

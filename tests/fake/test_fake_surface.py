@@ -1,0 +1,89 @@
+"""The package: lazy exports, one list of commands, and texts that keep up with it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import twitchvault.testing
+from twitchvault.scopes import Scopes
+from twitchvault.testing import FakeTwitch, fake
+from twitchvault.testing.fake import RemoteTwitch, control, scopes
+
+
+def test_the_double_does_not_import_pytest() -> None:
+    """Importing FakeTwitch brings in neither pytest nor a store's driver."""
+    code = (
+        "import sys; from twitchvault.testing import FakeTwitch; "
+        "print([m for m in ('pytest', 'aiosqlite', 'redis', 'cryptography') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_unknown_names() -> None:
+    """A name that is not there is an AttributeError as usual; what is there is listed."""
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = twitchvault.testing.Nothing
+    assert {"FakeTwitch", "StoreContract"} <= set(dir(twitchvault.testing))
+
+
+def test_every_command_exists_on_both_sides_and_in_the_text() -> None:
+    """What can be said to the double can be said to its process, and is in the package's page."""
+    on_gates = {"release", "reached"}
+    for name in control.COMMANDS:
+        assert hasattr(FakeTwitch, name)
+        assert name in on_gates or hasattr(RemoteTwitch, name), name
+        assert name in str(fake.__doc__), name
+
+
+def test_the_double_and_the_library_know_the_same_scopes() -> None:
+    """Two lists, kept apart on purpose, say the same."""
+    assert {str(scope) for scope in Scopes} - scopes.RETIRED == scopes.KNOWN - scopes.RETIRED
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "text"),
+    [
+        ("add_user", ["Alice"], "'login': expected 1 to 25"),
+        ("add_user", ["bob"], "'login': 'bob' is taken"),
+        ("issue", ["nobody", "bob"], "unknown client 'nobody'"),
+        ("change_password", ["nobody"], "unknown user 'nobody'"),
+        ("approve", ["ABCDEFGH", "bob"], "no device login waits"),
+        ("kill_access_token", ["x"], "no such access token"),
+        ("advance", [-1], "only goes forward"),
+        ("release", [7], "unknown gate 7"),
+    ],
+)
+def test_commands_refuse_nonsense(command: str, arguments: list[object], text: str) -> None:
+    """A test's mistake is an error at once, with its name in it."""
+    twitch = FakeTwitch()
+    twitch.add_user("bob")
+    with pytest.raises(ValueError, match=text):
+        getattr(twitch, command)(*arguments)
+
+
+def test_switches_are_checked() -> None:
+    """An unknown switch, setting or choice is refused, naming what there is."""
+    twitch = FakeTwitch()
+    with pytest.raises(TypeError, match="unknown switch 'fastpoll'; there are: app_answer"):
+        twitch.register_client(fastpoll="kill")
+    with pytest.raises(ValueError, match="switch 'fast_poll': expected one of"):
+        twitch.register_client(fast_poll="slowly")
+    with pytest.raises(TypeError, match="unknown switch 'nothing'"):
+        FakeTwitch(nothing=1)
+    with pytest.raises(ValueError, match="a public client has none"):
+        twitch.register_client(public=True, client_secret="s")
+    with pytest.raises(ValueError, match="has no secret"):
+        twitch.rotate_secret(twitch.register_client(public=True))
+
+
+def test_reprs_hide_secrets() -> None:
+    """No repr of what a test holds shows a token or a secret."""
+    twitch = FakeTwitch()
+    client = twitch.register_client()
+    pair = twitch.issue(client, twitch.add_user("alice"))
+    text = repr((client, pair, twitch.counts))
+    assert not any(secret in text for secret in twitch.secrets)
