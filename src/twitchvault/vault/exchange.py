@@ -41,14 +41,15 @@ REFUSED: Final = "Twitch refused the refresh token"
 class Lease:
     """The right to exchange the refresh token of `record`, from `taken_at` (monotonic) on.
 
-    `sent`: a request has left under it. `may_doubt`: one more try is allowed when the token may
+    `version` is where the record stood with the lease just put into it. `sent`: a request has left under it. `may_doubt`: one more try is allowed when the token may
     be spent.
     """
 
-    def __init__(self, key: str, name: str, record: Record, taken_at: float) -> None:
+    def __init__(self, key: str, name: str, record: Record, version: int, taken_at: float) -> None:
         self.key = key
         self.name = name
         self.record = record
+        self.version = version
         self.taken_at = taken_at
         self.sent = False
         self.may_doubt = True

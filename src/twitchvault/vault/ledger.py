@@ -111,10 +111,10 @@ class Ledger:
             self._mirror.learn(user_id, version, record, "local")
         return version
 
-    async def remove(self, key: str) -> bool:
-        """Delete whatever stands under `key`; True if there was something."""
+    async def remove(self, key: str, *, expect: int | None) -> bool:
+        """Delete what stands under `key`, by compare-and-set; True if there was something."""
         async with self._bounded():
-            return await self.store.delete(key)
+            return await self.store.delete(key, expect=expect)
 
     async def load(self, *, quiet: bool) -> None:
         """Compare all users in the store with the mirror, a few hundred at a stretch."""

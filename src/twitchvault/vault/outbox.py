@@ -189,21 +189,21 @@ class Outbox:
             after = operation.change(before)
             if after == before and not damaged:
                 return
-            if after is None:
-                await self._remove(key)
-                return
             with contextlib.suppress(VersionConflict):
-                await self._ledger.write(key, after, expect=expect)
+                if after is None:
+                    await self._remove(key, expect)
+                else:
+                    await self._ledger.write(key, after, expect=expect)
                 return
 
-    async def _remove(self, key: str) -> None:
+    async def _remove(self, key: str, expect: int | None) -> None:
         user_id = self._ledger.user_of(key)
         if user_id is None:
-            await self._ledger.remove(key)
+            await self._ledger.remove(key, expect=expect)
             return
         self._mirror.begin_write(user_id, None)
         try:
-            await self._ledger.remove(key)
+            await self._ledger.remove(key, expect=expect)
             # A delete does not tell its version. News from before it may still be under way and
             # must not bring the user back into the views, so take them in first.
             with contextlib.suppress(StoreError):

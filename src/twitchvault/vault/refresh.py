@@ -184,7 +184,8 @@ class Refresher:
     async def adopt(self, key: str, operation: Operation, mark: str) -> None:
         """Bring a parked pair home to its user, then clear the place where it was parked."""
         if await self._outbox.apply(key, operation) is None:
-            self._outbox.submit(self._ledger.seed_key(mark), Operation(lambda _parked: None))
+            clear = Operation(lambda held: None if held and held.has_spent(mark) else held)
+            self._outbox.submit(self._ledger.seed_key(mark), clear)
 
     async def _read(self, key: str) -> Held | None:
         # What this process has changed itself must be in the store before the store is asked.
@@ -218,7 +219,8 @@ class Refresher:
                 continue
             if job.obsolete is not None and await job.obsolete():
                 self._exchange.unsent.discard(lease.name)
-                await self._ledger.remove(job.key)
+                with contextlib.suppress(VersionConflict):
+                    await self._ledger.remove(job.key, expect=lease.version)
                 return None
             result = await self._exchange.carry_out(lease, doubtful=foreign)
             if result is not None:
@@ -243,8 +245,8 @@ class Refresher:
         self._exchange.unsent.add(name)
         record = replace(held.record, lease=name)
         try:
-            await self._ledger.write(job.key, record, expect=held.version)
+            version = await self._ledger.write(job.key, record, expect=held.version)
         except VersionConflict:
             self._exchange.unsent.discard(name)
             return None
-        return Lease(job.key, name, record, taken_at)
+        return Lease(job.key, name, record, version, taken_at)

@@ -1,0 +1,1 @@
+"""What the vault costs, measured on the machine at hand."""
