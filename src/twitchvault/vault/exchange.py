@@ -41,8 +41,8 @@ REFUSED: Final = "Twitch refused the refresh token"
 class Lease:
     """The right to exchange the refresh token of `record`, from `taken_at` (monotonic) on.
 
-    `version` is where the record stood with the lease just put into it. `sent`: a request has left under it. `may_doubt`: one more try is allowed when the token may
-    be spent.
+    `version`: where the record stands with the lease in it. `sent`: a request has left under it.
+    `may_doubt`: one more try is allowed when the token may be spent.
     """
 
     def __init__(self, key: str, name: str, record: Record, version: int, taken_at: float) -> None:

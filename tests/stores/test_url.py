@@ -1,0 +1,133 @@
+"""`open_store` and the lazy names of `twitchvault.stores`."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import twitchvault.stores
+from twitchvault.stores import MemoryStore, RedisStore, SQLiteStore, open_store
+
+PASSWORD = "hunter2"
+
+
+def test_memory() -> None:
+    """Every call makes a store of its own."""
+    first, second = open_store("memory://"), open_store("MEMORY://")
+    assert isinstance(first, MemoryStore)
+    assert isinstance(second, MemoryStore)
+    assert first is not second
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("sqlite:///relative.db", "relative.db"),
+        ("sqlite:///folder/relative.db", "folder/relative.db"),
+        ("sqlite:////absolute.db", "/absolute.db"),
+        ("SQLite:////some/absolute.db", "/some/absolute.db"),
+        ("sqlite:///with%20space%3F.db", "with space?.db"),
+        ("sqlite:///as it is: ü.db", "as it is: ü.db"),
+        ("sqlite:///100%.db", "100%.db"),
+    ],
+)
+def test_sqlite(url: str, path: str) -> None:
+    """Three slashes are relative to the working directory, four absolute; %xx is decoded."""
+    store = open_store(url)
+    assert isinstance(store, SQLiteStore)
+    assert repr(store) == f"SQLiteStore({str(Path.cwd() / path)!r})"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://user:{PASSWORD}@localhost:6379/0?protocol=3",
+        "rediss://localhost?ssl_cert_reqs=none",
+        "unix:///run/redis.sock?db=3",
+    ],
+)
+def test_redis_urls_go_whole_to_the_store(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of them is taken apart here."""
+    given: list[str] = []
+    monkeypatch.setattr(RedisStore, "__init__", lambda _, url: given.append(url))
+    assert isinstance(open_store(url), RedisStore)
+    assert given == [url]
+
+
+FORMS = (
+    "expected 'memory://', 'sqlite:///relative.db', 'sqlite:////absolute.db', 'redis://...', "
+    "'rediss://...' or 'unix://...'; for any other store, pass the store object itself"
+)
+SLASHES = (
+    "a 'sqlite' URL has three slashes and a path: 'sqlite:///relative.db', or four: "
+    "'sqlite:////absolute.db'"
+)
+OPTIONS = (
+    "a 'sqlite' URL takes no '?' options and no '#' part: give options to SQLiteStore(path), and "
+    "write '%3F' or '%23' if the file's name holds such a sign"
+)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("", f"'url' has no scheme: {FORMS}"),
+        ("memory", f"'url' has no scheme: {FORMS}"),
+        ("memory:", f"'url' has no scheme: {FORMS}"),
+        ("relative.db", f"'url' has no scheme: {FORMS}"),
+        (" memory://", f"'url' has no scheme: {FORMS}"),
+        (f"redis:user:{PASSWORD}@host", f"'url' has no scheme: {FORMS}"),
+        (f"user:{PASSWORD}@redis://host", f"'url' has no scheme: {FORMS}"),
+        ("memory://name", "a 'memory' URL is 'memory://' and nothing after it"),
+        (f"postgres://u:{PASSWORD}@h/db", f"'postgres://...' names no store known here: {FORMS}"),
+        (f"redis+x://u:{PASSWORD}@h", f"'redis+x://...' names no store known here: {FORMS}"),
+        ("sqlite://", SLASHES),
+        ("sqlite:///", SLASHES),
+        ("sqlite://relative.db", SLASHES),
+        (f"sqlite://u:{PASSWORD}@host/a.db", SLASHES),
+        ("sqlite:///a.db?mode=ro", OPTIONS),
+        ("sqlite:///a.db#part", OPTIONS),
+        ("sqlite:///:memory:", "'path' must name a file: for a store in memory use MemoryStore()"),
+        ("sqlite:///a%00b", "'path' must name a file, 'a\\x00b' cannot"),
+    ],
+)
+def test_anything_else_is_refused(url: str, message: str) -> None:
+    """The message says what was expected and never shows what may be a password."""
+    with pytest.raises(ValueError, match=re.escape(message)) as refused:
+        open_store(url)
+    assert str(refused.value) == message
+    assert PASSWORD not in repr(refused.value)
+
+
+def test_only_strings() -> None:
+    """A path is not taken for a URL."""
+    with pytest.raises(TypeError, match="'url' must be a str, not PosixPath"):
+        open_store(Path("a.db"))  # type: ignore[arg-type]
+
+
+def test_importing_the_stores_imports_no_driver() -> None:
+    """Neither the package nor a memory store needs a driver; every public name can be had."""
+    script = """
+import sys
+from twitchvault.stores import MemoryStore, open_store
+import twitchvault.stores.sqlite
+open_store("memory://")
+print(sorted({"aiosqlite", "redis", "cryptography"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=True, text=True
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_names() -> None:
+    """What is promised is there, what is not is an AttributeError."""
+    assert set(twitchvault.stores.__all__) <= set(dir(twitchvault.stores))
+    for name in twitchvault.stores.__all__:
+        assert getattr(twitchvault.stores, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'MongoStore'"):
+        twitchvault.stores.MongoStore  # noqa: B018
