@@ -281,7 +281,11 @@ class App:
         return UserAPI(user_id, self._core.helix)
 
     def remove_token(self, user_id: str) -> None:
-        """Remove a user from the store; revokes nothing."""
+        """Remove a user from the store; revokes nothing.
+
+        If the vault has exchanged tokens of this user, their fingerprints stay, without any token:
+        a spent token that comes back from an old configuration file must not be sent to Twitch.
+        """
         self._core.vault.remove(user_id)
 
     # Tokens

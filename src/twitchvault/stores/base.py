@@ -7,9 +7,9 @@ inheriting from `TokenStore` and giving it `get`, `put`, `delete` and `scan`; ru
 Versions: a positive integer. Every write or delete takes a larger one than any before it in that
 store, also after a delete, so a version never stands for two different values.
 
-Absent is `None` from `get` and `False` from `delete`. Unreadable is never absent: a store that finds
-something it cannot read raises `CorruptRecord` or `DecryptionError`. A backend that cannot be reached
-raises `StoreUnavailable`. A store that was never opened or is closed raises `StoreError`.
+Absent is `None` from `get` and `False` from `delete`. Unreadable is never absent: a store that
+finds something it cannot read raises `CorruptRecord` or `DecryptionError`. A backend that cannot be
+reached raises `StoreUnavailable`. A store that was never opened or is closed raises `StoreError`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Unreadable(bytes):
 
     error: StoreError
 
-    def __new__(cls, error: StoreError) -> Self:
+    def __new__(cls, error: StoreError) -> Self:  # noqa: D102  (the class docstring says it)
         self = super().__new__(cls)
         self.error = error
         return self

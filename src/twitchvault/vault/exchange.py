@@ -19,7 +19,7 @@ import time
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import HTTPException, NoAnswer, RateLimited, StoreError, TwitchServerError
+from twitchvault.errors import HTTPException, NoAnswer, RateLimited, TwitchServerError
 from twitchvault.identity import refused_grant
 from twitchvault.vault.outbox import Operation
 from twitchvault.vault.record import Record, app_record, exchanged, refused, released
@@ -77,7 +77,10 @@ class Exchange:
         self.unsent: set[str] = set()
 
     async def carry_out(self, lease: Lease, *, doubtful: bool) -> Record | None:
-        """Send until there is an answer. None: look at the record again."""
+        """Send until there is an answer. None: look at the record again.
+
+        A record only if the store is down and could not take it: the new pair as it will be.
+        """
         if doubtful and not await self._reassure(lease):
             return None
         pause = FIRST_PAUSE
@@ -155,11 +158,7 @@ class Exchange:
         lease.sent = True
         if await self._outbox.apply(lease.key, operation) is not None:
             return operation.change(lease.record)
-        try:
-            held = await self._ledger.read(lease.key)
-        except StoreError:
-            return operation.change(lease.record)
-        return None if held is None else held.record
+        return None
 
     async def _release(self, lease: Lease) -> None:
         self.unsent.discard(lease.name)

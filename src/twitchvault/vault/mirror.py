@@ -83,14 +83,14 @@ class Mirror:
         """The record of a user as shown, or None; raises the error of a damaged one."""
         self.fetch()
         if user_id in self._pending:
-            return self._pending[user_id]
+            return _shown(self._pending[user_id])
         error = dict.get(self._damaged, user_id)
         if error is not None:
             raise type(error)(*error.args)
-        return self.stored(user_id)
+        return _shown(self.stored(user_id))
 
     def stored(self, user_id: str) -> Record | None:
-        """The record below what is pending."""
+        """The record below what is pending, a removed one too."""
         value = self._records.get(user_id)
         return None if value is None else decode(value, user_id)
 
@@ -277,6 +277,7 @@ class Mirror:
         """Show `record`, unless a pending one stands above it."""
         if user_id in self._pending:
             record = self._pending[user_id]
+        record = _shown(record)
         if record is None:
             for view in (self._tokens, self._validity, self._scopes):
                 dict.pop(view, user_id, None)
@@ -302,6 +303,7 @@ class Mirror:
     ) -> None:
         if self._quiet:
             return
+        before, after = _shown(before), _shown(after)
         if after is None:
             if before is not None:
                 self._events.emit("removed", user_id, origin)
@@ -316,3 +318,7 @@ class Mirror:
             self._events.emit("refreshed" if renewed else "added", user_id, origin)
         elif after.last_validated != before.last_validated:
             self._events.emit("validated", user_id, origin)
+
+
+def _shown(record: Record | None) -> Record | None:
+    return None if record is None else record.shown

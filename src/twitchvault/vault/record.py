@@ -38,6 +38,7 @@ __all__ = [
     "moved",
     "refused",
     "released",
+    "removed",
     "settled",
     "validated",
 ]
@@ -64,6 +65,7 @@ class Record:
 
     `last_validated` is wall clock time in epoch seconds, `expires_in` seconds as of then, 0 when
     Twitch did not say. `state` needs_login: Twitch refused the refresh token, `reason` says how.
+    "removed" holds no tokens any more, only what was spent: see `removed`.
     `lease` names the one who may exchange the refresh token now. `seeded`: the pair came from
     outside and its refresh token was not exchanged yet.
     """
@@ -76,7 +78,7 @@ class Record:
     login: str | None = None
     last_validated: float | None = None
     expires_in: float = 0.0
-    state: Literal["live", "needs_login"] = "live"
+    state: Literal["live", "needs_login", "removed"] = "live"
     reason: str = ""
     lease: str | None = None
     seeded: bool = True
@@ -87,6 +89,11 @@ class Record:
         return (
             f"Record(login={self.login!r}, state={self.state!r}, leased={self.lease is not None})"
         )
+
+    @property
+    def shown(self) -> Record | None:
+        """The record as users of the vault see it: None once it is removed."""
+        return None if self.state == "removed" else self
 
     @property
     def pair(self) -> TokenPair:
@@ -251,6 +258,17 @@ def refused(current: Record | None, access_token: str, reason: str) -> Record | 
     if current is None or current.access_token != access_token:
         return current
     return replace(current, state="needs_login", reason=reason, lease=None)
+
+
+def removed(current: Record | None) -> Record | None:
+    """The user is taken out of the vault.
+
+    Fingerprints of spent tokens stay behind, if there are any: an old configuration file may bring
+    such a token back, and sending it would cut the connection of a login made since.
+    """
+    if current is None or not (current.seeds or current.exchanged):
+        return None
+    return Record("", state="removed", seeds=current.seeds, exchanged=current.exchanged)
 
 
 def released(current: Record | None, lease: str) -> Record | None:

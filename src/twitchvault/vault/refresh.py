@@ -192,7 +192,8 @@ class Refresher:
         error = await self._outbox.settle(key)
         if error is not None:
             raise type(error)(*error.args)
-        return await self._ledger.read(key)
+        held = await self._ledger.read(key)
+        return None if held is None or held.record.shown is None else held
 
     async def _settle(self, job: _Job) -> Record | None:
         """Wait for somebody's exchange or carry it out, until the record is done or refused.

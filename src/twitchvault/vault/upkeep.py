@@ -175,6 +175,9 @@ class Upkeep:
         except TwitchVaultError as error:
             _logger.info("upkeep of user %r failed, trying later: %s", user_id, error)
             self._later(user_id, random.uniform(10.0, 60.0))  # noqa: S311
+        except Exception as error:
+            _logger.error("upkeep of user %r failed with %s", user_id, type(error).__name__)
+            self._later(user_id, EVERY)
         else:
             self._not_before.pop(user_id, None)
 

@@ -15,7 +15,7 @@ from twitchvault.vault.logins import Logins
 from twitchvault.vault.mirror import Mirror
 from twitchvault.vault.outbox import Operation, Outbox
 from twitchvault.vault.pump import Pump
-from twitchvault.vault.record import Record, TokenPair, app_record, fingerprint
+from twitchvault.vault.record import Record, TokenPair, app_record, fingerprint, removed
 from twitchvault.vault.refresh import Refresher
 from twitchvault.vault.upkeep import Upkeep
 
@@ -137,7 +137,7 @@ class Vault:
     def remove(self, user_id: str) -> None:
         """Take the user's tokens out of the store; nothing is revoked."""
         self._outbox.submit(
-            self._ledger.user_key(user_id), Operation(lambda _held: None, replaces_damage=True)
+            self._ledger.user_key(user_id), Operation(removed, replaces_damage=True)
         )
 
     async def renew(self, user_id: str, stale: str) -> Record:
@@ -151,9 +151,12 @@ class Vault:
     async def refresh_token(self, token: str) -> Token:
         """Exchange a refresh token: through the vault if it is or was the vault's."""
         user_id = self.mirror.heir_of(token, fingerprint(token))
-        record = None if user_id is None else self.mirror.get(user_id)
-        if user_id is None or record is None:
+        if user_id is None:
             return await self.identity.refresh(token)
+        record = self.mirror.get(user_id)
+        if record is None:
+            msg = f"this refresh token is spent, and user {user_id!r} was removed: sign in again"
+            raise AuthFailure(msg)
         if record.refresh_token == token:
             record = await self.renew(user_id, record.access_token)
         return _as_token(record)

@@ -1,0 +1,388 @@
+"""The one place that sends HTTP.
+
+Nothing that aiohttp raises leaves this module: whatever goes wrong between us and an answer is a
+`NoAnswer`, which tells whether the service can have acted on the request. Its message names host
+and port, never a path, a query, a header or a body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json as jsonlib
+import os
+import time
+from base64 import b64encode
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from socket import gaierror
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import urlencode
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.payload import BytesPayload
+from yarl import URL
+
+from twitchvault.errors import ClientException, NoAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import SimpleNamespace
+
+    from aiohttp.abc import AbstractStreamWriter
+
+__all__ = ["DEFAULT_LIMIT", "DEFAULT_TIMEOUT", "HELIX_LIMIT", "Answer", "HTTPClient"]
+
+DEFAULT_TIMEOUT: Final = 30.0
+"""Seconds that one exchange may take, from the first look at the pool to the last byte."""
+DEFAULT_LIMIT: Final = 1 << 20
+"""Bytes that an answer may have."""
+HELIX_LIMIT: Final = 4 << 20
+"""Bytes that an answer of the API may have."""
+
+_CLOSE_TIMEOUT: Final = 5.0
+_METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+
+
+def _user_agent() -> str:
+    try:
+        ours = version("twitchvault")
+    except PackageNotFoundError:
+        ours = "unknown"
+    return f"twitchvault/{ours} aiohttp/{aiohttp.__version__}"
+
+
+_USER_AGENT: Final = _user_agent()
+
+_BEFORE_SENDING: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.NonHttpUrlClientError,
+    aiohttp.ServerFingerprintMismatch,
+    ValueError,
+)
+"""What can only happen before a request is written."""
+
+# The first releases of aiohttp 3.10 have no name for it.
+_NAME_ERROR: Final[type[Exception]] = getattr(aiohttp, "ClientConnectorDNSError", gaierror)
+
+_REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (aiohttp.ClientConnectorCertificateError, "its TLS certificate is not trusted"),
+    (aiohttp.ServerFingerprintMismatch, "its TLS certificate is not the expected one"),
+    (aiohttp.ClientSSLError, "no TLS connection could be made"),
+    (_NAME_ERROR, "its name cannot be resolved"),
+    (aiohttp.ClientProxyConnectionError, "the proxy cannot be reached"),
+    (aiohttp.ClientHttpProxyError, "the proxy refused to connect to it"),
+    (aiohttp.ServerDisconnectedError, "the connection was closed before an answer came"),
+    (aiohttp.ClientPayloadError, "the answer was cut off or garbled"),
+    (aiohttp.ClientResponseError, "the answer is not HTTP"),
+    (aiohttp.InvalidURL, "not an http or https URL"),
+    (aiohttp.NonHttpUrlClientError, "not an http or https URL"),
+    (ValueError, "the request cannot be written as HTTP"),
+)
+
+
+class Answer(NamedTuple):
+    """An HTTP answer, read to its end. Looking up a header ignores upper and lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"Answer(status={self.status}, body=<{len(self.body)} bytes>)"
+
+
+class HTTPClient:
+    """Sends requests through one aiohttp session, made on first use.
+
+    A `session` or `connector` passed in is used and stays the caller's to close; a session brings
+    its own connector and traces, so it cannot be combined with `connector` or `http_trace`.
+    A trace sees requests as they are, secrets included. Proxies from the environment are ignored.
+    """
+
+    def __init__(
+        self,
+        *,
+        client_id: str,
+        client_secret: str | None = None,
+        session: aiohttp.ClientSession | None = None,
+        connector: aiohttp.BaseConnector | None = None,
+        proxy: str | URL | None = None,
+        proxy_auth: aiohttp.BasicAuth | None = None,
+        http_trace: aiohttp.TraceConfig | None = None,
+    ) -> None:
+        if session is not None and (connector is not None or http_trace is not None):
+            msg = "'connector' and 'http_trace' belong to a session: give them to your 'session'"
+            raise ValueError(msg)
+        self.client_id = client_id
+        self._client_secret = client_secret
+        self._given = session
+        self._own: aiohttp.ClientSession | None = None
+        self._connector = connector
+        self._proxy, self._proxy_headers = _proxy(proxy, proxy_auth)
+        self._http_trace = http_trace
+
+    def __repr__(self) -> str:
+        return f"HTTPClient(client_id={self.client_id!r})"
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | Sequence[tuple[str, Any]] | None = None,
+        form: Mapping[str, str] | None = None,
+        json: object = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        leave_by: float | None = None,
+        limit: int = DEFAULT_LIMIT,
+    ) -> Answer:
+        """Send one request, follow no redirect, read the whole answer.
+
+        Any status is an answer. `NoAnswer` if none arrives within `timeout` seconds, everything
+        included, or if it is longer than `limit` bytes. A body is written at most once.
+
+        `leave_by` is a time of `time.monotonic()`, for requests with a body. The clock is looked
+        at right before the body's first byte leaves; past that time it does not leave, and
+        `NoAnswer` has `too_late` and is not `sent`. Headers may have left: keep secrets in bodies.
+        """
+        _check(method, form, json, leave_by)
+        body = _body(form, json, leave_by)
+        failure: NoAnswer
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._exchange(method, url, headers, params, body, limit)
+        except asyncio.CancelledError:
+            if _cancelled():
+                raise
+            failure = _lost(url, body, "the connector was closed")
+        except TimeoutError:
+            failure = _lost(url, body, f"nothing came within {timeout:g} s")
+        except _TooLargeError:
+            failure = _lost(url, body, f"the answer is longer than {limit} bytes")
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as err:
+            failure = _lost(url, body, _reason(err), before=isinstance(err, _BEFORE_SENDING))
+        # Raised out here, the failure carries no trace of the original, which can hold URLs.
+        raise failure
+
+    async def close(self) -> None:
+        """Close the session if it is ours; idempotent. The client can be used again after it."""
+        session, self._own = self._own, None
+        if session is not None:
+            # At the time limit the sockets are shut down; only their farewells are missing.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_TIMEOUT):
+                    await session.close()
+
+    async def _exchange(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        params: Mapping[str, Any] | Sequence[tuple[str, Any]] | None,
+        body: _Body | None,
+        limit: int,
+    ) -> Answer:
+        session = self._session()
+        target = URL(url)
+        if body is not None:
+            body.look_at_clock()
+        async with session.request(
+            method,
+            target,
+            headers=self._headers(session, target, headers),
+            params=params,
+            data=body,
+            allow_redirects=False,
+            raise_for_status=False,
+            proxy=self._proxy,
+            proxy_headers=self._proxy_headers,
+            timeout=aiohttp.ClientTimeout(total=None),
+            trace_request_ctx=body,
+        ) as response:
+            content = await _read(response, limit)
+            return Answer(response.status, response.headers, content)
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._given is None and self._own is None:
+            self._own = self._new_session()
+        session = self._given or self._own
+        if session is None or session.closed:
+            msg = "the aiohttp session or connector passed in is closed: pass an open one"
+            raise ClientException(msg)
+        return session
+
+    def _new_session(self) -> aiohttp.ClientSession:
+        traces = [] if self._http_trace is None else [self._http_trace, _last_look()]
+        return aiohttp.ClientSession(
+            connector=self._connector,
+            connector_owner=self._connector is None,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=traces,
+        )
+
+    def _headers(
+        self, session: aiohttp.ClientSession, target: URL, headers: Mapping[str, str] | None
+    ) -> dict[str, str]:
+        merged = dict(headers or {})
+        if "User-Agent" not in session.headers:
+            merged.setdefault("User-Agent", _USER_AGENT)
+        if target.scheme == "http":
+            # Without TLS there is no tunnel to open: the request itself speaks to the proxy.
+            merged |= self._proxy_headers
+        return merged
+
+
+class _TooLargeError(Exception):
+    """The answer is longer than it may be."""
+
+
+class _TooLateError(ValueError):
+    """The time to leave has passed."""
+
+
+class _Body(BytesPayload):
+    """A request body that looks at the clock before it leaves, and knows whether it left."""
+
+    def __init__(self, value: bytes, content_type: str, leave_by: float | None) -> None:
+        super().__init__(value, content_type=content_type)
+        self.sent = False
+        self.too_late = False
+        self._leave_by = leave_by
+
+    def leave(self) -> None:
+        """Note that the body leaves now, or raise if it is too late for that."""
+        self.sent = False
+        self.look_at_clock()
+        self.sent = True
+
+    def look_at_clock(self) -> None:
+        """Raise if the time to leave has passed."""
+        if self._leave_by is not None and time.monotonic() >= self._leave_by:
+            self.too_late = True
+            raise _TooLateError
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write the body, once."""
+        await self.write_with_length(writer, None)
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        """Write the body, once: sent twice, it would spend a refresh token twice."""
+        del content_length
+        if self.sent:
+            msg = "a request body is written once"
+            raise ValueError(msg)
+        transport = getattr(writer, "transport", None)
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError
+        self.leave()
+        await writer.write(self._value)
+
+
+def _last_look() -> aiohttp.TraceConfig:
+    # The bytes leave only after the user's trace was told of them, and it may take its time.
+    async def on_chunk(_: object, context: SimpleNamespace, __: object) -> None:
+        if isinstance(context.trace_request_ctx, _Body):
+            context.trace_request_ctx.leave()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_chunk_sent.append(on_chunk)
+    return trace
+
+
+def _check(
+    method: str, form: Mapping[str, str] | None, json: object, leave_by: float | None
+) -> None:
+    if method not in _METHODS:
+        msg = f"'method' must be one of {', '.join(sorted(_METHODS))}, not {method!r}"
+        raise ValueError(msg)
+    if form is not None and json is not None:
+        msg = "give 'form' or 'json', not both"
+        raise ValueError(msg)
+    if leave_by is not None and form is None and json is None:
+        msg = "'leave_by' needs a body: give 'form' or 'json'"
+        raise ValueError(msg)
+
+
+def _body(form: Mapping[str, str] | None, json: object, leave_by: float | None) -> _Body | None:
+    if form is not None:
+        # A lone surrogate becomes "?": the service will refuse it, and no error quotes a secret.
+        text = urlencode(form, errors="replace")
+        return _Body(text.encode(), "application/x-www-form-urlencoded", leave_by)
+    if json is not None:
+        return _Body(jsonlib.dumps(json, allow_nan=False).encode(), "application/json", leave_by)
+    return None
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    stated = response.content_length
+    content = bytearray()
+    if stated is None or stated <= limit:
+        async for chunk in response.content.iter_any():
+            content += chunk
+            if len(content) > limit:
+                break
+        else:
+            return bytes(content)
+    response.close()
+    raise _TooLargeError
+
+
+def _lost(url: str, body: _Body | None, reason: str, *, before: bool = False) -> NoAnswer:
+    where = _where(url)
+    if body is None:
+        return NoAnswer(f"no answer from {where}: {reason}", sent=not before)
+    if body.too_late:
+        msg = f"nothing was sent to {where}: the time it had to leave by had passed"
+        return NoAnswer(msg, sent=False, too_late=True)
+    # From here on the answer to "was it sent?" stands: no writer left behind may change it.
+    sent, body.sent = body.sent, True
+    return NoAnswer(f"no answer from {where}: {reason}", sent=sent)
+
+
+def _where(url: str) -> str:
+    try:
+        target = URL(url)
+        return f"{target.host or '?'}:{target.port or '?'}"
+    except ValueError:
+        return "?"
+
+
+def _reason(error: Exception) -> str:
+    underlying = getattr(error, "os_error", error)
+    for kind, reason in _REASONS:
+        if isinstance(error, kind) or isinstance(underlying, kind):
+            return reason
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number) if number and number > 0 else "the connection failed"
+
+
+def _cancelled() -> bool:
+    # A connector that is closed cancels those who wait for it, without anybody cancelling us.
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def _proxy(
+    proxy: str | URL | None, auth: aiohttp.BasicAuth | None
+) -> tuple[URL | None, dict[str, str]]:
+    if proxy is None:
+        return None, {}
+    try:
+        url = URL(proxy)
+    except ValueError:
+        url = URL()
+    if url.scheme not in {"http", "https"} or not url.host:
+        msg = "'proxy' must be an absolute http or https URL"
+        raise ValueError(msg)
+    if auth is not None:
+        return url.with_user(None), {"Proxy-Authorization": auth.encode()}
+    if url.user is None:
+        return url, {}
+    encoded = b64encode(f"{url.user}:{url.password or ''}".encode()).decode()
+    return url.with_user(None), {"Proxy-Authorization": f"Basic {encoded}"}

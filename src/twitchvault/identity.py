@@ -1,0 +1,283 @@
+"""id.twitch.tv/oauth2: build the request, send it, parse the answer. No state.
+
+Building and parsing are pure functions; `Identity` puts sending between them. All requests but
+`validate` carry what is secret in an urlencoded body, `validate` in its header: never in a URL.
+Wire facts: https://dev.twitch.tv/docs/authentication/ and its pages getting-tokens-oauth,
+refresh-tokens, validate-tokens and revoke-tokens.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from urllib.parse import quote, urlencode
+
+from pydantic import ValidationError
+from yarl import URL
+
+from twitchvault.answers import NO_OBJECT, TOKEN_FIELDS, error_of, is_good, json_of, unusable
+from twitchvault.errors import BadRequest, ClientException, HTTPException, Unauthorized
+from twitchvault.http import DEFAULT_TIMEOUT, Answer, HTTPClient
+from twitchvault.models import Answered, ClientCredentials, DeviceCode, Token, ValidateToken
+from twitchvault.scopes import scope_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = [
+    "Identity",
+    "Request",
+    "error_of",
+    "json_of",
+    "parse",
+    "pending",
+    "refused_grant",
+    "slow_down",
+]
+
+_DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
+_REFUSALS: Final = frozenset({"invalid refresh token", "invalid_grant: invalid refresh token"})
+_PENDING: Final = "authorization_pending"
+_SLOW_DOWN: Final = "slow_down"
+_SECRET_FIELDS: Final = TOKEN_FIELDS | {"code"}
+_Model = TypeVar("_Model", bound=Answered)
+
+
+class Request(NamedTuple):
+    """A request to an endpoint of the identity service; `path` is relative to its base URL."""
+
+    method: str
+    path: str
+    form: Mapping[str, str] | None = None
+    headers: Mapping[str, str] | None = None
+
+    def __repr__(self) -> str:
+        fields = ", ".join(self.form or ())
+        return f"Request({self.method} {self.path}, fields: {fields or 'none'})"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What of this request may not be seen in any error."""
+        form = self.form or {}
+        sent = [value for field, value in form.items() if field in _SECRET_FIELDS]
+        sent += [value.partition(" ")[2] for value in (self.headers or {}).values()]
+        return tuple(sent)
+
+
+class Identity:
+    """The endpoints of the identity service for one application. No state beyond the arguments.
+
+    Every method raises an `HTTPException`: the subclass of the answer's status, `NoAnswer` if there
+    was none, or a plain one with the answer's status if that is 200 but cannot be used.
+    `client_secret` None or empty is a public client; no empty secret is ever sent.
+    `id_url` may have a path, with or without a slash at its end.
+    """
+
+    def __init__(
+        self, http: HTTPClient, client_id: str, client_secret: str | None, id_url: str
+    ) -> None:
+        self._http = http
+        self._client_id = client_id
+        self._client_secret = client_secret or None
+        self._base = _base_url(id_url)
+
+    def __repr__(self) -> str:
+        return f"Identity(client_id={self._client_id!r}, id_url={self._base!r})"
+
+    @property
+    def client_id(self) -> str:
+        """The application's client id."""
+        return self._client_id
+
+    @property
+    def public(self) -> bool:
+        """True for an application without a secret."""
+        return self._client_secret is None
+
+    async def client_credentials(self) -> ClientCredentials:
+        """A new app access token. `ClientException` for a public client: it has none."""
+        if self._client_secret is None:
+            msg = "an app access token needs a client secret: pass 'client_secret', or do without"
+            raise ClientException(msg)
+        form = self._form("client_credentials", client_secret=self._client_secret)
+        return await self._ask(ClientCredentials, Request("POST", "token", form))
+
+    async def start_device(self, scopes: Iterable[str] = ()) -> DeviceCode:
+        """Start a device code flow. Compare the scopes of the token that comes out of it.
+
+        The scopes go into `scopes`, plural, in the body of this one request: elsewhere they have
+        been seen to be ignored without an error.
+        """
+        names = " ".join(scope_names(scopes))
+        form = {"client_id": self._client_id} | ({"scopes": names} if names else {})
+        return await self._ask(DeviceCode, Request("POST", "device", form))
+
+    async def poll_device(self, device_code: str, *, timeout: float = DEFAULT_TIMEOUT) -> Token:
+        """Ask once for the tokens of a device code.
+
+        `BadRequest` until the user has approved: see `pending` and `slow_down`. A code is good for
+        one pair. No secret is sent, also not of a confidential client: none is asked for here.
+        """
+        form = self._form(_DEVICE_GRANT, device_code=device_code)
+        return await self._ask(Token, Request("POST", "token", form), timeout=timeout)
+
+    def authorization_url(
+        self,
+        redirect_uri: str,
+        scopes: Iterable[str] = (),
+        state: str | None = None,
+        force_verify: bool = False,
+    ) -> str:
+        """The page that the user's browser has to visit; scopes stand in a stable order."""
+        query = {
+            "response_type": "code",
+            "client_id": self._client_id,
+            "redirect_uri": redirect_uri,
+            "scope": " ".join(scope_names(scopes)),
+        }
+        if state is not None:
+            query["state"] = state
+        if force_verify:
+            query["force_verify"] = "true"
+        return f"{self._base}/authorize?{urlencode(query, quote_via=quote, safe='')}"
+
+    async def exchange_code(self, code: str, redirect_uri: str) -> Token:
+        """The tokens of an authorization code; `redirect_uri` byte for byte as in the page's URL.
+
+        A code is good for one exchange. The service refuses a public client's; it is sent all the
+        same, without a secret, for `id_url` may be a proxy that adds the secret.
+        """
+        form = self._form("authorization_code", code=code, redirect_uri=redirect_uri)
+        return await self._ask(Token, Request("POST", "token", form | self._secret()))
+
+    async def refresh(
+        self,
+        refresh_token: str,
+        *,
+        leave_by: float | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> Token:
+        """Exchange a refresh token. It may be spent by this: see `refused_grant` for the errors.
+
+        `leave_by`: a time of `time.monotonic()` past which it is not sent any more; `NoAnswer` then
+        has `too_late`. `NoAnswer.sent` False proves that the token is not spent.
+        """
+        form = self._form("refresh_token", refresh_token=refresh_token) | self._secret()
+        request = Request("POST", "token", form)
+        return await self._ask(Token, request, timeout=timeout, leave_by=leave_by)
+
+    async def validate(
+        self, access_token: str, *, timeout: float = DEFAULT_TIMEOUT
+    ) -> ValidateToken:
+        """Ask about an access token; `Unauthorized` if it is not good (any more)."""
+        if any(not char.isprintable() or char.isspace() for char in _text("token", access_token)):
+            msg = "'access_token' holds white space or a control character: no token does"
+            raise Unauthorized(401, msg)
+        request = Request("GET", "validate", headers={"Authorization": f"OAuth {access_token}"})
+        return await self._ask(ValidateToken, request, timeout=timeout)
+
+    async def revoke(self, access_token: str) -> None:
+        """Revoke an access token. The refresh token that came with it survives.
+
+        `BadRequest` if the token was not good any more, `NotFound` for an unknown client.
+        """
+        form = {"client_id": self._client_id, "token": _text("token", access_token)}
+        request = Request("POST", "revoke", form)
+        answer = await self._send(request, DEFAULT_TIMEOUT)
+        if not is_good(answer):
+            raise error_of(answer, *self._secrets(request))
+
+    def _form(self, grant_type: str, **fields: str) -> dict[str, str]:
+        texts = {name: _text(name, value) for name, value in fields.items()}
+        return {"grant_type": grant_type, "client_id": self._client_id, **texts}
+
+    def _secret(self) -> dict[str, str]:
+        return {} if self._client_secret is None else {"client_secret": self._client_secret}
+
+    def _secrets(self, request: Request) -> tuple[str, ...]:
+        return (*request.secrets, *self._secret().values())
+
+    async def _send(
+        self, request: Request, timeout: float, leave_by: float | None = None
+    ) -> Answer:
+        return await self._http.send(
+            request.method,
+            f"{self._base}/{request.path}",
+            headers=request.headers,
+            form=request.form,
+            timeout=timeout,
+            leave_by=leave_by,
+        )
+
+    async def _ask(
+        self,
+        model: type[_Model],
+        request: Request,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        leave_by: float | None = None,
+    ) -> _Model:
+        answer = await self._send(request, timeout, leave_by)
+        return parse(model, answer, *self._secrets(request))
+
+
+def refused_grant(error: BaseException) -> bool:
+    """True if a refresh failed because the refresh token itself is no good (any more).
+
+    Only a 401 and a 400 `Invalid refresh token` say so. Every other failure is weather or
+    configuration and says nothing of the token.
+    """
+    if isinstance(error, Unauthorized):
+        return True
+    return isinstance(error, BadRequest) and _said(error) in _REFUSALS
+
+
+def pending(error: BaseException) -> bool:
+    """True if a poll failed because the user has not decided yet."""
+    return isinstance(error, BadRequest) and _PENDING in _said(error)
+
+
+def slow_down(error: BaseException) -> bool:
+    """True if a poll failed because it came too early: RFC 8628 wants 5 s more from now on."""
+    return isinstance(error, HTTPException) and _SLOW_DOWN in _said(error)
+
+
+def parse(model: type[_Model], answer: Answer, *secrets: str | None) -> _Model:
+    """The model of a good answer. Errors: those of `json_of`, also for a field that is missing."""
+    data = json_of(answer, *secrets)
+    if data is not None and not isinstance(data, dict):
+        raise unusable(answer, NO_OBJECT, secrets)
+    try:
+        return model.from_answer(data or {})
+    except ValidationError as error:
+        problem = _problem(error)
+    # Raised out here, it carries no trace of the original, which holds the answer.
+    raise unusable(answer, problem, secrets)
+
+
+def _said(error: HTTPException) -> str:
+    return error.message.strip().casefold()
+
+
+def _problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    must = "is missing" if first["type"] == "missing" else "must be a non-empty string"
+    return f"{first['loc'][0]!r} {must}"
+
+
+def _text(name: str, value: str) -> str:
+    if not isinstance(value, str):
+        msg = f"{name!r} must be a str, not {type(value).__name__}"
+        raise TypeError(msg)
+    return value
+
+
+def _base_url(id_url: str) -> str:
+    try:
+        url = URL(id_url)
+    except ValueError:
+        url = URL()
+    extras = (url.raw_user, url.raw_password, url.raw_query_string, url.raw_fragment)
+    if url.scheme not in {"http", "https"} or not url.host or any(extras):
+        msg = "'id_url' must be an http or https URL without user, password, query and fragment"
+        raise ValueError(msg)
+    return str(url).rstrip("/")

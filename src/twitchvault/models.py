@@ -1,0 +1,212 @@
+"""What the identity service answers, as frozen models.
+
+Each model has the documented fields and `raw`, the whole answer. Reprs and validation errors hide
+secrets; attributes, `model_dump()` and `raw[...]` give the real values, so mind where they go.
+`from_answer` reads an answer of the service and tolerates what is known to deviate from its
+documentation; only what cannot do without (the token itself, say) has to be there.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import core_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pydantic import GetCoreSchemaHandler
+
+__all__ = ["Answered", "ClientCredentials", "DeviceCode", "RawAnswer", "Token", "ValidateToken"]
+
+_BEARER: Final = "bearer"
+_DEFAULT_INTERVAL: Final = 5
+"""Seconds between polls when the answer names none (RFC 8628, section 3.2)."""
+_LONGEST: Final = 2**31 - 1
+"""No stated number of seconds counts for more; keeps a mad answer from overflowing a clock."""
+
+
+class RawAnswer(dict[str, Any]):
+    """A read-only mapping of a whole answer: a dict, so that every JSON encoder takes it.
+
+    Its repr shows the keys only, for the values are secrets.
+    """
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        msg = "an answer is read-only: copy it with dict(...)"
+        raise TypeError(msg)
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self))
+
+    def __repr__(self) -> str:
+        return f"RawAnswer({', '.join(f'{key}=...' for key in self)})"
+
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
+        yield from ((key, ...) for key in self)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[dict[str, Any]]]:
+        return type(self), (dict(self),)
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: type[Any], handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """A mapping from outside becomes one of these; dumped, it is a dict again."""
+        del source, handler
+        return core_schema.no_info_after_validator_function(
+            cls,
+            core_schema.dict_schema(core_schema.str_schema(), core_schema.any_schema()),
+            serialization=core_schema.plain_serializer_function_ser_schema(dict),
+        )
+
+
+_Text = Annotated[str, Field(strict=True, min_length=1)]
+_Secret = Annotated[str, Field(strict=True, min_length=1, repr=False)]
+_Seconds = Annotated[int, Field(strict=True, ge=0)]
+
+
+class Answered(BaseModel):
+    """What the models have in common: they are frozen, and keep the whole answer in `raw`."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    raw: RawAnswer = Field(default_factory=RawAnswer, repr=False)
+
+    @classmethod
+    def from_answer(cls, answer: Mapping[str, Any]) -> Self:
+        """The model of an answer's JSON object; pydantic's `ValidationError` if it cannot be."""
+        stated = {key: value for key, value in cls._read(answer).items() if value is not None}
+        return cls(**stated, raw=RawAnswer(answer))
+
+    @classmethod
+    def _read(cls, answer: Mapping[str, Any]) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+class Token(Answered):
+    """A user's token pair.
+
+    `refresh_token` is None where the service gave none. `expires_in` is in seconds from the moment
+    of the answer; 0 means not stated or never. `scopes` are those that were granted, which can be
+    fewer than were asked for. The answer does not say whose token it is: `validate_token` does.
+    """
+
+    access_token: _Secret
+    refresh_token: _Text | None = Field(default=None, repr=False)
+    expires_in: _Seconds = 0
+    scopes: tuple[str, ...] = ()
+    token_type: _Text = _BEARER
+
+    @classmethod
+    def _read(cls, answer: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "access_token": answer.get("access_token"),
+            "refresh_token": _text_or_none(answer.get("refresh_token")),
+            "expires_in": _seconds(answer.get("expires_in")),
+            "scopes": _scopes(answer.get("scope")),
+            "token_type": _token_type(answer),
+        }
+
+
+class DeviceCode(Answered):
+    """The start of a device code flow: show the user `verification_uri` and `user_code`.
+
+    `expires_in` and `interval` (the least time between two polls) are in seconds; `expires_in` 0
+    means not stated. `device_code` is a secret: who has it can fetch the tokens.
+    """
+
+    device_code: _Secret
+    user_code: _Text
+    verification_uri: _Text
+    expires_in: _Seconds = 0
+    interval: _Seconds = _DEFAULT_INTERVAL
+
+    @classmethod
+    def _read(cls, answer: Mapping[str, Any]) -> dict[str, Any]:
+        interval = answer.get("interval")
+        return {
+            "device_code": answer.get("device_code"),
+            "user_code": answer.get("user_code"),
+            "verification_uri": answer.get("verification_uri"),
+            "expires_in": _seconds(answer.get("expires_in")),
+            "interval": _seconds(interval) if _is_number(interval) else None,
+        }
+
+
+class ValidateToken(Answered):
+    """What the service says about an access token.
+
+    `login` and `user_id` are None for an app access token. `expires_in` is the seconds left;
+    0 means not stated or never. The service's clock here is not the one of `Token.expires_in`:
+    several hundred seconds more are normal.
+    """
+
+    client_id: _Text
+    login: _Text | None = None
+    user_id: _Text | None = None
+    scopes: tuple[str, ...] = ()
+    expires_in: _Seconds = 0
+
+    @classmethod
+    def _read(cls, answer: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "client_id": answer.get("client_id"),
+            "login": _text_or_none(answer.get("login")),
+            "user_id": _text_or_none(answer.get("user_id")),
+            "scopes": _scopes(answer.get("scopes")),
+            "expires_in": _seconds(answer.get("expires_in")),
+        }
+
+
+class ClientCredentials(Answered):
+    """An app access token. It cannot be refreshed: ask for a new one.
+
+    `expires_in` is in seconds from the moment of the answer; 0 means not stated or never.
+    """
+
+    access_token: _Secret
+    expires_in: _Seconds = 0
+    token_type: _Text = _BEARER
+
+    @classmethod
+    def _read(cls, answer: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "access_token": answer.get("access_token"),
+            "expires_in": _seconds(answer.get("expires_in")),
+            "token_type": _token_type(answer),
+        }
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, str):
+        return value.isascii() and value.isdigit() and len(value) <= len(str(_LONGEST))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _seconds(value: Any) -> int:  # noqa: ANN401
+    # An answer with new tokens in it must not be lost for a side note: what is no number is 0.
+    return max(0, min(int(value), _LONGEST)) if _is_number(value) else 0
+
+
+def _scopes(value: object) -> tuple[str, ...]:
+    # A list, one string, null, absent and [""] all occur in the wild.
+    items = value if isinstance(value, list) else [value]
+    names = (name for item in items if isinstance(item, str) for name in item.split())
+    return tuple(dict.fromkeys(names))
+
+
+def _token_type(answer: Mapping[str, Any]) -> str:
+    stated = answer.get("token_type")
+    return stated if isinstance(stated, str) and stated else _BEARER
+
+
+def _text_or_none(value: object) -> object:
+    return None if value == "" else value

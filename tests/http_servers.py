@@ -1,0 +1,114 @@
+"""Servers that misbehave on purpose, for the tests of everything that sends HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import traceback
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from twitchvault.errors import NoAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from twitchvault.http import HTTPClient
+
+    Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+SECRET = "canary-5ecret-value"
+FORM = {"client_id": "abc", "token": SECRET}
+
+
+@asynccontextmanager
+async def raw_server(serve: Serve) -> AsyncIterator[str]:
+    """The URL of a server that does with each connection what `serve` says."""
+    running: set[asyncio.Task[None]] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        running.add(task)
+        try:
+            await serve(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            running.discard(task)
+            writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}/path?query=here"
+    finally:
+        server.close()
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+@asynccontextmanager
+async def web_server(handler: Handler) -> AsyncIterator[str]:
+    """The URL of an aiohttp server that answers every request with `handler`."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    server = TestServer(app)
+    await server.start_server()
+    try:
+        yield str(server.make_url("/"))
+    finally:
+        await server.close()
+
+
+def free_port() -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Head and body of one request with a Content-Length."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = next(
+        int(line.split(b":")[1])
+        for line in head.lower().split(b"\r\n")
+        if b"content-length" in line
+    )
+    return head, await reader.readexactly(length)
+
+
+async def failure(
+    client: HTTPClient, url: str, *, method: str = "POST", timeout: float = 5.0
+) -> NoAnswer:
+    """The `NoAnswer` of a request that has to fail; checks what holds for each of them."""
+    form = FORM if method != "GET" else None
+    with pytest.raises(NoAnswer) as caught:
+        await client.send(method, url, form=form, timeout=timeout)
+    error = caught.value
+    shown = "".join(traceback.format_exception(error)) + repr(error)
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    assert SECRET not in shown
+    assert "query=here" not in shown
+    assert error.status == 0
+    return error
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Return once the condition holds; fail after five seconds."""
+    for _ in range(5000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    pytest.fail("the condition did not come true")

@@ -1,0 +1,354 @@
+"""Sending: what an answer is, what no answer is, and whether the service can have acted."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import socket
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tests.http_servers import (
+    FORM,
+    OK,
+    SECRET,
+    failure,
+    free_port,
+    raw_server,
+    read_request,
+    until,
+    web_server,
+)
+from twitchvault.errors import ClientException, NoAnswer
+from twitchvault.http import HTTPClient
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[HTTPClient]:
+    """A client with a session of its own."""
+    client = HTTPClient(client_id="abc", client_secret=SECRET)
+    yield client
+    await client.close()
+
+
+async def test_form_is_sent_urlencoded_with_its_length(client: HTTPClient) -> None:
+    """A form leaves as one urlencoded body, encoded once, with a Content-Length, not chunked."""
+    seen: list[tuple[bytes, bytes]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await read_request(reader))
+        writer.write(b"HTTP/1.1 200 OK\r\nX-Kind: a\r\nContent-Length: 2\r\n\r\nhi")
+        await reader.read()
+
+    async with raw_server(serve) as url:
+        answer = await client.send("POST", url, form={"a": "x y", "b": "%/=ä"})
+        head, body = seen[0]
+        lines = head.decode().split("\r\n")
+        assert lines[0] == "POST /path?query=here HTTP/1.1"
+        assert "Content-Type: application/x-www-form-urlencoded" in lines
+        assert f"Content-Length: {len(body)}" in lines
+        assert "chunked" not in head.decode().lower()
+        ours = version("twitchvault")
+        assert f"User-Agent: twitchvault/{ours} aiohttp/{aiohttp.__version__}" in lines
+        assert body == b"a=x+y&b=%25%2F%3D%C3%A4"
+        assert (answer.status, answer.body, answer.headers["x-kind"]) == (200, b"hi", "a")
+        assert repr(answer) == "Answer(status=200, body=<2 bytes>)"
+        await client.close()
+
+
+async def test_json_params_and_headers_are_sent(client: HTTPClient) -> None:
+    """JSON, query parameters (also repeated ones) and headers arrive as given."""
+
+    async def handler(request: web.Request) -> web.Response:
+        body = await request.json()
+        names = request.query.getall("login")
+        return web.json_response([body, names, request.headers["X-A"], request.content_type])
+
+    async with web_server(handler) as url:
+        answer = await client.send(
+            "PATCH",
+            url,
+            json={"a": 1},
+            params=[("login", "x"), ("login", "y")],
+            headers={"X-A": "b"},
+        )
+    assert answer.body == b'[{"a": 1}, ["x", "y"], "b", "application/json"]'
+
+
+@pytest.mark.parametrize("status", [200, 204, 301, 307, 400, 404, 429, 503])
+async def test_every_status_is_an_answer_and_no_redirect_is_followed(
+    client: HTTPClient, status: int
+) -> None:
+    """Any status is returned as it came; a redirect is an answer like the others."""
+    paths: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        paths.append(request.path)
+        return web.Response(status=status, headers={"Location": "/elsewhere"})
+
+    async with web_server(handler) as url:
+        answer = await client.send("POST", url, form=FORM)
+    assert answer.status == status
+    assert paths == ["/"]
+
+
+async def test_refused_connection_sent_nothing(client: HTTPClient) -> None:
+    """A refused connection names host and port, and proves that nothing was sent."""
+    port = free_port()
+    error = await failure(client, f"http://user:{SECRET}@127.0.0.1:{port}/p?query=here")
+    assert not error.sent
+    assert str(error) == f"no answer from 127.0.0.1:{port}: Connection refused"
+    get = await failure(client, f"http://127.0.0.1:{port}/", method="GET")
+    assert not get.sent
+
+
+async def test_unknown_host_sent_nothing() -> None:
+    """A name that does not resolve is a failure before sending."""
+
+    class Nowhere(aiohttp.abc.AbstractResolver):
+        async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[object]:  # type: ignore[override]
+            raise socket.gaierror(socket.EAI_NONAME, f"cannot resolve {host}:{port}:{family}")
+
+        async def close(self) -> None:
+            """Nothing to close."""
+
+    connector = aiohttp.TCPConnector(resolver=Nowhere())
+    client = HTTPClient(client_id="abc", connector=connector)
+    error = await failure(client, "https://id.example.invalid/oauth2/token")
+    await client.close()
+    await connector.close()
+    assert not error.sent
+    assert str(error) == "no answer from id.example.invalid:443: its name cannot be resolved"
+
+
+async def test_server_that_closes_before_reading(client: HTTPClient) -> None:
+    """A connection that is torn down at once is no answer, whether or not something left."""
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    async with raw_server(serve) as url:
+        for _ in range(20):
+            await failure(client, url)
+
+
+async def test_server_that_reads_and_closes(client: HTTPClient) -> None:
+    """A request that was read but not answered counts as sent."""
+
+    async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+
+    async with raw_server(serve) as url:
+        error = await failure(client, url)
+    assert error.sent
+    assert "the connection was closed before an answer came" in str(error)
+
+
+async def test_server_that_never_answers(client: HTTPClient) -> None:
+    """The time limit bounds the exchange; what was sent counts as sent."""
+
+    async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with raw_server(serve) as url:
+        error = await failure(client, url, timeout=0.2)
+    assert error.sent
+    assert not error.too_late
+    assert str(error).endswith("nothing came within 0.2 s")
+
+
+async def test_time_limit_covers_the_body_of_the_answer(client: HTTPClient) -> None:
+    """An answer that comes in drops does not outlive the time limit."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        while True:
+            writer.write(b"x")
+            await asyncio.sleep(0.02)
+
+    async with raw_server(serve) as url:
+        error = await failure(client, url, timeout=0.2)
+    assert error.sent
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\ncut off",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnot-a-size\r\nabc",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcd",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nabcde",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"SSH-2.0-OpenSSH\r\n\r\n",
+        b"\x00\x01\x02\xff",
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+    ],
+)
+async def test_garbled_answers_are_no_answer(client: HTTPClient, garbage: bytes) -> None:
+    """What is not HTTP, or is cut off, is no answer to a request that was sent."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(garbage)
+        await writer.drain()
+
+    async with raw_server(serve) as url:
+        error = await failure(client, url)
+    assert error.sent
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_huge_answer_is_not_read_to_its_end(client: HTTPClient, chunked: bool) -> None:
+    """An answer beyond the limit is no answer; the rest of it is not fetched."""
+    size = 10 << 20
+    written = 0
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        nonlocal written
+        response = web.StreamResponse()
+        if not chunked:
+            response.content_length = size
+        await response.prepare(request)
+        while written < size:
+            await response.write(b"x" * 65536)
+            written += 65536
+        return response
+
+    async with web_server(handler) as url:
+        error = await failure(client, url)
+    assert error.sent
+    assert "the answer is longer than 1048576 bytes" in str(error)
+    assert written < size
+
+
+async def test_answer_that_says_it_is_huge_is_not_waited_for(client: HTTPClient) -> None:
+    """A stated length beyond the limit is enough to know."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n")
+        await reader.read()
+
+    async with raw_server(serve) as url:
+        error = await failure(client, url)
+    assert "the answer is longer than 1048576 bytes" in str(error)
+
+
+async def test_answer_of_the_limit_is_read(client: HTTPClient) -> None:
+    """The limit itself is allowed, one byte more is not."""
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(body=b"x" * 1000)
+
+    async with web_server(handler) as url:
+        assert len((await client.send("GET", url, limit=1000)).body) == 1000
+        with pytest.raises(NoAnswer):
+            await client.send("GET", url, limit=999)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+async def test_body_is_never_sent_twice(client: HTTPClient, method: str) -> None:
+    """On a kept-alive connection that dies in our hands, nothing sends the body again."""
+    bodies: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        bodies.append((await read_request(reader))[1])
+        writer.write(OK)
+        bodies.append((await read_request(reader))[1])
+
+    async with raw_server(serve) as url:
+        await client.send(method, url, form={"n": "1"})
+        with pytest.raises(NoAnswer) as caught:
+            await client.send(method, url, form={"n": "2"})
+        await client.close()
+    assert caught.value.sent
+    assert bodies == [b"n=1", b"n=2"]
+
+
+async def test_cancelling_passes_through(client: HTTPClient) -> None:
+    """A cancelled caller is cancelled, and the connection is given up."""
+    got, gone = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        got.set()
+        await reader.read()
+        gone.set()
+
+    async with raw_server(serve) as url:
+        task = asyncio.create_task(client.send("POST", url, form=FORM))
+        async with asyncio.timeout(5):
+            await got.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await gone.wait()
+
+
+async def test_closed_connector_does_not_look_like_a_cancellation() -> None:
+    """Who waits for a connection when the connector is closed gets an error, not a cancellation."""
+    got = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        got.set()
+        await reader.read()
+
+    connector = aiohttp.TCPConnector(limit=1)
+    client = HTTPClient(client_id="abc", connector=connector)
+    async with raw_server(serve) as url:
+        first = asyncio.create_task(failure(client, url))
+        await got.wait()
+        second = asyncio.create_task(failure(client, url))
+        await until(lambda: connector._waiters)
+        await connector.close()
+        assert (await first).sent
+        assert not (await second).sent
+        with pytest.raises(ClientException, match="is closed: pass an open one"):
+            await client.send("GET", url)
+    await client.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "ftp://host/", "http://", "http://[::1", "http://a:b/"]
+)
+async def test_bad_url_is_no_answer(client: HTTPClient, url: str) -> None:
+    """A URL that cannot be used proves that nothing was sent."""
+    assert not (await failure(client, url)).sent
+    assert not (await failure(client, url, method="GET")).sent
+
+
+async def test_header_that_cannot_be_written_is_no_answer(client: HTTPClient) -> None:
+    """A line break in a header is not sent, and its value is not shown."""
+    with pytest.raises(NoAnswer) as caught:
+        await client.send("GET", "http://127.0.0.1:1/", headers={"A": f"{SECRET}\r\nB: c"})
+    assert not caught.value.sent
+    assert SECRET not in repr(caught.value)
+
+
+async def test_misuse_passes_through(client: HTTPClient) -> None:
+    """A wrong call is the caller's mistake and is named as such."""
+    url = "http://127.0.0.1:1/"
+    with pytest.raises(ValueError, match="'method' must be one of DELETE, GET, PATCH, POST, PUT"):
+        await client.send("FETCH", url)
+    with pytest.raises(ValueError, match="give 'form' or 'json', not both"):
+        await client.send("POST", url, form={}, json={})
+    with pytest.raises(ValueError, match="'leave_by' needs a body"):
+        await client.send("GET", url, leave_by=1.0)
+    with pytest.raises(TypeError):
+        await client.send("POST", url, json={"a": object()})
+
+
+def test_no_answer_survives_pickling() -> None:
+    """The facts of a `NoAnswer` are kept when it crosses a process boundary."""
+    error = pickle.loads(pickle.dumps(NoAnswer("gone", sent=False, too_late=True)))  # noqa: S301
+    assert isinstance(error, NoAnswer)
+    assert (str(error), error.sent, error.too_late, error.status) == ("gone", False, True, 0)

@@ -1,0 +1,221 @@
+"""Sessions, connectors, proxies and traces: what is used, what is closed, what is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from base64 import b64encode
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tests.http_servers import FORM, OK, SECRET, free_port, raw_server, read_request, web_server
+from twitchvault.errors import ClientException, NoAnswer
+from twitchvault.http import HTTPClient
+
+if TYPE_CHECKING:
+    from types import SimpleNamespace
+
+
+async def hello(request: web.Request) -> web.Response:
+    """Answers with the User-Agent, and the status asked for."""
+    status = int(request.query.get("status", "200"))
+    return web.Response(text=request.headers.get("User-Agent", ""), status=status)
+
+
+def test_constructor_needs_no_loop() -> None:
+    """A client can be made before any loop runs; its repr hides the secret."""
+    client = HTTPClient(client_id="abc", client_secret=SECRET, proxy=f"http://u:{SECRET}@host:1")
+    assert repr(client) == "HTTPClient(client_id='abc')"
+    assert client.client_id == "abc"
+
+
+async def test_own_session_is_closed_and_made_anew() -> None:
+    """`close` can be called at any time and any number of times; sending works again after it."""
+    client = HTTPClient(client_id="abc")
+    await client.close()
+    async with web_server(hello) as url:
+        for _ in range(2):
+            assert (await client.send("GET", url)).status == 200
+            assert client._own is not None
+            session = client._own
+            await client.close()
+            await client.close()
+            assert session.closed
+
+
+async def test_closing_twice_at_once_and_cancelled() -> None:
+    """A `close` that is cancelled leaves no open session behind."""
+    client = HTTPClient(client_id="abc")
+    async with web_server(hello) as url:
+        await client.send("GET", url)
+        session = client._own
+        assert session is not None
+        task = asyncio.create_task(client.close())
+        await asyncio.gather(client.close(), return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert session.closed
+
+
+async def test_given_session_is_used_and_stays_open() -> None:
+    """A session passed in brings its own headers and connector, and is the caller's to close."""
+    async with (
+        aiohttp.ClientSession(headers={"User-Agent": "mine"}, raise_for_status=True) as session,
+        web_server(hello) as url,
+    ):
+        client = HTTPClient(client_id="abc", session=session)
+        assert (await client.send("GET", url)).body == b"mine"
+        await client.close()
+        assert not session.closed
+        assert (await client.send("GET", url, params={"status": "400"})).status == 400
+        assert client._own is None
+
+
+async def test_given_session_that_is_closed_is_named() -> None:
+    """A closed session is the caller's mistake, not a network failure."""
+    session = aiohttp.ClientSession()
+    await session.close()
+    client = HTTPClient(client_id="abc", session=session)
+    with pytest.raises(ClientException, match="is closed: pass an open one"):
+        await client.send("GET", "http://127.0.0.1:1/")
+
+
+async def test_given_connector_is_used_and_stays_open() -> None:
+    """A connector passed in serves the session we make, and is the caller's to close."""
+    connector = aiohttp.TCPConnector()
+    client = HTTPClient(client_id="abc", connector=connector)
+    async with web_server(hello) as url:
+        await client.send("GET", url)
+        await client.close()
+        assert not connector.closed
+        await client.send("GET", url)
+        await client.close()
+    await connector.close()
+
+
+async def test_session_excludes_connector_and_trace() -> None:
+    """What would be ignored is refused."""
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(ValueError, match="give them to your 'session'"):
+            HTTPClient(client_id="abc", session=session, http_trace=aiohttp.TraceConfig())
+        with pytest.raises(ValueError, match="give them to your 'session'"):
+            HTTPClient(client_id="abc", session=session, connector=session.connector)
+
+
+async def test_no_cookies_are_kept() -> None:
+    """One user's answer sets nothing that another user's request would carry."""
+
+    async def handler(request: web.Request) -> web.Response:
+        response = web.Response(text=request.headers.get("Cookie", "none"))
+        response.set_cookie("a", "b")
+        return response
+
+    client = HTTPClient(client_id="abc")
+    async with web_server(handler) as url:
+        await client.send("GET", url.replace("127.0.0.1", "localhost"))
+        assert (await client.send("GET", url.replace("127.0.0.1", "localhost"))).body == b"none"
+        await client.close()
+
+
+async def test_environment_proxies_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy in the environment is not used."""
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    client = HTTPClient(client_id="abc")
+    async with web_server(hello) as url:
+        assert (await client.send("GET", url)).status == 200
+        await client.close()
+
+
+@pytest.mark.parametrize("in_url", [True, False])
+async def test_plain_proxy_gets_credentials(in_url: bool) -> None:
+    """Through a plain proxy the request carries the proxy's credentials, given either way."""
+    heads: list[bytes] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append((await read_request(reader))[0])
+        writer.write(OK)
+        await reader.read()
+
+    async with raw_server(proxy) as url:
+        client = _through(url, in_url=in_url)
+        assert (await client.send("POST", "http://example.invalid/x", form=FORM)).status == 200
+        await client.close()
+    expected = b64encode(f"me:{SECRET}".encode())
+    assert heads[0].startswith(b"POST http://example.invalid/x HTTP/1.1\r\n")
+    assert b"\r\nProxy-Authorization: Basic " + expected + b"\r\n" in heads[0]
+
+
+@pytest.mark.parametrize("in_url", [True, False])
+async def test_tunnel_gets_credentials_and_may_refuse(in_url: bool) -> None:
+    """The credentials go with CONNECT; a proxy that refuses proves that nothing was sent."""
+    heads: list[bytes] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        await reader.read()
+
+    async with raw_server(proxy) as url:
+        client = _through(url, in_url=in_url)
+        with pytest.raises(NoAnswer) as caught:
+            await client.send("POST", "https://example.invalid/x", form=FORM)
+        await client.close()
+    expected = b64encode(f"me:{SECRET}".encode())
+    assert heads[0].startswith(b"CONNECT example.invalid:443 ")
+    assert b"\r\nProxy-Authorization: Basic " + expected + b"\r\n" in heads[0]
+    assert not caught.value.sent
+    assert str(caught.value) == (
+        "no answer from example.invalid:443: the proxy refused to connect to it"
+    )
+
+
+def _through(url: str, *, in_url: bool) -> HTTPClient:
+    host = url.removeprefix("http://").partition("/")[0]
+    if in_url:
+        return HTTPClient(client_id="abc", proxy=f"http://me:{SECRET}@{host}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # newer aiohttp has a successor
+        auth = aiohttp.BasicAuth("me", SECRET)
+    return HTTPClient(client_id="abc", proxy=f"http://{host}", proxy_auth=auth)
+
+
+async def test_proxy_out_of_reach_sent_nothing() -> None:
+    """A proxy that cannot be reached is named as such, without its credentials."""
+    client = HTTPClient(client_id="abc", proxy=f"http://me:{SECRET}@127.0.0.1:{free_port()}")
+    for target in ("https://example.invalid/x", "http://example.invalid:443/x"):
+        with pytest.raises(NoAnswer) as caught:
+            await client.send("POST", target, form=FORM)
+        assert not caught.value.sent
+        assert str(caught.value) == (
+            "no answer from example.invalid:443: the proxy cannot be reached"
+        )
+    await client.close()
+
+
+@pytest.mark.parametrize("proxy", ["nonsense", "socks5://host:1", "http://", "http://[::1"])
+def test_bad_proxy_is_refused(proxy: str) -> None:
+    """A proxy URL that cannot work is refused at once."""
+    with pytest.raises(ValueError, match="'proxy' must be an absolute http or https URL"):
+        HTTPClient(client_id="abc", proxy=proxy)
+
+
+async def test_trace_is_called() -> None:
+    """The trace given sees the requests of the session we make."""
+    seen: list[str] = []
+    trace = aiohttp.TraceConfig()
+
+    async def on_start(
+        _: aiohttp.ClientSession, __: SimpleNamespace, params: aiohttp.TraceRequestStartParams
+    ) -> None:
+        seen.append(params.method)
+
+    trace.on_request_start.append(on_start)
+    client = HTTPClient(client_id="abc", http_trace=trace)
+    async with web_server(hello) as url:
+        await client.send("GET", url)
+        await client.send("POST", url, form=FORM)
+        await client.close()
+    assert seen == ["GET", "POST"]

@@ -1,0 +1,291 @@
+"""Reading answers: every malformed one is an error of the documented kind that leaks nothing."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from twitchvault.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    HTTPException,
+    NoAnswer,
+    NotFound,
+    RateLimited,
+    TwitchServerError,
+    Unauthorized,
+)
+from twitchvault.http import Answer
+from twitchvault.identity import error_of, json_of, parse, pending, refused_grant, slow_down
+from twitchvault.models import Answered, ClientCredentials, DeviceCode, Token, ValidateToken
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CANARY = "canary-5ecret"
+"""Stands for what is secret in an answer."""
+SENT = "canary/sent=%20ä"
+"""Stands for what is secret in a request."""
+
+GOOD: dict[type[Answered], dict[str, Any]] = {
+    Token: {"access_token": CANARY, "refresh_token": CANARY, "scope": []},
+    DeviceCode: {"device_code": CANARY, "user_code": "AB", "verification_uri": "https://x"},
+    ValidateToken: {"client_id": "abc"},
+    ClientCredentials: {"access_token": CANARY},
+}
+
+
+def answer(status: int, body: bytes | str | object, **headers: str) -> Answer:
+    """An answer with these headers; a body that is no text is sent as JSON."""
+    if not isinstance(body, bytes | str):
+        body = json.dumps(body)
+    raw = body.encode() if isinstance(body, str) else body
+    named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
+    return Answer(status, CIMultiDictProxy(named), raw)
+
+
+def shown(error: BaseException) -> str:
+    """All that a log could show of an error."""
+    text = "".join(traceback.format_exception(error)) + repr(error) + str(vars(error))
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    return text
+
+
+@pytest.mark.parametrize("model", GOOD)
+def test_good_answers(model: type[Answered]) -> None:
+    """A minimal answer is enough, whatever its content type, with or without a byte order mark."""
+    text = json.dumps(GOOD[model])
+    for body in (text, f"{text}\n", b"\xef\xbb\xbf" + text.encode()):
+        for kind in ("application/json", "text/html", "text/plain; charset=latin-1"):
+            assert parse(model, answer(200, body, Content_Type=kind)).raw == GOOD[model]
+
+
+@pytest.mark.parametrize("model", GOOD)
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (f'{{"access_token": "{CANARY}", "refre', "cut off or malformed JSON"),
+        (f'{{"device_code": "{CANARY}"}} trailing', "cut off or malformed JSON"),
+        (f'["{CANARY}"', "cut off or malformed JSON"),
+        ("[" * 100_000, "cut off or malformed JSON"),
+        (f"<html>{CANARY}</html>", "an HTML page instead of JSON"),
+        (f"\n  <!doctype html>{CANARY}", "an HTML page instead of JSON"),
+        (f"access_token={CANARY}", "text instead of JSON"),
+        (f"{CANARY}", "text instead of JSON"),
+        (CANARY.encode() + b"\xe4\xf6\xfc\xff", "text instead of JSON"),
+        (b"\x00\x01" + CANARY.encode(), "text instead of JSON"),
+        ([{"access_token": CANARY}], "JSON, but not an object"),
+        (5, "JSON, but not an object"),
+        (f'"{CANARY}"', "JSON, but not an object"),
+        ("true", "JSON, but not an object"),
+        ("", "is missing"),
+        (" \n", "is missing"),
+        ("null", "is missing"),
+        ({}, "is missing"),
+        ({"status": 200, "message": CANARY}, "is missing"),
+        ({"data": {"access_token": CANARY}}, "is missing"),
+    ],
+)
+def test_unusable_answers(model: type[Answered], body: object, problem: str) -> None:
+    """A 200 that cannot be used says why in an error of that status, and quotes nothing."""
+    bad = answer(200, body, Content_Type="text/plain", X_Echo=f"{SENT} refresh_token={CANARY}")
+    with pytest.raises(HTTPException) as caught:
+        parse(model, bad, SENT, None)
+    error = caught.value
+    assert type(error) is HTTPException
+    assert error.status == 200
+    assert error.message.startswith("the answer cannot be used: ")
+    assert error.message.endswith(problem)
+    assert CANARY not in shown(error)
+    assert SENT not in shown(error)
+
+
+@pytest.mark.parametrize("model", GOOD)
+def test_missing_field_is_named(model: type[Answered]) -> None:
+    """What is missing or of a wrong type is named, not shown."""
+    field = next(iter(GOOD[model]))
+    for value, problem in ((None, "is missing"), (5, "must be a non-empty string")):
+        with pytest.raises(HTTPException) as caught:
+            parse(model, answer(200, GOOD[model] | {field: value}))
+        assert str(caught.value) == f"200: the answer cannot be used: '{field}' {problem}"
+        assert CANARY not in shown(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (302, HTTPException),
+        (400, BadRequest),
+        (401, Unauthorized),
+        (403, Forbidden),
+        (404, NotFound),
+        (409, Conflict),
+        (418, HTTPException),
+        (429, RateLimited),
+        (500, TwitchServerError),
+        (503, TwitchServerError),
+        (599, TwitchServerError),
+    ],
+)
+def test_status_decides_the_kind(status: int, kind: type[HTTPException]) -> None:
+    """Every status that is not 2xx is its own kind of error, for every parser."""
+    for model in GOOD:
+        with pytest.raises(kind) as caught:
+            parse(model, answer(status, {"status": 400, "message": "said"}))
+        assert type(caught.value) is kind
+        assert (caught.value.status, caught.value.message) == (status, "said")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"status": 400, "message": "invalid client"}, "invalid client"),
+        ({"error": "Bad Request", "status": 400, "message": "why"}, "why"),
+        ({"error": "Internal Server Error", "status": 500, "message": ""}, "Internal Server Error"),
+        ({"error": "invalid_grant", "error_description": "gone"}, "invalid_grant: gone"),
+        ({"error": "authorization_pending"}, "authorization_pending"),
+        ({"error_description": "gone"}, "gone"),
+        ({"message": {"refresh_token": CANARY}, "error": 5}, ""),
+        ({"message": ["a"], "error": "b"}, "b"),
+        ({}, ""),
+        ([], "JSON, but not an object"),
+        (5, "JSON, but not an object"),
+        ("", ""),
+        (" \r\n", ""),
+        ("404 page not found\n", "404 page not found"),
+        ("first line\nsecond line", "first line"),
+        ("tab\tand\x1b[31mred\x07", "tab and [31mred"),
+        ({"message": "two\nlines"}, "two"),
+        ("x" * 1000, "x" * 200 + "..."),
+        (b"caf\xe9", "caf\ufffd"),
+        ("<html><body>503</body></html>", "an HTML page instead of JSON"),
+        ('{"status":400,"mess', "cut off or malformed JSON"),
+        (b'\xef\xbb\xbf{"message": "marked"}', "marked"),
+        (b"\xef\xbb\xbf<html>", "an HTML page instead of JSON"),
+    ],
+)
+def test_message_of_an_error(body: object, message: str) -> None:
+    """Both documented forms and plain text are read; anything else is described in a few words."""
+    assert error_of(answer(400, body)).message == message
+
+
+def test_html_by_content_type() -> None:
+    """A page that does not look like one is known by its content type."""
+    error = error_of(answer(503, "Service Unavailable", Content_Type="Text/HTML; charset=x"))
+    assert error.message == "an HTML page instead of JSON"
+
+
+ECHOES: list[object] = [
+    {"message": f"bad value {SENT}!"},
+    {"message": f"{SENT}"},
+    {"message": f"in a URL: x?token={SENT}&y"},
+    {"error": SENT, "error_description": f"twice {SENT}{SENT}"},
+    {"message": "encoded canary%2Fsent%3D%2520%C3%A4"},
+    {"message": "encoded canary/sent%3D%2520%C3%A4"},
+    {"message": f"new {CANARY}", "access_token": CANARY},
+    {"message": f"new {CANARY}", "a": [{"refresh_token": {"value": [CANARY]}}]},
+    {"message": f"refresh_token={CANARY}&x=1"},
+    {"message": f'{{"access_token": "{CANARY}"}}'},
+    {"message": f"Client_Secret: {CANARY}"},
+    f"POST failed: device_code={CANARY}",
+    f"wrong {SENT}",
+    f'{{"refresh_token": "{CANARY}", "message": "{SENT}',
+    "x" * 190 + SENT,
+]
+
+
+@pytest.mark.parametrize("body", ECHOES)
+def test_secrets_are_cut_out_of_messages_and_headers(body: object) -> None:
+    """A secret that we sent, or that came with the answer, is in no part of the error."""
+    bad = answer(400, body, X_Echo=f"a {SENT} b", Location=f"/x?access_token={CANARY}")
+    error = error_of(bad, None, "", SENT)
+    text = shown(error)
+    for secret in (SENT, CANARY, "canary"):
+        assert secret not in text
+    assert error.headers["X-Echo"] == "a [secret] b"
+
+
+def test_overlapping_secrets_leave_no_rest() -> None:
+    """A secret that is the beginning of another does not uncover the rest of it."""
+    error = error_of(answer(400, {"message": "abcdef abc"}), "abc", "abcdef")
+    assert error.message == "[secret] [secret]"
+
+
+@pytest.mark.parametrize("secret", ["token", "Invalid refresh token", "e", "refresh"])
+def test_odd_secrets_do_not_hide_a_refusal(secret: str) -> None:
+    """The service's own words are never mistaken for a secret."""
+    refused = error_of(answer(400, {"status": 400, "message": "Invalid refresh token"}), secret)
+    assert refused_grant(refused)
+    assert pending(error_of(answer(400, {"message": "authorization_pending"}), "a"))
+
+
+REFUSED: Mapping[str, HTTPException] = {
+    "as documented": BadRequest(400, "Invalid refresh token"),
+    "lower case": BadRequest(400, " invalid refresh token\n"),
+    "three keys": error_of(
+        answer(400, {"error": "Bad Request", "status": 400, "message": "Invalid refresh token"})
+    ),
+    "RFC 6749": error_of(
+        answer(400, {"error": "invalid_grant", "error_description": "Invalid refresh token"})
+    ),
+    "401": Unauthorized(401, ""),
+    "401 with text": Unauthorized(401, "whatever"),
+}
+WEATHER: list[BaseException] = [
+    BadRequest(400, ""),
+    BadRequest(400, "invalid client"),
+    BadRequest(400, "missing client secret"),
+    BadRequest(400, "missing refresh token"),
+    BadRequest(400, "invalid scope requested: 'Invalid refresh token'"),
+    BadRequest(400, "Invalid refresh tokens"),
+    BadRequest(400, "Invalid authorization code"),
+    BadRequest(400, "Invalid token"),
+    Forbidden(403, "invalid client secret"),
+    Forbidden(403, "Invalid refresh token"),
+    NotFound(404, "Invalid refresh token"),
+    RateLimited(429, ""),
+    TwitchServerError(500, "Invalid refresh token"),
+    TwitchServerError(503, "an HTML page instead of JSON"),
+    HTTPException(200, "Invalid refresh token"),
+    NoAnswer("Invalid refresh token"),
+    ValueError("Invalid refresh token"),
+]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_grants(name: str) -> None:
+    """Only these say that the refresh token is no good."""
+    assert refused_grant(REFUSED[name])
+
+
+@pytest.mark.parametrize("error", WEATHER)
+def test_weather_is_not_a_refusal(error: BaseException) -> None:
+    """Everything else leaves the stored pair alone."""
+    assert not refused_grant(error)
+    assert not pending(error)
+    assert not slow_down(error)
+
+
+def test_polling_words() -> None:
+    """The words of RFC 8628 are known in both error forms."""
+    for body in ({"message": "authorization_pending"}, {"error": "authorization_pending"}):
+        assert pending(error_of(answer(400, body)))
+        assert not pending(error_of(answer(500, body)))
+        assert not slow_down(error_of(answer(400, body)))
+    for body in ({"message": "slow_down"}, {"error": "slow_down", "error_description": "wait"}):
+        assert slow_down(error_of(answer(400, body)))
+        assert not pending(error_of(answer(400, body)))
+    assert slow_down(error_of(answer(429, {"message": "Slow_Down"})))
+
+
+def test_json_of_other_answers() -> None:
+    """Any JSON is returned as it is; an empty answer is None."""
+    assert json_of(answer(200, [1])) == [1]
+    assert json_of(answer(204, "")) is None
+    assert json_of(answer(202, {"data": []})) == {"data": []}

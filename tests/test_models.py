@@ -1,0 +1,301 @@
+"""The token models: what they accept from the wire, and that they keep secrets to themselves."""
+
+from __future__ import annotations
+
+import copy
+import json
+import operator
+import pickle
+import pprint
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.encoders import jsonable_encoder
+from pydantic import ValidationError
+from rich.pretty import pretty_repr
+
+from twitchvault.models import (
+    Answered,
+    ClientCredentials,
+    DeviceCode,
+    RawAnswer,
+    Token,
+    ValidateToken,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ACCESS = "canary-access"
+REFRESH = "canary-refresh"
+DEVICE = "canary-device"
+
+TOKEN: dict[str, Any] = {
+    "access_token": ACCESS,
+    "expires_in": 14124,
+    "refresh_token": REFRESH,
+    "scope": ["chat:read", "chat:edit"],
+    "token_type": "bearer",
+    "extra": {"nested": [ACCESS]},
+}
+DEVICE_CODE: dict[str, Any] = {
+    "device_code": DEVICE,
+    "expires_in": 1800,
+    "interval": 5,
+    "user_code": "ABCDEFGH",
+    "verification_uri": "https://www.twitch.tv/activate?device-code=ABCDEFGH",
+}
+VALIDATE: dict[str, Any] = {
+    "client_id": "abc",
+    "login": "somebody",
+    "user_id": "12345",
+    "scopes": ["chat:read"],
+    "expires_in": 15013,
+}
+CREDENTIALS: dict[str, Any] = {
+    "access_token": ACCESS,
+    "expires_in": 5011271,
+    "token_type": "bearer",
+}
+ALL: list[tuple[type[Answered], dict[str, Any]]] = [
+    (Token, TOKEN),
+    (DeviceCode, DEVICE_CODE),
+    (ValidateToken, VALIDATE),
+    (ClientCredentials, CREDENTIALS),
+]
+
+
+def without(answer: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """The answer without some keys."""
+    return {key: value for key, value in answer.items() if key not in keys}
+
+
+def test_documented_answers() -> None:
+    """The documented answers come out as documented; `raw` is the whole of them."""
+    token = Token.from_answer(TOKEN)
+    assert (token.access_token, token.refresh_token) == (ACCESS, REFRESH)
+    assert (token.expires_in, token.token_type) == (14124, "bearer")
+    assert token.scopes == ("chat:read", "chat:edit")
+    device = DeviceCode.from_answer(DEVICE_CODE)
+    assert device.model_dump(exclude={"raw"}) == DEVICE_CODE
+    assert ValidateToken.from_answer(VALIDATE).model_dump(exclude={"raw"}) == VALIDATE | {
+        "scopes": ("chat:read",)
+    }
+    assert ClientCredentials.from_answer(CREDENTIALS).model_dump(exclude={"raw"}) == CREDENTIALS
+    for model, answer in ALL:
+        assert model.from_answer(answer).raw == answer
+
+
+@pytest.mark.parametrize(
+    ("scope", "expected"),
+    [
+        (["a", "b"], ("a", "b")),
+        ("a b", ("a", "b")),
+        ("a", ("a",)),
+        ("", ()),
+        ([""], ()),
+        ([], ()),
+        (None, ()),
+        (["a", "a", "b"], ("a", "b")),
+        (["a", 5, None], ("a",)),
+        (5, ()),
+        ({"a": 1}, ()),
+    ],
+)
+def test_scopes_in_every_shape(scope: object, expected: tuple[str, ...]) -> None:
+    """A list, a string, null and [""] are read; what is no scope never costs the tokens."""
+    assert Token.from_answer(TOKEN | {"scope": scope}).scopes == expected
+    assert ValidateToken.from_answer(VALIDATE | {"scopes": scope}).scopes == expected
+
+
+def test_absent_fields_have_defaults() -> None:
+    """What the service is known to leave out may be absent, null or empty."""
+    for gap in ({}, {"refresh_token": None, "scope": None, "token_type": None, "expires_in": None}):
+        token = Token.from_answer({"access_token": ACCESS} | gap)
+        assert (token.refresh_token, token.scopes) == (None, ())
+        assert (token.expires_in, token.token_type) == (0, "bearer")
+    assert Token.from_answer(TOKEN | {"refresh_token": "", "token_type": ""}).refresh_token is None
+    for login in ({}, {"login": None, "user_id": None}, {"login": "", "user_id": ""}):
+        app = ValidateToken.from_answer(without(VALIDATE, "login", "user_id", "scopes") | login)
+        assert (app.login, app.user_id, app.scopes) == (None, None, ())
+    assert DeviceCode.from_answer(without(DEVICE_CODE, "interval")).interval == 5
+    assert DeviceCode.from_answer(DEVICE_CODE | {"interval": None}).interval == 5
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        (14124, 14124),
+        (14124.9, 14124),
+        ("14124", 14124),
+        (0, 0),
+        (None, 0),
+        (-5, 0),
+        ("soon", 0),
+        ("", 0),
+        (True, 0),
+        ([], 0),
+        (float("inf"), 0),
+        (float("nan"), 0),
+        (10**400, 2**31 - 1),
+        ("9" * 5000, 0),
+    ],
+)
+def test_seconds_in_every_shape(stated: object, expected: int) -> None:
+    """A number of seconds that cannot be read is not stated; it never costs the tokens."""
+    assert Token.from_answer(TOKEN | {"expires_in": stated}).expires_in == expected
+    assert ValidateToken.from_answer(VALIDATE | {"expires_in": stated}).expires_in == expected
+    assert (
+        ClientCredentials.from_answer(CREDENTIALS | {"expires_in": stated}).expires_in == expected
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "answer", "field"),
+    [
+        (Token, TOKEN, "access_token"),
+        (DeviceCode, DEVICE_CODE, "device_code"),
+        (DeviceCode, DEVICE_CODE, "user_code"),
+        (DeviceCode, DEVICE_CODE, "verification_uri"),
+        (ValidateToken, VALIDATE, "client_id"),
+        (ClientCredentials, CREDENTIALS, "access_token"),
+    ],
+)
+@pytest.mark.parametrize("value", [5, "", None, [ACCESS], {"a": ACCESS}, True, "\ud800", b"x"])
+def test_what_cannot_be_done_without(
+    model: type[Answered], answer: dict[str, Any], field: str, value: object
+) -> None:
+    """Without its core an answer is an error that names the field, never the content."""
+    for broken in (answer | {field: value}, without(answer, field)):
+        with pytest.raises(ValidationError) as caught:
+            model.from_answer(broken)
+        assert field in str(caught.value)
+        for secret in (ACCESS, REFRESH, DEVICE):
+            assert secret not in str(caught.value) + repr(caught.value)
+
+
+def test_wrong_type_of_refresh_token_is_an_error() -> None:
+    """A refresh token that is no string is not taken for none."""
+    with pytest.raises(ValidationError, match="refresh_token"):
+        Token.from_answer(TOKEN | {"refresh_token": 5})
+
+
+@pytest.mark.parametrize(("model", "answer"), ALL)
+def test_reprs_hide_secrets(model: type[Answered], answer: dict[str, Any]) -> None:
+    """No way to print a model shows what it keeps."""
+    made = model.from_answer(answer)
+    shown = f"{made!r} {made!s} {made} {made.raw!r} {made.raw} {pprint.pformat(made)}"
+    shown += pretty_repr(made) + pretty_repr(made.raw)
+    for secret in (ACCESS, REFRESH, DEVICE):
+        assert secret not in shown
+
+
+def test_repr_shows_the_rest() -> None:
+    """What is no secret helps when debugging."""
+    assert repr(Token.from_answer(TOKEN)) == (
+        "Token(expires_in=14124, scopes=('chat:read', 'chat:edit'), token_type='bearer')"
+    )
+    assert repr(RawAnswer({"a": 1, "b": 2})) == "RawAnswer(a=..., b=...)"
+
+
+@pytest.mark.parametrize(("model", "answer"), ALL)
+def test_models_are_values(model: type[Answered], answer: dict[str, Any]) -> None:
+    """Equal answers give equal models with equal hashes, which survive copies and pickling."""
+    made, same = model.from_answer(answer), model.from_answer(copy.deepcopy(answer))
+    other = model.from_answer(answer | {"unknown": 1})
+    assert made == same
+    assert hash(made) == hash(same)
+    assert made != other
+    assert len({made, same, other}) == 2
+    assert pickle.loads(pickle.dumps(made)) == made  # noqa: S301
+    assert copy.deepcopy(made) == made
+    assert model.model_validate(made.model_dump()) == made
+    assert model.model_validate_json(made.model_dump_json()) == made
+
+
+def test_models_are_frozen() -> None:
+    """Neither a field nor `raw` can be changed."""
+    token = Token.from_answer(TOKEN)
+    with pytest.raises(ValidationError):
+        token.access_token = "x"  # type: ignore[misc]
+    change: list[Callable[[], object]] = [
+        lambda: operator.setitem(token.raw, "access_token", "x"),
+        lambda: operator.delitem(token.raw, "access_token"),
+        lambda: operator.ior(token.raw, {"a": 1}),  # type: ignore[no-untyped-call]
+        lambda: token.raw.update(access_token="x"),
+        lambda: token.raw.setdefault("a", 1),
+        lambda: token.raw.pop("access_token"),
+        token.raw.popitem,
+        token.raw.clear,
+    ]
+    for attempt in change:
+        with pytest.raises(TypeError, match="read-only"):
+            attempt()
+    assert token.raw == TOKEN
+
+
+def test_raw_is_a_copy() -> None:
+    """Changing the dict an answer was read from does not change the model."""
+    answer = dict(TOKEN)
+    token = Token.from_answer(answer)
+    answer["access_token"] = "other"
+    assert token.raw == TOKEN
+    assert token.raw["access_token"] == ACCESS
+    assert list(token.raw) == list(TOKEN)
+    assert len(token.raw) == len(TOKEN)
+
+
+async def test_fastapi_serialises_raw_and_models() -> None:
+    """An endpoint may return `raw`, or a model: the whole of it arrives as JSON."""
+    token = Token.from_answer(TOKEN)
+    assert jsonable_encoder(token.raw) == TOKEN
+    assert json.loads(json.dumps(token.raw)) == TOKEN
+    app = FastAPI()
+
+    @app.get("/raw")
+    async def raw() -> Any:  # noqa: ANN401
+        return token.raw
+
+    @app.get("/dict")
+    async def as_dict() -> dict[str, Any]:
+        return token.raw
+
+    @app.get("/model")
+    async def model() -> Token:
+        return token
+
+    assert await get(app, "/raw") == TOKEN
+    assert await get(app, "/dict") == TOKEN
+    assert (await get(app, "/model"))["raw"] == TOKEN
+    assert "properties" in app.openapi()["components"]["schemas"]["Token"]
+
+
+async def get(app: FastAPI, path: str) -> Any:  # noqa: ANN401
+    """The JSON that an app answers to a GET."""
+    body = b""
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET",
+        "scheme": "http", "path": path, "raw_path": path.encode(), "query_string": b"",
+        "headers": [], "server": ("test", 80), "client": ("test", 1), "root_path": "",
+    }  # fmt: skip
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        nonlocal body
+        body += message.get("body", b"")
+        assert message.get("status", 200) == 200
+
+    await app(scope, receive, send)  # type: ignore[arg-type]
+    return json.loads(body)
+
+
+def test_direct_construction_is_strict() -> None:
+    """A model made by hand takes the documented types only."""
+    made = Token(access_token="a", refresh_token=None, expires_in=1, scopes=("b",), raw=RawAnswer())
+    assert made == Token(access_token="a", expires_in=1, scopes=("b",))
+    for wrong in ({"expires_in": "1"}, {"expires_in": -1}, {"expires_in": True}, {"scopes": "b"}):
+        with pytest.raises(ValidationError):
+            Token.model_validate({"access_token": "a"} | wrong)
