@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
@@ -47,6 +48,13 @@ class _Core:
         self.helix = helix
         self.application: AppAPI | None = None
         self.authorized = False
+        self.closing: asyncio.Task[None] | None = None
+
+    def closed(self, task: asyncio.Task[None]) -> None:
+        """The closing has ended; its error has been logged, should nobody wait for it any more."""
+        self.closing = None
+        if not task.cancelled():
+            task.exception()
 
 
 class App:
@@ -133,6 +141,8 @@ class App:
         secret), `StoreError` if the store cannot be opened.
         """
         core = self._core
+        if core.closing is not None:
+            await asyncio.wait((core.closing,))
         await core.vault.open()
         if token is not None:
             await core.vault.take_app_token(token)
@@ -156,14 +166,22 @@ class App:
     async def close(self) -> None:
         """Write what is waiting, end all tasks, close what this object opened; idempotent.
 
-        Takes at most `lease_ttl` and half a minute. A flow made with `from_app` leaves the app
+        Takes at most `lease_ttl` and half a minute, and goes on if its caller is cancelled. A flow
+        made with `from_app` leaves the app
         open. Raises `StoreError` if a change could not be written: it stays queued, and
         `authorize()` tries on.
         """
         if self._guest:
             return
-        self._core.application = None
-        self._core.authorized = False
+        core = self._core
+        if core.closing is None:
+            core.application, core.authorized = None, False
+            core.closing = asyncio.create_task(self._close(), name="twitchvault close")
+            core.closing.add_done_callback(core.closed)
+        # A caller who does not want to wait may go; what is on its way home gets there.
+        await asyncio.shield(core.closing)
+
+    async def _close(self) -> None:
         try:
             await self._core.vault.close()
         finally:

@@ -19,7 +19,7 @@ import time
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import HTTPException, NoAnswer, RateLimited, TwitchServerError
+from twitchvault.errors import HTTPException, NoAnswer, RateLimited, StoreError, TwitchServerError
 from twitchvault.identity import refused_grant
 from twitchvault.vault.outbox import Operation
 from twitchvault.vault.record import Record, app_record, exchanged, refused, released
@@ -77,7 +77,7 @@ class Exchange:
         self.unsent: set[str] = set()
 
     async def carry_out(self, lease: Lease, *, doubtful: bool) -> Record | None:
-        """Send until there is an answer. None: look at the record again.
+        """Send until there is an answer. None: look at the record again. Errors end the lease.
 
         A record only if the store is down and could not take it: the new pair as it will be.
         """
@@ -96,7 +96,6 @@ class Exchange:
                     await self.refuse(lease.key, lease.record, f"{REFUSED} ({error})")
                     return None
                 if failure is _Failure.FINAL or self._left(lease) <= pause:
-                    await self._release(lease)
                     raise
             else:
                 return await self._bring_home(lease, operation)
@@ -115,6 +114,11 @@ class Exchange:
 
     async def _send(self, lease: Lease) -> Operation:
         """One request to Twitch; the change that its answer makes to the record."""
+        if not self._outbox.running:
+            msg = (
+                "the flow is closed: a refresh token is not spent when its successor cannot be kept"
+            )
+            raise StoreError(msg)
         left = self._left(lease)
         if left <= 0:
             msg = "the lease ran out before the request could leave; nothing was sent"
@@ -160,6 +164,7 @@ class Exchange:
             return operation.change(lease.record)
         return None
 
-    async def _release(self, lease: Lease) -> None:
+    async def release(self, lease: Lease) -> None:
+        """Give the lease back, without having changed anything."""
         self.unsent.discard(lease.name)
         await self._outbox.apply(lease.key, Operation(lambda now: released(now, lease.name)))

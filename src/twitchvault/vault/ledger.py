@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from twitchvault.stores.base import Entry, TokenStore
-    from twitchvault.vault.mirror import Mirror
+    from twitchvault.vault.mirror import Mirror, Scan
 
 __all__ = ["Held", "Ledger"]
 
@@ -118,20 +118,20 @@ class Ledger:
 
     async def load(self, *, quiet: bool) -> None:
         """Compare all users in the store with the mirror, a few hundred at a stretch."""
-        self._mirror.begin_scan(quiet=quiet)
+        scan = self._mirror.begin_scan(quiet=quiet)
+        whole = False
         try:
             with self._mapped():
-                await self._load_from(self.store.scan(self.prefix))
-        except BaseException:
-            self._mirror.abort_scan()
-            raise
-        self._mirror.end_scan()
+                await self._load_from(self.store.scan(self.prefix), scan)
+            whole = True
+        finally:
+            self._mirror.end_scan(scan, whole=whole)
 
-    async def _load_from(self, entries: AsyncIterator[Entry]) -> None:
+    async def _load_from(self, entries: AsyncIterator[Entry], scan: Scan) -> None:
         count = 0
         try:
             async for entry in entries:
-                self._mirror.mention(entry.key)
+                scan.mention(entry.key)
                 self._mirror.apply((Change(*entry),))
                 count += 1
                 if count % SCAN_STEP == 0:

@@ -56,7 +56,7 @@ class Logins:
         now = time.time()
         self._outbox.submit(
             key,
-            Operation(lambda held: login(held, pair, answer, now), replaces_damage=True),
+            Operation(lambda held: login(held, pair, answer, now), asked_for=True),
         )
         return key
 
@@ -96,6 +96,7 @@ class Logins:
             record = await self._refresher.renew(user_id, pair.access_token)
         if record is None or record.state == "needs_login":
             raise AuthFailure(NEITHER_WORKS)
+        await self._durable(self._ledger.user_key(user_id))
         return user_id
 
     async def _holder(self, sent: str, mark: str) -> str | None:
@@ -124,9 +125,7 @@ class Logins:
     async def _move_in(self, sent: str, parked: Record, answer: ValidateToken, mark: str) -> None:
         key = self._ledger.user_key(self.user_of(answer))
         now = time.time()
-        change = Operation(
-            lambda held: settled(held, sent, parked, answer, now), replaces_damage=True
-        )
+        change = Operation(lambda held: settled(held, sent, parked, answer, now), asked_for=True)
         await self._refresher.adopt(key, change, mark)
 
     async def _durable(self, key: str) -> None:

@@ -27,6 +27,20 @@ if TYPE_CHECKING:
 __all__ = ["Mirror"]
 
 
+class Scan:
+    """What a look at the whole store has come across so far, or news has told meanwhile."""
+
+    def __init__(self, prefix: int, *, quiet: bool) -> None:
+        self.quiet = quiet
+        # A dict, not a set: one of strings only is nothing for the garbage collector.
+        self.mentioned: dict[str, None] = {}
+        self._prefix = prefix
+
+    def mention(self, key: str) -> None:
+        """It came across this key."""
+        self.mentioned[key[self._prefix :]] = None
+
+
 class Mirror:
     """Every user's record as far as this process knows, projected into the views."""
 
@@ -45,8 +59,8 @@ class Mirror:
         self._scopes_seen: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._drain: Callable[[], list[Change]] | None = None
         self._thread = 0
-        self._touched: dict[str, None] | None = None
-        self._quiet = False
+        self._scans: list[Scan] = []
+        self._hidden = False
         self.on_change: Callable[[str], None] = lambda _user_id: None
         self._tokens: View[tuple[str, str | None]] = View(self.fetch)
         self._validity: View[tuple[float, float]] = View(self.fetch)
@@ -123,6 +137,10 @@ class Mirror:
                 return user_id
         return None
 
+    @property
+    def _quiet(self) -> bool:
+        return any(scan.quiet for scan in self._scans)
+
     def standing_since(self, user_id: str, version: int) -> float | None:
         """When (monotonic) this process learned of the leased record at this very version."""
         if self._versions.get(user_id) != version:
@@ -158,6 +176,9 @@ class Mirror:
         value: bytes | None = None,
     ) -> None:
         """The store holds `record` at `version` (None: deleted). Older news changes nothing."""
+        if self._hidden and user_id not in self._pending:
+            self._wake(user_id)
+            return
         if version <= self._versions.get(user_id, 0):
             return
         before = None if self._quiet else self.stored(user_id)
@@ -179,6 +200,8 @@ class Mirror:
         self._learn_damage(user_id, self._versions.get(user_id, 0), error, "remote")
 
     def _learn_damage(self, user_id: str, version: int, error: StoreError, origin: Origin) -> None:
+        if self._hidden and user_id not in self._pending:
+            return
         known = dict.get(self._damaged, user_id)
         self._note(user_id, version)
         self._records.pop(user_id, None)
@@ -189,35 +212,34 @@ class Mirror:
 
     def _note(self, user_id: str, version: int) -> None:
         self._versions[user_id] = version
-        if self._touched is not None:
-            self._touched[user_id] = None
+        for scan in self._scans:
+            scan.mentioned[user_id] = None
+        self._wake(user_id)
+
+    def _wake(self, user_id: str) -> None:
         for waiter in self._waiters.pop(user_id, ()):
             if not waiter.done():
                 waiter.set_result(None)
 
-    def begin_scan(self, *, quiet: bool) -> None:
-        """From now on remember who was mentioned, so that `end_scan` knows who is gone.
+    def begin_scan(self, *, quiet: bool) -> Scan:
+        """From now on note who is mentioned, so that `end_scan` knows who is gone.
 
         `quiet`: what is found is no event, it was there before.
         """
-        self._touched = {}
-        self._quiet = quiet
+        scan = Scan(self._prefix, quiet=quiet)
+        self._scans.append(scan)
+        return scan
 
-    def mention(self, key: str) -> None:
-        """A scan came across this key."""
-        if self._touched is not None:
-            self._touched[key[self._prefix :]] = None
+    def end_scan(self, scan: Scan, *, whole: bool) -> None:
+        """Forget whom neither the scan nor any news since its beginning has mentioned.
 
-    def end_scan(self) -> None:
-        """Forget whom neither the scan nor any news since its beginning has mentioned."""
-        touched, self._touched, self._quiet = self._touched or {}, None, False
-        known = (*self._records, *dict.keys(self._damaged))
-        for user_id in [user_id for user_id in known if user_id not in touched]:
-            self.forget(user_id, "remote")
-
-    def abort_scan(self) -> None:
-        """The scan broke off: draw no conclusion from it."""
-        self._touched, self._quiet = None, False
+        A scan that broke off (`whole=False`) tells nothing of those it did not come to.
+        """
+        self._scans.remove(scan)
+        if whole and not self._hidden:
+            known = (*self._records, *dict.keys(self._damaged))
+            for user_id in [user_id for user_id in known if user_id not in scan.mentioned]:
+                self.forget(user_id, "remote")
 
     def forget(self, user_id: str, origin: Origin) -> None:
         """The store holds nothing for this user any more, at a version we were not told."""
@@ -229,16 +251,26 @@ class Mirror:
         self._tell(user_id, before, None, origin)
 
     def clear(self) -> None:
-        """Forget everything but what is still pending; pending users leave the views too."""
-        for table in (self._records, self._versions, self._leased_at):
+        """Forget everything, and show nothing but what this process adds, until `reveal`."""
+        self._hidden = True
+        for table in (self._records, self._versions, self._leased_at, self._pending):
             table.clear()
         for view in (self._tokens, self._validity, self._scopes, self._damaged):
             view.clear()
 
+    def reveal(self) -> None:
+        """Show what the store holds again, from now on."""
+        self._hidden = False
+
     # Changes of this process
 
-    def set_pending(self, user_id: str, record: Record | None) -> None:
-        """Show `record` (None: removed) for this user until the store has confirmed."""
+    def set_pending(self, user_id: str, record: Record | None, *, asked_for: bool) -> None:
+        """Show `record` (None: removed) for this user until the store has confirmed.
+
+        While the mirror is cleared, only what the user has `asked_for` is shown.
+        """
+        if self._hidden and not asked_for:
+            return
         self._pending[user_id] = record
         self._project(user_id, None)
 

@@ -32,15 +32,18 @@ LONGEST_PAUSE: Final = 5.0
 
 
 class Operation:
-    """One change of one record. `replaces_damage`: it may overwrite what cannot be read."""
+    """One change of one record.
 
-    __slots__ = ("change", "replaces_damage")
+    `asked_for`: the user of the vault made it. Such a change may overwrite what cannot be read.
+    """
+
+    __slots__ = ("asked_for", "change")
 
     def __init__(
-        self, change: Callable[[Record | None], Record | None], *, replaces_damage: bool = False
+        self, change: Callable[[Record | None], Record | None], *, asked_for: bool = False
     ) -> None:
         self.change = change
-        self.replaces_damage = replaces_damage
+        self.asked_for = asked_for
 
 
 class _Queue:
@@ -74,8 +77,10 @@ class Outbox:
         self._queues: dict[str, _Queue] = {}
         self._running = False
 
-    def __len__(self) -> int:
-        return len(self._queues)
+    @property
+    def running(self) -> bool:
+        """Whether changes are being written."""
+        return self._running
 
     def start(self) -> None:
         """The store is open: begin to write what is waiting."""
@@ -139,7 +144,8 @@ class Outbox:
         record = self._mirror.stored(user_id)
         for operation in queue.operations:
             record = operation.change(record)
-        self._mirror.set_pending(user_id, record)
+        asked_for = any(operation.asked_for for operation in queue.operations)
+        self._mirror.set_pending(user_id, record, asked_for=asked_for)
 
     def _ensure_task(self, key: str, queue: _Queue) -> None:
         if queue.task is None or queue.task.done():
@@ -180,7 +186,7 @@ class Outbox:
             try:
                 held = await self._ledger.read(key)
             except (CorruptRecord, DecryptionError):
-                if not operation.replaces_damage:
+                if not operation.asked_for:
                     raise
                 before, expect, damaged = None, await self._ledger.version_of(key), True
             else:

@@ -42,11 +42,16 @@ class Pump:
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._scanning = asyncio.Lock()
         self._task = asyncio.create_task(self._run(ready), name="twitchvault pump")
+        task = self._task
         try:
             await ready
         except BaseException:
-            await self.stop()
+            task.cancel()
+            await asyncio.wait((task,))
             raise
+        finally:
+            if not ready.done():
+                ready.cancel()
 
     @property
     def follows(self) -> bool:
@@ -82,6 +87,13 @@ class Pump:
             self._mirror.apply(await self._feed.catch_up())
 
     async def _run(self, ready: asyncio.Future[None]) -> None:
+        try:
+            await self._keep_up(ready)
+        finally:
+            if not ready.done():
+                ready.set_exception(StoreError("the vault was cleared or closed while it opened"))
+
+    async def _keep_up(self, ready: asyncio.Future[None]) -> None:
         pause = FIRST_PAUSE
         while True:
             try:

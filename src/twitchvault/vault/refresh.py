@@ -26,7 +26,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from twitchvault.errors import AuthFailure, TokenError, VersionConflict
+from twitchvault.errors import AuthFailure, TokenError, TwitchVaultError, VersionConflict
 from twitchvault.vault.exchange import Exchange, Lease
 from twitchvault.vault.outbox import Operation
 from twitchvault.vault.record import Record, fingerprint, moved
@@ -218,12 +218,16 @@ class Refresher:
             lease = await self._take(job, held)
             if lease is None:
                 continue
-            if job.obsolete is not None and await job.obsolete():
-                self._exchange.unsent.discard(lease.name)
-                with contextlib.suppress(VersionConflict):
-                    await self._ledger.remove(job.key, expect=lease.version)
-                return None
-            result = await self._exchange.carry_out(lease, doubtful=foreign)
+            try:
+                if job.obsolete is not None and await job.obsolete():
+                    self._exchange.unsent.discard(lease.name)
+                    with contextlib.suppress(VersionConflict):
+                        await self._ledger.remove(job.key, expect=lease.version)
+                    return None
+                result = await self._exchange.carry_out(lease, doubtful=foreign)
+            except TwitchVaultError:
+                await self._exchange.release(lease)
+                raise
             if result is not None:
                 return result
 

@@ -65,6 +65,7 @@ class Vault:
                 return
             await self._store.open()
             self._outbox.start()
+            self.mirror.reveal()
             await self._pump.start()
             self._outbox.show()
             self._open = True
@@ -124,6 +125,11 @@ class Vault:
         if self._pump.follows:
             await self._pump.catch_up()
 
+    def _check_open(self) -> None:
+        if not self._open:
+            msg = "the vault is not open: call authorize() first"
+            raise StoreError(msg)
+
     # Tokens
 
     def add_token(self, user_id: str, pair: TokenPair) -> None:
@@ -132,16 +138,16 @@ class Vault:
 
     async def add_user(self, pair: TokenPair) -> str:
         """Take a pair in after asking Twitch whose it is; returns the user id."""
+        self._check_open()
         return await self._logins.add(pair)
 
     def remove(self, user_id: str) -> None:
         """Take the user's tokens out of the store; nothing is revoked."""
-        self._outbox.submit(
-            self._ledger.user_key(user_id), Operation(removed, replaces_damage=True)
-        )
+        self._outbox.submit(self._ledger.user_key(user_id), Operation(removed, asked_for=True))
 
     async def renew(self, user_id: str, stale: str) -> Record:
         """A record with a newer access token than `stale`, exchanged once in all processes."""
+        self._check_open()
         return await self._refresher.renew(user_id, stale)
 
     async def refreshed(self, user_id: str, stale: str) -> Token:
@@ -150,6 +156,8 @@ class Vault:
 
     async def refresh_token(self, token: str) -> Token:
         """Exchange a refresh token: through the vault if it is or was the vault's."""
+        self._check_open()
+        await self.sync()
         user_id = self.mirror.heir_of(token, fingerprint(token))
         if user_id is None:
             return await self.identity.refresh(token)
@@ -225,7 +233,7 @@ class Vault:
             return False
         fresh = app_record(await self.identity.client_credentials(), time.time())
         key = self._ledger.user_key(self._client_id)
-        self._outbox.submit(key, Operation(lambda held: held or fresh, replaces_damage=True))
+        self._outbox.submit(key, Operation(lambda held: held or fresh, asked_for=True))
         await self._settled(self._client_id)
         return True
 
