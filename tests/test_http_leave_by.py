@@ -258,7 +258,7 @@ async def test_stopped_process() -> None:
             url.replace("127.0.0.1", "slow.invalid"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            cwd=Path(__file__).parent,
+            cwd=Path(__file__).parents[1],
         )
         assert child.stdin is not None
         assert child.stdout is not None

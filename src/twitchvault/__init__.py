@@ -104,3 +104,7 @@ def __getattr__(name: str) -> object:
         return getattr(import_module("twitchvault.stores"), name)
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -19,7 +19,7 @@ from twitchvault.vault.record import TokenPair
 from twitchvault.vault.vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Generator
     from types import MappingProxyType, TracebackType
 
     import aiohttp
@@ -110,6 +110,11 @@ class App:
     def __repr__(self) -> str:
         return f"{type(self).__name__}(client_id={self.http.client_id!r})"
 
+    def __await__(self) -> Generator[None, None, Self]:
+        """For `flow = await DeviceCodeFlow.from_app(app)`: the object itself, at once."""
+        return self
+        yield
+
     # Life
 
     async def __aenter__(self) -> Self:
@@ -141,6 +146,8 @@ class App:
         secret), `StoreError` if the store cannot be opened.
         """
         core = self._core
+        if token is not None:
+            _check_token("token", token)
         if core.closing is not None:
             await asyncio.wait((core.closing,))
         await core.vault.open()
@@ -160,6 +167,7 @@ class App:
         """
         if not self._guest:
             self._core.vault.clear()
+            self._core.helix.clear()
             self._core.application = None
             self._core.authorized = False
 
@@ -167,9 +175,8 @@ class App:
         """Write what is waiting, end all tasks, close what this object opened; idempotent.
 
         Takes at most `lease_ttl` and half a minute, and goes on if its caller is cancelled. A flow
-        made with `from_app` leaves the app
-        open. Raises `StoreError` if a change could not be written: it stays queued, and
-        `authorize()` tries on.
+        made with `from_app` leaves the app open. Raises `StoreError` if a change could not be
+        written: it stays queued, and `authorize()` tries on.
         """
         if self._guest:
             return
@@ -310,6 +317,7 @@ class App:
 
     async def validate_token(self, token: str) -> ValidateToken:
         """Ask Twitch about an access token; `Unauthorized` if it is not good."""
+        _check_token("token", token)
         return await self._core.vault.validate_token(token)
 
     async def refresh_token(self, token: str) -> Token:
@@ -318,6 +326,7 @@ class App:
         A vaulted one goes through the exactly-once refresh, one known to be spent yields the
         vaulted pair, an unknown one is sent as it is and its answer is only returned.
         """
+        _check_token("token", token)
         return await self._core.vault.refresh_token(token)
 
     async def revoke_token(self, token: str) -> None:
@@ -326,6 +335,7 @@ class App:
         Twitch keeps the refresh token alive. A vaulted token that Twitch does not know any more
         just leaves the vault; any other one is a `BadRequest`. `NotFound`: unknown client.
         """
+        _check_token("token", token)
         await self._core.vault.revoke_token(token)
 
     async def credentials_grant_flow(self) -> ClientCredentials:
@@ -357,10 +367,17 @@ def _store(store: TokenStore | str | None) -> TokenStore:
 
 
 def _pair(access_token: str, refresh_token: str | None) -> TokenPair:
-    if not isinstance(access_token, str) or not access_token:
-        msg = "'access_token' must be a non-empty str"
-        raise ValueError(msg)
-    if refresh_token is not None and not isinstance(refresh_token, str):
-        msg = f"'refresh_token' must be a str or None, not {type(refresh_token).__name__}"
-        raise ValueError(msg)
+    _check_token("access_token", access_token)
+    if refresh_token is not None and refresh_token != "":
+        _check_token("refresh_token", refresh_token)
     return TokenPair(access_token, refresh_token or None)
+
+
+def _check_token(name: str, token: str) -> None:
+    if not isinstance(token, str) or not token:
+        msg = f"{name!r} must be a non-empty str"
+        raise ValueError(msg)
+    # Not by encoding it: the error would hold the token.
+    if any("\ud800" <= character <= "\udfff" for character in token):
+        msg = f"{name!r} must be encodable as UTF-8; it holds a lone surrogate"
+        raise ValueError(msg)

@@ -30,6 +30,8 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from multidict import CIMultiDict, CIMultiDictProxy
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -67,7 +69,7 @@ class HTTPException(TwitchVaultError):
 
     `status` is the HTTP status, 0 when no answer arrived (connection refused, timeout).
     `message` is the service's own text, with any secret of ours cut out; it may be empty.
-    `headers` are the answer's headers, read-only.
+    `headers` are the answer's headers, read-only, whatever their spelling.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class HTTPException(TwitchVaultError):
         super().__init__(status, message)
         self.status = status
         self.message = message
-        self.headers: Mapping[str, str] = MappingProxyType(dict(headers or {}))
+        self.headers: Mapping[str, str] = CIMultiDictProxy(CIMultiDict(headers or {}))
 
     def __str__(self) -> str:
         text = self.message or "the answer carries no message"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Identity",
     "Request",
+    "base_url",
     "error_of",
     "json_of",
     "parse",
@@ -78,7 +79,7 @@ class Identity:
         self._http = http
         self._client_id = client_id
         self._client_secret = client_secret or None
-        self._base = _base_url(id_url)
+        self._base = base_url("id_url", id_url)
 
     def __repr__(self) -> str:
         return f"Identity(client_id={self._client_id!r}, id_url={self._base!r})"
@@ -271,13 +272,14 @@ def _text(name: str, value: str) -> str:
     return value
 
 
-def _base_url(id_url: str) -> str:
+def base_url(name: str, text: str) -> str:
+    """A service's base URL without the slash at its end; `ValueError` names the argument."""
     try:
-        url = URL(id_url)
-    except ValueError:
+        url = URL(text)
+    except (TypeError, ValueError):
         url = URL()
     extras = (url.raw_user, url.raw_password, url.raw_query_string, url.raw_fragment)
     if url.scheme not in {"http", "https"} or not url.host or any(extras):
-        msg = "'id_url' must be an http or https URL without user, password, query and fragment"
+        msg = f"{name!r} must be an http or https URL without user, password, query and fragment"
         raise ValueError(msg)
     return str(url).rstrip("/")

@@ -135,7 +135,8 @@ class DeviceCode(Answered):
             "user_code": answer.get("user_code"),
             "verification_uri": answer.get("verification_uri"),
             "expires_in": _seconds(answer.get("expires_in")),
-            "interval": _seconds(interval) if _is_number(interval) else None,
+            # Rounded up: asking a fraction of a second too early may be held against us.
+            "interval": math.ceil(interval) if _is_number(interval) else None,
         }
 
 

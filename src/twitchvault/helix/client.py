@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from twitchvault.errors import TokenError
+from twitchvault.errors import AuthFailure, TokenError
 from twitchvault.http import HELIX_LIMIT, Answer
-from twitchvault.identity import error_of, json_of
+from twitchvault.identity import base_url, error_of, json_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,12 +31,16 @@ class HelixClient:
     def __init__(self, http: HTTPClient, vault: Vault, api_url: str) -> None:
         self.vault = vault
         self._http = http
-        self._api_url = api_url.rstrip("/") + "/"
+        self._api_url = base_url("api_url", api_url) + "/"
         self._points: dict[str, int] = {}
 
     def points_left(self, user_id: str) -> int | None:
         """The points left in the bucket of this user as Twitch last said, or None."""
         return self._points.get(user_id)
+
+    def clear(self) -> None:
+        """Forget the points."""
+        self._points.clear()
 
     async def call(
         self,
@@ -51,10 +55,13 @@ class HelixClient:
         if record is None:
             msg = f"no token is stored for user {user_id!r}; sign the user in first"
             raise TokenError(msg)
+        if record.dead:
+            msg = f"user {user_id!r} has to sign in again: {record.reason}"
+            raise AuthFailure(msg)
         token = record.access_token
         answer = await self._send(user_id, token, method, path, params, json)
         if _says_token_is_dead(answer):
-            token = (await self.vault.renew(user_id, token)).access_token
+            token = (await self.vault.renew(user_id, token, refused=True)).access_token
             answer = await self._send(user_id, token, method, path, params, json)
         content = json_of(answer, token)
         return (

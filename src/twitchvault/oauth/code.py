@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twitchvault.oauth.flow import Flow
+from twitchvault.app import App
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["AuthorizationCodeGrantFlow"]
 
 
-class AuthorizationCodeGrantFlow(Flow):
+class AuthorizationCodeGrantFlow(App):
     """Sends the user's browser to Twitch and exchanges the code it comes back with.
 
     Needs a client secret. Parameters as for `App`.

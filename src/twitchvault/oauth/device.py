@@ -6,9 +6,10 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
+from twitchvault.app import App
 from twitchvault.errors import BadRequest, NoAnswer, RateLimited, TwitchServerError
+from twitchvault.http import DEFAULT_TIMEOUT
 from twitchvault.identity import pending, slow_down
-from twitchvault.oauth.flow import Flow
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -19,10 +20,12 @@ __all__ = ["DeviceCodeFlow", "poll"]
 
 SLOW_DOWN: Final = 5.0
 """Seconds by which `slow_down` lengthens the interval for good (RFC 8628, section 3.5)."""
+SHORTEST_POLL: Final = 1.0
+"""Seconds that a poll is given even at the deadline: an approval may be in its answer."""
 CODES_REMEMBERED: Final = 100
 
 
-class DeviceCodeFlow(Flow):
+class DeviceCodeFlow(App):
     """Shows the user a code and an address, and asks Twitch until the user has approved.
 
     Works with and without a client secret. Parameters as for `App`.
@@ -57,9 +60,10 @@ class DeviceCodeFlow(Flow):
         `TimeoutError` after `timeout` seconds, `BadRequest` if the code expired or was denied.
         """
         return await poll(
-            lambda: self.get_device_token(device_code),
+            lambda left: self._core.identity.poll_device(device_code, timeout=left),
             interval=max(float(interval), self._intervals.get(device_code, 0.0)),
             timeout=timeout,
+            slowed=lambda longer: self._intervals.__setitem__(device_code, longer),
         )
 
     @property
@@ -70,16 +74,18 @@ class DeviceCodeFlow(Flow):
 
 
 async def poll(
-    ask: Callable[[], Awaitable[Token]],
+    ask: Callable[[float], Awaitable[Token]],
     *,
     interval: float,
     timeout: float,
+    slowed: Callable[[float], object] = lambda _interval: None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> Token:
     """Call `ask` every `interval` seconds until it succeeds or fails for good.
 
-    One deadline, on `clock`. `sleep` is what waits.
+    `ask` is told how many seconds it may take. One deadline, on `clock`; `sleep` is what waits.
+    `slowed` hears of every longer interval.
     """
     if not interval > 0:
         msg = f"'interval' must be a number of seconds above 0, not {interval!r}"
@@ -91,10 +97,11 @@ async def poll(
             msg = f"the user has not approved within {timeout:g} s"
             raise TimeoutError(msg)
         try:
-            return await ask()
+            return await ask(min(max(deadline - clock(), SHORTEST_POLL), DEFAULT_TIMEOUT))
         except BadRequest as error:
             if slow_down(error):
                 interval += SLOW_DOWN
+                slowed(interval)
             elif not pending(error):
                 raise
         except (NoAnswer, RateLimited, TwitchServerError):

@@ -149,11 +149,11 @@ class Exchange:
     async def _reassure(self, lease: Lease) -> bool:
         """The token may be spent: whether to go on, because the lease is still ours."""
         lease.may_doubt = False
+        # That the old access token lives proves, for a public client, that nothing was spent. That
+        # it does not live proves nothing: it may have been dead before.
         with contextlib.suppress(HTTPException):
             left = max(self._left(lease), FIRST_PAUSE)
             await self._identity.validate(lease.record.access_token, timeout=left)
-            # A public client's access token dies when its refresh token is exchanged.
-            lease.may_doubt = self._identity.public
         held = await self._ledger.read(lease.key)
         return held is not None and held.record.lease == lease.name
 

@@ -9,21 +9,22 @@ Every call is bounded in time, whatever the store does, and every failure is a `
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from twitchvault.errors import CorruptRecord, DecryptionError, StoreError, StoreUnavailable
 from twitchvault.stores.base import Change, check_key
 from twitchvault.vault.record import Record, decode, encode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Awaitable
 
     from twitchvault.stores.base import Entry, TokenStore
     from twitchvault.vault.mirror import Mirror, Scan
 
 __all__ = ["Held", "Ledger"]
+
+T = TypeVar("T")
 
 STORE_TIMEOUT: Final = 30.0
 SCAN_STEP: Final = 256
@@ -70,8 +71,7 @@ class Ledger:
         user_id = self.user_of(key)
         known = 0 if user_id is None else self._mirror.version(user_id)
         try:
-            async with self._bounded():
-                entry = await self.store.get(key)
+            entry = await self.call(self.store.get(key))
             held = (
                 None if entry is None else Held(entry.version, decode(entry.value, user_id or key))
             )
@@ -88,11 +88,10 @@ class Ledger:
 
     async def version_of(self, key: str) -> int | None:
         """At which version an unreadable entry stands; None if even that cannot be known."""
-        async with self._bounded():
-            try:
-                entry = await self.store.get(key)
-            except (CorruptRecord, DecryptionError):
-                return None
+        try:
+            entry = await self.call(self.store.get(key))
+        except (CorruptRecord, DecryptionError):
+            return None
         return 0 if entry is None else entry.version
 
     async def write(self, key: str, record: Record, *, expect: int | None) -> int:
@@ -102,8 +101,7 @@ class Ledger:
         if user_id is not None:
             self._mirror.begin_write(user_id, value)
         try:
-            async with self._bounded():
-                version = await self.store.put(key, value, expect=expect)
+            version = await self.call(self.store.put(key, value, expect=expect))
         finally:
             if user_id is not None:
                 self._mirror.end_write(user_id)
@@ -113,49 +111,51 @@ class Ledger:
 
     async def remove(self, key: str, *, expect: int | None) -> bool:
         """Delete what stands under `key`, by compare-and-set; True if there was something."""
-        async with self._bounded():
-            return await self.store.delete(key, expect=expect)
+        return await self.call(self.store.delete(key, expect=expect))
 
     async def load(self, *, quiet: bool) -> None:
         """Compare all users in the store with the mirror, a few hundred at a stretch."""
         scan = self._mirror.begin_scan(quiet=quiet)
         whole = False
         try:
-            with self._mapped():
-                await self._load_from(self.store.scan(self.prefix), scan)
+            await self._mapped(self._load_from(self.store.scan(self.prefix), scan))
             whole = True
         finally:
             self._mirror.end_scan(scan, whole=whole)
 
     async def _load_from(self, entries: AsyncIterator[Entry], scan: Scan) -> None:
+        clock = asyncio.get_running_loop().time
         count = 0
         try:
-            async for entry in entries:
-                scan.mention(entry.key)
-                self._mirror.apply((Change(*entry),))
-                count += 1
-                if count % SCAN_STEP == 0:
-                    await asyncio.sleep(0)
+            async with asyncio.timeout(STORE_TIMEOUT) as limit:
+                async for entry in entries:
+                    scan.mention(entry.key)
+                    self._mirror.apply((Change(*entry),))
+                    count += 1
+                    if count % SCAN_STEP == 0:
+                        limit.reschedule(clock() + STORE_TIMEOUT)
+                        await asyncio.sleep(0)
         finally:
             if isinstance(entries, AsyncGenerator):
                 await entries.aclose()
 
-    @contextlib.asynccontextmanager
-    async def _bounded(self) -> AsyncIterator[None]:
-        with self._mapped():
-            async with asyncio.timeout(STORE_TIMEOUT):
-                yield
+    async def call(self, answer: Awaitable[T]) -> T:
+        """What the store answers, within STORE_TIMEOUT; every failure is a `StoreError`."""
+        return await self._mapped(_bounded(answer))
 
-    @contextlib.contextmanager
-    def _mapped(self) -> Iterator[None]:
+    async def _mapped(self, answer: Awaitable[T]) -> T:
         try:
-            yield
+            return await answer
         except StoreError:
             raise
         except TimeoutError:
-            msg = f"the store did not answer within {STORE_TIMEOUT:.0f} s; is it running?"
-            raise StoreUnavailable(msg) from None
+            msg = f"the store did not answer within {STORE_TIMEOUT:g} s; is it running?"
         except Exception as error:
-            # A store of the user's own may raise anything, and its text may hold what it was given.
             msg = f"{type(self.store).__name__} failed with {type(error).__name__}"
-            raise StoreUnavailable(msg) from None
+        # Raised out here, it carries no trace of the original, which may quote what it was given.
+        raise StoreUnavailable(msg)
+
+
+async def _bounded(answer: Awaitable[T]) -> T:
+    async with asyncio.timeout(STORE_TIMEOUT):
+        return await answer

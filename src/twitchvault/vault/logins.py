@@ -131,4 +131,4 @@ class Logins:
     async def _durable(self, key: str) -> None:
         error = await self._outbox.settle(key)
         if error is not None:
-            raise type(error)(*error.args)
+            raise error.with_traceback(None)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from twitchvault.stores.base import Change
     from twitchvault.vault.events import Events, Origin
-    from twitchvault.vault.record import Record
+    from twitchvault.vault.record import Record, TokenPair
 
 __all__ = ["Mirror"]
 
@@ -52,8 +51,7 @@ class Mirror:
         # With 100,000 objects a full collection would hold the loop.
         self._records: dict[str, bytes] = {}
         self._versions: dict[str, int] = {}
-        self._leased_at: dict[str, float] = {}
-        self._pending: dict[str, Record | None] = {}
+        self._pending: dict[str, Callable[[Record | None], Record | None]] = {}
         self._writing: dict[str, bytes | None] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._scopes_seen: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -62,7 +60,7 @@ class Mirror:
         self._scans: list[Scan] = []
         self._hidden = False
         self.on_change: Callable[[str], None] = lambda _user_id: None
-        self._tokens: View[tuple[str, str | None]] = View(self.fetch)
+        self._tokens: View[TokenPair] = View(self.fetch)
         self._validity: View[tuple[float, float]] = View(self.fetch)
         self._scopes: View[tuple[str, ...]] = View(self.fetch)
         self._damaged: View[StoreError] = View(self.fetch)
@@ -96,12 +94,11 @@ class Mirror:
     def get(self, user_id: str) -> Record | None:
         """The record of a user as shown, or None; raises the error of a damaged one."""
         self.fetch()
-        if user_id in self._pending:
-            return _shown(self._pending[user_id])
+        record = _shown(self._folded(user_id, self.stored(user_id)))
         error = dict.get(self._damaged, user_id)
-        if error is not None:
-            raise type(error)(*error.args)
-        return _shown(self.stored(user_id))
+        if record is None and error is not None:
+            raise error.with_traceback(None)
+        return record
 
     def stored(self, user_id: str) -> Record | None:
         """The record below what is pending, a removed one too."""
@@ -116,21 +113,27 @@ class Mirror:
         """The ids of all users with a readable record, the client id for the app token."""
         return list(dict.keys(self._tokens))
 
-    def holder_of(self, token: str) -> str | None:
-        """The user whose record holds this token. Walks over all of them: for rare questions."""
+    def holder_of(self, *, access: str | None = None, refresh: str | None = None) -> str | None:
+        """The user who holds this token. Walks over all of them: for rare questions."""
+        self.fetch()
         for user_id, pair in dict.items(self._tokens):
-            if token in pair:
+            if pair[0] == access or (refresh is not None and pair[1] == refresh):
                 return user_id
         return None
 
     def heir_of(self, refresh_token: str, mark: str) -> str | None:
         """The user whose record holds this refresh token or, by fingerprint, has spent it."""
-        holder = self.holder_of(refresh_token)
+        holder = self.holder_of(refresh=refresh_token)
         if holder is not None:
             return holder
-        for user_id, record in self._pending.items():
+        for user_id, fold in self._pending.items():
+            record = fold(self.stored(user_id))
             if record is not None and record.has_spent(mark):
                 return user_id
+        return self.spender_of(mark)
+
+    def spender_of(self, mark: str) -> str | None:
+        """The user whose stored record remembers this refresh token as spent, by fingerprint."""
         needle = mark.encode()
         for user_id, value in self._records.items():
             if needle in value and decode(value, user_id).has_spent(mark):
@@ -140,12 +143,6 @@ class Mirror:
     @property
     def _quiet(self) -> bool:
         return any(scan.quiet for scan in self._scans)
-
-    def standing_since(self, user_id: str, version: int) -> float | None:
-        """When (monotonic) this process learned of the leased record at this very version."""
-        if self._versions.get(user_id) != version:
-            return None
-        return self._leased_at.get(user_id)
 
     # Changes of the store
 
@@ -179,7 +176,9 @@ class Mirror:
         if self._hidden and user_id not in self._pending:
             self._wake(user_id)
             return
-        if version <= self._versions.get(user_id, 0):
+        known = self._versions.get(user_id, 0)
+        # What could not be read at this version may be readable by now.
+        if version < known or (version == known and not dict.__contains__(self._damaged, user_id)):
             return
         before = None if self._quiet else self.stored(user_id)
         self._note(user_id, version)
@@ -188,10 +187,6 @@ class Mirror:
             self._records.pop(user_id, None)
         else:
             self._records[user_id] = encode(record) if value is None else value
-        if record is not None and record.lease is not None:
-            self._leased_at[user_id] = time.monotonic()
-        else:
-            self._leased_at.pop(user_id, None)
         self._project(user_id, record)
         self._tell(user_id, before, record, origin)
 
@@ -241,19 +236,23 @@ class Mirror:
             for user_id in [user_id for user_id in known if user_id not in scan.mentioned]:
                 self.forget(user_id, "remote")
 
-    def forget(self, user_id: str, origin: Origin) -> None:
-        """The store holds nothing for this user any more, at a version we were not told."""
+    def forget(self, user_id: str, origin: Origin, *, known: int | None = None) -> None:
+        """The store holds nothing for this user any more, at a version we were not told.
+
+        Unless something newer than version `known` has been heard of meanwhile.
+        """
+        if known is not None and self.version(user_id) > known:
+            return
         before = self.stored(user_id)
         self._records.pop(user_id, None)
         dict.pop(self._damaged, user_id, None)
-        self._leased_at.pop(user_id, None)
         self._project(user_id, None)
         self._tell(user_id, before, None, origin)
 
     def clear(self) -> None:
         """Forget everything, and show nothing but what this process adds, until `reveal`."""
         self._hidden = True
-        for table in (self._records, self._versions, self._leased_at, self._pending):
+        for table in (self._records, self._versions, self._pending):
             table.clear()
         for view in (self._tokens, self._validity, self._scopes, self._damaged):
             view.clear()
@@ -264,15 +263,23 @@ class Mirror:
 
     # Changes of this process
 
-    def set_pending(self, user_id: str, record: Record | None, *, asked_for: bool) -> None:
-        """Show `record` (None: removed) for this user until the store has confirmed.
+    def set_pending(
+        self,
+        user_id: str,
+        fold: Callable[[Record | None], Record | None],
+        *,
+        asked_for: bool,
+    ) -> None:
+        """Show what `fold` makes of the stored record until the store has confirmed.
 
         While the mirror is cleared, only what the user has `asked_for` is shown.
         """
         if self._hidden and not asked_for:
             return
-        self._pending[user_id] = record
-        self._project(user_id, None)
+        if asked_for:
+            dict.pop(self._damaged, user_id, None)
+        self._pending[user_id] = fold
+        self._project(user_id, self.stored(user_id))
 
     def drop_pending(self, user_id: str) -> None:
         """The store has confirmed: show what it holds."""
@@ -305,18 +312,18 @@ class Mirror:
 
     # Projection
 
+    def _folded(self, user_id: str, record: Record | None) -> Record | None:
+        fold = self._pending.get(user_id)
+        return record if fold is None else fold(record)
+
     def _project(self, user_id: str, record: Record | None) -> None:
         """Show `record`, unless a pending one stands above it."""
-        if user_id in self._pending:
-            record = self._pending[user_id]
-        record = _shown(record)
+        record = _shown(self._folded(user_id, record))
         if record is None:
             for view in (self._tokens, self._validity, self._scopes):
                 dict.pop(view, user_id, None)
         else:
-            # A plain tuple of strings: the garbage collector lets go of it at first sight.
-            pair = (record.access_token, record.refresh_token)
-            dict.__setitem__(self._tokens, user_id, pair)
+            dict.__setitem__(self._tokens, user_id, record.pair)
             self._project_validation(user_id, record)
         self.on_change(user_id)
 

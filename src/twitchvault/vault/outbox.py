@@ -28,7 +28,6 @@ __all__ = ["Operation", "Outbox"]
 _logger = logging.getLogger(__name__)
 
 FIRST_PAUSE: Final = 0.1
-LONGEST_PAUSE: Final = 5.0
 
 
 class Operation:
@@ -56,6 +55,21 @@ class _Queue:
         self.hurry = asyncio.Event()
         self.attempts: set[asyncio.Future[None]] = set()
 
+    def fold(self, record: Record | None) -> Record | None:
+        """What all of the changes make of a record."""
+        for operation in self.operations:
+            record = operation.change(record)
+        return record
+
+    def overrule(self) -> bool:
+        """Drop changes of a record that is damaged by now, if the user has replaced it since."""
+        asked_for = [n for n, operation in enumerate(self.operations) if operation.asked_for]
+        if not asked_for:
+            return False
+        for _ in range(asked_for[0]):
+            self.operations.popleft()
+        return True
+
     def attempted(self, error: StoreError | None) -> None:
         """An attempt has ended: all is written (None) or this is what went wrong."""
         self.error = error
@@ -69,8 +83,13 @@ class Outbox:
     """A queue per key with changes that the store has not confirmed."""
 
     def __init__(
-        self, ledger: Ledger, mirror: Mirror, catch_up: Callable[[], Awaitable[None]]
+        self,
+        ledger: Ledger,
+        mirror: Mirror,
+        catch_up: Callable[[], Awaitable[None]],
+        longest_pause: float,
     ) -> None:
+        self._longest_pause = longest_pause
         self._ledger = ledger
         self._mirror = mirror
         self._catch_up = catch_up
@@ -103,6 +122,8 @@ class Outbox:
 
     def submit(self, key: str, operation: Operation) -> None:
         """Show the change now and write it in the background."""
+        if self._running:
+            _check_thread()
         queue = self._queues.setdefault(key, _Queue())
         queue.operations.append(operation)
         self._show(key, queue)
@@ -135,20 +156,18 @@ class Outbox:
         errors = await asyncio.gather(*(self.settle(key) for key in list(self._queues)))
         for error in errors:
             if error is not None:
-                raise type(error)(*error.args)
+                raise error.with_traceback(None)
 
     def _show(self, key: str, queue: _Queue) -> None:
         user_id = self._ledger.user_of(key)
         if user_id is None:
             return
-        record = self._mirror.stored(user_id)
-        for operation in queue.operations:
-            record = operation.change(record)
         asked_for = any(operation.asked_for for operation in queue.operations)
-        self._mirror.set_pending(user_id, record, asked_for=asked_for)
+        self._mirror.set_pending(user_id, queue.fold, asked_for=asked_for)
 
     def _ensure_task(self, key: str, queue: _Queue) -> None:
         if queue.task is None or queue.task.done():
+            queue.hurry = asyncio.Event()
             queue.task = asyncio.create_task(self._write_all(key, queue), name="twitchvault outbox")
 
     async def _write_all(self, key: str, queue: _Queue) -> None:
@@ -167,9 +186,11 @@ class Outbox:
             except StoreError as error:
                 if queue.error is None:
                     _logger.warning("%r: a change is not in the store yet: %s", key, error)
+                if isinstance(error, (CorruptRecord, DecryptionError)) and queue.overrule():
+                    continue
                 queue.attempted(error)
                 await _sleep_unless(queue.hurry, pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
+                pause = min(pause * 2, self._longest_pause)
             else:
                 queue.operations.popleft()
                 pause = FIRST_PAUSE
@@ -207,6 +228,7 @@ class Outbox:
         if user_id is None:
             await self._ledger.remove(key, expect=expect)
             return
+        known = self._mirror.version(user_id) if expect is None else expect
         self._mirror.begin_write(user_id, None)
         try:
             await self._ledger.remove(key, expect=expect)
@@ -214,9 +236,17 @@ class Outbox:
             # must not bring the user back into the views, so take them in first.
             with contextlib.suppress(StoreError):
                 await self._catch_up()
-            self._mirror.forget(user_id, "local")
+            self._mirror.forget(user_id, "local", known=known)
         finally:
             self._mirror.end_write(user_id)
+
+
+def _check_thread() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        msg = "tokens are changed on the event loop's thread only: use loop.call_soon_threadsafe()"
+        raise RuntimeError(msg) from None
 
 
 def _stopped() -> StoreError:

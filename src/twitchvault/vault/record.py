@@ -35,17 +35,19 @@ __all__ = [
     "exchanged",
     "fingerprint",
     "login",
+    "mourned",
     "moved",
     "refused",
     "released",
     "removed",
+    "removed_with",
     "settled",
     "validated",
 ]
 
 SCHEMA: Final = 1
 FINGERPRINT_LENGTH: Final = 12
-SEEDS_KEPT: Final = 32
+SEEDS_KEPT: Final = 1000
 EXCHANGED_KEPT: Final = 16
 
 
@@ -65,7 +67,8 @@ class Record:
 
     `last_validated` is wall clock time in epoch seconds, `expires_in` seconds as of then, 0 when
     Twitch did not say. `state` needs_login: Twitch refused the refresh token, `reason` says how.
-    "removed" holds no tokens any more, only what was spent: see `removed`.
+    "removed" holds no tokens any more, only what was spent: see `removed`. `dead`: it needs a login
+    and its access token was refused as well.
     `lease` names the one who may exchange the refresh token now. `seeded`: the pair came from
     outside and its refresh token was not exchanged yet.
     """
@@ -80,6 +83,7 @@ class Record:
     expires_in: float = 0.0
     state: Literal["live", "needs_login", "removed"] = "live"
     reason: str = ""
+    dead: bool = False
     lease: str | None = None
     seeded: bool = True
     seeds: str = ""
@@ -139,8 +143,9 @@ def decode(value: bytes, user_id: str) -> Record:
         return _ADAPTER.validate_json(b"{" + value[len(_HEAD) :])
     except ValidationError as error:
         what = ", ".join(sorted({_field_of(detail["loc"]) for detail in error.errors()}))
-        msg = f"the record of user {user_id!r} is damaged (at: {what}); sign the user in again"
-        raise CorruptRecord(msg) from None
+    # Raised out here, it carries no trace of the original, which quotes the bytes.
+    msg = f"the record of user {user_id!r} is damaged (at: {what}); sign the user in again"
+    raise CorruptRecord(msg)
 
 
 def _field_of(location: tuple[int | str, ...]) -> str:
@@ -180,6 +185,9 @@ def login(
     old_news = pair.refresh_token is not None and current.has_spent(fingerprint(pair.refresh_token))
     if old_news and (current.state == "live" or answer is None):
         return current
+    if old_news:
+        # Its access token lives, but its refresh token must not be sent once more.
+        fresh = replace(fresh, refresh_token=None)
     return replace(fresh, seeds=current.seeds, exchanged=current.exchanged)
 
 
@@ -246,6 +254,7 @@ def _spent(current: Record, sent: str, now: float) -> Record:
         last_validated=None if current.last_validated is None else now,
         state="live",
         reason="",
+        dead=False,
         lease=None,
         seeded=False,
         seeds=seeds,
@@ -260,6 +269,13 @@ def refused(current: Record | None, access_token: str, reason: str) -> Record | 
     return replace(current, state="needs_login", reason=reason, lease=None)
 
 
+def mourned(current: Record | None, access_token: str) -> Record | None:
+    """Twitch refused the access token of a record that needs a login: nothing is left to ask."""
+    if current is None or current.access_token != access_token or current.state != "needs_login":
+        return current
+    return replace(current, dead=True)
+
+
 def removed(current: Record | None) -> Record | None:
     """The user is taken out of the vault.
 
@@ -269,6 +285,17 @@ def removed(current: Record | None) -> Record | None:
     if current is None or not (current.seeds or current.exchanged):
         return None
     return Record("", state="removed", seeds=current.seeds, exchanged=current.exchanged)
+
+
+def removed_with(current: Record | None, former: Record) -> Record | None:
+    """The login of `former` is taken out of the vault; another one that came since stays."""
+    if current is None:
+        return None
+    sent = former.refresh_token
+    same = current.access_token == former.access_token
+    if same or (sent is not None and current.has_spent(fingerprint(sent))):
+        return removed(current)
+    return current
 
 
 def released(current: Record | None, lease: str) -> Record | None:

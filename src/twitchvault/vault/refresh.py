@@ -44,6 +44,10 @@ __all__ = ["Refresher"]
 POLL: Final = 0.5
 """Seconds after which a waiter looks into the store, should no news have come."""
 SEED_POLL: Final = 0.05
+LOOKS: Final = 10
+"""A waiter looks at least that often in `lease_ttl`."""
+BLIND: Final = 0.4
+"""The part of `lease_ttl` for which a waiter may not have looked without beginning anew."""
 
 
 class _Job(NamedTuple):
@@ -58,6 +62,28 @@ class _Job(NamedTuple):
     obsolete: Callable[[], Awaitable[bool]] | None = None
 
 
+class _Watch:
+    """How long a leased record has stood still before this waiter's own eyes.
+
+    Time in which it could not look does not count: while the store was away, or this process
+    stopped, the owner may have been unable to write as well.
+    """
+
+    def __init__(self, lease_ttl: float) -> None:
+        self._lease_ttl = lease_ttl
+        self._version = 0
+        self._since = 0.0
+        self._looked = 0.0
+
+    def left(self, version: int) -> float:
+        """Seconds until the lease is dead, after a look that found the record at `version`."""
+        now = time.monotonic()
+        if version != self._version or now - self._looked > self._lease_ttl * BLIND:
+            self._version, self._since = version, now
+        self._looked = now
+        return self._since + self._lease_ttl - now
+
+
 class Refresher:
     """Renews records, once in all processes."""
 
@@ -68,7 +94,9 @@ class Refresher:
         outbox: Outbox,
         identity: Identity,
         lease_ttl: float,
+        catch_up: Callable[[], Awaitable[None]],
     ) -> None:
+        self._catch_up = catch_up
         self._ledger = ledger
         self._mirror = mirror
         self._outbox = outbox
@@ -85,6 +113,9 @@ class Refresher:
         `HTTPException` or `StoreError` if it cannot be done just now; nothing is lost then.
         """
         key = self._ledger.user_key(user_id)
+        if user_id == self._identity.client_id and self._identity.public:
+            msg = "the app access token died, and without a client secret there is no other"
+            raise AuthFailure(msg)
         while True:
             record = self._mirror.get(user_id)
             if record is None or (record.access_token == stale and record.state == "live"):
@@ -153,8 +184,7 @@ class Refresher:
             record = held.record
             if record.access_token != stale or record.state == "needs_login":
                 return record
-            renewable = user_id == self._identity.client_id and not self._identity.public
-            if record.refresh_token is None and not renewable:
+            if record.refresh_token is None and user_id != self._identity.client_id:
                 await self._exchange.refuse(
                     key, record, "the access token died and has no refresh token"
                 )
@@ -166,11 +196,19 @@ class Refresher:
     async def _renew_seeded(self, key: str, record: Record, sent: str) -> None:
         """The first exchange of a pair from outside, which others may hold under another name."""
 
-        async def obsolete() -> bool:
-            held = await self._ledger.read(key)
-            return held is None or held.record.refresh_token != sent
-
         mark = fingerprint(sent)
+
+        async def obsolete() -> bool:
+            await self._catch_up()
+            held = await self._ledger.read(key)
+            moved_on = held is None or held.record.refresh_token != sent
+            return moved_on or self._mirror.spender_of(mark) is not None
+
+        heir = self._mirror.spender_of(mark)
+        if heir is not None and heir != self._ledger.user_of(key):
+            reason = f"its refresh token was exchanged as that of user {heir!r}"
+            await self._exchange.refuse(key, record, reason)
+            return
         seed = Record(access_token=record.access_token, refresh_token=sent)
         parked = await self.redeem(seed, mark, obsolete)
         if parked is None:
@@ -191,7 +229,7 @@ class Refresher:
         # What this process has changed itself must be in the store before the store is asked.
         error = await self._outbox.settle(key)
         if error is not None:
-            raise type(error)(*error.args)
+            raise error.with_traceback(None)
         held = await self._ledger.read(key)
         return None if held is None or held.record.shown is None else held
 
@@ -200,7 +238,7 @@ class Refresher:
 
         None: it is gone or obsolete.
         """
-        standing: tuple[int, float] = (0, 0.0)
+        watch = _Watch(self._lease_ttl)
         while True:
             held = await self._read(job.key)
             if held is None:
@@ -208,10 +246,8 @@ class Refresher:
             record = held.record
             if job.done(record) or record.state == "needs_login":
                 return record
-            if standing[0] != held.version:
-                standing = (held.version, self._first_seen(job.key, held.version))
-            left = standing[1] + self._lease_ttl - time.monotonic()
             foreign = record.lease is not None and record.lease not in self._exchange.unsent
+            left = watch.left(held.version)
             if foreign and left > 0:
                 await self._wait(job.key, held.version, left)
                 continue
@@ -231,17 +267,13 @@ class Refresher:
             if result is not None:
                 return result
 
-    def _first_seen(self, key: str, version: int) -> float:
-        user_id = self._ledger.user_of(key)
-        since = None if user_id is None else self._mirror.standing_since(user_id, version)
-        return time.monotonic() if since is None else since
-
     async def _wait(self, key: str, version: int, left: float) -> None:
         user_id = self._ledger.user_of(key)
         if user_id is None:
-            await asyncio.sleep(min(left, SEED_POLL))
+            await asyncio.sleep(min(left, self._lease_ttl / LOOKS, SEED_POLL))
         else:
-            await self._mirror.changed(user_id, version, min(left, POLL))
+            pause = min(left, self._lease_ttl / LOOKS, POLL)
+            await self._mirror.changed(user_id, version, pause)
 
     async def _take(self, job: _Job, held: Held) -> Lease | None:
         name = f"{self._owner}-{secrets.token_hex(8)}"

@@ -21,7 +21,7 @@ from twitchvault.errors import (
     Unauthorized,
 )
 from twitchvault.vault.outbox import Operation
-from twitchvault.vault.record import Record, validated
+from twitchvault.vault.record import Record, mourned, validated
 
 if TYPE_CHECKING:
     from twitchvault.identity import Identity
@@ -130,7 +130,7 @@ class Upkeep:
         if self._not_before.get(user_id, 0.0) > time.monotonic():
             return None
         record = self._known(user_id)
-        if record is None:
+        if record is None or record.dead:
             return None
         now = time.time()
         if record.state == "live" and record.refresh_token and _ends_soon(record, now):
@@ -191,9 +191,15 @@ class Upkeep:
             if record.state == "live":
                 await self._refresher.renew(user_id, record.access_token)
             else:
+                await self.mourn(user_id, record.access_token)
                 self._later(user_id, EVERY)
         else:
             await self.note(user_id, record.access_token, answer)
+
+    async def mourn(self, user_id: str, access_token: str) -> None:
+        """Write into a record that needs a login that its access token was refused as well."""
+        key = self._ledger.user_key(user_id)
+        await self._outbox.apply(key, Operation(lambda held: mourned(held, access_token)))
 
     async def note(self, user_id: str, access_token: str, answer: ValidateToken) -> None:
         """Write a validation into the record, if it still holds that token."""

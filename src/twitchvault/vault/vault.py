@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import AuthFailure, BadRequest, StoreError, StoreUnavailable, Unauthorized
+from twitchvault.errors import (
+    AuthFailure,
+    BadRequest,
+    CorruptRecord,
+    DecryptionError,
+    StoreError,
+    StoreUnavailable,
+    Unauthorized,
+)
 from twitchvault.models import Token
 from twitchvault.vault.events import Events
 from twitchvault.vault.ledger import Ledger
@@ -15,7 +24,14 @@ from twitchvault.vault.logins import Logins
 from twitchvault.vault.mirror import Mirror
 from twitchvault.vault.outbox import Operation, Outbox
 from twitchvault.vault.pump import Pump
-from twitchvault.vault.record import Record, TokenPair, app_record, fingerprint, removed
+from twitchvault.vault.record import (
+    Record,
+    TokenPair,
+    app_record,
+    fingerprint,
+    removed,
+    removed_with,
+)
 from twitchvault.vault.refresh import Refresher
 from twitchvault.vault.upkeep import Upkeep
 
@@ -29,6 +45,9 @@ __all__ = ["Vault"]
 
 _logger = logging.getLogger(__name__)
 
+LONGEST_PAUSE: Final = 5.0
+"""Seconds between two attempts to write into a store that is down."""
+DEAD: Final = "invalid token"
 FLUSH_TIMEOUT: Final = 10.0
 """Seconds that closing waits for the store to take what is still to be written."""
 
@@ -49,8 +68,13 @@ class Vault:
         self._lease_ttl = lease_ttl
         self._ledger = Ledger(store, client_id, self.mirror)
         self._pump = Pump(self._ledger, self.mirror)
-        self._outbox = Outbox(self._ledger, self.mirror, self._catch_up_quickly)
-        self._refresher = Refresher(self._ledger, self.mirror, self._outbox, identity, lease_ttl)
+        # A pair that waits for the store is tried often enough that no waiter takes its lease over.
+        self._outbox = Outbox(
+            self._ledger, self.mirror, self._catch_up_quickly, min(LONGEST_PAUSE, lease_ttl / 4)
+        )
+        self._refresher = Refresher(
+            self._ledger, self.mirror, self._outbox, identity, lease_ttl, self._catch_up_quickly
+        )
         self._logins = Logins(
             self._ledger, self.mirror, self._outbox, identity, self._refresher, self.sync
         )
@@ -63,7 +87,7 @@ class Vault:
         async with self._opening:
             if self._open:
                 return
-            await self._store.open()
+            await self._ledger.call(self._store.open())
             self._outbox.start()
             self.mirror.reveal()
             await self._pump.start()
@@ -115,6 +139,10 @@ class Vault:
     async def sync(self) -> None:
         """Return once the views show all that any process had committed before the call."""
         await self._pump.catch_up()
+        for user_id in self.mirror.damaged:
+            # What could not be read before may be readable by now.
+            with contextlib.suppress(CorruptRecord, DecryptionError):
+                await self._ledger.read(self._ledger.user_key(user_id))
 
     async def flush(self) -> None:
         """Return once every change of this process is durable; raise what failed."""
@@ -145,10 +173,19 @@ class Vault:
         """Take the user's tokens out of the store; nothing is revoked."""
         self._outbox.submit(self._ledger.user_key(user_id), Operation(removed, asked_for=True))
 
-    async def renew(self, user_id: str, stale: str) -> Record:
-        """A record with a newer access token than `stale`, exchanged once in all processes."""
+    async def renew(self, user_id: str, stale: str, *, refused: bool = False) -> Record:
+        """A record with a newer access token than `stale`, exchanged once in all processes.
+
+        `refused`: Twitch has just said that `stale` is dead. If the user has to sign in again,
+        nobody needs to ask with it any more.
+        """
         self._check_open()
-        return await self._refresher.renew(user_id, stale)
+        try:
+            return await self._refresher.renew(user_id, stale)
+        except AuthFailure:
+            if refused:
+                await self._upkeep.mourn(user_id, stale)
+            raise
 
     async def refreshed(self, user_id: str, stale: str) -> Token:
         """Like `renew`, as the identity service would have answered."""
@@ -172,29 +209,33 @@ class Vault:
     async def validate_token(self, token: str) -> ValidateToken:
         """Ask Twitch about an access token; a vaulted one's record learns the answer."""
         answer = await self.identity.validate(token)
-        user_id = answer.user_id or self._client_id
-        record = self.mirror.get(user_id)
-        if record is not None and record.access_token == token:
+        user_id = self.mirror.holder_of(access=token)
+        if user_id is not None and self._open:
             await self._upkeep.note(user_id, token, answer)
         return answer
 
     async def revoke_token(self, token: str) -> None:
         """Revoke an access token; a vaulted one then leaves the vault, durably."""
-        user_id = self.mirror.holder_of(token)
+        if self._open:
+            await self.sync()
+        user_id = self.mirror.holder_of(access=token)
+        record = None if user_id is None else self.mirror.get(user_id)
         try:
             await self.identity.revoke(token)
-        except BadRequest:
+        except BadRequest as error:
             # Dead already, by expiry or by the user's own hand: for a vaulted one that is the goal.
-            if user_id is None:
+            if user_id is None or error.message.strip().lower() != DEAD:
                 raise
-        if user_id is not None:
-            self.remove(user_id)
+        if user_id is not None and record is not None:
+            key = self._ledger.user_key(user_id)
+            change = Operation(lambda held: removed_with(held, record), asked_for=True)
+            self._outbox.submit(key, change)
             await self._settled(user_id)
 
     async def _settled(self, user_id: str) -> None:
         error = await self._outbox.settle(self._ledger.user_key(user_id))
         if error is not None:
-            raise type(error)(*error.args)
+            raise error.with_traceback(None)
 
     # The app token
 
@@ -215,7 +256,10 @@ class Vault:
 
         False: a public client has none and cannot get one.
         """
-        record = self.mirror.get(self._client_id)
+        try:
+            record = self.mirror.get(self._client_id)
+        except (CorruptRecord, DecryptionError):
+            record = None
         if record is None:
             return await self._first_app_token()
         try:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -20,14 +22,18 @@ class View(dict[str, T]):
     Single lookups are inherited, not overridden: they run at the speed of a plain dict.
     """
 
-    __slots__ = ("_fetch",)
+    __slots__ = ("_copied", "_fetch")
 
     def __init__(self, fetch: Callable[[], None]) -> None:
         super().__init__()
         self._fetch = fetch
+        self._copied: dict[str, T] = {}
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(super().__iter__()))
+
+    def __reversed__(self) -> Iterator[str]:
+        return iter(list(super().__reversed__()))
 
     def keys(self) -> dict_keys[str, T]:
         return dict(super().items()).keys()
@@ -57,6 +63,9 @@ class LiveView(View[T]):
         self._fetch()
         return super().__getitem__(user_id)
 
+    def __missing__(self, user_id: str) -> T:
+        return self._copied[user_id]
+
     def get(self, user_id: str, default: Any = None) -> Any:  # noqa: ANN401  (dict's own signature)
         self._fetch()
         return super().get(user_id, default)
@@ -73,9 +82,23 @@ class LiveView(View[T]):
         self._fetch()
         return super().__iter__()
 
+    def __reversed__(self) -> Iterator[str]:
+        self._fetch()
+        return super().__reversed__()
+
     def keys(self) -> dict_keys[str, T]:
         self._fetch()
-        return super().keys()
+        # `dict(view)` takes the keys and then looks each of them up. Who is removed in between must
+        # not break the copy, so until the loop goes on what the keys belonged to is still found.
+        self._copied = dict(dict.items(self))
+        with suppress(RuntimeError):
+            asyncio.get_running_loop().call_soon(self._forget_copy)
+            return self._copied.keys()
+        copied, self._copied = self._copied, {}
+        return copied.keys()
+
+    def _forget_copy(self) -> None:
+        self._copied = {}
 
     def items(self) -> dict_items[str, T]:
         self._fetch()

@@ -185,7 +185,7 @@ class Leak:
     parameter: str
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, not a failure of the double
+class Refusal(Exception):
     """The service says no: an HTTP status and the exact message text."""
 
     def __init__(self, status: int, message: str) -> None:

@@ -1,0 +1,169 @@
+"""All SQL about entries. These functions block: they run on the worker's thread or are quick.
+
+    entries(key, version, value)
+
+`key` is the key in UTF-8 as a BLOB, so that it compares bytewise and NUL is a byte like any other.
+`value` is NULL once the key is deleted. Such a row stays: versions are never given out again, and
+feeds see the delete.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing, suppress
+from itertools import starmap
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from twitchvault.errors import CorruptRecord, StoreError, VersionConflict
+from twitchvault.stores.base import Change, Entry, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["DDL", "Write", "changes", "chunk", "commit", "find", "last_version"]
+
+DDL: Final = (
+    """CREATE TABLE entries (
+    key BLOB NOT NULL PRIMARY KEY CHECK (typeof(key) = 'blob'),
+    version INTEGER NOT NULL,
+    value BLOB CHECK (typeof(value) IN ('blob', 'null'))
+) WITHOUT ROWID""",
+    "CREATE UNIQUE INDEX entries_by_version ON entries (version)",
+)
+_LAST: Final = "SELECT coalesce(max(version), 0) FROM entries"
+_FIND: Final = "SELECT key, version, value FROM entries WHERE key = ?"
+_STANDS: Final = "SELECT version FROM entries WHERE key = ? AND value IS NOT NULL"
+_WRITE: Final = "REPLACE INTO entries (key, version, value) VALUES (?, ?, ?)"
+_CHUNK: Final = (
+    "SELECT key, version, value FROM entries "
+    "WHERE key >= ? AND key < ? AND value IS NOT NULL ORDER BY key LIMIT ?"
+)
+# The plus keeps SQLite from walking all keys of the prefix instead of the few new versions.
+_CHANGES: Final = (
+    "SELECT key, version, value FROM entries "
+    "WHERE version > ? AND +key >= ? AND +key < ? ORDER BY version"
+)
+_CHUNK_ROWS: Final = 2_000
+_CHUNK_BYTES: Final = 4_000_000
+_FETCH: Final = 50
+
+
+class Write(NamedTuple):
+    """A put or, when `value` is None, a delete."""
+
+    key: str
+    value: bytes | None
+    expect: int | None
+
+    def __repr__(self) -> str:
+        return f"Write(key={self.key!r}, expect={self.expect})"
+
+
+class _Execute(Protocol):
+    def __call__(self, sql: str, parameters: tuple[object, ...] = ..., /) -> sqlite3.Cursor: ...
+
+
+def find(connection: sqlite3.Connection, key: str) -> Entry | None:
+    """The entry of `key`, or None."""
+    row = connection.execute(_FIND, (key.encode(),)).fetchone()
+    entry = None if row is None or row[2] is None else _entry(*row)
+    if entry and isinstance(entry.value, Unreadable):
+        raise entry.value.error
+    return entry
+
+
+def chunk(connection: sqlite3.Connection, prefix: bytes, start: bytes) -> tuple[list[Entry], bytes]:
+    """The next entries from key `start` on, in order of keys, and where to go on after them.
+
+    The list is empty when there are none left.
+    """
+    bounds = max(prefix, start), _end(prefix), _CHUNK_ROWS
+    rows: list[tuple[bytes, int, bytes]] = []
+    size = 0
+    with closing(connection.execute(_CHUNK, bounds)) as cursor:  # left open it holds a snapshot
+        while size < _CHUNK_BYTES and (some := cursor.fetchmany(_FETCH)):
+            rows += some
+            size += sum(len(row[2]) for row in some if type(row[2]) is bytes)
+    after = rows[-1][0] + b"\0" if rows else start  # what follows directly on the last key
+    return list(starmap(_entry, rows)), after
+
+
+def last_version(execute: _Execute) -> int:
+    """The largest version given out so far; 0 if none was."""
+    version: int = execute(_LAST).fetchone()[0]
+    return version
+
+
+def changes(execute: _Execute, prefix: bytes, since: int) -> list[Change]:
+    """What was written or deleted after version `since`, in order of versions."""
+    rows = execute(_CHANGES, (since, prefix, _end(prefix))).fetchall()
+    return [_change(*row) for row in rows]
+
+
+def commit(connection: sqlite3.Connection, writes: Sequence[Write]) -> list[int | StoreError]:
+    """Carry out all writes in one transaction: for each its version, 0 (nothing to delete) or
+    why it was refused. Refusing one does not touch the others; an exception means that none
+    was written.
+    """
+    _roll_back(connection)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = last_version(connection.execute)
+        results: list[int | StoreError] = []
+        for write in writes:
+            results.append(_write(connection, write, version + 1))
+            if results[-1] == version + 1:
+                version += 1
+        connection.execute("COMMIT")
+    except BaseException:
+        _roll_back(connection)
+        raise
+    return results
+
+
+def _write(connection: sqlite3.Connection, write: Write, version: int) -> int | StoreError:
+    key = write.key.encode()
+    if write.expect is not None or write.value is None:
+        row = connection.execute(_STANDS, (key,)).fetchone()
+        found = row[0] if row else 0
+        if write.expect not in (None, found):
+            return VersionConflict(write.key, write.expect or 0, found)
+        if write.value is None and not found:
+            return 0
+    try:
+        connection.execute(_WRITE, (key, version, write.value))
+    except (sqlite3.DataError, OverflowError):
+        size = len(write.value or b"")
+        return StoreError(f"the value for key {write.key!r} is too large for SQLite: {size} bytes")
+    return version
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        with suppress(sqlite3.Error):  # what matters is the error that led here
+            connection.execute("ROLLBACK")
+
+
+def _end(prefix: bytes) -> bytes:
+    """What is larger than all keys with this prefix, and smaller than all others behind them."""
+    return prefix + b"\xff"  # a byte that UTF-8 never holds
+
+
+def _entry(key: bytes, version: int, value: bytes) -> Entry:
+    try:
+        name = key.decode()
+    except UnicodeDecodeError:
+        name = key.decode(errors="backslashreplace")
+        return Entry(name, version, _damaged(f"the key {name!r} is not UTF-8"))
+    if type(value) is not bytes:
+        return Entry(name, version, _damaged(f"the value of key {name!r} is not a BLOB"))
+    return Entry(name, version, value)
+
+
+def _change(key: bytes, version: int, value: bytes | None) -> Change:
+    entry = _entry(key, version, b"" if value is None else value)
+    return Change(entry.key, version, None if value is None else entry.value)
+
+
+def _damaged(what: str) -> Unreadable:
+    return Unreadable(CorruptRecord(f"{what}: it is damaged, restore the file from a backup"))

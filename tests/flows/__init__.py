@@ -1,0 +1,1 @@
+"""The public surface, promise by promise, against the double over real HTTP."""

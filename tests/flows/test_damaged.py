@@ -1,0 +1,212 @@
+"""Records that cannot be read: the others go on, and a new login puts it right."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from twitchvault import CorruptRecord, StoreError
+
+from .world import GARBAGE, NEWER_SCHEMA, said, until, within
+
+if TYPE_CHECKING:
+    from twitchvault.oauth import DeviceCodeFlow
+
+    from .world import World
+
+SECRET = "from-the-future"
+DAMAGE = [
+    pytest.param(GARBAGE, "damaged", id="garbage"),
+    pytest.param(NEWER_SCHEMA, "newer twitchvault", id="newer schema"),
+    pytest.param(b"", "damaged", id="empty"),
+    pytest.param(b'{"schema":1,"access_token":7}', "damaged", id="wrong type"),
+    pytest.param(b'{"schema":1}', "damaged", id="field missing"),
+    pytest.param(b'{"schema":1,"access_token":"' + SECRET.encode(), "damaged", id="cut off"),
+    pytest.param(b"[" * 5000, "damaged", id="deep"),
+]
+
+
+def _unreadable(flow: DeviceCodeFlow, user_id: str, says: str) -> None:
+    error = flow.damaged[user_id]
+    assert isinstance(error, CorruptRecord)
+    assert repr(user_id) in str(error)
+    assert says in str(error)
+    assert SECRET not in said(error)
+    for view in (flow.tokens, flow.tokens_validity, flow.users_scopes):
+        assert user_id not in view
+    for call in (flow.get_token, flow.get_user_by_id):
+        with pytest.raises(CorruptRecord, match=says):
+            call(user_id)
+
+
+@pytest.mark.parametrize(("value", "says"), DAMAGE)
+async def test_damage_from_before(world: World, value: bytes, says: str) -> None:
+    """Found at opening: the flow opens, the others load, and that user's calls raise."""
+    pair = world.pair()
+    async with world.device() as flow:
+        await flow.add_user(pair.access_token, pair.refresh_token)
+    await world.place.write(world.key(world.bob), value)
+    async with world.device() as flow:
+        _unreadable(flow, world.bob.user_id, says)
+        assert flow.get_token(world.alice.user_id) == (pair.access_token, pair.refresh_token)
+        assert list(flow.damaged) == [world.bob.user_id]
+        assert (await flow.get_user_by_id(world.alice.user_id).get_user()).login == "alice"
+    assert await world.place.read(world.key(world.bob)) == value, "nobody overwrote it"
+
+
+@pytest.mark.parametrize(("value", "says"), DAMAGE[:2])
+async def test_damage_that_comes_later(world: World, value: bytes, says: str) -> None:
+    """Written while the flow is open: event, view, and every call of a UserAPI from before."""
+    async with world.device() as flow:
+        pair = world.pair()
+        user = await flow.add_user(pair.access_token, pair.refresh_token)
+        stream = flow.events()
+        await world.place.write(world.key(world.alice), value)
+        event = await within(anext(stream))
+        assert (event.kind, event.user_id) == ("damaged", world.alice.user_id)
+        assert (event.origin, event.reason) == ("remote", str(flow.damaged[user.user_id]))
+        _unreadable(flow, user.user_id, says)
+        calls: list[Any] = [user.get_user, user.refresh, user.validate, user.revoke]
+        for call in calls:
+            with pytest.raises(CorruptRecord, match=says):
+                await call()
+        for name in ("token", "login", "scopes"):
+            with pytest.raises(CorruptRecord, match=says):
+                getattr(user, name)
+        assert world.twitch.counts.helix_calls == 0
+        assert flow.get_token_quota(user.user_id) is None
+
+
+@pytest.mark.parametrize("how", ["add_user", "add_token", "expired"])
+async def test_a_new_login_replaces_it(world: World, how: str) -> None:
+    """Signing in again is all it takes, by whichever way, and shows at once."""
+    await world.place.write(world.key(world.alice), GARBAGE)
+    async with world.device() as flow, world.device() as other:
+        assert world.alice.user_id in flow.damaged
+        assert world.alice.user_id in other.damaged
+        pair = world.pair(expired=how == "expired")
+        if how == "add_token":
+            user = flow.add_token(world.alice.user_id, pair.access_token, pair.refresh_token)
+            assert user.token == pair.access_token
+            await flow.flush()
+        else:
+            user = await flow.add_user(pair.access_token, pair.refresh_token)
+        for each in (flow, other):
+            assert world.alice.user_id not in each.damaged
+            assert world.alice.user_id in each.tokens
+        assert (await user.get_user()).login == "alice"
+        assert await world.place.read(world.key(world.alice)) != GARBAGE
+
+
+async def test_a_new_login_shows_at_once(world: World) -> None:
+    """What this process wrote shows at once: in `tokens`, and no more in `damaged`."""
+    await world.place.write(world.key(world.alice), GARBAGE)
+    async with world.device() as flow:
+        flow.add_token(world.alice.user_id, "a", "r")
+        assert flow.tokens[world.alice.user_id] == ("a", "r")
+        assert world.alice.user_id not in flow.damaged
+        flow.remove_token(world.alice.user_id)
+        assert world.alice.user_id not in flow.damaged
+        await flow.flush()
+        assert world.alice.user_id not in flow.damaged
+
+
+async def test_it_can_be_removed(world: World) -> None:
+    """`remove_token` takes an unreadable record out of the store as well."""
+    await world.place.write(world.key(world.alice), NEWER_SCHEMA)
+    async with world.device() as flow:
+        flow.remove_token(world.alice.user_id)
+        await flow.flush()
+        assert dict(flow.damaged) == {}
+        assert flow.get_token(world.alice.user_id) is None
+        assert await world.place.read(world.key(world.alice)) is None
+
+
+async def test_another_process_puts_it_right(world: World) -> None:
+    """A newer record of another process, or its removal, ends the damage here."""
+    await world.place.write(world.key(world.alice), GARBAGE)
+    await world.place.write(world.key(world.bob), GARBAGE)
+    async with world.device() as flow, world.device() as other:
+        assert len(flow.damaged) == 2
+        pair = world.pair()
+        await other.add_user(pair.access_token, pair.refresh_token)
+        other.remove_token(world.bob.user_id)
+        await other.flush()
+        assert dict(flow.damaged) == {}
+        assert flow.get_token(world.alice.user_id) == (pair.access_token, pair.refresh_token)
+
+
+async def test_upkeep_leaves_it_alone(world: World) -> None:
+    """Background validation goes on for the others and does not touch what it cannot read."""
+    await world.place.write(world.key(world.bob), GARBAGE)
+    async with world.device(maintain=True) as flow:
+        pair = world.pair()
+        flow.add_token(world.alice.user_id, pair.access_token, pair.refresh_token)
+        await until(lambda: world.alice.user_id in flow.users_scopes)
+        await asyncio.sleep(0)
+        assert world.bob.user_id in flow.damaged
+    assert await world.place.read(world.key(world.bob)) == GARBAGE
+
+
+async def test_damage_during_a_validation(world: World) -> None:
+    """The answer comes too late for a record that can be read: it is still damage, not absence."""
+    async with world.device() as flow:
+        pair = world.pair()
+        user = await flow.add_user(pair.access_token, pair.refresh_token)
+        with world.twitch.hold("validate", when="after") as gate:
+            task = asyncio.create_task(flow.validate_token(pair.access_token))
+            await gate.reached()
+            await world.place.write(world.key(world.alice), GARBAGE)
+            await flow.sync()
+        await asyncio.gather(task, return_exceptions=True)
+        with pytest.raises(CorruptRecord):
+            flow.get_token(user.user_id)
+        await within(flow.flush())
+    assert await world.place.read(world.key(world.alice)) == GARBAGE
+
+
+async def test_damage_during_a_refresh(world: World) -> None:
+    """A new pair whose record was damaged meanwhile is kept and reported; it is not absent."""
+    flow = world.device(world.public)
+    await flow.authorize()
+    pair = world.pair(world.public)
+    user = await flow.add_user(pair.access_token, pair.refresh_token)
+    await user.refresh()
+    with world.twitch.hold("token:refresh_token", when="after") as gate:
+        task = asyncio.create_task(user.refresh())
+        await gate.reached()
+        await world.place.write(world.key(world.alice, world.public), GARBAGE)
+        await flow.sync()
+    await asyncio.gather(task, return_exceptions=True)
+    with pytest.raises(CorruptRecord):
+        await within(flow.flush())
+    try:
+        shown = flow.get_token(user.user_id)
+    except CorruptRecord:
+        assert user.user_id in flow.damaged
+    else:
+        assert shown is not None
+        assert world.twitch.is_live(shown[0])
+    new = world.pair(world.public)
+    await within(flow.add_user(new.access_token, new.refresh_token))
+    assert flow.get_token(user.user_id) == (new.access_token, new.refresh_token)
+    await within(flow.close())
+
+
+async def test_a_validation_does_not_overwrite_it(world: World) -> None:
+    """Only a new login replaces damage: validating the old token or refreshing does not."""
+    async with world.device() as flow:
+        pair = world.pair()
+        user = await flow.add_user(pair.access_token, pair.refresh_token)
+        await world.place.write(world.key(world.alice), NEWER_SCHEMA)
+        try:
+            await flow.validate_token(pair.access_token)
+        except StoreError as error:
+            assert isinstance(error, CorruptRecord)  # noqa: PT017
+        with pytest.raises(CorruptRecord):
+            await user.refresh()
+        assert await world.place.read(world.key(world.alice)) == NEWER_SCHEMA
+        await within(flow.flush())
+    assert world.twitch.counts.exchanges == 0

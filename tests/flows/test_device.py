@@ -1,0 +1,257 @@
+"""The device code flow: one poll, and waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from twitchvault import (
+    BadRequest,
+    Forbidden,
+    NoAnswer,
+    RateLimited,
+    Scopes,
+    Token,
+    TwitchServerError,
+)
+from twitchvault.oauth.device import poll
+
+from .world import said, within
+
+if TYPE_CHECKING:
+    from .world import World
+
+TOKEN = Token.from_answer({"access_token": "a", "refresh_token": "r", "token_type": "bearer"})
+PENDING = BadRequest(400, "authorization_pending")
+SLOW_DOWN = BadRequest(400, "slow_down")
+
+
+class Clock:
+    """A clock that only moves when somebody sleeps; asking takes `cost` seconds."""
+
+    def __init__(self, *answers: Exception | Token, cost: float = 0.0) -> None:
+        self.now = 1000.0
+        self.asked_at: list[float] = []
+        self.cost = cost
+        self._answers = list(answers)
+
+    async def sleep(self, seconds: float) -> None:
+        """Move on."""
+        assert seconds >= 0
+        self.now += seconds
+
+    async def ask(self) -> Token:
+        """The next answer; the last one for ever."""
+        self.asked_at.append(self.now - 1000.0)
+        self.now += self.cost
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def poll(self, *, interval: float = 5.0, timeout: float = 300.0) -> Token:
+        """Poll on this clock."""
+        return await poll(
+            self.ask,
+            interval=interval,
+            timeout=timeout,
+            clock=lambda: self.now,
+            sleep=self.sleep,
+        )
+
+
+async def test_it_waits_before_the_first_poll() -> None:
+    """The first question comes after one interval, the others one interval apart."""
+    clock = Clock(PENDING, PENDING, TOKEN)
+    assert await clock.poll() is TOKEN
+    assert clock.asked_at == [5, 10, 15]
+
+
+async def test_slow_down_adds_five_seconds_for_good() -> None:
+    """Each `slow_down` lengthens every later interval by 5 s."""
+    clock = Clock(PENDING, SLOW_DOWN, PENDING, SLOW_DOWN, PENDING, TOKEN)
+    await clock.poll()
+    assert clock.asked_at == [5, 10, 20, 30, 45, 60]
+
+
+@pytest.mark.parametrize(
+    "weather",
+    [
+        RateLimited(429),
+        TwitchServerError(500),
+        TwitchServerError(503, "an HTML page"),
+        NoAnswer("gone"),
+        NoAnswer("never sent", sent=False),
+    ],
+)
+async def test_weather_does_not_end_the_wait(weather: Exception) -> None:
+    """Network errors, 429 and 5xx are passed over."""
+    clock = Clock(weather, PENDING, weather, weather, TOKEN)
+    assert await clock.poll() is TOKEN
+
+
+@pytest.mark.parametrize("lasting", [PENDING, SLOW_DOWN, RateLimited(429), NoAnswer("gone")])
+async def test_the_time_limit(lasting: Exception) -> None:
+    """`TimeoutError` at the time limit, neither earlier nor later."""
+    clock = Clock(lasting)
+    with pytest.raises(TimeoutError, match="32 s"):
+        await clock.poll(timeout=32)
+    assert clock.now == 1032
+    assert all(asked < 32 for asked in clock.asked_at)
+
+
+async def test_a_time_limit_below_the_interval() -> None:
+    """It is kept as well; nobody is asked too early."""
+    clock = Clock(PENDING)
+    with pytest.raises(TimeoutError):
+        await clock.poll(interval=5, timeout=3)
+    assert clock.now == 1003
+
+
+@pytest.mark.parametrize(
+    "final",
+    [BadRequest(400, "invalid device code"), BadRequest(400, "access_denied"), Forbidden(403)],
+)
+async def test_a_final_answer_ends_the_wait(final: Exception) -> None:
+    """An expired or denied code raises as it is."""
+    clock = Clock(PENDING, final)
+    with pytest.raises(type(final)) as caught:
+        await clock.poll()
+    assert caught.value is final
+
+
+@pytest.mark.parametrize("interval", [0, -1, float("nan")])
+async def test_an_impossible_interval(interval: float) -> None:
+    """It is a ValueError that names the argument."""
+    with pytest.raises(ValueError, match="'interval'"):
+        await Clock(PENDING).poll(interval=interval)
+
+
+async def test_request_device_code(world: World) -> None:
+    """The answer has all fields; scopes of any kind reach Twitch."""
+    async with world.device() as flow:
+        code = await flow.request_device_code({Scopes.CHAT_READ, "bits:read"})
+        assert code.user_code in code.verification_uri
+        assert (code.expires_in, code.interval) == (1800, 5)
+        assert code.raw["device_code"] == code.device_code
+        assert code.device_code not in repr(code)
+        world.twitch.approve(code.user_code, world.alice)
+        token = await flow.get_device_token(code.device_code)
+        assert set(token.scopes) == {"chat:read", "bits:read"}
+        assert token.refresh_token is not None
+        assert set(flow.tokens) == {world.client.client_id}, "it is only returned"
+
+
+async def test_get_device_token_is_one_poll(world: World) -> None:
+    """Pending is a BadRequest that says so; after the token the code is no good any more."""
+    async with world.device(world.public) as flow:
+        code = await flow.request_device_code()
+        with pytest.raises(BadRequest, match="authorization_pending") as caught:
+            await flow.get_device_token(code.device_code)
+        assert code.device_code not in said(caught.value)
+        world.twitch.approve(code.user_code, world.alice)
+        assert (await flow.get_device_token(code.device_code)).scopes == ()
+        with pytest.raises(BadRequest, match="invalid device code") as caught:
+            await flow.get_device_token(code.device_code)
+        assert code.device_code not in said(caught.value)
+    assert world.twitch.counts.polls == 3
+
+
+async def test_waiting_in_real_time(small: World) -> None:
+    """A user who approves after a while, through bad weather, is signed in."""
+    small.twitch.device_interval = 0
+    faults: list[dict[str, Any]] = [{"status": 500}, {"status": 429}, {"drop": True}]
+    for fault in faults:
+        small.twitch.fail("token:device", **fault)
+    async with small.device(small.public) as flow:
+        small.twitch.auto_approve(small.alice, after=0.4)
+        code = await flow.request_device_code({"chat:read"})
+        begun = time.monotonic()
+        token = await flow.wait_for_device_token(code.device_code, interval=0.1, timeout=5)
+        assert 0.4 <= time.monotonic() - begun < 2
+        user = await flow.add_user(token.access_token, token.refresh_token)
+        assert user.login == "alice"
+
+
+async def test_the_servers_interval_counts(small: World) -> None:
+    """Twitch said 1 s to this flow: a smaller argument does not make it ask oftener."""
+    small.twitch.device_interval = 1
+    async with small.device(small.public) as flow:
+        code = await flow.request_device_code()
+        with pytest.raises(TimeoutError):
+            await flow.wait_for_device_token(code.device_code, interval=0.01, timeout=0.3)
+        assert small.twitch.counts.polls == 0
+
+
+async def test_a_fraction_of_a_second_is_not_cut_off(small: World) -> None:
+    """Twitch said 1.5 s: asking every second would be too fast."""
+    small.twitch.device_interval = 1.5
+    async with small.device(small.public) as flow:
+        code = await flow.request_device_code()
+        assert code.interval >= 1.5
+
+
+async def test_slow_down_is_remembered(small: World) -> None:
+    """`slow_down` counts for good: also for a second wait for the same code."""
+    small.twitch.device_interval = 0
+    async with small.device(small.public) as flow:
+        code = await flow.request_device_code()
+        small.twitch.fail("token:device", status=400, body={"status": 400, "message": "slow_down"})
+        with pytest.raises(TimeoutError):
+            await flow.wait_for_device_token(code.device_code, interval=0.05, timeout=0.2)
+        asked = len(small.twitch.requests)
+        with pytest.raises(TimeoutError):
+            await flow.wait_for_device_token(code.device_code, interval=0.05, timeout=0.4)
+        assert len(small.twitch.requests) == asked
+
+
+async def test_an_expired_and_a_denied_code(small: World) -> None:
+    """Both are a BadRequest with Twitch's text."""
+    small.twitch.device_interval = 0
+    small.twitch.switch(small.public, denied_device="access_denied")
+    async with small.device(small.public) as flow:
+        code = await flow.request_device_code()
+        small.twitch.deny(code.user_code)
+        with pytest.raises(BadRequest, match="access_denied"):
+            await flow.wait_for_device_token(code.device_code, interval=0.01)
+        code = await flow.request_device_code()
+        small.twitch.advance(1900)
+        with pytest.raises(BadRequest, match="invalid device code"):
+            await flow.wait_for_device_token(code.device_code, interval=0.01)
+
+
+async def test_the_time_limit_holds_when_twitch_hangs(small: World) -> None:
+    """A poll that gets no answer does not keep the caller much longer than `timeout`."""
+    small.twitch.device_interval = 0
+    async with small.device(small.public) as flow:
+        code = await flow.request_device_code()
+        with small.twitch.hold("token:device") as gate:
+            task = asyncio.create_task(
+                flow.wait_for_device_token(code.device_code, interval=0.05, timeout=0.3)
+            )
+            await gate.reached()
+            with pytest.raises(TimeoutError):
+                await within(task, 3)
+
+
+async def test_a_cancelled_wait(small: World) -> None:
+    """Cancelling the wait ends it at once."""
+    async with small.device(small.public) as flow:
+        code = await flow.request_device_code()
+        task = asyncio.create_task(flow.wait_for_device_token(code.device_code))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait((task,), timeout=1)
+        assert task.cancelled()
+
+
+@pytest.mark.parametrize("scopes", ["chat:read", [7], ["two words"], 7])
+async def test_impossible_scopes(small: World, scopes: Any) -> None:  # noqa: ANN401
+    """They are refused before Twitch is asked."""
+    async with small.device(small.public) as flow:
+        with pytest.raises((TypeError, ValueError), match="'scopes'"):
+            await flow.request_device_code(scopes)
+    assert small.twitch.requests == ()

@@ -1,0 +1,1 @@
+"""The vault in one process: what is promised of refreshes, logins, upkeep and the views."""

@@ -1,0 +1,86 @@
+"""Cancelling at every step: a count of all steps that the library's tasks take on a loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import twitchvault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_HOME = str(Path(twitchvault.__file__).parent)
+_DOUBLE = str(Path(_HOME) / "testing")
+
+
+class _Stepped(Coroutine[Any, Any, Any]):
+    """A coroutine that reports each step before it is taken."""
+
+    def __init__(self, inner: Coroutine[Any, Any, Any], report: Callable[[], None]) -> None:
+        self._inner = inner
+        self._report = report
+
+    def __await__(self) -> Any:  # noqa: ANN401 - never awaited, a task drives it
+        raise NotImplementedError
+
+    def send(self, value: Any) -> Any:  # noqa: ANN401
+        self._report()
+        return self._inner.send(value)
+
+    def throw(self, *error: Any) -> Any:  # noqa: ANN401
+        self._report()
+        return self._inner.throw(*error)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class Steps:
+    """Cancels `victim` right before step number `at` of any task of the library."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.taken = 0
+        self.victim: asyncio.Task[Any] | None = None
+
+    @property
+    def reached(self) -> bool:
+        """Whether so many steps were taken."""
+        return self.taken > self.at
+
+    def _report(self) -> None:
+        if self.victim is None or self.victim.done():
+            return
+        if self.taken == self.at:
+            self.victim.cancel()
+        self.taken += 1
+
+    def make_task(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        work: Any,  # noqa: ANN401
+        **options: Any,  # noqa: ANN401
+    ) -> asyncio.Task[Any]:
+        """The loop's task factory."""
+        code = getattr(work, "cr_code", None)
+        where = "" if code is None else code.co_filename
+        if where.startswith(_HOME) and not where.startswith(_DOUBLE):
+            work = _Stepped(work, self._report)
+        return asyncio.Task(work, loop=loop, **options)
+
+
+@contextmanager
+def steps(at: int) -> Iterator[Steps]:
+    """Count the steps of all tasks that are made inside."""
+    loop = asyncio.get_running_loop()
+    counter = Steps(at)
+    before = loop.get_task_factory()
+    loop.set_task_factory(cast("Any", counter.make_task))
+    try:
+        yield counter
+    finally:
+        loop.set_task_factory(before)
