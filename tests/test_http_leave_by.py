@@ -222,7 +222,7 @@ async def test_slow_trace() -> None:
 PROGRAM = """
 import asyncio, sys, time
 import aiohttp
-from test_http_leave_by import LIFE, SlowResolver
+from tests.test_http_leave_by import LIFE, SlowResolver
 from twitchvault.errors import NoAnswer
 from twitchvault.http import HTTPClient
 

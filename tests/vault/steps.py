@@ -1,4 +1,4 @@
-"""Cancelling at every step: a count of all steps that the library's tasks take on a loop."""
+"""Interfering at every step: a count of all steps that the library's tasks take on a loop."""
 
 from __future__ import annotations
 
@@ -28,24 +28,31 @@ class _Stepped(Coroutine[Any, Any, Any]):
         raise NotImplementedError
 
     def send(self, value: Any) -> Any:  # noqa: ANN401
+        """One step."""
         self._report()
         return self._inner.send(value)
 
     def throw(self, *error: Any) -> Any:  # noqa: ANN401
+        """One step, with an error."""
         self._report()
         return self._inner.throw(*error)
 
     def close(self) -> None:
+        """No further step."""
         self._inner.close()
 
 
 class Steps:
-    """Cancels `victim` right before step number `at` of any task of the library."""
+    """Right before step number `at` of any task of the library does `act`, or cancels `victim`.
 
-    def __init__(self, at: int) -> None:
+    Steps count from the moment `victim` is set until it is done.
+    """
+
+    def __init__(self, at: int, act: Callable[[], object] | None) -> None:
         self.at = at
         self.taken = 0
         self.victim: asyncio.Task[Any] | None = None
+        self._act = act
 
     @property
     def reached(self) -> bool:
@@ -56,7 +63,7 @@ class Steps:
         if self.victim is None or self.victim.done():
             return
         if self.taken == self.at:
-            self.victim.cancel()
+            (self._act or self.victim.cancel)()
         self.taken += 1
 
     def make_task(
@@ -74,10 +81,10 @@ class Steps:
 
 
 @contextmanager
-def steps(at: int) -> Iterator[Steps]:
+def steps(at: int, act: Callable[[], object] | None = None) -> Iterator[Steps]:
     """Count the steps of all tasks that are made inside."""
     loop = asyncio.get_running_loop()
-    counter = Steps(at)
+    counter = Steps(at, act)
     before = loop.get_task_factory()
     loop.set_task_factory(cast("Any", counter.make_task))
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import pytest
 from twitchvault import StoreError, TwitchVaultError
 from twitchvault.vault import pump
 
+from .steps import steps
 from .world import Held, OwnStore, WatchedStore, until
 
 if TYPE_CHECKING:
@@ -158,6 +160,51 @@ async def test_clear_during_authorize(world: World, memory: MemoryStore) -> None
     finally:
         authorizing.cancel()
         await asyncio.wait({authorizing})
+
+
+async def test_clear_at_every_step_of_authorize(world: World, store: TokenStore) -> None:
+    """Whenever `clear()` comes, `authorize()` ends, and the next one shows what is there."""
+    pair = world.issue()
+    async with world.app(store) as first:
+        await first.add_user(pair.access_token, pair.refresh_token)
+    for at in itertools.count():
+        app = world.app(store)
+        with steps(at, app.clear) as counter:
+            counter.victim = asyncio.create_task(app.authorize())
+            async with asyncio.timeout(2):
+                with suppress(StoreError):
+                    await counter.victim
+                await app.authorize()
+                await app.sync()
+                assert set(app.tokens) == {pair.user_id}, f"cleared at step {at}"
+                await app.close()
+        if not counter.reached:
+            break
+    assert at > 2
+
+
+async def test_clear_at_every_step_of_a_login(world: World, memory: MemoryStore) -> None:
+    """Whenever `clear()` comes, the pair of a login is not lost: the next one finds it."""
+    for at in itertools.count():
+        pair = world.issue_expired()
+        app = world.app(memory, lease_ttl=4)
+        await app.authorize()
+        with steps(at, app.clear) as counter:
+            counter.victim = asyncio.create_task(
+                app.add_user(pair.access_token, pair.refresh_token)
+            )
+            async with asyncio.timeout(2):
+                with suppress(TwitchVaultError):
+                    await counter.victim
+                await app.authorize()
+                await app.add_user(pair.access_token, pair.refresh_token)
+                assert app.tokens[pair.user_id] == world.live(pair.user_id)
+            await app.close()
+        assert world.twitch.counts.replays == 0, f"cleared at step {at}"
+        assert await world.stored(memory, pair.user_id) == world.live(pair.user_id)
+        if not counter.reached:
+            break
+    assert at > 4
 
 
 class TransactionStore(OwnStore):

@@ -298,6 +298,30 @@ async def test_an_access_token_that_outlived_its_refresh_token(
     assert world.twitch.counts.replays == 0
 
 
+@pytest.mark.parametrize("what", ["add_user", "add_token"])
+async def test_a_refresh_token_that_stays_the_same(
+    worlds: Callable[..., World], memory: MemoryStore, what: str
+) -> None:
+    """Where Twitch gives back the same refresh token, it is not spent: removed, added, renewed."""
+    world = worlds(public=False, confidential_refresh="same")
+    pair = world.issue()
+    async with world.app(memory) as app:
+        await add_user(app, pair)
+        await app.get_user_by_id(pair.user_id).refresh()
+        live = world.live(pair.user_id)
+        assert live[1] == pair.refresh_token
+        app.remove_token(pair.user_id)
+        await app.flush()
+        if what == "add_user":
+            await app.add_user(*live)
+        else:
+            app.add_token(pair.user_id, *live)
+        assert app.get_token(pair.user_id) == live
+        world.twitch.expire_access(pair.user_id)
+        assert (await app.get_user_by_id(pair.user_id).get_user()).id == pair.user_id
+    assert await world.stored(memory, pair.user_id) == world.live(pair.user_id)
+
+
 async def test_a_vaulted_token_of_another_process(world: World, sqlite: TokenStore) -> None:
     """`refresh_token` of what another process has just vaulted goes through the vault."""
     async with world.app(sqlite) as first, world.app(sqlite) as second:
