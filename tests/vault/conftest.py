@@ -31,7 +31,7 @@ async def worlds(twitch: FakeTwitch) -> AsyncIterator[Callable[..., World]]:
     """Makes clients; what they leave open is closed."""
     made: list[World] = []
 
-    def make(**options: Any) -> World:
+    def make(**options: Any) -> World:  # noqa: ANN401 - World's own
         made.append(World(twitch, **options))
         return made[-1]
 

@@ -1,11 +1,11 @@
-"""A caller that is cancelled, at every single step: no rotated pair is lost, nothing is replayed."""
+"""A caller that is cancelled, at every single step: no rotated pair is lost, none replayed."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import aiohttp
 import pytest
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .world import World
 
-Act = "Callable[[App, Pair], Coroutine[Any, Any, object]]"
+Act: TypeAlias = "Callable[[App, Pair], Coroutine[Any, Any, object]]"
 
 
 async def seed_refresh(app: App, pair: Pair) -> object:
@@ -51,7 +51,7 @@ async def add_user(app: App, pair: Pair) -> object:
     return await app.add_user(pair.access_token, pair.refresh_token)
 
 
-async def prepared(world: World, app: App, act: object) -> Pair:
+async def prepared(world: World, app: App, act: Act) -> Pair:
     """A pair in the state that an act begins with."""
     if act is add_user:
         return world.issue_expired()
@@ -67,7 +67,7 @@ async def prepared(world: World, app: App, act: object) -> Pair:
     return own
 
 
-async def cancelled_at(world: World, store: TokenStore, act: Any, at: int) -> bool:
+async def cancelled_at(world: World, store: TokenStore, act: Act, at: int) -> bool:
     """Carry an act out and cancel its caller at a step; whether it ended before that step."""
     with steps(at) as counter:
         async with world.app(store, connector=aiohttp.TCPConnector(force_close=True)) as app:
@@ -88,7 +88,7 @@ async def cancelled_at(world: World, store: TokenStore, act: Any, at: int) -> bo
 
 
 @pytest.mark.parametrize("act", [seed_refresh, own_refresh, helix_call, by_refresh_token, add_user])
-async def test_cancelled_at_every_step(world: World, store: TokenStore, act: Any) -> None:
+async def test_cancelled_at_every_step(world: World, store: TokenStore, act: Act) -> None:
     """Whenever the caller is cancelled, the rotated pair is in the store under its user."""
     world.twitch.delay("token", headers=0.002, body=0.002)
     for at in itertools.count():
@@ -98,7 +98,7 @@ async def test_cancelled_at_every_step(world: World, store: TokenStore, act: Any
 
 
 @pytest.mark.parametrize("act", [own_refresh, add_user])
-async def test_all_but_one_caller_cancelled(world: World, memory: MemoryStore, act: Any) -> None:
+async def test_all_but_one_caller_cancelled(world: World, memory: MemoryStore, act: Act) -> None:
     """Fifty callers share the exchange; those who stay get its result."""
     async with world.app(memory) as app:
         pair = await prepared(world, app, act)
@@ -120,7 +120,7 @@ async def test_all_but_one_caller_cancelled(world: World, memory: MemoryStore, a
 @pytest.mark.parametrize("act", [seed_refresh, own_refresh, add_user])
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_close_waits_for_an_exchange(
-    world: World, store: TokenStore, act: Any, when: Any
+    world: World, store: TokenStore, act: Act, when: Literal["before", "after"]
 ) -> None:
     """`close()` brings an exchange home whose caller has gone."""
     app = world.app(store)
@@ -141,7 +141,7 @@ async def test_close_waits_for_an_exchange(
 
 @pytest.mark.parametrize("act", [seed_refresh, own_refresh, add_user])
 async def test_close_cancelled_during_an_exchange(
-    world: World, memory: MemoryStore, act: Any
+    world: World, memory: MemoryStore, act: Act
 ) -> None:
     """`wait_for(app.close(), ...)` that runs out during an exchange does not lose the new pair."""
     app = world.app(memory, lease_ttl=4)

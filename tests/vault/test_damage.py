@@ -151,7 +151,7 @@ async def test_damage_under_a_rotated_pair(world: World, memory: MemoryStore) ->
 
 
 class FlawedStore(WatchedStore):
-    """A store whose `get` cannot read one key for a while, as with a bad sector or a missing key."""
+    """A store whose `get` cannot read one key for a while, as on a bad sector."""
 
     bad: str | None = None
 
@@ -229,7 +229,7 @@ BAD_TOKENS: list[tuple[Any, Any]] = [(LONE, "r"), ("a", LONE), (LONE, LONE), ("a
 async def test_tokens_that_no_store_can_hold(
     world: World, store: TokenStore, tokens: tuple[Any, Any], known: bool
 ) -> None:
-    """A token with a lone surrogate is a ValueError at once; nothing is stuck, hidden or damaged."""
+    """A token with a lone surrogate is a ValueError at once; nothing is stuck or hidden."""
     async with world.app(store) as app, asyncio.timeout(4):
         pair = world.issue()
         if known:
@@ -273,7 +273,7 @@ async def test_a_login_with_such_tokens(
 async def test_numbers_that_are_none(
     world: World, memory: MemoryStore, name: str, number: str
 ) -> None:
-    """A stored number that is none is damage, or does no harm; never a ValueError somewhere else."""
+    """A stored number that is none is damage or does no harm, never a ValueError later."""
     pair = world.issue()
     head = encode(Record(pair.access_token, pair.refresh_token))[:-1]
     await memory.put(world.key(pair.user_id), head + f',"{name}":{number}}}'.encode())

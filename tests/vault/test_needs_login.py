@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,9 +12,12 @@ from twitchvault import AuthFailure, TokenError, TwitchVaultError
 from twitchvault.vault.record import encode, refused
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
     from twitchvault import App, MemoryStore
     from twitchvault.stores.base import TokenStore
     from twitchvault.testing.fake import Pair
+    from twitchvault.vault.events import VaultEvent
 
     from .world import World
 
@@ -114,7 +117,7 @@ async def test_signed_in_anew_during_the_exchange(
 async def test_a_refusal_of_the_former_refresh_token(
     world: World, memory: MemoryStore, seeded: bool
 ) -> None:
-    """A refused refresh token says nothing of another one that has come with the same access token."""
+    """A refused refresh token says nothing of another that came with the same access token."""
     async with world.app(memory) as app:
         pair = await vaulted(world, app, seeded=seeded)
         user = app.get_user_by_id(pair.user_id)
@@ -217,16 +220,14 @@ async def test_events(world: World, memory: MemoryStore) -> None:
         assert [event.kind for event in events] == kinds
         assert {event.origin for event in events} == {origin}
         assert {event.user_id for event in events} == {pair.user_id}
-        assert [bool(event.reason) for event in events] == [
-            kind == "needs_login" for kind in kinds
-        ]
+        assert [bool(event.reason) for event in events] == [kind == "needs_login" for kind in kinds]
 
 
-async def _all(stream: Any) -> list[Any]:
+async def _all(stream: AsyncIterator[VaultEvent]) -> list[VaultEvent]:
     return [event async for event in stream]
 
 
-async def test_without_the_secret(worlds: Any, memory: MemoryStore) -> None:
+async def test_without_the_secret(worlds: Callable[..., World], memory: MemoryStore) -> None:
     """A process that lacks the client secret does not stop one that has it from renewing."""
     world = worlds(public=False)
     async with world.app(memory) as app:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
@@ -14,7 +14,7 @@ from twitchvault.vault.record import Record, encode
 from .world import Held, OwnStore, WatchedStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from twitchvault import App, MemoryStore
     from twitchvault.stores.base import TokenStore
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .world import World
 
 TOKEN = "token:refresh_token"
+Act: TypeAlias = "Callable[[App, Pair], Coroutine[Any, Any, None]]"
 
 
 async def add_user(app: App, pair: Pair) -> None:
@@ -46,7 +47,7 @@ async def checked(world: World, store: TokenStore, pair: Pair, exchanges: int) -
 
 @pytest.mark.parametrize("acts", [[add_user] * 4, [add_token] * 4, [add_user, add_token] * 2])
 async def test_four_flows_with_the_same_pair(
-    world: World, store: TokenStore, acts: list[Any]
+    world: World, store: TokenStore, acts: list[Act]
 ) -> None:
     """Four flows that take in one expired pair at the same moment exchange it once."""
     pair = world.issue_expired()
@@ -63,7 +64,7 @@ async def test_four_flows_with_the_same_pair(
 @pytest.mark.parametrize("acts", [(add_user, add_token), (add_token, add_user)])
 @pytest.mark.parametrize("offset", range(0, 24, 3))
 async def test_one_after_the_other(
-    world: World, memory: MemoryStore, acts: tuple[Any, Any], offset: int
+    world: World, memory: MemoryStore, acts: tuple[Act, Act], offset: int
 ) -> None:
     """The second begins while the first is somewhere in the middle: still one exchange."""
     pair = world.issue_expired()
@@ -78,7 +79,7 @@ async def test_one_after_the_other(
 
 
 @pytest.mark.parametrize("act", [add_user, add_token])
-async def test_an_old_seed_comes_again(world: World, store: TokenStore, act: Any) -> None:
+async def test_an_old_seed_comes_again(world: World, store: TokenStore, act: Act) -> None:
     """After twenty rotations and a restart the spent pair yields the vaulted one, unasked."""
     pair = world.issue_expired()
     async with world.app(store) as app:
@@ -176,7 +177,7 @@ async def test_a_refused_seed(world: World, store: TokenStore) -> None:
 async def test_weather_at_validation_is_not_a_dead_token(
     world: World, memory: MemoryStore, status: int, kind: type[Exception]
 ) -> None:
-    """Only a 401 makes `add_user` use the refresh token; anything else is raised, nothing stored."""
+    """Only a 401 makes `add_user` use the refresh token; all else is raised, nothing stored."""
     pair = world.issue()
     world.twitch.fail("validate", status=status)
     async with world.app(memory) as app:
@@ -348,7 +349,9 @@ async def test_refresh_tokens_of_the_vault(world: World, store: TokenStore) -> N
     await checked(world, store, pair, 1)
 
 
-async def test_a_stranger_is_no_user(world: World, confidential: World, memory: MemoryStore) -> None:
+async def test_a_stranger_is_no_user(
+    world: World, confidential: World, memory: MemoryStore
+) -> None:
     """Another client's token, and an app token, are AuthFailure and leave nothing behind."""
     foreign = confidential.issue()
     async with world.app(memory) as app:

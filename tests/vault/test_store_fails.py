@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -219,7 +219,9 @@ async def test_sqlite_locked_by_another_program(world: World, tmp_path: Path) ->
     await store.close()
 
 
-async def test_a_store_that_hangs(world: World, memory: MemoryStore, monkeypatch: Any) -> None:
+async def test_a_store_that_hangs(
+    world: World, memory: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A store that does not answer is StoreUnavailable in bounded time, not a hanging caller."""
     monkeypatch.setattr(ledger, "STORE_TIMEOUT", 0.1)
     store = OwnStore(memory)
@@ -234,7 +236,9 @@ async def test_a_store_that_hangs(world: World, memory: MemoryStore, monkeypatch
     await app.close()
 
 
-async def test_a_scan_that_hangs(world: World, memory: MemoryStore, monkeypatch: Any) -> None:
+async def test_a_scan_that_hangs(
+    world: World, memory: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same for reading the whole store: in `authorize()` and in `sync()`."""
     monkeypatch.setattr(ledger, "STORE_TIMEOUT", 0.1)
     store = OwnStore(memory)
@@ -313,3 +317,27 @@ async def test_a_slow_write_and_a_faster_thief(confidential: World, memory: Memo
     assert (await stale.get_user()).id == pair.user_id
     await owner.close()
     await loser.close()
+
+
+async def test_right_after_the_write(world: World, memory: MemoryStore) -> None:
+    """The new pair is in, and then the store fails: its callers get it all the same."""
+    store = WatchedStore(memory)
+    app = world.app(store)
+    await app.authorize()
+    pair = await vaulted(world, app)
+    gate = world.twitch.hold(TOKEN, when="after")
+    call = asyncio.create_task(app.get_user_by_id(pair.user_id).refresh())
+    await gate.reached()
+    broken = Broken("get")
+    broken.down = False
+
+    async def fail_after_the_write(operation: str, key: str) -> None:
+        await broken(operation, key)
+        broken.down = broken.down or operation == "put"
+
+    store.before = fail_after_the_write
+    gate.release()
+    token = await call
+    assert (token.access_token, token.refresh_token) == world.live(pair.user_id)
+    assert await world.stored(memory, pair.user_id) == world.live(pair.user_id)
+    await app.close()

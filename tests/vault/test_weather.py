@@ -1,4 +1,4 @@
-"""A refresh in bad weather: how often it is tried, what is asked between, what stands afterwards."""
+"""A refresh in bad weather: how often it is tried, what is asked, what stands afterwards."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Outcome(NamedTuple):
     log: list[tuple[str, int]]
 
 
-async def refresh(world: World, store: MemoryStore, pair: Pair, **options: Any) -> Outcome:
+async def refresh(world: World, store: MemoryStore, pair: Pair, **options: Any) -> Outcome:  # noqa: ANN401
     """Refresh the pair's user explicitly, on a flow of its own that already knows the pair."""
     async with world.app(store, lease_ttl=TTL, **options) as app:
         user = app.add_token(pair.user_id, pair.access_token, pair.refresh_token)
@@ -108,7 +108,7 @@ async def pair(request: pytest.FixtureRequest, world: World, memory: MemoryStore
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_nothing_happened(world: World, memory: MemoryStore, pair: Pair, status: int) -> None:
-    """429 and 503 are repeated under the lease, without asking about the old token, until it works."""
+    """429 and 503 are repeated under the lease, without asking about the old token."""
     exchanges = world.twitch.counts.exchanges
     world.twitch.fail(TOKEN, status=status, times=3)
     outcome = await refresh(world, memory, pair)
@@ -129,7 +129,7 @@ async def test_a_cache_layers_503(world: World, memory: MemoryStore, pair: Pair)
 async def test_weather_that_does_not_clear(
     world: World, memory: MemoryStore, pair: Pair, status: int, kind: type[HTTPException]
 ) -> None:
-    """All repeats end within half of lease_ttl; then the lease is given back and the answer raised."""
+    """All repeats end within half of lease_ttl; then the lease is given back."""
     world.twitch.fail(TOKEN, status=status, times=None)
     started = world.twitch.now()
     outcome = await refresh(world, memory, pair)
@@ -145,7 +145,7 @@ async def test_weather_that_does_not_clear(
 async def test_perhaps_spent_but_not(
     world: World, memory: MemoryStore, pair: Pair, status: int
 ) -> None:
-    """Any other 5xx, and a 200 that is no JSON: the old access token is asked about, then once more."""
+    """Any other 5xx, and a 200 that is no JSON: ask about the old token, then once more."""
     world.twitch.fail(TOKEN, status=status, body=HTML_PAGE)
     outcome = await refresh(world, memory, pair)
     assert outcome == (None, [("token", status), ("validate", 200), ("token", 200)])
@@ -172,11 +172,17 @@ async def test_perhaps_spent_again_and_again(
     outcome = await refresh(world, memory, pair)
     assert isinstance(outcome.error, TwitchServerError | NoAnswer)
     status = fault.get("status", 0)
-    assert outcome.log == [("token", status), ("validate", 200 if living else 401), ("token", status)]
+    assert outcome.log == [
+        ("token", status),
+        ("validate", 200 if living else 401),
+        ("token", status),
+    ]
     await untouched(world, memory, pair)
 
 
-@pytest.mark.parametrize("fault", [{"status": 500}, {"status": 200, "body": HTML_PAGE}, {"drop": True}])
+@pytest.mark.parametrize(
+    "fault", [{"status": 500}, {"status": 200, "body": HTML_PAGE}, {"drop": True}]
+)
 async def test_spent_and_the_answer_lost(
     world: World, memory: MemoryStore, pair: Pair, fault: dict[str, Any]
 ) -> None:
@@ -200,7 +206,7 @@ async def test_spent_and_the_answer_lost(
 async def test_the_answer_lost_of_a_token_that_stays_good(
     worlds: Callable[..., World], memory: MemoryStore, mode: str, fault: dict[str, Any]
 ) -> None:
-    """A client with a secret whose refresh token survives the exchange gets its pair by the retry."""
+    """A client with a secret whose refresh token survives gets its pair by the retry."""
     world = worlds(public=False, confidential_refresh=mode)
     pair = world.issue()
     world.twitch.fail(TOKEN, when="after", **fault)
@@ -229,7 +235,7 @@ async def test_no_answer_in_time(world: World, memory: MemoryStore, pair: Pair) 
 
 
 async def test_connection_refused(world: World, memory: MemoryStore, pair: Pair) -> None:
-    """Nobody listens: tried for half of lease_ttl, then raised; the pair stands, the lease is back."""
+    """Nobody listens: tried for half of lease_ttl, then raised; the pair stands."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         nowhere = f"http://127.0.0.1:{taken.getsockname()[1]}/oauth2/"
@@ -244,7 +250,7 @@ async def test_connection_refused(world: World, memory: MemoryStore, pair: Pair)
 async def test_connection_refused_for_a_while(
     world: World, memory: MemoryStore, pair: Pair
 ) -> None:
-    """A service that comes back within the lease is found again, without a doubt and without loss."""
+    """A service that comes back within the lease is found again, without loss."""
     async with world.app(memory, lease_ttl=6) as app:
         user = app.add_token(pair.user_id, pair.access_token, pair.refresh_token)
         await app.flush()
@@ -306,8 +312,14 @@ async def test_a_secret_that_was_rotated(confidential: World, memory: MemoryStor
     "fault",
     [
         {"status": 400, "body": {"status": 400, "message": "Invalid refresh token"}},
-        {"status": 400, "body": {"error": "Bad Request", "status": 400, "message": "invalid refresh token"}},
-        {"status": 400, "body": {"error": "invalid_grant", "error_description": "Invalid refresh token"}},
+        {
+            "status": 400,
+            "body": {"error": "Bad Request", "status": 400, "message": "invalid refresh token"},
+        },
+        {
+            "status": 400,
+            "body": {"error": "invalid_grant", "error_description": "Invalid refresh token"},
+        },
         {"status": 401},
     ],
 )

@@ -1,4 +1,4 @@
-"""What the tests of the vault share: a double with a client, flows on it, and a store that obeys."""
+"""What the tests of the vault share: a double with a client, flows, and a store that obeys."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NEXT_NAME = itertools.count(1)
 class World:
     """A client at the double, its users, and flows of it."""
 
-    def __init__(self, twitch: FakeTwitch, *, public: bool = True, **switches: object) -> None:
+    def __init__(self, twitch: FakeTwitch, *, public: bool = True, **switches: Any) -> None:  # noqa: ANN401
         self.twitch = twitch
         self.client: Client = twitch.register_client(public=public, **switches)
         self._apps: list[App] = []
@@ -87,7 +87,7 @@ class World:
     async def stored(self, store: TokenStore, user_id: str) -> tuple[str, str | None] | None:
         """The pair that the store holds for a user."""
         record = await self.record(store, user_id)
-        return None if record is None else tuple(record.pair)
+        return None if record is None else (record.access_token, record.refresh_token)
 
     def log(self, *endpoints: str) -> list[tuple[str, int]]:
         """(endpoint, status) of the requests to these endpoints so far, in order."""

@@ -28,6 +28,7 @@ __all__ = [
     "Change",
     "Entry",
     "Feed",
+    "LossFeed",
     "PushingFeed",
     "TokenStore",
     "Unreadable",
@@ -162,6 +163,22 @@ class PushingFeed(Feed, Protocol):
 
         What is waiting already is handed over at once. `wait` and `drain` then stay silent;
         `catch_up` returns an empty list once everything committed before it went to the sink.
+        """
+        ...
+
+
+@runtime_checkable
+class LossFeed(Feed, Protocol):
+    """A feed that can tell that the server has lost committed writes.
+
+    An extra ability for backends that may come back without their newest data (Redis).
+    """
+
+    def on_loss(self, listener: Callable[[], None]) -> None:
+        """From now on call `listener`, on the loop's thread, when committed writes were lost.
+
+        Nothing that was lost is reported as deleted. Every version given from then on is larger
+        than any before. A reader that still holds what was lost may write it back.
         """
         ...
 

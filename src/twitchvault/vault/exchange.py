@@ -106,8 +106,7 @@ class Exchange:
 
     async def refuse(self, key: str, record: Record, reason: str) -> None:
         """Mark `record` as needing a login, unless a newer pair has come."""
-        stale = record.access_token
-        await self._outbox.apply(key, Operation(lambda now: refused(now, stale, reason)))
+        await self._outbox.apply(key, Operation(lambda now: refused(now, record, reason)))
 
     def _left(self, lease: Lease) -> float:
         return lease.taken_at + self._time_to_send - time.monotonic()

@@ -69,7 +69,6 @@ class Ledger:
     async def read(self, key: str) -> Held | None:
         """The record under `key`; `CorruptRecord` or `DecryptionError` if it cannot be read."""
         user_id = self.user_of(key)
-        known = 0 if user_id is None else self._mirror.version(user_id)
         try:
             entry = await self.call(self.store.get(key))
             held = (
@@ -79,11 +78,9 @@ class Ledger:
             if user_id is not None:
                 self._mirror.learn_damage(user_id, error)
             raise
-        if user_id is not None:
-            if held is not None:
-                self._mirror.learn(user_id, held.version, held.record, "remote")
-            elif self._mirror.version(user_id) == known:
-                self._mirror.forget(user_id, "remote")
+        # That nothing was found is for the feed to tell the mirror: it knows a delete from a loss.
+        if user_id is not None and held is not None:
+            self._mirror.learn(user_id, held.version, held.record, "remote")
         return held
 
     async def version_of(self, key: str) -> int | None:

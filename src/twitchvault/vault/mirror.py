@@ -86,7 +86,7 @@ class Mirror:
             return
         try:
             changes = self._drain()
-        except StoreError:
+        except Exception:
             return
         if changes:
             self.apply(changes)

@@ -11,9 +11,11 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import StoreError, StoreUnavailable
-from twitchvault.stores.base import PushingFeed, Watchable
+from twitchvault.stores.base import LossFeed, PushingFeed, Watchable
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from twitchvault.stores.base import Feed
     from twitchvault.vault.ledger import Ledger
     from twitchvault.vault.mirror import Mirror
@@ -30,9 +32,13 @@ LONGEST_PAUSE: Final = 5.0
 class Pump:
     """Brings what others write into the mirror."""
 
-    def __init__(self, ledger: Ledger, mirror: Mirror) -> None:
+    def __init__(
+        self, ledger: Ledger, mirror: Mirror, write_back: Callable[[], Awaitable[None]]
+    ) -> None:
         self._ledger = ledger
         self._mirror = mirror
+        self._write_back = write_back
+        self._lost = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._feed: Feed | None = None
         self._scanning = asyncio.Lock()
@@ -40,7 +46,7 @@ class Pump:
     async def start(self) -> None:
         """Fill the mirror, then keep it up in the background; raises what the store raises."""
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._scanning = asyncio.Lock()
+        self._scanning, self._lost = asyncio.Lock(), asyncio.Event()
         self._task = asyncio.create_task(self._run(ready), name="twitchvault pump")
         task = self._task
         try:
@@ -121,17 +127,30 @@ class Pump:
             pushes = isinstance(feed, PushingFeed)
             if isinstance(feed, PushingFeed):
                 feed.push_to(self._mirror.apply)
+            if isinstance(feed, LossFeed):
+                feed.on_loss(self._lost.set)
             await self._ledger.load(quiet=not ready.done())
             self._mirror.read_with(None if pushes else feed.drain)
             self._feed = feed
             if not ready.done():
                 ready.set_result(None)
             try:
-                while True:
-                    self._mirror.apply(await feed.wait())
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._restore_losses(), name="twitchvault write-back")
+                    while True:
+                        self._mirror.apply(await feed.wait())
+            except* StoreError as errors:
+                raise errors.exceptions[0] from None
             finally:
                 self._feed = None
                 self._mirror.read_with(None)
+
+    async def _restore_losses(self) -> None:
+        while True:
+            await self._lost.wait()
+            self._lost.clear()
+            _logger.warning("the store has lost data: writing back what this process holds")
+            await self._write_back()
 
     async def _compare(self, ready: asyncio.Future[None]) -> None:
         while True:

@@ -41,6 +41,7 @@ __all__ = [
     "released",
     "removed",
     "removed_with",
+    "restored",
     "settled",
     "validated",
 ]
@@ -182,6 +183,8 @@ def login(
         return fresh
     if pair == current.pair:
         return current if answer is None else validated(current, answer, now)
+    if pair.refresh_token is not None and pair.refresh_token == current.refresh_token:
+        return _same_refresh_token(current, fresh, answer)
     old_news = pair.refresh_token is not None and current.has_spent(fingerprint(pair.refresh_token))
     if old_news and (current.state == "live" or answer is None):
         return current
@@ -189,6 +192,16 @@ def login(
         # Its access token lives, but its refresh token must not be sent once more.
         fresh = replace(fresh, refresh_token=None)
     return replace(fresh, seeds=current.seeds, exchanged=current.exchanged)
+
+
+def _same_refresh_token(current: Record, fresh: Record, answer: ValidateToken | None) -> Record:
+    """A pair with another access token: older than ours, unless Twitch has just confirmed it.
+
+    A confidential client's refresh token may stay the same when it is exchanged.
+    """
+    if answer is None and current.state == "live" and not current.seeded:
+        return current
+    return replace(fresh, seeded=current.seeded, seeds=current.seeds, exchanged=current.exchanged)
 
 
 def validated(current: Record, answer: ValidateToken, now: float) -> Record:
@@ -209,10 +222,11 @@ def exchanged(current: Record | None, sent: str, token: Token, now: float) -> Re
     """
     if current is None or current.refresh_token != sent:
         return current
+    successor = token.refresh_token or sent
     return replace(
-        _spent(current, sent, now),
+        _spent(current, sent, successor, now),
         access_token=token.access_token,
-        refresh_token=token.refresh_token or sent,
+        refresh_token=successor,
         scopes=token.scopes or current.scopes,
         expires_in=float(token.expires_in),
     )
@@ -223,7 +237,7 @@ def moved(current: Record | None, sent: str, parked: Record, now: float) -> Reco
     if current is None or current.refresh_token != sent:
         return current
     return replace(
-        _spent(current, sent, now),
+        _spent(current, sent, parked.refresh_token, now),
         access_token=parked.access_token,
         refresh_token=parked.refresh_token,
         scopes=parked.scopes or current.scopes,
@@ -238,14 +252,17 @@ def settled(
     if current is not None and (current.has_spent(fingerprint(sent)) and current.state == "live"):
         return current
     pair = TokenPair(parked.access_token, parked.refresh_token)
-    return _spent(replace(login(current, pair, answer, now), seeded=True), sent, now)
+    fresh = replace(login(current, pair, answer, now), seeded=True)
+    return _spent(fresh, sent, parked.refresh_token, now)
 
 
-def _spent(current: Record, sent: str, now: float) -> Record:
-    """`current`, live again, with `sent` in its memory."""
+def _spent(current: Record, sent: str, successor: str | None, now: float) -> Record:
+    """`current`, live again, with `sent` in its memory, unless it is its own successor."""
     mark = fingerprint(sent)
     seeds, own = current.seeds, current.exchanged
-    if current.seeded:
+    if sent == successor:
+        pass
+    elif current.seeded:
         seeds = _remember(seeds, mark, SEEDS_KEPT)
     else:
         own = _remember(own, mark, EXCHANGED_KEPT)
@@ -262,9 +279,9 @@ def _spent(current: Record, sent: str, now: float) -> Record:
     )
 
 
-def refused(current: Record | None, access_token: str, reason: str) -> Record | None:
-    """Twitch refused to renew the pair of `access_token`; a newer pair wins."""
-    if current is None or current.access_token != access_token:
+def refused(current: Record | None, former: Record, reason: str) -> Record | None:
+    """Twitch refused to renew the pair of `former`; another pair wins."""
+    if current is None or current.pair != former.pair:
         return current
     return replace(current, state="needs_login", reason=reason, lease=None)
 
@@ -274,6 +291,16 @@ def mourned(current: Record | None, access_token: str) -> Record | None:
     if current is None or current.access_token != access_token or current.state != "needs_login":
         return current
     return replace(current, dead=True)
+
+
+def restored(current: Record | None, ours: Record) -> Record:
+    """The store has lost data, and this is what we still hold; what is newer wins."""
+    if current is None:
+        return replace(ours, lease=None)
+    theirs = current.refresh_token
+    if theirs is not None and ours.has_spent(fingerprint(theirs)):
+        return replace(ours, lease=None)
+    return current
 
 
 def removed(current: Record | None) -> Record | None:

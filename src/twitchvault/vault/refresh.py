@@ -106,20 +106,23 @@ class Refresher:
         self._owner = secrets.token_hex(4)
         self._running: dict[str, asyncio.Task[Record | None]] = {}
 
-    async def renew(self, user_id: str, stale: str) -> Record:
+    async def renew(self, user_id: str, stale: str, *, refused: bool = False) -> Record:
         """A record of this user with an access token other than `stale`.
+
+        `refused`: Twitch says that `stale` is dead. Without a refresh token the user then has to
+        sign in again; else that is only an error.
 
         `AuthFailure` if the user has to sign in again, `TokenError` if there is no such user,
         `HTTPException` or `StoreError` if it cannot be done just now; nothing is lost then.
         """
         key = self._ledger.user_key(user_id)
-        if user_id == self._identity.client_id and self._identity.public:
+        if self._is_app(user_id) and self._identity.public:
             msg = "the app access token died, and without a client secret there is no other"
             raise AuthFailure(msg)
         while True:
             record = self._mirror.get(user_id)
             if record is None or (record.access_token == stale and record.state == "live"):
-                record = await self.join(key, lambda: self._renew_stored(user_id, stale))
+                record = await self.join(key, lambda: self._renew_stored(user_id, stale, refused))
             if record is None:
                 msg = f"no token is stored for user {user_id!r}; sign the user in first"
                 raise TokenError(msg)
@@ -128,6 +131,9 @@ class Refresher:
             if record.state == "needs_login":
                 msg = f"user {user_id!r} has to sign in again: {record.reason}"
                 raise AuthFailure(msg)
+            if record.refresh_token is None and not (refused or self._is_app(user_id)):
+                msg = f"no refresh token is stored for user {user_id!r}: only a new login renews it"
+                raise TokenError(msg)
 
     async def redeem(
         self, pair: Record, mark: str, obsolete: Callable[[], Awaitable[bool]]
@@ -143,7 +149,7 @@ class Refresher:
             while await self._ledger.read(key) is None:
                 with contextlib.suppress(VersionConflict):
                     await self._ledger.write(key, pair, expect=0)
-            return await self._settle(_Job(key, lambda record: record.has_spent(mark), obsolete))
+            return await self._settle(_Job(key, lambda record: not record.seeded, obsolete))
 
         return await self.join(key, settle)
 
@@ -175,7 +181,10 @@ class Refresher:
         if not task.cancelled():
             task.exception()  # whoever still waits gets it; nobody need wait
 
-    async def _renew_stored(self, user_id: str, stale: str) -> Record | None:
+    def _is_app(self, user_id: str) -> bool:
+        return user_id == self._identity.client_id
+
+    async def _renew_stored(self, user_id: str, stale: str, refused: bool) -> Record | None:
         key = self._ledger.user_key(user_id)
         while True:
             held = await self._read(key)
@@ -184,7 +193,9 @@ class Refresher:
             record = held.record
             if record.access_token != stale or record.state == "needs_login":
                 return record
-            if record.refresh_token is None and user_id != self._identity.client_id:
+            if record.refresh_token is None and not self._is_app(user_id):
+                if not refused:
+                    return record
                 await self._exchange.refuse(
                     key, record, "the access token died and has no refresh token"
                 )
@@ -222,7 +233,7 @@ class Refresher:
     async def adopt(self, key: str, operation: Operation, mark: str) -> None:
         """Bring a parked pair home to its user, then clear the place where it was parked."""
         if await self._outbox.apply(key, operation) is None:
-            clear = Operation(lambda held: None if held and held.has_spent(mark) else held)
+            clear = Operation(lambda held: held if held and held.seeded else None)
             self._outbox.submit(self._ledger.seed_key(mark), clear)
 
     async def _read(self, key: str) -> Held | None:

@@ -40,7 +40,9 @@ EVERY: Final = 3600.0
 HEAD_START: Final = 300.0
 """A process validates up to this many seconds early, each at random, so that one is the first."""
 PER_SECOND: Final = 20.0
-AT_ONCE: Final = 10
+AT_ONCE: Final = 40
+SKEW: Final = 60.0
+"""Seconds by which clocks of two machines may differ."""
 EARLY: Final = 300.0
 """Seconds before its end at which a token is refreshed, if it was to live twice that long."""
 ROUND: Final = 200
@@ -69,6 +71,8 @@ class Upkeep:
         self._news = asyncio.Event()
         self._not_before: dict[str, float] = {}
         self._pause_until = 0.0
+        self._busy: set[str] = set()
+        self._places = asyncio.Semaphore(AT_ONCE)
 
     def start(self) -> None:
         """Begin; idempotent."""
@@ -97,6 +101,11 @@ class Upkeep:
         self._news.set()
 
     async def _run(self) -> None:
+        self._busy, self._places = set(), asyncio.Semaphore(AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            await self._sweep(group)
+
+    async def _sweep(self, group: asyncio.TaskGroup) -> None:
         next_sweep = 0.0
         while True:
             if time.monotonic() >= next_sweep:
@@ -110,7 +119,7 @@ class Upkeep:
             # A round is short, so that who becomes urgent meanwhile need not wait for a long queue.
             if len(due) > ROUND:
                 next_sweep = 0.0
-            await self._look_after_all(due[:ROUND])
+            await self._look_after_all(due[:ROUND], group)
             await _until(self._news, next_sweep - time.monotonic())
 
     async def _due(self, users: list[str]) -> list[str]:
@@ -137,9 +146,10 @@ class Upkeep:
             return "refresh"
         if record.last_validated is None:
             return "validate" if record.state == "live" else None
+        age = now - record.last_validated
         # A time in the future comes from another machine's clock: do not wait for it.
-        age = abs(now - record.last_validated)
-        return "validate" if age >= EVERY - HEAD_START * random.random() else None  # noqa: S311
+        due = age < -SKEW or age >= EVERY - HEAD_START * random.random()  # noqa: S311
+        return "validate" if due else None
 
     def _known(self, user_id: str) -> Record | None:
         try:
@@ -147,15 +157,20 @@ class Upkeep:
         except TwitchVaultError:
             return None
 
-    async def _look_after_all(self, due: list[str]) -> None:
+    async def _look_after_all(self, due: list[str], group: asyncio.TaskGroup) -> None:
         """At most PER_SECOND begin in a second, at most AT_ONCE are under way."""
-        places = asyncio.Semaphore(AT_ONCE)
-        async with asyncio.TaskGroup() as group:
-            for user_id in due:
-                await places.acquire()
-                await asyncio.sleep(max(1 / PER_SECOND, self._pause_until - time.monotonic()))
-                task = group.create_task(self._look_after(user_id), name="twitchvault validation")
-                task.add_done_callback(lambda _task: places.release())
+        for user_id in due:
+            if user_id in self._busy:
+                continue
+            await self._places.acquire()
+            await asyncio.sleep(max(1 / PER_SECOND, self._pause_until - time.monotonic()))
+            self._busy.add(user_id)
+            task = group.create_task(self._look_after(user_id), name="twitchvault upkeep of one")
+            task.add_done_callback(lambda _task, user_id=user_id: self._done(user_id))
+
+    def _done(self, user_id: str) -> None:
+        self._busy.discard(user_id)
+        self._places.release()
 
     async def _look_after(self, user_id: str) -> None:
         what = self._task_for(user_id)
@@ -189,7 +204,7 @@ class Upkeep:
             answer = await self._identity.validate(record.access_token)
         except Unauthorized:
             if record.state == "live":
-                await self._refresher.renew(user_id, record.access_token)
+                await self._refresher.renew(user_id, record.access_token, refused=True)
             else:
                 await self.mourn(user_id, record.access_token)
                 self._later(user_id, EVERY)

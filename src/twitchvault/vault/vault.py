@@ -31,6 +31,7 @@ from twitchvault.vault.record import (
     fingerprint,
     removed,
     removed_with,
+    restored,
 )
 from twitchvault.vault.refresh import Refresher
 from twitchvault.vault.upkeep import Upkeep
@@ -47,6 +48,7 @@ _logger = logging.getLogger(__name__)
 
 LONGEST_PAUSE: Final = 5.0
 """Seconds between two attempts to write into a store that is down."""
+AT_ONCE: Final = 500
 DEAD: Final = "invalid token"
 FLUSH_TIMEOUT: Final = 10.0
 """Seconds that closing waits for the store to take what is still to be written."""
@@ -67,7 +69,7 @@ class Vault:
         self._maintain = maintain
         self._lease_ttl = lease_ttl
         self._ledger = Ledger(store, client_id, self.mirror)
-        self._pump = Pump(self._ledger, self.mirror)
+        self._pump = Pump(self._ledger, self.mirror, self._write_back)
         # A pair that waits for the store is tried often enough that no waiter takes its lease over.
         self._outbox = Outbox(
             self._ledger, self.mirror, self._catch_up_quickly, min(LONGEST_PAUSE, lease_ttl / 4)
@@ -181,7 +183,7 @@ class Vault:
         """
         self._check_open()
         try:
-            return await self._refresher.renew(user_id, stale)
+            return await self._refresher.renew(user_id, stale, refused=refused)
         except AuthFailure:
             if refused:
                 await self._upkeep.mourn(user_id, stale)
@@ -236,6 +238,25 @@ class Vault:
         error = await self._outbox.settle(self._ledger.user_key(user_id))
         if error is not None:
             raise error.with_traceback(None)
+
+    async def _write_back(self) -> None:
+        """The store has lost data: give it what this process holds and it does not, or is older."""
+        users = self.mirror.users()
+        for start in range(0, len(users), AT_ONCE):
+            await asyncio.gather(
+                *(self._write_back_one(user_id) for user_id in users[start : start + AT_ONCE])
+            )
+
+    async def _write_back_one(self, user_id: str) -> None:
+        ours = self.mirror.stored(user_id)
+        if ours is None:
+            return
+        key = self._ledger.user_key(user_id)
+        before = self.mirror.version(user_id)
+        error = await self._outbox.apply(key, Operation(lambda held: restored(held, ours)))
+        if error is None and self.mirror.version(user_id) > before:
+            reason = "the store had lost it; what this process held was written back"
+            self.events.emit("added", user_id, "local", reason)
 
     # The app token
 

@@ -1,0 +1,155 @@
+"""The mirror: whatever the order in which it learns, it shows what the store holds."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twitchvault.stores.base import Change
+from twitchvault.vault.events import Events
+from twitchvault.vault.mirror import Mirror
+from twitchvault.vault.record import Record, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CLIENT = "client"
+USERS = ("1", "2", "client")
+few = settings(max_examples=50, deadline=None)
+dice = st.integers(0, 2**32).map(random.Random)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Change]:
+    """What happened to a few users, in the order of the store's versions."""
+    history = []
+    version = 0
+    for _ in range(draw(st.integers(1, 14))):
+        version += draw(st.integers(1, 3))
+        value = draw(
+            st.none()
+            | st.sampled_from([b"", b"garbage", b'{"schema":2}'])
+            | st.builds(
+                lambda at, scopes, state, version=version: encode(
+                    Record(
+                        f"A{version}",
+                        f"R{version}",
+                        last_validated=at,
+                        expires_in=100.0,
+                        scopes=scopes,
+                        state=state,
+                        reason="no" if state == "needs_login" else "",
+                    )
+                ),
+                st.none() | st.floats(1, 1e9),
+                st.none() | st.just(("chat:read",)),
+                st.sampled_from(["live", "needs_login"]),
+            )
+        )
+        history.append(Change(f"{CLIENT}:{draw(st.sampled_from(USERS))}", version, value))
+    return history
+
+
+def picture(mirror: Mirror) -> tuple[object, ...]:
+    """All that the mirror shows."""
+    return (
+        dict(mirror.tokens),
+        dict(mirror.validity),
+        dict(mirror.scopes),
+        {user_id: str(error) for user_id, error in mirror.damaged.items()},
+        sorted(mirror.users()),
+        [mirror.version(user_id) for user_id in USERS],
+    )
+
+
+def told(history: list[Change]) -> tuple[object, ...]:
+    """What a mirror shows that was told everything in order."""
+    mirror = Mirror(CLIENT, Events())
+    mirror.apply(history)
+    return picture(mirror)
+
+
+@given(histories(), dice)
+@few
+def test_order_and_repetition(history: list[Change], dice: random.Random) -> None:
+    """Any order and any repetition of the changes gives the same picture."""
+    news = history + dice.choices(history, k=len(history))
+    dice.shuffle(news)
+    mirror = Mirror(CLIENT, Events())
+    while news:
+        count = dice.randint(1, 3)
+        mirror.apply(news[:count])
+        del news[:count]
+    assert picture(mirror) == told(history)
+
+
+@given(histories(), dice)
+@few
+def test_versions_that_are_skipped(history: list[Change], dice: random.Random) -> None:
+    """A feed may leave out all but the newest version of a key."""
+    newest = {change.key: change for change in history}
+    kept = [change for change in history if change == newest[change.key] or dice.random() < 0.5]
+    assert told(kept) == told(history)
+
+
+@given(histories(), st.integers(0, 14), dice)
+@few
+def test_a_scan_in_the_middle(history: list[Change], at: int, dice: random.Random) -> None:
+    """A scan of how the store stood at some moment, among old and new changes, changes nothing."""
+    stood = {change.key: change for change in history[:at]}
+    mirror = Mirror(CLIENT, Events())
+    mirror.apply(dice.sample(history[:at], dice.randint(0, len(history[:at]))))
+    scan = mirror.begin_scan(quiet=False)
+    news = list(history[at:])
+    for change in stood.values():
+        if change.value is not None:
+            scan.mention(change.key)
+            mirror.apply((change,))
+        if news and dice.random() < 0.5:
+            mirror.apply((news.pop(0),))
+    mirror.apply(news)
+    mirror.end_scan(scan, whole=True)
+    shown, expected = picture(mirror), told(history)
+    assert shown[:-1] == expected[:-1]
+
+
+@given(histories())
+@few
+def test_pending_changes_stand_above(history: list[Change]) -> None:
+    """What this process has changed is shown over whatever the store tells, until it is dropped."""
+    mirror = Mirror(CLIENT, Events())
+
+    def sign_in(_held: Record | None) -> Record:
+        return Record("mine", "too")
+
+    fold: Callable[[Record | None], Record | None] = sign_in
+    mirror.set_pending("1", fold, asked_for=True)
+    for change in history:
+        mirror.apply((change,))
+        assert mirror.tokens["1"] == ("mine", "too")
+        record = mirror.get("1")
+        assert record is not None
+        assert record.access_token == "mine"
+    mirror.drop_pending("1")
+    assert picture(mirror) == told(history)
+
+
+@given(histories())
+@few
+def test_events_tell_the_picture(history: list[Change]) -> None:
+    """Who follows the events knows who is there, and who needs a login."""
+    events = Events()
+    stream = events.stream()
+    mirror = Mirror(CLIENT, events)
+    mirror.apply(history)
+    there: set[str] = set()
+    queue = list(stream._queue)
+    for event in queue:
+        if event.kind in {"removed", "damaged"}:
+            there.discard(event.user_id)
+        else:
+            there.add(event.user_id)
+    assert there == set(mirror.tokens)
