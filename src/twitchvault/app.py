@@ -150,6 +150,7 @@ class App:
             _check_token("token", token)
         if core.closing is not None:
             await asyncio.wait((core.closing,))
+        self.http.retired = False
         await core.vault.open()
         if token is not None:
             await core.vault.take_app_token(token)
@@ -194,6 +195,7 @@ class App:
         finally:
             if self._own_store is not None:
                 await self._own_store.close()
+            self._core.http.retired = True
             await self._core.http.close()
 
     @classmethod

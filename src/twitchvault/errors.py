@@ -26,6 +26,7 @@ No message, cause or repr of any of them holds a token, a secret or a key.
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -208,3 +209,11 @@ def http_error(
     if 500 <= status < 600:  # noqa: PLR2004
         return TwitchServerError(status, message, headers)
     return _BY_STATUS.get(status, HTTPException)(status, message, headers)
+
+
+def again(error: StoreError) -> StoreError:
+    """An error that is kept and raised more than once, without its former callers' frames."""
+    try:
+        return copy.copy(error)
+    except TypeError:  # a subclass of somebody's own, with a constructor of its own
+        return error.with_traceback(None)

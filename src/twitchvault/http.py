@@ -117,6 +117,7 @@ class HTTPClient:
             msg = "'connector' and 'http_trace' belong to a session: give them to your 'session'"
             raise ValueError(msg)
         self.client_id = client_id
+        self.retired = False
         self._client_secret = client_secret
         self._given = session
         self._own: aiohttp.ClientSession | None = None
@@ -169,7 +170,10 @@ class HTTPClient:
         raise failure
 
     async def close(self) -> None:
-        """Close the session if it is ours; idempotent. The client can be used again after it."""
+        """Close the session if it is ours; idempotent. The client can be used again after it.
+
+        Unless `retired` is set: then it refuses to send, so that no new session is left open.
+        """
         session, self._own = self._own, None
         if session is not None:
             # At the time limit the sockets are shut down; only their farewells are missing.
@@ -207,6 +211,9 @@ class HTTPClient:
             return Answer(response.status, response.headers, content)
 
     def _session(self) -> aiohttp.ClientSession:
+        if self.retired:
+            msg = "the flow is closed: authorize() opens it again"
+            raise ClientException(msg)
         if self._given is None and self._own is None:
             self._own = self._new_session()
         session = self._given or self._own

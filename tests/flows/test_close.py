@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
-from twitchvault import DeviceCodeFlow, StoreError, TokenError
+from twitchvault import DeviceCodeFlow, StoreError, TokenError, TwitchVaultError
 
 from .own_stores import DictStore, SlowScanStore
 from .world import our_tasks, until, within
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from twitchvault import UserAPI
     from twitchvault.testing.fake import Pair
 
@@ -325,6 +328,25 @@ async def test_close_reports_what_could_not_be_written(small: World) -> None:
     await flow.flush()
     assert small.key("1") in store.table.entries
     await flow.close()
+
+
+async def test_calls_after_close_leave_nothing_open(small: World) -> None:
+    """A call on a closed flow is refused, or closes what it opened for itself."""
+    flow = small.device(small.public)
+    user, pair = await _with_alice(small, flow)
+    await flow.close()
+    calls: list[Callable[[], Awaitable[object]]] = [
+        user.get_user,
+        user.refresh,
+        lambda: flow.validate_token(pair.access_token),
+        lambda: flow.add_user(pair.access_token, pair.refresh_token),
+    ]
+    for call in calls:
+        with suppress(TwitchVaultError):
+            await within(call())
+    own = flow.http._own
+    assert own is None or own.closed
+    assert our_tasks() == []
 
 
 async def test_an_error_in_the_body_is_not_hidden(small: World) -> None:

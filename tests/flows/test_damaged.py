@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from twitchvault import CorruptRecord, StoreError
+from twitchvault import CorruptRecord, DecryptionError, FernetStore, MemoryStore, StoreError
 
 from .world import GARBAGE, NEWER_SCHEMA, said, until, within
 
@@ -111,6 +111,46 @@ async def test_a_new_login_shows_at_once(world: World) -> None:
         assert world.alice.user_id not in flow.damaged
         await flow.flush()
         assert world.alice.user_id not in flow.damaged
+
+
+async def test_the_error_in_the_view_stays_as_it_is(small: World) -> None:
+    """Raising it does not tie the caller's own trouble, nor its frames, to the one in the view."""
+    await small.place.write(small.key(small.alice), GARBAGE)
+    async with small.device() as flow:
+        try:
+            raise RuntimeError(SECRET)
+        except RuntimeError:
+            with pytest.raises(CorruptRecord):
+                flow.get_token(small.alice.user_id)
+        kept = flow.damaged[small.alice.user_id]
+        assert SECRET not in said(kept)
+        assert kept.__traceback__ is None
+
+
+async def test_a_row_that_was_moved(small: World) -> None:
+    """Encrypted rows, one copied over another user's: DecryptionError for that one alone."""
+    inner, key = MemoryStore(), "k" * 43 + "="
+    store = FernetStore(inner, [key])
+    async with small.device(store=store) as flow:
+        flow.add_token(small.alice.user_id, "access-canary", "refresh-canary")
+        flow.add_token(small.bob.user_id, "b", None)
+        await flow.flush()
+        entry = await inner.get(small.key(small.alice))
+        assert entry is not None
+        assert b"canary" not in entry.value
+        await inner.put(small.key(small.bob), entry.value)
+        await flow.sync()
+        assert isinstance(flow.damaged[small.bob.user_id], DecryptionError)
+        with pytest.raises(DecryptionError):
+            flow.get_token(small.bob.user_id)
+    async with small.device(store=store) as flow:
+        assert list(flow.damaged) == [small.bob.user_id]
+        assert "canary" not in said(flow.damaged[small.bob.user_id])
+        assert flow.get_token(small.alice.user_id) == ("access-canary", "refresh-canary")
+        pair = small.pair(user=small.bob)
+        await flow.add_user(pair.access_token, pair.refresh_token)
+        assert dict(flow.damaged) == {}
+        assert flow.get_token(small.bob.user_id) == (pair.access_token, pair.refresh_token)
 
 
 async def test_it_can_be_removed(world: World) -> None:

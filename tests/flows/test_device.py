@@ -145,6 +145,33 @@ async def test_request_device_code(world: World) -> None:
         assert set(flow.tokens) == {world.client.client_id}, "it is only returned"
 
 
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {"scope_shape": "string"},
+        {"scope_shape": "blank"},
+        {"extra_keys": True},
+        {"omit_expires_in": True, "omit_token_type": True},
+        {"legacy": True},
+    ],
+)
+async def test_answers_of_other_shapes(small: World, switches: dict[str, Any]) -> None:
+    """What Twitch is known to send otherwise works from the device code to the refresh."""
+    small.twitch.switch(small.public, **switches)
+    for scopes in (set(), {"chat:read", "bits:read"}):
+        async with small.device(small.public, maintain=True) as flow:
+            small.twitch.auto_approve(small.alice)
+            code = await flow.request_device_code(scopes)
+            token = await flow.get_device_token(code.device_code)
+            assert set(token.scopes) == scopes
+            assert token.token_type == "bearer"
+            user = await flow.add_user(token.access_token, token.refresh_token)
+            assert set((await user.refresh()).scopes) == scopes
+            assert set(user.scopes) == scopes
+            assert (await user.get_user()).login == "alice"
+    assert (small.twitch.counts.exchanges, small.twitch.counts.replays) == (2, 0)
+
+
 async def test_get_device_token_is_one_poll(world: World) -> None:
     """Pending is a BadRequest that says so; after the token the code is no good any more."""
     async with world.device(world.public) as flow:

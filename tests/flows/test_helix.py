@@ -122,10 +122,14 @@ async def test_paginate(small: World) -> None:
         "HTTPS://evil.example",
         "ftp://evil.example/x",
         "///evil.example",
+        "../oauth2/validate",
+        "/../oauth2/validate",
+        "users/../../oauth2/validate",
+        "%2e%2e/oauth2/validate",
     ],
 )
 async def test_a_foreign_url_is_refused(small: World, path: str) -> None:
-    """A token goes nowhere but to the API: a URL as path is a ValueError, nothing is sent."""
+    """A token goes nowhere but below the API's base: else a ValueError, and nothing is sent."""
     async with small.device() as flow:
         user = await _alice(small, flow)
         asked = len(small.twitch.requests)

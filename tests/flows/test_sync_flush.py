@@ -302,10 +302,12 @@ async def test_a_read_that_finds_damage(small: World) -> None:
     assert small.twitch.counts.exchanges == 0
 
 
-@pytest.mark.parametrize("make", [MemoryStore, DictStore])
-async def test_two_flows_share_one_store_object(small: World, make: Callable[[], Any]) -> None:
+@pytest.mark.parametrize("make", [MemoryStore, DictStore, SQLiteStore])
+async def test_two_flows_share_one_store_object(
+    small: World, make: Callable[..., Any], tmp_path: Path
+) -> None:
     """One store object for two flows of one process: one sees what the other does."""
-    store = make()
+    store = make(tmp_path / "shared.db") if make is SQLiteStore else make()
     one = small.device(small.public, store=store)
     two = small.code(small.public, store=store)
     async with one, two:
@@ -317,4 +319,26 @@ async def test_two_flows_share_one_store_object(small: World, make: Callable[[],
         await within(asyncio.gather(*(each.get("users") for each in (user, same) * 10)), 10)
         await one.close()
         assert (await same.get_user()).login == "alice"
-    assert (small.twitch.counts.exchanges, small.twitch.counts.replays) == (2, 0)
+        await same.refresh()
+    await store.close()
+    assert (small.twitch.counts.exchanges, small.twitch.counts.replays) == (3, 0)
+
+
+async def test_a_store_that_went_away_and_came_back(world: World) -> None:
+    """The owner closes the store under a flow and opens it again: the flow takes it up."""
+    store = world.place.store()
+    async with world.device(store=store) as flow, world.device() as other:
+        await store.close()
+        flow.add_token("1", "a", "r")
+        with pytest.raises(StoreError):
+            await within(flow.flush())
+        assert flow.tokens["1"] == ("a", "r")
+        await asyncio.sleep(0.05)
+        await store.open()
+        await within(flow.flush())
+        await until(lambda: "1" in other.tokens)
+        other.add_token("2", "b", "r")
+        await other.flush()
+        await until(lambda: "2" in flow.tokens)
+        flow.add_token("3", "c", None)
+        await flow.flush()

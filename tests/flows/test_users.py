@@ -1,9 +1,8 @@
-"""`add_token`, `add_user`, `remove_token`, `get_token`, `get_user_by_id`."""
+"""`add_user`, `remove_token`, `get_token`, `get_user_by_id`."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,8 +20,6 @@ from twitchvault import (
 from .world import said, within
 
 if TYPE_CHECKING:
-    from twitchvault import DeviceCodeFlow
-
     from .world import World
 
 WEATHER: list[tuple[dict[str, Any], type[Exception]]] = [
@@ -31,130 +28,6 @@ WEATHER: list[tuple[dict[str, Any], type[Exception]]] = [
     ({"status": 503, "body": "<html>Guru</html>"}, TwitchServerError),
     ({"drop": True}, NoAnswer),
 ]
-
-
-async def test_add_token_shows_at_once(world: World) -> None:
-    """It asks nobody, returns a UserAPI, shows at once and is durable after `flush()`."""
-    async with world.device() as flow:
-        before = len(world.twitch.requests)
-        user = flow.add_token(world.alice.user_id, "access", "refresh")
-        assert isinstance(user, UserAPI)
-        assert user.user_id == world.alice.user_id
-        assert (user.token, user.login, user.scopes) == ("access", None, ())
-        assert flow.get_token(user.user_id) == ("access", "refresh")
-        assert flow.get_user_by_id(user.user_id) == user
-        await flow.flush()
-        assert await world.place.read(world.key(world.alice)) is not None
-        assert len(world.twitch.requests) == before
-
-
-async def test_add_token_before_authorize(world: World) -> None:
-    """It works without an event loop at all; the write goes out once the flow is open."""
-    flow = world.device()
-    await asyncio.to_thread(flow.add_token, "1", "access", None)
-    assert flow.get_token("1") == ("access", None)
-    assert await world.place.read(world.key("1")) is None
-    await flow.authorize()
-    assert flow.get_token("1") == ("access", None)
-    await flow.flush()
-    assert await world.place.read(world.key("1")) is not None
-
-
-async def test_add_token_before_authorize_replaces_what_is_stored(world: World) -> None:
-    """A pair added before opening is newer than what the store holds."""
-    async with world.device() as flow:
-        flow.add_token("1", "old", "old-refresh")
-    flow = world.device()
-    flow.add_token("1", "new", "new-refresh")
-    await flow.authorize()
-    assert flow.get_token("1") == ("new", "new-refresh")
-    await flow.flush()
-    async with world.device() as other:
-        assert other.get_token("1") == ("new", "new-refresh")
-
-
-async def test_add_token_in_a_thread_of_its_own(world: World) -> None:
-    """From a sync endpoint's thread it works, or it is refused and nothing is half done."""
-    async with world.device() as flow:
-        refused = False
-        try:
-            await asyncio.to_thread(flow.add_token, "1", "access", None)
-        except RuntimeError:
-            refused = True
-        gc.collect()
-        assert (flow.get_token("1") is None) == refused
-        await within(flow.flush())
-        stored = await world.place.read(world.key("1"))
-        assert (stored is not None) == ("1" in flow.tokens)
-
-
-async def test_add_token_on_another_event_loop(world: World) -> None:
-    """From a thread with a loop of its own it works, or is refused; nothing is half done."""
-
-    async def add(flow: DeviceCodeFlow) -> None:
-        flow.add_token("1", "access", None)
-
-    async with world.device() as flow:
-        refused = False
-        try:
-            await asyncio.to_thread(lambda: asyncio.run(add(flow)))
-        except RuntimeError:
-            refused = True
-        gc.collect()
-        assert (flow.get_token("1") is None) == refused
-        await within(flow.flush())
-        stored = await world.place.read(world.key("1"))
-        assert (stored is not None) == ("1" in flow.tokens)
-
-
-async def test_add_token_of_a_spent_pair(world: World) -> None:
-    """A pair exchanged since yields the vaulted pair: an old configuration does no harm."""
-    pair = world.pair(world.public)
-    async with world.device(world.public) as flow:
-        user = flow.add_token(world.alice.user_id, pair.access_token, pair.refresh_token)
-        await user.refresh()
-    for _ in range(2):
-        flow = world.device(world.public)
-        user = flow.add_token(world.alice.user_id, pair.access_token, pair.refresh_token)
-        await flow.authorize()
-        await flow.flush()
-        assert user.token != pair.access_token
-        assert (await user.get_user()).login == "alice"
-        await user.refresh()
-        await flow.close()
-    assert world.twitch.counts.replays == 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "names"),
-    [
-        (("", "a", None), "'user_id'"),
-        ((7, "a", None), "'user_id'"),
-        (("x" * 600, "a", None), "'user_id'"),
-        (("1", "", None), "'access_token'"),
-        (("1", None, None), "'access_token'"),
-        (("1", "a", 7), "'refresh_token'"),
-        (("1", "a\ud800", None), "'access_token'"),
-        (("1", "a", "r\ud800"), "'refresh_token'"),
-        (("1\ud800", "a", None), "'user_id'"),
-    ],
-)
-async def test_add_token_refuses_what_cannot_be_stored(
-    small: World, arguments: tuple[Any, ...], names: str
-) -> None:
-    """Bad input is a ValueError naming the argument; the flow goes on as if nothing was said."""
-    async with small.device() as flow:
-        flow.add_token("1", "good", "good-refresh")
-        try:
-            with pytest.raises(ValueError, match=names) as caught:
-                flow.add_token(*arguments)
-            assert "r\ud800" not in said(caught.value)
-        finally:
-            await within(flow.flush())
-        assert flow.get_token("1") == ("good", "good-refresh")
-    async with small.device() as again:
-        assert again.get_token("1") == ("good", "good-refresh")
-        assert dict(again.damaged) == {}
 
 
 async def test_add_user_validates(world: World) -> None:

@@ -94,7 +94,7 @@ async def test_they_are_read_only(small: World) -> None:
 async def test_iterating_while_the_vault_changes(world: World) -> None:
     """Users may come and go while somebody walks over a view, in whatever way."""
     async with world.device() as flow:
-        for number in range(20):
+        for number in range(8):
             flow.add_token(str(number), f"a{number}", None)
         for walk in (
             lambda: iter(flow.tokens),
@@ -193,11 +193,11 @@ async def test_a_copy_of_a_view_is_whole(tmp_path: object, small: World) -> None
     """`dict(flow.tokens)` succeeds whatever another process does meanwhile."""
     path = f"{tmp_path}/busy.db"
     flow = small.device(store=SQLiteStore(path))
-    for number in range(1500):
+    for number in range(800):
         flow.add_token(f"{number:05}", "a", None)
     async with flow:
         await flow.flush()
-        thread = threading.Thread(target=_remove_all, args=(path, 1500))
+        thread = threading.Thread(target=_remove_all, args=(path, 800))
         thread.start()
         try:
             while thread.is_alive():
@@ -210,7 +210,7 @@ def _remove_all(path: str, count: int) -> None:
     """Another process: it removes one user after the other, the last first."""
     db = sqlite3.connect(path, isolation_level=None, timeout=5)
     db.execute("PRAGMA synchronous=OFF")
-    for number in range(count - 1, count - 300, -1):
+    for number in range(count - 1, count - 150, -1):
         db.execute(
             "UPDATE entries SET value = NULL, version = (SELECT max(version) + 1 FROM entries) "
             "WHERE key >= ? AND CAST(key AS TEXT) LIKE ?",

@@ -128,7 +128,7 @@ def test_the_stored_form() -> None:
 def test_the_smallest_stored_form() -> None:
     """A pair that nothing is known of; a record that needs a login; one that was removed."""
     assert encode(Record("A0")) == b'{"schema":1,"access_token":"A0"}'
-    marked = refused(Record("A0", "R0"), "A0", "Twitch said no")
+    marked = refused(Record("A0", "R0"), Record("A0", "R0"), "Twitch said no")
     assert marked is not None
     assert encode(marked) == (
         b'{"schema":1,"access_token":"A0","refresh_token":"R0","state":"needs_login",'

@@ -7,6 +7,7 @@ Only a 401 whose message says that the token itself is invalid leads to a refres
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 from twitchvault.errors import AuthFailure, TokenError
 from twitchvault.http import HELIX_LIMIT, Answer
@@ -92,7 +93,8 @@ class HelixClient:
 
     def _url(self, path: str) -> str:
         # A token must not go anywhere but to the API.
-        if "://" in path or path.startswith("//"):
+        segments = unquote(path.partition("?")[0]).replace("\\", "/").split("/")
+        if "://" in path or path.startswith("//") or not {".", ".."}.isdisjoint(segments):
             msg = f"'path' must be a path below the API's base, like 'users', not {path!r}"
             raise ValueError(msg)
         return self._api_url + path.lstrip("/")

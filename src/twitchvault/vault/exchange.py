@@ -79,7 +79,7 @@ class Exchange:
     async def carry_out(self, lease: Lease, *, doubtful: bool) -> Record | None:
         """Send until there is an answer. None: look at the record again. Errors end the lease.
 
-        A record only if the store is down and could not take it: the new pair as it will be.
+        If the store is down and could not take it, the new pair as it will be.
         """
         if doubtful and not await self._reassure(lease):
             return None
@@ -159,9 +159,14 @@ class Exchange:
     async def _bring_home(self, lease: Lease, operation: Operation) -> Record | None:
         self.unsent.discard(lease.name)
         lease.sent = True
+        new = operation.change(lease.record)
         if await self._outbox.apply(lease.key, operation) is not None:
-            return operation.change(lease.record)
-        return None
+            return new
+        try:
+            held = await self._ledger.read(lease.key)
+        except StoreError:
+            return new
+        return None if held is None else held.record.shown
 
     async def release(self, lease: Lease) -> None:
         """Give the lease back, without having changed anything."""

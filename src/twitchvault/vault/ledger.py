@@ -9,21 +9,23 @@ Every call is bounded in time, whatever the store does, and every failure is a `
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeVar
 
 from twitchvault.errors import CorruptRecord, DecryptionError, StoreError, StoreUnavailable
 from twitchvault.stores.base import Change, check_key
 from twitchvault.vault.record import Record, decode, encode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from twitchvault.stores.base import Entry, TokenStore
     from twitchvault.vault.mirror import Mirror, Scan
 
 __all__ = ["Held", "Ledger"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 STORE_TIMEOUT: Final = 30.0
@@ -70,7 +72,7 @@ class Ledger:
         """The record under `key`; `CorruptRecord` or `DecryptionError` if it cannot be read."""
         user_id = self.user_of(key)
         try:
-            entry = await self.call(self.store.get(key))
+            entry = await self.call(self.store.get, key)
             held = (
                 None if entry is None else Held(entry.version, decode(entry.value, user_id or key))
             )
@@ -86,7 +88,7 @@ class Ledger:
     async def version_of(self, key: str) -> int | None:
         """At which version an unreadable entry stands; None if even that cannot be known."""
         try:
-            entry = await self.call(self.store.get(key))
+            entry = await self.call(self.store.get, key)
         except (CorruptRecord, DecryptionError):
             return None
         return 0 if entry is None else entry.version
@@ -98,7 +100,7 @@ class Ledger:
         if user_id is not None:
             self._mirror.begin_write(user_id, value)
         try:
-            version = await self.call(self.store.put(key, value, expect=expect))
+            version = await self.call(self.store.put, key, value, expect=expect)
         finally:
             if user_id is not None:
                 self._mirror.end_write(user_id)
@@ -108,19 +110,27 @@ class Ledger:
 
     async def remove(self, key: str, *, expect: int | None) -> bool:
         """Delete what stands under `key`, by compare-and-set; True if there was something."""
-        return await self.call(self.store.delete(key, expect=expect))
+        return await self.call(self.store.delete, key, expect=expect)
 
     async def load(self, *, quiet: bool) -> None:
         """Compare all users in the store with the mirror, a few hundred at a stretch."""
         scan = self._mirror.begin_scan(quiet=quiet)
-        whole = False
         try:
-            await self._mapped(self._load_from(self.store.scan(self.prefix), scan))
-            whole = True
+            await self._mapped(self._load_from(scan))
+            for user_id in self._mirror.missing(scan):
+                await self._look_for(user_id)
         finally:
-            self._mirror.end_scan(scan, whole=whole)
+            self._mirror.end_scan(scan)
 
-    async def _load_from(self, entries: AsyncIterator[Entry], scan: Scan) -> None:
+    async def _look_for(self, user_id: str) -> None:
+        # A scan may pass over what is written meanwhile; whether it is gone only `get` can tell.
+        known = self._mirror.version(user_id)
+        with contextlib.suppress(CorruptRecord, DecryptionError):
+            if await self.read(self.user_key(user_id)) is None:
+                self._mirror.forget(user_id, "remote", known=known)
+
+    async def _load_from(self, scan: Scan) -> None:
+        entries: AsyncIterator[Entry] = self.store.scan(self.prefix)
         clock = asyncio.get_running_loop().time
         count = 0
         try:
@@ -136,9 +146,14 @@ class Ledger:
             if isinstance(entries, AsyncGenerator):
                 await entries.aclose()
 
-    async def call(self, answer: Awaitable[T]) -> T:
+    async def call(self, method: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
         """What the store answers, within STORE_TIMEOUT; every failure is a `StoreError`."""
-        return await self._mapped(_bounded(answer))
+
+        async def bounded() -> T:
+            async with asyncio.timeout(STORE_TIMEOUT):
+                return await method(*args, **named)
+
+        return await self._mapped(bounded())
 
     async def _mapped(self, answer: Awaitable[T]) -> T:
         try:
@@ -151,8 +166,3 @@ class Ledger:
             msg = f"{type(self.store).__name__} failed with {type(error).__name__}"
         # Raised out here, it carries no trace of the original, which may quote what it was given.
         raise StoreUnavailable(msg)
-
-
-async def _bounded(answer: Awaitable[T]) -> T:
-    async with asyncio.timeout(STORE_TIMEOUT):
-        return await answer

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from twitchvault.errors import AuthFailure, Unauthorized
+from twitchvault.errors import AuthFailure, Unauthorized, again
 from twitchvault.vault.outbox import Operation
 from twitchvault.vault.record import Record, TokenPair, fingerprint, login, settled
 
@@ -131,4 +131,4 @@ class Logins:
     async def _durable(self, key: str) -> None:
         error = await self._outbox.settle(key)
         if error is not None:
-            raise error.with_traceback(None)
+            raise again(error)

@@ -12,7 +12,7 @@ import threading
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from twitchvault.errors import StoreError
+from twitchvault.errors import StoreError, again
 from twitchvault.vault.record import decode, encode
 from twitchvault.vault.views import LiveView, View
 
@@ -97,7 +97,7 @@ class Mirror:
         record = _shown(self._folded(user_id, self.stored(user_id)))
         error = dict.get(self._damaged, user_id)
         if record is None and error is not None:
-            raise error.with_traceback(None)
+            raise again(error)
         return record
 
     def stored(self, user_id: str) -> Record | None:
@@ -225,16 +225,14 @@ class Mirror:
         self._scans.append(scan)
         return scan
 
-    def end_scan(self, scan: Scan, *, whole: bool) -> None:
-        """Forget whom neither the scan nor any news since its beginning has mentioned.
+    def missing(self, scan: Scan) -> list[str]:
+        """Whom neither the scan nor any news since its beginning has mentioned."""
+        known = (*self._records, *dict.keys(self._damaged))
+        return [user_id for user_id in known if user_id not in scan.mentioned]
 
-        A scan that broke off (`whole=False`) tells nothing of those it did not come to.
-        """
+    def end_scan(self, scan: Scan) -> None:
+        """The scan is over, or broke off."""
         self._scans.remove(scan)
-        if whole and not self._hidden:
-            known = (*self._records, *dict.keys(self._damaged))
-            for user_id in [user_id for user_id in known if user_id not in scan.mentioned]:
-                self.forget(user_id, "remote")
 
     def forget(self, user_id: str, origin: Origin, *, known: int | None = None) -> None:
         """The store holds nothing for this user any more, at a version we were not told.

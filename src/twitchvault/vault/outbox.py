@@ -14,7 +14,13 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import CorruptRecord, DecryptionError, StoreError, VersionConflict
+from twitchvault.errors import (
+    CorruptRecord,
+    DecryptionError,
+    StoreError,
+    VersionConflict,
+    again,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -95,6 +101,7 @@ class Outbox:
         self._catch_up = catch_up
         self._queues: dict[str, _Queue] = {}
         self._running = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def running(self) -> bool:
@@ -104,6 +111,7 @@ class Outbox:
     def start(self) -> None:
         """The store is open: begin to write what is waiting."""
         self._running = True
+        self._loop = asyncio.get_running_loop()
         for key, queue in self._queues.items():
             self._ensure_task(key, queue)
 
@@ -122,8 +130,10 @@ class Outbox:
 
     def submit(self, key: str, operation: Operation) -> None:
         """Show the change now and write it in the background."""
-        if self._running:
-            _check_thread()
+        if self._running and _running_loop() is not self._loop:
+            msg = "tokens are changed on the event loop of authorize() only: "
+            msg += "use loop.call_soon_threadsafe() from elsewhere"
+            raise RuntimeError(msg)
         queue = self._queues.setdefault(key, _Queue())
         queue.operations.append(operation)
         self._show(key, queue)
@@ -156,7 +166,7 @@ class Outbox:
         errors = await asyncio.gather(*(self.settle(key) for key in list(self._queues)))
         for error in errors:
             if error is not None:
-                raise error.with_traceback(None)
+                raise again(error)
 
     def _show(self, key: str, queue: _Queue) -> None:
         user_id = self._ledger.user_of(key)
@@ -241,12 +251,11 @@ class Outbox:
             self._mirror.end_write(user_id)
 
 
-def _check_thread() -> None:
+def _running_loop() -> asyncio.AbstractEventLoop | None:
     try:
-        asyncio.get_running_loop()
+        return asyncio.get_running_loop()
     except RuntimeError:
-        msg = "tokens are changed on the event loop's thread only: use loop.call_soon_threadsafe()"
-        raise RuntimeError(msg) from None
+        return None
 
 
 def _stopped() -> StoreError:

@@ -134,14 +134,12 @@ class Pump:
             self._feed = feed
             if not ready.done():
                 ready.set_result(None)
+            restoring = asyncio.create_task(self._restore_losses(), name="twitchvault write-back")
             try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._restore_losses(), name="twitchvault write-back")
-                    while True:
-                        self._mirror.apply(await feed.wait())
-            except* StoreError as errors:
-                raise errors.exceptions[0] from None
+                while True:
+                    self._mirror.apply(await feed.wait())
             finally:
+                restoring.cancel()
                 self._feed = None
                 self._mirror.read_with(None)
 

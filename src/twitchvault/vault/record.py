@@ -181,6 +181,8 @@ def login(
         fresh = validated(fresh, answer, now)
     if current is None:
         return fresh
+    if pair.refresh_token is None and pair.access_token == current.access_token:
+        pair = current.pair
     if pair == current.pair:
         return current if answer is None else validated(current, answer, now)
     if pair.refresh_token is not None and pair.refresh_token == current.refresh_token:
@@ -212,6 +214,7 @@ def validated(current: Record, answer: ValidateToken, now: float) -> Record:
         scopes=answer.scopes,
         last_validated=now,
         expires_in=float(answer.expires_in),
+        dead=False,
     )
 
 

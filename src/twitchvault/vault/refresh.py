@@ -26,7 +26,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from twitchvault.errors import AuthFailure, TokenError, TwitchVaultError, VersionConflict
+from twitchvault.errors import AuthFailure, TokenError, TwitchVaultError, VersionConflict, again
 from twitchvault.vault.exchange import Exchange, Lease
 from twitchvault.vault.outbox import Operation
 from twitchvault.vault.record import Record, fingerprint, moved
@@ -240,7 +240,7 @@ class Refresher:
         # What this process has changed itself must be in the store before the store is asked.
         error = await self._outbox.settle(key)
         if error is not None:
-            raise error.with_traceback(None)
+            raise again(error)
         held = await self._ledger.read(key)
         return None if held is None or held.record.shown is None else held
 

@@ -171,6 +171,7 @@ class Upkeep:
     def _done(self, user_id: str) -> None:
         self._busy.discard(user_id)
         self._places.release()
+        self._note(user_id)  # a renewed token wants to be validated, too
 
     async def _look_after(self, user_id: str) -> None:
         what = self._task_for(user_id)

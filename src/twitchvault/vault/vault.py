@@ -16,6 +16,7 @@ from twitchvault.errors import (
     StoreError,
     StoreUnavailable,
     Unauthorized,
+    again,
 )
 from twitchvault.models import Token
 from twitchvault.vault.events import Events
@@ -83,16 +84,22 @@ class Vault:
         self._upkeep = Upkeep(self._ledger, self.mirror, self._outbox, identity, self._refresher)
         self._opening = asyncio.Lock()
         self._open = False
+        self._clearings = 0
 
     async def open(self) -> None:
         """Open the store if it is not open, fill the views, begin the upkeep; idempotent."""
         async with self._opening:
             if self._open:
                 return
-            await self._ledger.call(self._store.open())
+            clearings = self._clearings
+            await self._ledger.call(self._store.open)
             self._outbox.start()
             self.mirror.reveal()
             await self._pump.start()
+            if clearings != self._clearings:
+                self._pump.cancel()
+                msg = "the vault was cleared while it opened: call authorize() again"
+                raise StoreError(msg)
             self._outbox.show()
             self._open = True
             if self._maintain:
@@ -101,6 +108,7 @@ class Vault:
     def clear(self) -> None:
         """Forget the local picture; refreshes under way and unwritten changes are kept going."""
         self._open = False
+        self._clearings += 1
         self._upkeep.cancel()
         self._pump.cancel()
         self.mirror.clear()
@@ -218,6 +226,10 @@ class Vault:
 
     async def revoke_token(self, token: str) -> None:
         """Revoke an access token; a vaulted one then leaves the vault, durably."""
+        # As a task that a cancelled caller does not end: once it is revoked it has to leave.
+        await self._refresher.join(f"revoke/{fingerprint(token)}", lambda: self._revoke(token))
+
+    async def _revoke(self, token: str) -> None:
         if self._open:
             await self.sync()
         user_id = self.mirror.holder_of(access=token)
@@ -237,7 +249,7 @@ class Vault:
     async def _settled(self, user_id: str) -> None:
         error = await self._outbox.settle(self._ledger.user_key(user_id))
         if error is not None:
-            raise error.with_traceback(None)
+            raise again(error)
 
     async def _write_back(self) -> None:
         """The store has lost data: give it what this process holds and it does not, or is older."""

@@ -22,12 +22,13 @@ class View(dict[str, T]):
     Single lookups are inherited, not overridden: they run at the speed of a plain dict.
     """
 
-    __slots__ = ("_copied", "_fetch")
+    __slots__ = ("_copied", "_fetch", "_order")
 
     def __init__(self, fetch: Callable[[], None]) -> None:
         super().__init__()
         self._fetch = fetch
         self._copied: dict[str, T] = {}
+        self._order: Iterator[str] = iter(())
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(super().__iter__()))
@@ -61,6 +62,8 @@ class LiveView(View[T]):
 
     def __getitem__(self, user_id: str) -> T:
         self._fetch()
+        if self._copied and next(self._order, None) != user_id:
+            self._copied = {}
         return super().__getitem__(user_id)
 
     def __missing__(self, user_id: str) -> T:
@@ -88,9 +91,10 @@ class LiveView(View[T]):
 
     def keys(self) -> dict_keys[str, T]:
         self._fetch()
-        # `dict(view)` takes the keys and then looks each of them up. Who is removed in between must
-        # not break the copy, so until the loop goes on what the keys belonged to is still found.
+        # `dict(view)` takes the keys and then looks all of them up, in order. Who is removed in
+        # between must not break the copy: for just that walk what the keys belonged to is found.
         self._copied = dict(dict.items(self))
+        self._order = iter(list(self._copied))
         with suppress(RuntimeError):
             asyncio.get_running_loop().call_soon(self._forget_copy)
             return self._copied.keys()
