@@ -1,0 +1,109 @@
+"""`kill -9` at random moments: the file stays whole, and what was acknowledged is there."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROUNDS = 200
+ROUNDS_PER_FILE = 10
+KEYS = "abcdef"
+
+# One quick-starting writer for each line with a path. Everything is imported before the forks.
+WRITERS = """
+import asyncio, itertools, os, sys
+from twitchvault.stores.sqlite import SQLiteStore
+from twitchvault.stores.sqlite import session
+
+async def main(path):
+    store = SQLiteStore(path)
+    await store.open()
+    async def write(key):
+        for number in itertools.count(1):
+            version = await store.put(key, b"%d " % number * (200 * number % 1999 + 1))
+            os.write(1, f"{key} {version} {number}\\n".encode())
+    await asyncio.gather(*map(write, sys.argv[1]))
+
+for path in map(str.strip, sys.stdin):
+    pid = os.fork()
+    if not pid:
+        os.write(1, f"writing {os.getpid()}\\n".encode())
+        asyncio.run(main(path))
+    os.waitpid(pid, 0)
+    os.write(1, b"dead\\n")
+"""
+
+
+class Acknowledged(NamedTuple):
+    """What a writer reported after its put had returned."""
+
+    version: int
+    number: int
+
+
+def one_life(writers: subprocess.Popen[str], path: Path, moment: float) -> dict[str, Acknowledged]:
+    """Let a writer write, kill it; the last report on each key."""
+    assert writers.stdin
+    assert writers.stdout
+    writers.stdin.write(f"{path}\n")
+    writers.stdin.flush()
+    word, pid = writers.stdout.readline().split()
+    assert word == "writing"
+    time.sleep(moment)  # the random moment itself: nothing is waited for
+    os.kill(int(pid), signal.SIGKILL)
+    reported = {}
+    while (line := writers.stdout.readline()) != "dead\n":
+        key, version, number = line.split()
+        reported[key] = Acknowledged(int(version), int(number))
+    return reported
+
+
+def inspect(path: Path, copies: Path) -> dict[str, tuple[int, bytes]]:
+    """What a copy of the files holds; the originals wait for the next writer to recover them."""
+    copies.mkdir()
+    for name in (path.name, f"{path.name}-wal"):
+        if path.with_name(name).exists():
+            shutil.copy(path.with_name(name), copies)
+    with closing(sqlite3.connect(copies / path.name)) as file:
+        assert file.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        tables = file.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        rows = file.execute("SELECT key, version, value FROM entries").fetchall() if tables else []
+    shutil.rmtree(copies)
+    return {key.decode(): (version, value) for key, version, value in rows}
+
+
+@pytest.mark.timeout(120)
+def test_killed_at_any_moment(tmp_path: Path) -> None:
+    """200 lives, ten on each file: no damage, no acknowledged write lost, none half written."""
+    command = [sys.executable, "-c", WRITERS, KEYS]
+    pipe = subprocess.PIPE
+    told = 0
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as writers:
+        for life in range(ROUNDS):
+            path = tmp_path / f"{life // ROUNDS_PER_FILE}.db"
+            reported = one_life(writers, path, random.uniform(0, 0.06))
+            found = inspect(path, tmp_path / "copies")
+            told += len(reported)
+            for key, (version, number) in reported.items():
+                assert found[key][0] >= version, f"life {life}: a write of {key!r} is lost"
+                if found[key][0] == version:
+                    assert found[key][1].startswith(b"%d " % number)
+            for version, value in found.values():
+                number = int(value.split()[0])
+                assert value == b"%d " % number * (200 * number % 1999 + 1), f"half at {version}"
+        assert writers.stdin
+        writers.stdin.close()
+    assert told > ROUNDS, "the writers hardly wrote: the test shows nothing"
