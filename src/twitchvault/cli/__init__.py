@@ -1,0 +1,35 @@
+"""The `twitchvault` command; its packages come with `pip install 'twitchvault[cli]'`.
+
+| module | subject |
+| --- | --- |
+| `commands` | the commands and their options |
+| `users` | who is in a store, without asking Twitch |
+| `screen` | what a person sees |
+| `demo` | four processes, one store, tokens that expire every two seconds |
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+__all__ = ["main"]
+
+_PACKAGES: Final = frozenset({"typer", "rich", "segno", "platformdirs"})
+_FAILED: Final = 2
+
+
+def main() -> None:
+    """Run the command, or say which package it lacks."""
+    try:
+        from twitchvault.cli.commands import run  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _PACKAGES:
+            raise
+        sys.stderr.write(
+            f"The 'twitchvault' command needs the package {package!r}: "
+            "pip install 'twitchvault[cli]'\n"
+        )
+        sys.exit(_FAILED)
+    run()

@@ -1,0 +1,25 @@
+"""One double per test, and the command beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from twitchvault.testing import FakeTwitch
+
+from .command import Shell
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+@pytest.fixture
+async def shell(tmp_path: Path) -> AsyncIterator[Shell]:
+    """A public client, and two users; alice approves every device login at once."""
+    async with FakeTwitch(seed=11, device_interval=1) as twitch:
+        client = twitch.register_client(public=True)
+        twitch.auto_approve(twitch.add_user("alice", user_id="1001"))
+        twitch.add_user("bob", user_id="1002")
+        yield Shell(tmp_path, twitch, client)

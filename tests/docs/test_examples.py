@@ -1,0 +1,31 @@
+"""Every example on every page runs, and does no harm."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .pages import PAGES, blocks, name
+from .stage import SECRET, Stage, playing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RUN = ("python", "toml")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, *RUN)], ids=name)
+def test_the_examples_of_a_page_run(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In order, in one folder: none fails, replays a token, or puts a secret into an address."""
+    monkeypatch.chdir(tmp_path)
+    secret = SECRET in page.read_text(encoding="utf-8")
+    with playing(secret, monkeypatch) as twitch, asyncio.Runner() as runner:
+        stage = Stage()
+        for block in blocks(page, *RUN):
+            stage.run(block, runner)
+        assert twitch.counts.replays == 0
+        assert twitch.leaks == ()
