@@ -53,6 +53,7 @@ async def test_marked_while_the_exchange_is_out(
         call = asyncio.create_task(app.get_user_by_id(pair.user_id).refresh())
         await gate.reached()
         record = await world.record(store, pair.user_id)
+        assert record is not None
         marked = refused(record, record, "a loser thought so")
         assert marked is not None
         await store.put(world.key(pair.user_id), encode(marked))

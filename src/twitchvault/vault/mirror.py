@@ -200,7 +200,7 @@ class Mirror:
         known = dict.get(self._damaged, user_id)
         self._note(user_id, version)
         self._records.pop(user_id, None)
-        dict.__setitem__(self._damaged, user_id, error)
+        dict.__setitem__(self._damaged, user_id, again(error))
         self._project(user_id, None)
         if known is None or str(known) != str(error):
             self._events.emit("damaged", user_id, origin, str(error))

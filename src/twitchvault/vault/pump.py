@@ -39,6 +39,7 @@ class Pump:
         self._mirror = mirror
         self._write_back = write_back
         self._lost = asyncio.Event()
+        self._followed = False
         self._task: asyncio.Task[None] | None = None
         self._feed: Feed | None = None
         self._scanning = asyncio.Lock()
@@ -100,7 +101,7 @@ class Pump:
                 ready.set_exception(StoreError("the vault was cleared or closed while it opened"))
 
     async def _keep_up(self, ready: asyncio.Future[None]) -> None:
-        pause = FIRST_PAUSE
+        pause = FIRST_PAUSE / 2
         while True:
             try:
                 if isinstance(self._ledger.store, Watchable):
@@ -118,9 +119,9 @@ class Pump:
                     ready.set_exception(failure)
                     return
                 _logger.warning("%s, trying on", failure)
-            self._feed = None
+            pause = FIRST_PAUSE if self._followed else min(pause * 2, LONGEST_PAUSE)
+            self._followed = False
             await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _follow(self, store: Watchable, ready: asyncio.Future[None]) -> None:
         async with store.watch(self._ledger.prefix) as feed:
@@ -131,7 +132,7 @@ class Pump:
                 feed.on_loss(self._lost.set)
             await self._ledger.load(quiet=not ready.done())
             self._mirror.read_with(None if pushes else feed.drain)
-            self._feed = feed
+            self._feed, self._followed = feed, True
             if not ready.done():
                 ready.set_result(None)
             restoring = asyncio.create_task(self._restore_losses(), name="twitchvault write-back")
