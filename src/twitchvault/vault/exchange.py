@@ -96,6 +96,9 @@ class Exchange:
                     await self.refuse(lease.key, lease.record, f"{REFUSED} ({error})")
                     return None
                 if failure is _Failure.FINAL or self._left(lease) <= pause:
+                    # This process may have been stopped for so long that others have taken over.
+                    if not await self._is_ours(lease):
+                        return None
                     raise
             else:
                 return await self._bring_home(lease, operation)
@@ -153,6 +156,9 @@ class Exchange:
         with contextlib.suppress(HTTPException):
             left = max(self._left(lease), FIRST_PAUSE)
             await self._identity.validate(lease.record.access_token, timeout=left)
+        return await self._is_ours(lease)
+
+    async def _is_ours(self, lease: Lease) -> bool:
         held = await self._ledger.read(lease.key)
         return held is not None and held.record.lease == lease.name
 
