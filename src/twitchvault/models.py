@@ -129,7 +129,7 @@ class DeviceCode(Answered):
 
     @classmethod
     def _read(cls, answer: Mapping[str, Any]) -> dict[str, Any]:
-        interval = answer.get("interval")
+        interval: Any = answer.get("interval")
         return {
             "device_code": answer.get("device_code"),
             "user_code": answer.get("user_code"),

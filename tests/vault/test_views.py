@@ -179,7 +179,7 @@ async def test_a_feed_that_breaks(
             async with world.app(memory) as other:
                 await other.add_user(pair.access_token, pair.refresh_token)
             feeds = number + 2
-            await until(lambda feeds=feeds: store.feeds == feeds, 0.5)  # type: ignore[misc]
+            await until(lambda feeds=feeds: store.feeds == feeds, 1)  # type: ignore[misc]
             await until(lambda user_id=pair.user_id: user_id in app.tokens)  # type: ignore[misc]
 
 

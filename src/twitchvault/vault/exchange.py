@@ -33,6 +33,7 @@ __all__ = ["Exchange", "Lease"]
 
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 4.0
+RECENT_KEPT: Final = 1000
 OK: Final = 200
 SERVICE_UNAVAILABLE: Final = 503
 REFUSED: Final = "Twitch refused the refresh token"
@@ -75,6 +76,7 @@ class Exchange:
         self._time_to_send = time_to_send
         # Leases of this process whose request never left: nobody needs to wait for them.
         self.unsent: set[str] = set()
+        self._recent: dict[str, Operation] = {}
 
     async def carry_out(self, lease: Lease, *, doubtful: bool) -> Record | None:
         """Send until there is an answer. None: look at the record again. Errors end the lease.
@@ -106,6 +108,14 @@ class Exchange:
             pause = min(pause * 2, LONGEST_PAUSE)
             if failure is _Failure.DOUBTFUL and not await self._reassure(lease):
                 return None
+
+    def latest(self, key: str, record: Record) -> Record:
+        """`record` with the successor of its refresh token, if that was exchanged here recently.
+
+        For a store that lost the successor, or the record while its token was being exchanged.
+        """
+        operation = self._recent.get(key)
+        return record if operation is None else operation.change(record) or record
 
     async def refuse(self, key: str, record: Record, reason: str) -> None:
         """Mark `record` as needing a login, unless a newer pair has come."""
@@ -166,6 +176,10 @@ class Exchange:
         self.unsent.discard(lease.name)
         lease.sent = True
         new = operation.change(lease.record)
+        self._recent.pop(lease.key, None)
+        self._recent[lease.key] = operation
+        if len(self._recent) > RECENT_KEPT:
+            del self._recent[next(iter(self._recent))]
         if await self._outbox.apply(lease.key, operation) is not None:
             return new
         try:

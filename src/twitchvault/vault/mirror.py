@@ -113,6 +113,10 @@ class Mirror:
         """The ids of all users with a readable record, the client id for the app token."""
         return list(dict.keys(self._tokens))
 
+    def known(self) -> list[str]:
+        """The ids of all whose record is held, of removed users too."""
+        return list(self._records)
+
     def holder_of(self, *, access: str | None = None, refresh: str | None = None) -> str | None:
         """The user who holds this token. Walks over all of them: for rare questions."""
         self.fetch()

@@ -170,6 +170,10 @@ class Refresher:
             task.add_done_callback(lambda done: self._ended(key, done))
         return await asyncio.shield(task)
 
+    def latest(self, user_id: str, record: Record) -> Record:
+        """`record`, or what it was exchanged for by this process recently."""
+        return self._exchange.latest(self._ledger.user_key(user_id), record)
+
     async def finish(self) -> None:
         """Wait until no exchange is under way; each ends within half of `lease_ttl` or so."""
         while self._running:

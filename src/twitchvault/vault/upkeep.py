@@ -11,6 +11,7 @@ import asyncio
 import logging
 import random
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import (
@@ -166,9 +167,9 @@ class Upkeep:
             await asyncio.sleep(max(1 / PER_SECOND, self._pause_until - time.monotonic()))
             self._busy.add(user_id)
             task = group.create_task(self._look_after(user_id), name="twitchvault upkeep of one")
-            task.add_done_callback(lambda _task, user_id=user_id: self._done(user_id))
+            task.add_done_callback(partial(self._done, user_id))
 
-    def _done(self, user_id: str) -> None:
+    def _done(self, user_id: str, _task: asyncio.Task[None]) -> None:
         self._busy.discard(user_id)
         self._places.release()
         self._note(user_id)  # a renewed token wants to be validated, too

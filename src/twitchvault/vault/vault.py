@@ -253,7 +253,7 @@ class Vault:
 
     async def _write_back(self) -> None:
         """The store has lost data: give it what this process holds and it does not, or is older."""
-        users = self.mirror.users()
+        users = self.mirror.known()
         for start in range(0, len(users), AT_ONCE):
             await asyncio.gather(
                 *(self._write_back_one(user_id) for user_id in users[start : start + AT_ONCE])
@@ -265,7 +265,11 @@ class Vault:
             return
         key = self._ledger.user_key(user_id)
         before = self.mirror.version(user_id)
-        error = await self._outbox.apply(key, Operation(lambda held: restored(held, ours)))
+
+        def change(held: Record | None) -> Record:
+            return self._refresher.latest(user_id, restored(held, ours))
+
+        error = await self._outbox.apply(key, Operation(change))
         if error is None and self.mirror.version(user_id) > before:
             reason = "the store had lost it; what this process held was written back"
             self.events.emit("added", user_id, "local", reason)

@@ -1,0 +1,214 @@
+"""Processes and what a test tells them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twitchvault.stores import open_store
+from twitchvault.vault.record import Record, decode, fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from twitchvault.stores.base import TokenStore
+    from twitchvault.testing import FakeTwitchProcess
+    from twitchvault.testing.fake import Client, Counts, Pair
+
+PROGRAM = str(Path(__file__).with_name("worker.py"))
+PATIENCE = 30.0
+
+
+class WorkerError(Exception):
+    """A command failed in the process: `kind` is the error's class there."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{kind}: {message}")
+        self.kind = kind
+
+
+class Worker:
+    """One process with one flow. Its commands are the methods of `worker.Bot`."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._reading = asyncio.create_task(self._read())
+
+    @classmethod
+    async def spawn(cls) -> Worker:
+        """Start a process; it does nothing yet."""
+        pipe = asyncio.subprocess.PIPE
+        return cls(
+            await asyncio.create_subprocess_exec(sys.executable, PROGRAM, stdin=pipe, stdout=pipe)
+        )
+
+    async def do(self, command: str, *, timeout: float = PATIENCE, **options: Any) -> Any:  # noqa: ANN401
+        """Carry a command out; `WorkerError` if it failed there, TimeoutError if it hangs."""
+        future = self.order(command, **options)
+        async with asyncio.timeout(timeout):
+            return await future
+
+    def order(self, command: str, **options: Any) -> asyncio.Future[Any]:  # noqa: ANN401
+        """Send a command; its answer comes later."""
+        number = next(self._numbers)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        line = json.dumps({"id": number, "do": command, "with": options})
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode() + b"\n")
+        return future
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the process a signal."""
+        os.kill(self._process.pid, number)
+
+    async def kill(self) -> None:
+        """`kill -9`, and wait for the end."""
+        self.signal(signal.SIGKILL)
+        await self._process.wait()
+
+    async def end(self) -> None:
+        """Leave nothing of it behind."""
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+        await self._process.wait()
+        await self._reading
+        for future in self._waiting.values():
+            future.cancel()
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            answer = json.loads(line)
+            future = self._waiting.pop(answer["id"])
+            if future.done():
+                continue
+            if "error" in answer:
+                future.set_exception(WorkerError(answer["error"], answer["message"]))
+            else:
+                future.set_result(answer["result"])
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(WorkerError("Died", "the process has ended"))
+                future.exception()
+
+
+class Fleet:
+    """A double, one client, one store, and processes that share them."""
+
+    def __init__(self, twitch: FakeTwitchProcess, store_url: str) -> None:
+        self.twitch = twitch
+        self.store_url = store_url
+        self.workers: list[Worker] = []
+        self._client: Client | None = None
+        self._store: TokenStore | None = None
+
+    @property
+    def client(self) -> Client:
+        """The client that `register` has made."""
+        assert self._client is not None, "'register' comes first"
+        return self._client
+
+    async def register(self, *, public: bool = True, **switches: Any) -> None:  # noqa: ANN401
+        """Make the client."""
+        self._client = await self.twitch.register_client(public=public, **switches)
+
+    async def start(self, count: int, **options: Any) -> list[Worker]:  # noqa: ANN401
+        """So many new processes, all authorized."""
+        workers = list(await asyncio.gather(*(Worker.spawn() for _ in range(count))))
+        self.workers += workers
+        settings: dict[str, Any] = {
+            "client_id": self.client.client_id,
+            "client_secret": self.client.client_secret,
+            "store": self.store_url,
+            "id_url": self.twitch.id_url,
+            "api_url": self.twitch.api_url,
+            "maintain": False,
+        } | options
+        await all_do(workers, "start", **settings)
+        return workers
+
+    async def close(self) -> None:
+        """End all processes."""
+        await asyncio.gather(*(worker.end() for worker in self.workers))
+        if self._store is not None:
+            await self._store.close()
+
+    async def store(self) -> TokenStore:
+        """This process's own connection to the store."""
+        if self._store is None:
+            self._store = open_store(self.store_url)
+            await self._store.open()
+        return self._store
+
+    async def record(self, user_id: str) -> Record | None:
+        """What the store holds for a user."""
+        entry = await (await self.store()).get(f"{self.client.client_id}:{user_id}")
+        return None if entry is None else decode(entry.value, user_id)
+
+    async def parked(self, refresh_token: str) -> Record | None:
+        """What the store holds for a refresh token from outside."""
+        key = f"{self.client.client_id}/seed/{fingerprint(refresh_token)}"
+        entry = await (await self.store()).get(key)
+        return None if entry is None else decode(entry.value, key)
+
+    async def leased(self, user_id: str) -> bool:
+        """Whether somebody holds the lease on a user's own record."""
+        record = await self.record(user_id)
+        return record is not None and record.lease is not None
+
+    async def live(self, user_id: str) -> list[str]:
+        """The pair that is good at Twitch."""
+        pair = await self.twitch.live_pair(self.client, user_id)
+        assert pair is not None, "the connection of this user to the client was cut"
+        return [pair.access_token, pair.refresh_token]
+
+    async def pair(self, *, expired: bool = False) -> Pair:
+        """A pair of a new user."""
+        user = await self.twitch.add_user(f"user{len(await self.twitch.secrets())}")
+        if expired:
+            return await self.twitch.issue_expired(self.client, user, ["chat:read"])
+        return await self.twitch.issue(self.client, user, ["chat:read"])
+
+    async def own_pair(self, worker: Worker) -> str:
+        """A user whose pair the vault has got by itself; all processes know it. The user's id."""
+        pair = await self.pair(expired=True)
+        await worker.do(
+            "add_user", access_token=pair.access_token, refresh_token=pair.refresh_token
+        )
+        await all_do(self.workers, "sync")
+        return pair.user_id
+
+    async def expect(self, user_id: str, *, exchanges: int, replays: int = 0) -> None:
+        """So many exchanges so far, and the good pair in the store and in every view."""
+        counts: Counts = await self.twitch.counts()
+        assert (counts.exchanges, counts.replays) == (exchanges, replays)
+        live = await self.live(user_id)
+        record = await self.record(user_id)
+        assert record is not None
+        assert list(record.pair) == live
+        assert (record.state, record.lease) == ("live", None)
+        await all_do(self.workers, "sync")
+        assert await all_do(self.workers, "token", user_id=user_id) == [live] * len(self.workers)
+
+
+async def all_do(workers: list[Worker], command: str, **options: Any) -> list[Any]:  # noqa: ANN401
+    """All processes carry a command out at the same time."""
+    return await asyncio.gather(*(worker.do(command, **options) for worker in workers))
+
+
+async def until(condition: Callable[[], Awaitable[bool]], timeout: float = 10) -> None:
+    """Return once the condition holds; TimeoutError after `timeout` seconds."""
+    async with asyncio.timeout(timeout):
+        while not await condition():  # noqa: ASYNC110 - no event comes from a store
+            await asyncio.sleep(0.005)

@@ -1,0 +1,156 @@
+"""A process with one flow, driven over its standard input and output; see `fleet.Worker`.
+
+It does not import the tests, so that it starts as fast as a bot does. One JSON object per line: in
+`{"id", "do", "with"}`, out `{"id", "result"}` or `{"id", "error", "message"}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from twitchvault import App
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+    from types import SimpleNamespace
+
+
+SIGNALS = (
+    "on_request_start",
+    "on_connection_create_start",
+    "on_request_headers_sent",
+    "on_request_chunk_sent",
+)
+
+
+class Bot:
+    """What a process can be told to do; each public method is a command."""
+
+    def __init__(self) -> None:
+        self._app: App | None = None
+        self._gate = asyncio.Event()
+        self._stopping_at = ""
+
+    @property
+    def app(self) -> App:
+        """The flow."""
+        assert self._app is not None, "'start' comes first"
+        return self._app
+
+    async def start(self, client_id: str, client_secret: str | None, **options: Any) -> None:  # noqa: ANN401
+        """Make a flow and authorize it; a connection serves one request only."""
+        options |= {
+            "http_trace": self._trace(),
+            "connector": aiohttp.TCPConnector(force_close=True),
+        }
+        self._app = App(client_id, client_secret, **options)
+        await self._app.authorize()
+
+    async def add_user(self, access_token: str, refresh_token: str) -> str:
+        """A login."""
+        return (await self.app.add_user(access_token, refresh_token)).user_id
+
+    async def add_token(self, user_id: str, access_token: str, refresh_token: str) -> str:
+        """Unseen, durable, then used."""
+        user = self.app.add_token(user_id, access_token, refresh_token)
+        await self.app.flush()
+        return (await user.get_user()).id
+
+    async def call(self, user_id: str, count: int = 1) -> list[str]:
+        """Helix calls of so many tasks at once: the kinds of error that occurred."""
+        user = self.app.get_user_by_id(user_id)
+        tasks = (user.get_user() for _ in range(count))
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        return [repr(outcome) for outcome in outcomes if isinstance(outcome, BaseException)]
+
+    async def refresh(self, user_id: str) -> list[str | None]:
+        """An explicit refresh: the pair."""
+        token = await self.app.get_user_by_id(user_id).refresh()
+        return [token.access_token, token.refresh_token]
+
+    async def token(self, user_id: str) -> list[str | None] | None:
+        """The pair as the view shows it now."""
+        pair = self.app.tokens.get(user_id)
+        return None if pair is None else list(pair)
+
+    async def sync(self) -> None:
+        """See all that was committed before."""
+        await self.app.sync()
+
+    async def flush(self) -> None:
+        """Have all written."""
+        await self.app.flush()
+
+    async def close(self) -> None:
+        """Close the flow."""
+        await self.app.close()
+
+    async def stop_at(self, signal: str) -> None:
+        """Hold the next refresh request at this signal of aiohttp's tracing, until `go`."""
+        self._gate.clear()
+        self._stopping_at = signal
+
+    async def held(self) -> None:
+        """Return once a request is held."""
+        while self._stopping_at:  # noqa: ASYNC110 - driven by a test, which has a limit
+            await asyncio.sleep(0.002)
+
+    async def go(self) -> None:
+        """Let what is held go on."""
+        self._gate.set()
+
+    async def jump(self, seconds: float) -> float:
+        """Set this process's wall clock; its new time."""
+        honest = time.time
+        time.time = lambda: honest() + seconds
+        return time.time()
+
+    def _trace(self) -> aiohttp.TraceConfig:
+        trace = aiohttp.TraceConfig()
+        for signal in SIGNALS:
+            getattr(trace, signal).append(self._holder(signal))
+        return trace
+
+    def _holder(self, signal: str) -> Callable[..., Awaitable[None]]:
+        async def hold(_session: object, request: SimpleNamespace, params: Any) -> None:  # noqa: ANN401
+            if signal == "on_request_start":
+                request.is_token = params.url.path.endswith("/token")
+            if self._stopping_at == signal and request.is_token:
+                self._stopping_at = ""
+                await self._gate.wait()
+
+        return hold
+
+
+async def _carry_out(command: Coroutine[Any, Any, object]) -> dict[str, object]:
+    try:
+        return {"result": await command}
+    except Exception as error:
+        return {"error": type(error).__name__, "message": str(error)}
+
+
+async def _answer(bot: Bot, order: dict[str, Any]) -> None:
+    outcome = await _carry_out(getattr(bot, order["do"])(**order["with"]))
+    sys.stdout.write(json.dumps({"id": order["id"], **outcome}) + "\n")
+    sys.stdout.flush()
+
+
+async def _serve() -> None:
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    bot, running = Bot(), set()
+    while line := await reader.readline():
+        task = asyncio.create_task(_answer(bot, json.loads(line)))
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve())
