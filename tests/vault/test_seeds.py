@@ -332,3 +332,32 @@ async def test_a_lease_is_given_back_when_the_look_elsewhere_fails(
     async with asyncio.timeout(2), world.app(memory, lease_ttl=4) as other:
         await other.get_user_by_id(pair.user_id).refresh()
     await app.close()
+
+
+async def test_two_who_bring_a_parked_pair_home(world: World, memory: MemoryStore) -> None:
+    """One is slow to bring a parked pair home, its access token dies, another renews it there.
+
+    Whoever comes first, the newest of the pairs is the one that stands.
+    """
+    pair = world.issue_expired()
+    stores = [WatchedStore(memory), WatchedStore(memory)]
+    slow, late = (world.app(store, lease_ttl=4) for store in stores)
+    await asyncio.gather(slow.authorize(), late.authorize())
+    holds = [Held("put", world.key("")), Held("put", world.key(""))]
+    for store, held in zip(stores, holds, strict=True):
+        store.before = held
+    logins = [asyncio.create_task(add_user(slow, pair))]
+    await holds[0].reached.wait()
+    world.twitch.expire_access(pair.user_id)
+    logins.append(asyncio.create_task(add_user(late, pair)))
+    await holds[1].reached.wait()
+    for held, login in zip(holds, logins, strict=True):
+        held.released.set()
+        with suppress(TwitchVaultError):
+            await login
+    await slow.close()
+    await late.close()
+    async with world.app(memory) as app:
+        await app.get_user_by_id(pair.user_id).get_user()
+    assert world.twitch.counts.replays == 0
+    assert await world.stored(memory, pair.user_id) == world.live(pair.user_id)

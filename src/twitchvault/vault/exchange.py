@@ -99,8 +99,9 @@ class Exchange:
                     return None
                 if failure is _Failure.FINAL or self._left(lease) <= pause:
                     # This process may have been stopped for so long that others have taken over.
-                    if not await self._is_ours(lease):
-                        return None
+                    with contextlib.suppress(StoreError):
+                        if not await self._is_ours(lease):
+                            return None
                     raise
             else:
                 return await self._bring_home(lease, operation)

@@ -126,7 +126,7 @@ class Logins:
         key = self._ledger.user_key(self.user_of(answer))
         now = time.time()
         change = Operation(lambda held: settled(held, sent, parked, answer, now), asked_for=True)
-        await self._refresher.adopt(key, change, mark)
+        await self._refresher.adopt(key, change, mark, parked)
 
     async def _durable(self, key: str) -> None:
         error = await self._outbox.settle(key)

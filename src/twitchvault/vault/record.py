@@ -252,8 +252,12 @@ def settled(
     current: Record | None, sent: str, parked: Record, answer: ValidateToken, now: float
 ) -> Record:
     """A parked pair, validated, comes to its user: like `login`, and `sent` is remembered."""
-    if current is not None and (current.has_spent(fingerprint(sent)) and current.state == "live"):
-        return current
+    if current is not None and current.state == "live" and current.has_spent(fingerprint(sent)):
+        held = current.refresh_token
+        if held is None or not parked.has_spent(fingerprint(held)):
+            return current
+        # What the user has was moved in by somebody slow, and renewed meanwhile where it lay.
+        current = replace(current, exchanged=current.exchanged + parked.exchanged)
     pair = TokenPair(parked.access_token, parked.refresh_token)
     fresh = replace(login(current, pair, answer, now), seeded=True)
     return _spent(fresh, sent, parked.refresh_token, now)

@@ -156,7 +156,14 @@ class Refresher:
     async def renew_parked(self, mark: str, stale: str) -> Record | None:
         """A newer pair for one that was parked until its access token died."""
         key = self._ledger.seed_key(mark)
-        job = _Job(key, lambda now: now.access_token != stale)
+
+        async def obsolete() -> bool:
+            await self._catch_up()
+            held = await self._ledger.read(key)
+            sent = None if held is None else held.record.refresh_token
+            return sent is None or self._mirror.heir_of(sent, fingerprint(sent)) is not None
+
+        job = _Job(key, lambda now: now.access_token != stale, obsolete)
         return await self.join(key, lambda: self._settle(job))
 
     async def join(
@@ -232,12 +239,12 @@ class Refresher:
             await self._exchange.refuse(key, record, parked.reason)
             return
         now = time.time()
-        await self.adopt(key, Operation(lambda held: moved(held, sent, parked, now)), mark)
+        await self.adopt(key, Operation(lambda held: moved(held, sent, parked, now)), mark, parked)
 
-    async def adopt(self, key: str, operation: Operation, mark: str) -> None:
+    async def adopt(self, key: str, operation: Operation, mark: str, parked: Record) -> None:
         """Bring a parked pair home to its user, then clear the place where it was parked."""
         if await self._outbox.apply(key, operation) is None:
-            clear = Operation(lambda held: held if held and held.seeded else None)
+            clear = Operation(lambda held: held if held and held.pair != parked.pair else None)
             self._outbox.submit(self._ledger.seed_key(mark), clear)
 
     async def _read(self, key: str) -> Held | None:
