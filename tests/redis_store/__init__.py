@@ -1,0 +1,1 @@
+"""Tests of `RedisStore` against real servers."""

@@ -1,0 +1,72 @@
+"""Servers shared by the tests of `RedisStore`, and stores on them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.redis_store.servers import Server, binaries, join, running
+from twitchvault.stores import RedisStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from tests.redis_store.servers import Driver
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session", params=binaries(), ids=lambda path: path.rpartition("/")[2])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A server that tests share: each in a namespace of its own, leaving the settings alone."""
+    server = Server(binary=request.param)
+    with running(server):
+        asyncio.run(server.ready())
+        yield server
+
+
+@pytest.fixture(params=binaries(), ids=lambda path: path.rpartition("/")[2])
+def own_server(request: pytest.FixtureRequest) -> Iterator[Callable[..., Server]]:
+    """Makes servers with options, which a test may restart, stop or fill."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*options: str) -> Server:
+            server = Server(*options, binary=request.param)
+            stack.enter_context(running(server))
+            return server
+
+        yield start
+
+
+@pytest.fixture(scope="session", params=binaries(), ids=lambda path: path.rpartition("/")[2])
+def cluster(request: pytest.FixtureRequest) -> Iterator[list[Server]]:
+    """The three primaries of a cluster, each with a third of the slots; the first has a replica."""
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+    *nodes, replica = (Server(*options, binary=request.param) for _ in range(4))
+    with running(*nodes, replica):
+        asyncio.run(join(nodes, replica))
+        yield nodes
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[Driver]:
+    """A client of the shared server, to look behind a store's back."""
+    async with server.client() as client:
+        yield client
+
+
+@pytest.fixture
+async def store(server: Server, namespace: str) -> AsyncIterator[RedisStore]:
+    """An open store on the shared server."""
+    async with RedisStore(server.url, namespace=namespace) as store:
+        yield store
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A namespace that no other test uses."""
+    return f"test-{next(_numbers)}"

@@ -1,0 +1,524 @@
+"""What goes wrong with a server is told: the address, the reason, what to do; never a secret."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from tests.redis_store.servers import Server, free_port, until
+from twitchvault.errors import CorruptRecord, StoreError, StoreUnavailable
+from twitchvault.stores import RedisStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.redis_store.servers import Driver
+
+SECRET = "correct-horse-battery"
+ALLOWED = "evalsha eval hget hmget hset hdel hgetall hlen hscan xadd xlen xrange xrevrange xread"
+ACL_COMMANDS = [f"+{name}" for name in (*ALLOWED.split(), "time", "hello", "client|setinfo")]
+
+
+def chain(error: BaseException | None) -> str:
+    """All texts of an error and of what led to it."""
+    texts = []
+    while error is not None:
+        texts.append(f"{error!r} {error}")
+        error = error.__cause__ or error.__context__
+    return "\n".join(texts)
+
+
+async def refused(
+    store: RedisStore, pattern: str, kind: type[StoreError] = StoreUnavailable
+) -> str:
+    """The error of opening the store, which must be of this kind and match."""
+    with pytest.raises(kind, match=pattern) as caught:
+        await store.open()
+    assert type(caught.value) is kind
+    text = chain(caught.value)
+    assert SECRET not in text
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    await store.close()
+    return text
+
+
+async def test_no_server() -> None:
+    """Nothing listens: told soon, with the address, never with the password."""
+    port = free_port()
+    started = time.monotonic()
+    text = await refused(RedisStore(f"redis://:{SECRET}@127.0.0.1:{port}"), f"'127.0.0.1:{port}'")
+    assert "cannot be reached" in text
+    assert time.monotonic() - started < 4
+    await refused(RedisStore("unix:///nowhere/redis.sock"), "'/nowhere/redis.sock': cannot be")
+
+
+async def test_unknown_host() -> None:
+    """A host that does not exist."""
+    await refused(RedisStore("redis://no-such-host.invalid"), "'no-such-host.invalid:6379': cannot")
+
+
+async def test_server_gone_later(own_server: Callable[..., Server]) -> None:
+    """The server goes away: calls fail in time and tell what is unknown; then it heals."""
+    server = await own_server("--appendonly", "yes", "--appendfsync", "always").ready()
+    async with RedisStore(server.url) as store, store.watch() as feed:
+        version = await store.put("key", b"value")
+        server.kill()
+        async with asyncio.timeout(15):
+            get, put = await asyncio.gather(
+                store.get("key"), store.put("key", b"new"), return_exceptions=True
+            )
+        for error in (get, put):
+            assert isinstance(error, StoreUnavailable)
+            assert re.search(f"'127.0.0.1:{server.port}': cannot be reached", str(error))
+        assert "may have taken place" in str(put)
+        assert "may have taken place" not in str(get)
+        await server.start().ready()
+        assert await store.get("key") == ("key", version, b"value")
+        newer = await store.put("key", b"newer")
+        assert (await feed.catch_up())[-1] == ("key", newer, b"newer")
+
+
+async def test_many_callers_of_a_server_that_hangs(own_server: Callable[..., Server]) -> None:
+    """A thousand callers all hear in the same bounded time, not one batch after the other."""
+    server = await own_server().ready()
+    async with RedisStore(server.url) as store:
+        await store.put("key", b"value")
+        server.signal(signal.SIGSTOP)
+        async with asyncio.timeout(10):
+            results = await asyncio.gather(
+                *(store.put(f"k{i}", b"value") for i in range(1000)), return_exceptions=True
+            )
+        assert all(isinstance(result, StoreUnavailable) for result in results)
+        assert any("was not sent" in str(result) for result in results)
+        server.signal(signal.SIGCONT)
+        await store.put("key", b"value")
+
+
+async def test_password(own_server: Callable[..., Server]) -> None:
+    """A wrong password and a missing one are told apart; the right one is never shown."""
+    server = await own_server("--requirepass", SECRET).ready()
+    where = f"127.0.0.1:{server.port}"
+    await refused(
+        RedisStore(f"redis://:wrong-{SECRET}@{where}"), f"'{where}': the user name or pass"
+    )
+    await refused(RedisStore(f"redis://{where}"), f"'{where}': a password is required")
+    async with RedisStore(f"redis://:{SECRET}@{where}") as store:
+        await store.put("key", b"value")
+        assert SECRET not in repr(store)
+
+
+async def test_minimal_permissions(own_server: Callable[..., Server]) -> None:
+    """The commands that the documentation lists are enough, on the namespace's keys only."""
+    server = await own_server().ready()
+    async with server.client() as client:
+        await client.acl_setuser(
+            "bot", enabled=True, passwords=[f"+{SECRET}"], keys=["{mine}:*"], commands=ACL_COMMANDS
+        )
+        url = f"redis://bot:{SECRET}@127.0.0.1:{server.port}"
+        async with RedisStore(url, namespace="mine") as store, store.watch() as feed:
+            version = await store.put("key", b"value")
+            assert await feed.catch_up() == [("key", version, b"value")]
+            assert [entry async for entry in store.scan()] == [("key", version, b"value")]
+            assert await store.delete("key", expect=version) is True
+        other = RedisStore(url, namespace="other")
+        await refused(other, "NOPERM|permission")
+
+
+@pytest.mark.parametrize("command", ["xadd", "hset", "hdel", "evalsha", "hmget"])
+async def test_missing_permission(own_server: Callable[..., Server], command: str) -> None:
+    """A command that is not allowed is named, and how to allow it."""
+    server = await own_server().ready()
+    async with RedisStore(server.url) as store:
+        await store.put("key", b"value")
+    async with server.client() as client:
+        allowed = [rule for rule in ACL_COMMANDS if rule != f"+{command}"]
+        await client.acl_setuser(
+            "bot", enabled=True, passwords=[f"+{SECRET}"], keys=["*"], commands=allowed
+        )
+    store = RedisStore(f"redis://bot:{SECRET}@127.0.0.1:{server.port}")
+
+    async def use() -> None:
+        async with store:
+            await store.put("key", b"canary")
+            await store.delete("key")
+            await store.get("key")
+
+    with pytest.raises(StoreUnavailable) as caught:
+        await use()
+    text = chain(caught.value)
+    assert "ACL SETUSER" in text
+    assert command in text.lower()
+    assert SECRET not in text
+    assert "canary" not in text
+
+
+@pytest.mark.parametrize("part", ["meta", "entries", "changes", "deletes"])
+async def test_key_of_another_type(server: Server, namespace: str, part: str) -> None:
+    """A key of the namespace that holds something else is named; nothing is written."""
+    key = f"{{{namespace}}}:{part}"
+    async with server.client() as client:
+        await client.set(key, "not ours")
+        store = RedisStore(server.url, namespace=namespace)
+        text = await refused(store, "something that is not ours", CorruptRecord)
+        assert key in text
+        assert await client.get(key) == b"not ours"
+
+
+async def test_newer_format(server: Server, namespace: str) -> None:
+    """A namespace that a newer version wrote is not touched."""
+    async with server.client() as client:
+        await client.hset(f"{{{namespace}}}:meta", mapping={"format": "2", "version": "7"})
+        store = RedisStore(server.url, namespace=namespace)
+        await refused(store, "written by a newer version of twitchvault", CorruptRecord)
+
+
+async def test_out_of_memory(own_server: Callable[..., Server]) -> None:
+    """A full server refuses writes, all of a batch; it can still be opened and read."""
+    server = await own_server("--maxmemory-policy", "noeviction").ready()
+    async with RedisStore(server.url) as store:
+        version = await store.put("key", b"value")
+    async with server.client() as client:
+        await client.config_set("maxmemory", "1mb")
+        async with RedisStore(server.url) as store:
+            for result in await asyncio.gather(
+                *(store.put(f"k{i}", b"canary") for i in range(10)), return_exceptions=True
+            ):
+                assert isinstance(result, StoreUnavailable)
+                assert "out of memory (maxmemory)" in str(result)
+                assert "canary" not in chain(result)
+            assert [entry async for entry in store.scan()] == [("key", version, b"value")]
+            await client.config_set("maxmemory", "0")
+            assert await store.put("key", b"again") > version
+
+
+async def test_replica(own_server: Callable[..., Server]) -> None:
+    """A replica that cannot be written says so."""
+    primary = await own_server().ready()
+    replica = await own_server("--replicaof", f"127.0.0.1 {primary.port}").ready()
+    async with RedisStore(primary.url) as store:
+        await store.put("key", b"value")
+        async with replica.client() as client:
+            await until(lambda: _linked(client))
+    async with RedisStore(replica.url) as store:
+        with pytest.raises(StoreUnavailable, match="this server is a replica"):
+            await store.put("key", b"value")
+    primary.kill()
+    async with replica.client() as client:
+        await client.config_set("replica-serve-stale-data", "no")
+        await until(lambda: _masterdown(client))
+    await refused(RedisStore(replica.url), "lost its primary")
+
+
+async def _linked(client: Driver) -> bool:
+    return bool((await client.info("replication"))["master_link_status"] == "up")
+
+
+async def _masterdown(client: Driver) -> bool:
+    try:
+        await client.get("key")
+    except redis.ResponseError as error:
+        return "MASTERDOWN" in str(error) or "MASTER is down" in str(error)
+    return False
+
+
+async def test_loading(own_server: Callable[..., Server]) -> None:
+    """A server that still loads its data is waited for, and says so if that takes too long."""
+    server = await own_server("--save", "3600 1").ready()
+    async with RedisStore(server.url) as store, server.client() as client:
+        await store.put("key", b"value")
+        await client.execute_command("DEBUG", "POPULATE", "2000")
+        await client.save()
+        server.kill()
+        server.options += (
+            "--key-load-delay",
+            "2000",
+            "--loading-process-events-interval-bytes",
+            "1024",
+        )
+        server.start()
+        await until(lambda: _loading(server))
+        await refused(RedisStore(server.url), "still loading its data")
+        assert await store.get("key") is not None
+
+
+async def _loading(server: Server) -> bool:
+    async with server.client(retry=Retry(NoBackoff(), 0)) as client:
+        try:
+            await client.get("key")
+        except redis.BusyLoadingError:
+            return True
+        except redis.ConnectionError:
+            return False
+    raise AssertionError("loaded too soon")
+
+
+async def test_busy_with_a_script(own_server: Callable[..., Server]) -> None:
+    """A server that is busy with somebody's endless script says so."""
+    server = await own_server("--busy-reply-threshold", "10").ready()
+    once = {"socket_timeout": None, "retry": Retry(NoBackoff(), 0)}
+    async with RedisStore(server.url) as store, server.client(**once) as client:
+        await store.put("key", b"value")
+        endless = asyncio.create_task(client.eval("while true do end", 0))
+        await asyncio.sleep(0.2)
+        with pytest.raises(StoreUnavailable, match="busy with somebody's script"):
+            await store.get("key")
+        async with server.client() as killer:
+            await killer.script_kill()
+        with pytest.raises(redis.ResponseError):
+            await endless
+        assert await store.get("key") is not None
+
+
+async def test_too_few_replicas(own_server: Callable[..., Server]) -> None:
+    """A server set to refuse writes without replicas says so."""
+    server = await own_server("--min-replicas-to-write", "1").ready()
+    await refused(RedisStore(server.url), "min-replicas-to-write")
+
+
+async def test_tls_to_a_plain_server(server: Server) -> None:
+    """TLS where there is none fails soon, and is told as such."""
+    started = time.monotonic()
+    url = f"rediss://:{SECRET}@127.0.0.1:{server.port}"
+    await refused(RedisStore(url), f"'127.0.0.1:{server.port}': no answer.*speak TLS")
+    assert time.monotonic() - started < 4
+
+
+async def test_tls_with_an_unknown_certificate(tmp_path: Path) -> None:
+    """A certificate that nobody vouches for is refused, and told as such."""
+    context = _certificate(tmp_path)
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        await refused(RedisStore(f"rediss://127.0.0.1:{port}"), "TLS failed: .*certificate")
+
+
+def _certificate(folder: Path) -> ssl.SSLContext:
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost"
+    files = "-keyout key.pem -out cert.pem"
+    subprocess.run([*command.split(), *files.split()], cwd=folder, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return context
+
+
+@pytest.mark.parametrize(
+    ("policy", "warned"), [("allkeys-lru", True), ("volatile-lru", False), ("noeviction", False)]
+)
+async def test_eviction_is_warned_of(
+    own_server: Callable[..., Server], caplog: pytest.LogCaptureFixture, policy: str, warned: bool
+) -> None:
+    """A policy that may evict our keys gives one warning that says what to set."""
+    server = await own_server("--maxmemory-policy", policy).ready()
+    with caplog.at_level(logging.WARNING, logger="twitchvault"):
+        async with RedisStore(server.url) as store:
+            await store.open()
+            await store.put("key", b"value")
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == warned
+    assert not warned or ("maxmemory-policy" in warnings[0] and "noeviction" in warnings[0])
+
+
+async def test_eviction_cannot_be_asked(
+    own_server: Callable[..., Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where INFO is not allowed, the store opens in silence."""
+    server = await own_server("--maxmemory-policy", "allkeys-lru").ready()
+    async with server.client() as client:
+        await client.acl_setuser(
+            "bot", enabled=True, passwords=[f"+{SECRET}"], keys=["*"], commands=["+@all", "-info"]
+        )
+    async with RedisStore(f"redis://bot:{SECRET}@127.0.0.1:{server.port}") as store:
+        await store.put("key", b"value")
+    assert not [record for record in caplog.records if record.name.startswith("twitchvault")]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://:{SECRET}/@localhost:6379",
+        f"redis://localhost:{SECRET}",
+        f"redis://localhost/0?socket_timeout={SECRET}",
+        f"redis://localhost/0?no_such_option={SECRET}",
+        f"http://:{SECRET}@localhost",
+        f"{SECRET}",
+        "",
+    ],
+)
+def test_bad_urls(url: str) -> None:
+    """A URL that cannot be used is refused at once, and not shown."""
+    with pytest.raises(ValueError, match="'url_or_client'") as caught:
+        RedisStore(url)
+    assert SECRET not in chain(caught.value)
+
+
+@pytest.mark.parametrize("client", [None, 7, b"redis://localhost", redis.Redis(), object()])
+def test_no_client_of_ours(client: object) -> None:
+    """What is neither a URL nor an asyncio client of the driver is refused at once."""
+    with pytest.raises(
+        TypeError, match=r"'url_or_client' must be a URL .* or a client of redis\.asyncio"
+    ):
+        RedisStore(client)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("namespace", ["", "a{b", "}", "x" * 513, "\ud800"])
+def test_bad_namespaces(namespace: str) -> None:
+    """A namespace is one that could be a key, without braces."""
+    with pytest.raises(ValueError, match="'namespace'"):
+        RedisStore("redis://localhost", namespace=namespace)
+
+
+@pytest.mark.parametrize("number", [-1, True, 1.5, "1", None])
+def test_bad_min_replicas(number: object) -> None:
+    """`min_replicas` counts."""
+    with pytest.raises(ValueError, match="'min_replicas'"):
+        RedisStore("redis://localhost", min_replicas=number)  # type: ignore[arg-type]
+
+
+async def test_not_open(server: Server, namespace: str) -> None:
+    """Not yet open, being opened, and closed are told apart."""
+    store = RedisStore(server.url, namespace=namespace)
+    with pytest.raises(StoreError, match="is not open yet"):
+        await store.get("key")
+    opening = asyncio.create_task(store.open())
+    await asyncio.sleep(0)
+    with pytest.raises(StoreError, match="is still being opened"):
+        await store.get("key")
+    await opening
+    await store.close()
+    with pytest.raises(StoreError, match="is closed"):
+        await store.get("key")
+
+
+async def test_opening_is_cancelled(server: Server, namespace: str) -> None:
+    """Of several who open at once one is cancelled; the others get an open store."""
+    store = RedisStore(server.url, namespace=namespace)
+    openings = [asyncio.create_task(store.open()) for _ in range(3)]
+    await asyncio.sleep(0)
+    openings[0].cancel()
+    await asyncio.wait(openings)
+    assert [opening.cancelled() for opening in openings] == [True, False, False]
+    assert await store.put("key", b"value")
+    await store.close()
+
+
+async def test_open_again_after_a_failure(own_server: Callable[..., Server]) -> None:
+    """A store whose server came late is opened by the second try."""
+    server = await own_server().ready()
+    server.kill()
+    store = RedisStore(server.url)
+    await refused(store, "cannot be reached")
+    await server.start().ready()
+    async with store:
+        assert await store.put("key", b"value")
+
+
+FORKED = """
+import asyncio, os, sys
+from redis.asyncio import Redis
+from twitchvault.stores import RedisStore
+source = sys.argv[1] if sys.argv[2] == "url" else Redis.from_url(sys.argv[1])
+store = RedisStore(source, namespace=sys.argv[3])
+
+async def use():
+    try:
+        await store.get("key")
+    except Exception as error:
+        print(type(error).__name__, "closed" in str(error))
+    try:
+        await store.open()
+        print(await store.put("key", b"child") > 0)
+        await store.close()
+    except Exception as error:
+        print(type(error).__name__, "fork" in str(error))
+
+async def main():
+    await store.open()
+    await store.put("key", b"parent")
+
+runner = asyncio.Runner()
+runner.run(main())
+child = os.fork()
+if child == 0:
+    asyncio.run(use())
+    sys.stdout.flush()
+    os._exit(0)
+os.waitpid(child, 0)
+async def after():
+    print((await store.get("key")).value)
+    await store.close()
+    if not isinstance(source, str):
+        await source.aclose()
+runner.run(after())
+runner.close()
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("url", ["StoreError True", "True", "b'child'"]),
+        ("client", ["StoreError True", "StoreError True", "b'parent'"]),
+    ],
+)
+def test_after_a_fork(server: Server, namespace: str, kind: str, told: list[str]) -> None:
+    """A child does not use its parent's connections: it opens anew, or is told that it cannot."""
+    command = [sys.executable, "-c", FORKED, server.url, kind, namespace]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout.split("\n")[:-1] == told, done.stderr
+
+
+UNCLOSED = """
+import asyncio, sys
+from twitchvault.stores import RedisStore
+
+async def main():
+    store = RedisStore(sys.argv[1], namespace=sys.argv[2])
+    await store.open()
+    context = store.watch()
+    await context.__aenter__()
+    await store.put("key", b"value")
+    print("done")
+
+asyncio.run(main())
+"""
+
+
+def test_interpreter_ends_without_close(server: Server, namespace: str) -> None:
+    """A program that forgets to close its store ends all the same."""
+    command = [sys.executable, "-c", UNCLOSED, server.url, namespace]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
+
+
+def test_missing_driver() -> None:
+    """Without the driver the package imports; making a store says what to install."""
+    code = (
+        "import sys; sys.modules['redis'] = None\n"
+        "import twitchvault.stores; from twitchvault.stores import RedisStore\n"
+        "try: RedisStore('redis://localhost')\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.stdout == (
+        "MissingDriver RedisStore needs the package 'redis' (redis-py): "
+        "pip install 'twitchvault[redis]'\n"
+    ), done.stderr

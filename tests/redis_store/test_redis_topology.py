@@ -1,0 +1,244 @@
+"""Cluster, Sentinel, and replicas that a write waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+from redis.asyncio import RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.sentinel import Sentinel as SentinelClient
+from redis.cluster import LoadBalancingStrategy
+from redis.crc import key_slot
+
+from tests.redis_store.makers import Maker
+from tests.redis_store.servers import Sentinel, Server, running, until
+from twitchvault.errors import StoreUnavailable, VersionConflict
+from twitchvault.stores import RedisStore
+from twitchvault.testing.contract import StoreContract
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from tests.redis_store.servers import Driver
+    from twitchvault.stores import Change
+
+
+def cluster_client(port: int, **options: object) -> RedisCluster:
+    """A cluster client that starts from one node."""
+    return RedisCluster(host="127.0.0.1", port=port, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("make_store")
+class TestCluster(StoreContract):
+    """A client of a cluster."""
+
+    @pytest.fixture(params=[{}, {"decode_responses": True, "protocol": 2}], ids=str)
+    async def make_store(
+        self, request: pytest.FixtureRequest, cluster: list[Server], namespace: str
+    ) -> AsyncIterator[Maker]:
+        """Stores on clients of the cluster."""
+        maker = Maker(cluster_client, namespace, port=cluster[0].port, **request.param)
+        yield maker
+        await maker.close()
+
+
+@pytest.fixture
+async def own_cluster(cluster: list[Server]) -> AsyncIterator[RedisCluster]:
+    """A client of the cluster, as a user has one."""
+    async with cluster_client(cluster[0].port) as client:
+        yield client
+
+
+async def test_namespaces_are_spread_over_the_cluster(
+    cluster: list[Server], own_cluster: RedisCluster, namespace: str
+) -> None:
+    """Each namespace lies on one node as a whole; several lie on several nodes."""
+    for number in range(12):
+        async with RedisStore(own_cluster, namespace=f"{namespace}-{number}") as store:
+            await store.put("key", b"value")
+            await store.delete("key")
+    sizes = []
+    for node in cluster:
+        async with node.client() as client:
+            names = [key async for key in client.scan_iter(f"{{{namespace}-*")]
+        assert len(names) % 3 == 0, f"a namespace is torn: {names}"
+        sizes.append(len(names))
+    assert sum(sizes) == 12 * 3
+    assert all(sizes)
+
+
+async def test_reads_never_come_from_replicas(
+    cluster: list[Server], own_cluster: RedisCluster, namespace: str
+) -> None:
+    """A client that may read from replicas reads from the primary all the same."""
+    names = (f"{namespace}-{number}" for number in range(1000))
+    first = next(name for name in names if key_slot(f"{{{name}}}".encode()) < 16384 // 3)
+    how = {"load_balancing_strategy": LoadBalancingStrategy.ROUND_ROBIN_REPLICAS}
+    async with cluster_client(cluster[0].port, **how) as reading:
+        one, two = (RedisStore(client, namespace=first) for client in (own_cluster, reading))
+        async with one, two, two.watch() as feed:
+            for number in range(50):
+                version = await one.put("key", b"%d" % number)
+                assert await two.get("key") == ("key", version, b"%d" % number)
+            assert (await feed.catch_up())[-1].version == version
+
+
+async def test_slot_that_moves(
+    cluster: list[Server], own_cluster: RedisCluster, namespace: str
+) -> None:
+    """The namespace's slot is moved to another node while it is used: nobody notices."""
+    told: dict[str, Change] = {}
+    async with RedisStore(own_cluster, namespace=namespace) as store, store.watch() as feed:
+        feed.push_to(lambda changes: told.update({change.key: change for change in changes}))
+        stop = asyncio.Event()
+
+        async def write() -> int:
+            number = 0
+            version = 0
+            while not stop.is_set():
+                number += 1
+                version = await store.put("key", b"%d" % number, expect=version)
+            return version
+
+        writing = asyncio.create_task(write())
+        await asyncio.sleep(0.2)
+        await _move(cluster, own_cluster, namespace)
+        await asyncio.sleep(0.5)
+        stop.set()
+        version = await writing
+        await feed.catch_up()
+        assert told["key"].version == version
+        assert await store.get("key") == ("key", *told["key"][1:])
+
+
+async def _move(cluster: list[Server], own: RedisCluster, namespace: str) -> None:
+    slot = key_slot(f"{{{namespace}}}".encode())
+    held = own.get_node_from_key(f"{{{namespace}}}:meta")
+    assert isinstance(held, ClusterNode)
+    source, target = sorted(cluster, key=lambda node: node.port != held.port)[:2]
+    async with contextlib.AsyncExitStack() as stack:
+        clients = {n.port: await stack.enter_async_context(n.client()) for n in cluster}
+        ids = {port: await client.cluster("MYID") for port, client in clients.items()}
+        ids = {port: name.decode() for port, name in ids.items()}
+        here, there = clients[source.port], clients[target.port]
+        await there.cluster("SETSLOT", slot, "IMPORTING", ids[source.port])
+        await here.cluster("SETSLOT", slot, "MIGRATING", ids[target.port])
+        while names := await here.cluster("GETKEYSINSLOT", slot, 10):
+            await here.migrate("127.0.0.1", target.port, names, 0, 5000)
+        for port in (target.port, source.port):
+            await clients[port].cluster("SETSLOT", slot, "NODE", ids[target.port])
+
+
+async def test_min_replicas_in_a_cluster(own_cluster: RedisCluster, namespace: str) -> None:
+    """More replicas than there are: the write is on the primary, and is told to be no further."""
+    async with RedisStore(own_cluster, namespace=namespace, min_replicas=2) as store:
+        with pytest.raises(StoreUnavailable, match=r"written on the primary.* [01] of 2 replicas"):
+            await store.put("key", b"value")
+        entry = await store.get("key")
+        assert entry is not None
+        with pytest.raises(VersionConflict):
+            await store.put("key", b"value", expect=entry.version + 1)
+
+
+async def test_min_replicas(own_server: Callable[..., Server]) -> None:
+    """A write waits for the replica; without one it is told to be on the primary only."""
+    primary = await own_server().ready()
+    replica = await own_server("--replicaof", f"127.0.0.1 {primary.port}").ready()
+    async with RedisStore(primary.url, min_replicas=1) as store, primary.client() as client:
+        await until(lambda: _followed(client))
+        versions = await asyncio.gather(*(store.put(f"k{i}", b"value") for i in range(100)))
+        assert len(set(versions)) == 100
+        await client.script_flush()
+        assert await store.delete("k0") is True
+        replica.signal(signal.SIGSTOP)
+        results = await asyncio.gather(
+            store.put("key", b"value"),
+            store.put("k1", b"value", expect=7),
+            store.delete("absent"),
+            return_exceptions=True,
+        )
+        replica.signal(signal.SIGCONT)
+        written, conflict, absent = results
+        assert isinstance(written, StoreUnavailable)
+        assert "key 'key' is written on the primary at version" in str(written)
+        assert "0 of 1 replicas (min_replicas) confirmed it within 2 s" in str(written)
+        assert isinstance(conflict, VersionConflict)
+        assert absent is False
+        assert await store.get("key") is not None
+
+
+async def _followed(client: Driver) -> bool:
+    found = await client.info("replication")
+    return bool(found["connected_slaves"] and found["slave0"]["state"] == "online")
+
+
+async def test_sentinel_failover(own_server: Callable[..., Server]) -> None:
+    """The primary dies; the store goes on with the next one, and no acknowledged write is lost."""
+    primary = await own_server().ready()
+    replica = await own_server("--replicaof", f"127.0.0.1 {primary.port}").ready()
+    sentinel = Sentinel(primary)
+    with running(sentinel):
+        where = [("127.0.0.1", sentinel.port)]
+        manager = SentinelClient(where, socket_timeout=1)  # type: ignore[no-untyped-call]
+        await until(lambda: _knows_replica(manager), 20, sentinel.log)
+        async with primary.client() as client:
+            await until(lambda: _followed(client))
+        async with (
+            manager.master_for("mymaster") as own,
+            RedisStore(own, min_replicas=1) as store,
+            store.watch() as feed,
+        ):
+            told: dict[str, Change] = {}
+            feed.push_to(lambda changes: told.update({change.key: change for change in changes}))
+            acknowledged = {f"k{i}": await store.put(f"k{i}", b"before") for i in range(50)}
+            primary.kill()
+            await until(lambda: _goes_on(store), 30, sentinel.log)
+            for key, version in acknowledged.items():
+                assert await store.get(key) == (key, version, b"before")
+            await feed.catch_up()
+            assert told["after"].value == b"value"
+            assert acknowledged.items() <= {key: c.version for key, c in told.items()}.items()
+        for client in manager.sentinels:
+            await client.aclose()
+    assert replica.pid
+
+
+async def _knows_replica(manager: SentinelClient) -> bool:
+    try:
+        return bool(await manager.discover_slaves("mymaster"))
+    except (OSError, Exception):
+        return False
+
+
+async def _goes_on(store: RedisStore) -> bool:
+    """Whether a write reaches the new primary; there is no replica left to confirm it."""
+    try:
+        await store.put("after", b"value")
+    except StoreUnavailable as error:
+        return "is written on the primary" in str(error)
+    return True
+
+
+async def test_clients_stay_open(server: Server, own_cluster: RedisCluster, namespace: str) -> None:
+    """A user's client is not closed; the client made from a URL is."""
+    async with server.client() as own, server.client() as other:
+        await own.client_setname("ours")
+        async with RedisStore(own, namespace=namespace) as store:
+            await store.put("key", b"value")
+        assert await own.client_getname() == "ours", "the connection was closed in between"
+        before = len(await other.client_list())
+        async with RedisStore(server.url, namespace=namespace) as store, store.watch():
+            await store.put("key", b"value")
+            assert len(await other.client_list()) > before
+        await until(lambda: _count(other, before))
+    async with RedisStore(own_cluster, namespace=namespace) as store:
+        await store.put("key", b"value")
+    assert await own_cluster.ping()
+
+
+async def _count(client: Driver, wanted: int) -> bool:
+    return len(await client.client_list()) == wanted
