@@ -6,7 +6,6 @@ They stand in a module of their own because processes that the contract starts i
 from __future__ import annotations
 
 import atexit
-import os
 import shutil
 import sys
 import tempfile
@@ -19,8 +18,6 @@ from .pages import ROOT, blocks
 from .stage import ELSEWHERE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from .pages import Block
 
 FILES: Final[dict[str | None, Block]] = {
@@ -36,12 +33,9 @@ for name in ELSEWHERE:
 
 
 @pytest.fixture
-def tmp_path() -> Iterator[Path]:
+def tmp_path(quick_path: Path) -> Path:
     """In memory where there is such a folder: the example waits for the disk at every write."""
-    memory = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
-    usable = memory.is_dir() and os.access(memory, os.W_OK)
-    with tempfile.TemporaryDirectory(dir=memory if usable else None) as folder:
-        yield Path(folder)
+    return quick_path
 
 
 def test_the_store_fits_on_a_page() -> None:

@@ -65,13 +65,16 @@ class TestOverSQLite(StoreContract, omits={"push": "its feeds ask the file, noth
         await flip(store, key)
 
 
-class TestOverCustom(StoreContract, omits={"watch": "the store under it has none"}):
+class TestOverCustom(
+    StoreContract,
+    omits={"watch": "the store under it has none", "processes": "as over SQLite"},
+):
     """Over a store of 40 lines."""
 
     @pytest.fixture
-    def make_store(self, tmp_path: Path) -> Callable[[], FernetStore]:
+    def make_store(self, quick_path: Path) -> Callable[[], FernetStore]:
         """Stores on one file."""
-        return functools.partial(over_custom, tmp_path / "tokens.db")
+        return functools.partial(over_custom, quick_path / "tokens.db")
 
     async def damage(self, store: TokenStore, key: str) -> None:
         """Flip a bit of the ciphertext."""

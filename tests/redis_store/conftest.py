@@ -20,33 +20,45 @@ if TYPE_CHECKING:
 _numbers = itertools.count()
 
 
-@pytest.fixture(scope="session", params=binaries(), ids=lambda path: path.rpartition("/")[2])
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
     """A server that tests share: each in a namespace of its own, leaving the settings alone."""
-    server = Server(binary=request.param)
+    with _shared(Server()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=binaries(), ids=lambda path: path.rpartition("/")[2])
+def any_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """The same of each kind there is: the packaged one, and a `redis-server` on PATH."""
+    with _shared(Server(binary=request.param)) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _shared(server: Server) -> Iterator[Server]:
     with running(server):
         asyncio.run(server.ready())
         yield server
 
 
-@pytest.fixture(params=binaries(), ids=lambda path: path.rpartition("/")[2])
-def own_server(request: pytest.FixtureRequest) -> Iterator[Callable[..., Server]]:
+@pytest.fixture
+def own_server() -> Iterator[Callable[..., Server]]:
     """Makes servers with options, which a test may restart, stop or fill."""
     with contextlib.ExitStack() as stack:
 
         def start(*options: str) -> Server:
-            server = Server(*options, binary=request.param)
+            server = Server(*options)
             stack.enter_context(running(server))
             return server
 
         yield start
 
 
-@pytest.fixture(scope="session", params=binaries(), ids=lambda path: path.rpartition("/")[2])
-def cluster(request: pytest.FixtureRequest) -> Iterator[list[Server]]:
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[list[Server]]:
     """The three primaries of a cluster, each with a third of the slots; the first has a replica."""
     options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
-    *nodes, replica = (Server(*options, binary=request.param) for _ in range(4))
+    *nodes, replica = (Server(*options) for _ in range(4))
     with running(*nodes, replica):
         asyncio.run(join(nodes, replica))
         yield nodes

@@ -91,6 +91,8 @@ class Proxy:
                     return
                 writer.write(answer)
                 await writer.drain()
+        except asyncio.CancelledError:
+            return  # by `down`; asyncio's streams would log it
         finally:
             writer.close()
             if not keep:

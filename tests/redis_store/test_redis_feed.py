@@ -237,6 +237,31 @@ async def test_emptied_database_counts_as_lost(own_server: Callable[..., Server]
         assert all(reader.values == {"key": b"value"} for reader in readers)
 
 
+async def test_loss_without_a_feed_is_told_later(own_server: Callable[..., Server]) -> None:
+    """What was lost while nobody watched is told to the next who asks; to the one after no more."""
+    server = await own_server().ready()
+    async with RedisStore(server.url) as store:
+        await store.put("key", b"value")
+        async with server.client() as client:
+            await client.flushall()
+        async with store.watch() as feed:
+            assert Reader(feed).losses == 1
+        async with store.watch() as feed:
+            assert Reader(feed).losses == 0
+
+
+async def test_loss_before_the_listener_came(own_server: Callable[..., Server]) -> None:
+    """What was lost before `on_loss` was called is told when it is."""
+    server = await own_server().ready()
+    async with RedisStore(server.url) as store, store.watch() as feed:
+        await store.put("key", b"value")
+        async with server.client() as client:
+            await client.flushall()
+        await store.put("other", b"value")
+        await feed.catch_up()
+        assert Reader(feed).losses == 1
+
+
 async def test_catch_up_of_a_server_that_hangs(own_server: Callable[..., Server]) -> None:
     """Asked for what cannot be found out, `catch_up` says so in time, and works again later."""
     server = await own_server().ready()

@@ -198,6 +198,26 @@ async def test_stored_form(store: RedisStore, client: Driver, namespace: str) ->
         assert await client.ttl(name) == -1
 
 
+async def test_versions_never_go_back(store: RedisStore, client: Driver, namespace: str) -> None:
+    """A server whose counter and clock fell behind goes on above what this process has seen."""
+    meta, changes = f"{{{namespace}}}:meta", f"{{{namespace}}}:changes"
+    far = 2**52
+    await client.hset(meta, "version", far)
+    last = await store.put("key", b"value")
+    assert last == far + 1
+    await client.hset(meta, "version", 7)
+    await client.delete(changes)
+    assert await store.put("other", b"value") > last
+    epoch = await client.hget(meta, "epoch")
+    await client.hset(meta, "version", 7)
+    await client.delete(changes)
+    async with store.watch() as feed:
+        assert await client.hget(meta, "epoch") != epoch
+        version = await store.put("key", b"value")
+        assert version > last + 1
+        assert await feed.catch_up() == [("key", version, b"value")]
+
+
 async def test_stream_is_bounded(store: RedisStore, client: Driver, namespace: str) -> None:
     """The stream of changes keeps to its length."""
     for _ in range(3):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-TABLE = "CREATE TABLE IF NOT EXISTS entries (key TEXT PRIMARY KEY, version INTEGER, value BLOB)"
+TABLE = "CREATE TABLE IF NOT EXISTS entries (key TEXT PRIMARY KEY, version UNIQUE, value BLOB)"
 READ = "SELECT key, version, value FROM entries WHERE value IS NOT NULL"
 WRITE = "REPLACE INTO entries SELECT ?, 1 + coalesce(max(version), 0), ? FROM entries"
 

@@ -20,6 +20,6 @@ class TestFileStore(StoreContract, omits={"watch": "it has none: the vault scans
     """40 lines around a SQLite file keep the contract."""
 
     @pytest.fixture
-    def make_store(self, tmp_path: Path) -> Callable[[], FileStore]:
+    def make_store(self, quick_path: Path) -> Callable[[], FileStore]:
         """Stores on one file."""
-        return functools.partial(FileStore, tmp_path / "tokens.db")
+        return functools.partial(FileStore, quick_path / "tokens.db")
