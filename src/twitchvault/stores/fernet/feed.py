@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import StoreUnavailable
-from twitchvault.stores.base import Change, Feed, PushingFeed
+from twitchvault.stores.base import Change, Feed, LossFeed, PushingFeed
 from twitchvault.stores.fernet.seal import RESERVED, no_key
 from twitchvault.stores.fernet.walk import SLICE
 
@@ -30,6 +30,8 @@ class FernetFeed(Feed):
     `_raw`: not decrypted yet. `_opened`: not handed out yet. `_shut`: no key opens it, but the
     callable may bring one that does; it waits for a method that can ask.
     """
+
+    on_loss: Callable[[Callable[[], None]], None]
 
     def __init__(self, session: Session, inner: Feed) -> None:
         self._session = session
@@ -179,7 +181,11 @@ class PushingFernetFeed(FernetFeed, PushingFeed):
 
 
 def feed_over(session: Session, inner: Feed) -> FernetFeed:
-    """A feed that pushes if the inner one does."""
+    """A feed that pushes if the inner one does, and tells of losses if that does."""
+    feed = FernetFeed(session, inner)
     if isinstance(inner, PushingFeed):
-        return PushingFernetFeed(session, inner)
-    return FernetFeed(session, inner)
+        feed = PushingFernetFeed(session, inner)
+    if isinstance(inner, LossFeed):
+        # Of the object, not of the class: that is what isinstance(feed, LossFeed) looks at.
+        feed.on_loss = inner.on_loss
+    return feed
