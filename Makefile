@@ -4,8 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STORE ?= sqlite
+CASE ?=
+USERS ?= 0
+BENCH := .venv-bench
+BENCH_STAMP := $(BENCH)/.installed
 
-.PHONY: setup demo test format bench clean
+.PHONY: setup demo test format bench bench-compare clean
 
 setup: $(STAMP)
 
@@ -31,5 +35,22 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The peers have a venv of their own, so that `make test` stays lean.
+$(BENCH_STAMP): pyproject.toml
+	@command -v uv >/dev/null 2>&1 \
+	&& { uv venv --quiet --allow-existing --python $(PYTHON) $(BENCH) \
+	     && uv pip install --quiet --python $(BENCH)/bin/python --group bench -e '.[all]'; } \
+	|| { $(PYTHON) -m venv $(BENCH) \
+	     && $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1' \
+	     && $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --group bench -e '.[all]'; }
+	@echo '*' > $(BENCH)/.gitignore
+	@touch $(BENCH_STAMP)
+
+bench: $(BENCH_STAMP)
+	@$(BENCH)/bin/python -m benchmarks $(CASE) --users $(USERS)
+
+bench-compare: $(BENCH_STAMP)
+	@$(BENCH)/bin/python -m benchmarks --compare
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

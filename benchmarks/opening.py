@@ -18,47 +18,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.records import CLIENT_ID, fill
 from twitchvault import App, SQLiteStore
-from twitchvault.vault.record import Record, encode, fingerprint
 
-if TYPE_CHECKING:
-    from twitchvault import TokenStore
-
-CLIENT_ID: Final = "benchmarkclient000000000000000"
 BYTES_PER_USER: Final = 1536
 LONGEST_HOLD_MS: Final = 50.0
-BATCH: Final = 2_000
 OLD_TOKENS: Final = 16
-
-
-def a_record(number: int, old_tokens: int) -> bytes:
-    """The stored record of one user, with as many exchanged tokens remembered."""
-    remembered = "".join(fingerprint(f"{number}-{turn}") for turn in range(old_tokens))
-    record = Record(
-        access_token=f"{number:030d}",
-        refresh_token=f"{number:050d}",
-        scopes=("chat:read", "chat:edit", "channel:read:subscriptions"),
-        login=f"some_user_{number}",
-        last_validated=time.time(),
-        expires_in=13_900.0,
-        seeded=False,
-        exchanged=remembered,
-    )
-    return encode(record)
-
-
-async def fill(store: TokenStore, users: int, old_tokens: int) -> None:
-    """Put `users` records into an empty store."""
-    for start in range(0, users, BATCH):
-        numbers = range(start, min(start + BATCH, users))
-        await asyncio.gather(
-            *(store.put(f"{CLIENT_ID}:{100_000_000 + n}", a_record(n, old_tokens)) for n in numbers)
-        )
 
 
 def resident() -> int:

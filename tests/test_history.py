@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+from typing import TYPE_CHECKING
+
 import pytest
 
-from tests.history import NEVER, Op, check
+from tests.history import NEVER, Op, check, record
+from twitchvault.stores import SQLiteStore
 from twitchvault.stores.base import Entry
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def put(start: float, end: float, version: int, value: bytes, expect: int | None = None) -> Op:
@@ -75,3 +82,16 @@ def test_bad_histories_are_found(ops: list[Op], version: int, value: bytes | Non
     """A history that no order explains is a failure."""
     with pytest.raises(AssertionError):
         check(ops, _content(version, value))
+
+
+async def test_history_of_a_file(tmp_path: Path) -> None:
+    """What several processes do to one SQLite file is explained by some order."""
+    make_store = functools.partial(SQLiteStore, tmp_path / "tokens.db")
+    store = make_store()
+    await store.open()
+    try:
+        ops = await record(make_store, seconds=2)
+        check(ops, {entry.key: entry async for entry in store.scan()})
+    finally:
+        await store.close()
+    assert len(ops) > 100, "the processes did hardly anything"

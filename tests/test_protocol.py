@@ -7,14 +7,20 @@ import pytest
 from tests.protocol_model import Model, explore
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["user known", "user unknown"])
-@pytest.mark.parametrize("kinds", [("user", "user", "user"), ("user", "user", "adder")])
+@pytest.mark.parametrize(
+    ("kinds", "known"),
+    [
+        (("user", "user", "user"), True),
+        (("user", "user", "adder"), True),
+        (("user", "adder"), False),
+    ],
+)
 def test_no_replay_and_nothing_lost(kinds: tuple[str, ...], *, known: bool) -> None:
     """Whatever the adversary does, no replay without an excuse, and no pair is lost."""
     states, violation = explore(Model(), kinds, known=known)
 
     assert violation is None
-    assert states > 10_000
+    assert states > 1_000
 
 
 def test_the_look_elsewhere_is_needed() -> None:

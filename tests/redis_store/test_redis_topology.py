@@ -36,7 +36,7 @@ def cluster_client(port: int, **options: object) -> RedisCluster:
 class TestCluster(StoreContract):
     """A client of a cluster."""
 
-    @pytest.fixture(params=[{}, {"decode_responses": True, "protocol": 2}], ids=str)
+    @pytest.fixture(params=[{"decode_responses": True, "protocol": 2}], ids=str)
     async def make_store(
         self, request: pytest.FixtureRequest, cluster: list[Server], namespace: str
     ) -> AsyncIterator[Maker]:

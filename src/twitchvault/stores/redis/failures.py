@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from redis import exceptions
 
 from twitchvault.errors import CorruptRecord, StoreError, StoreUnavailable
+from twitchvault.stores.redis.scripts import NEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +52,7 @@ _CODES: Final[Mapping[str, _Meaning]] = {
         "the user name or password is wrong; correct it in the URL or the client"
     ),
     "NOAUTH": _Meaning("a password is required; give it in the URL or to the client"),
-    "NOPERM": _Meaning("{quoted}; allow it to this user with ACL SETUSER"),
+    "NOPERM": _Meaning(f"{{quoted}}; allow it with ACL SETUSER (needed: {NEEDED})"),
     "WRONGTYPE": _Meaning(
         "a key of this namespace holds something that is not ours{key}; choose another 'namespace'",
         kind=CorruptRecord,
@@ -96,7 +97,7 @@ _CODE: Final = re.compile(r"\b(" + "|".join(_CODES) + r")\b")
 _KEY: Final = re.compile(r"\((\{[^{}]*\}:[a-z]+)\)")
 _ARGUMENTS: Final = re.compile(r",? with args beginning with.*", re.DOTALL)
 _CALL: Final = re.compile(r",? script: \S*,? ?on @user_script.*|@user_script.*", re.DOTALL)
-_DENIED: Final = re.compile(r"ACL failure|no permissions|No permissions")
+_DENIED: Final = re.compile(r"ACL failure|[Nn]o permissions|can.t run this command")
 _TLS: Final = ("SSL", "TLS", "certificate")
 _PASSWORD_WANTED: Final = (
     "NOAUTH",

@@ -45,8 +45,9 @@ log = logging.getLogger("twitchvault.stores.redis")
 class RedisFeed:
     """A `PushingFeed` of the keys under a prefix. Never waits on a network but in `catch_up`."""
 
-    def __init__(self, reader: Reader, prefix: str) -> None:
+    def __init__(self, reader: Reader, prefix: str, *, lost: bool) -> None:
         self._reader = reader
+        self._lost = lost
         self._prefix = prefix
         self._pending: dict[str, Change] = {}
         self._news = asyncio.Event()
@@ -92,9 +93,12 @@ class RedisFeed:
         emptied. Nothing that was lost is reported as deleted. What the server still holds and what
         others wrote since has been handed out before the call; every version given from then on is
         larger than any before. A reader that still holds what was lost should compare with a scan
-        and write back, with `expect`, what is missing or older there.
+        and write back, with `expect`, what is missing or older there. What was lost while the store
+        was open but had no feed, or no listener, is told at once.
         """
         self._on_loss = listener
+        if self._lost:
+            self.tell_loss()
 
     def take(self, changes: Iterable[Change]) -> None:
         """The reader brings changes."""
@@ -111,6 +115,7 @@ class RedisFeed:
 
     def tell_loss(self) -> None:
         """The reader has found that data were lost."""
+        self._lost = self._on_loss is None
         if self._on_loss is not None:
             _call(self._on_loss)
 
@@ -150,11 +155,12 @@ class Reader:
 
     def __init__(self, data: Data) -> None:
         self._data = data
+        self.epoch = b""
+        """The epoch known last; empty before the store has learned of one."""
         self._feeds: set[RedisFeed] = set()
         self._task: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
-        self._epoch = b""
         self._position = 0
         self._expected = 0
         self._checked = True
@@ -163,12 +169,8 @@ class Reader:
     async def enter(self, prefix: str) -> RedisFeed:
         """A feed of all that is committed from now on."""
         async with self._turn:
-            if self._task is None:
-                state = await self._data.state()
-                self._epoch, self._position, self._expected = state.epoch, state.version, 0
-                self._checked = True
-                self._task = asyncio.create_task(self._run(), name="twitchvault-redis-reader")
-            feed = RedisFeed(self, prefix)
+            lost = self._task is None and await self._start()
+            feed = RedisFeed(self, prefix, lost=lost)
             self._feeds.add(feed)
             return feed
 
@@ -202,6 +204,15 @@ class Reader:
             msg = f"{self._data.link.address}: the feed could not catch up within {PATIENCE:g} s"
             raise StoreUnavailable(msg)
         reached.result()
+
+    async def _start(self) -> bool:
+        """Begin to follow from now on; whether data were lost since the store knew of them."""
+        state = await self._data.state()
+        lost = self.epoch not in (b"", state.epoch)
+        self.epoch, self._position, self._expected = state.epoch, state.version, 0
+        self._checked = True
+        self._task = asyncio.create_task(self._run(), name="twitchvault-redis-reader")
+        return lost
 
     async def _stop(self) -> None:
         task, self._task = self._task, None
@@ -261,19 +272,19 @@ class Reader:
     async def _check(self) -> None:
         """Look whether the server is still the one we were following."""
         state = await self._state()
-        if state.epoch != self._epoch:
+        if state.epoch != self.epoch:
             await self._read_all(state)
         self._expected, self._checked = state.version, True
 
     async def _state(self) -> State:
-        return await self._data.state(self._epoch, self._position)
+        return await self._data.state(self.epoch, self._position)
 
     async def _apply(self, records: list[Record]) -> None:
         changes: list[Change] = []
         position = self._position
         whole = True
         for record in records:
-            whole = record.epoch in (None, self._epoch) and (
+            whole = record.epoch in (None, self.epoch) and (
                 record.before == position or record.epoch is not None
             )
             if not whole:
@@ -290,7 +301,7 @@ class Reader:
 
     async def _read_all(self, state: State) -> None:
         """Bring what happened after our position without the stream, and go on from `state`."""
-        lost = state.epoch != self._epoch
+        lost = state.epoch != self.epoch
         if not lost and not state.whole:
             log.warning("%s: the feed was away for too many deletes", self._data.link.address)
         async for deleted in self._data.tombstones(self._position, state.version):
@@ -299,7 +310,7 @@ class Reader:
             changes = [Change(*entry) for entry in page if entry.version > self._position]
             self._newest.update({c.key: c.version for c in changes if c.version > state.version})
             self._deliver(changes)
-        self._epoch = state.epoch
+        self.epoch = state.epoch
         self._move(state.version)
         if lost:
             log.warning("%s: the server has lost data; a new epoch begins", self._data.link.address)

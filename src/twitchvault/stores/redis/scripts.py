@@ -24,7 +24,13 @@ from __future__ import annotations
 import hashlib
 from typing import Final, NamedTuple
 
-__all__ = ["READ", "SCAN", "STATE", "TOMBSTONES", "WRITE", "Names", "Script"]
+__all__ = ["NEEDED", "READ", "SCAN", "STATE", "TOMBSTONES", "WRITE", "Names", "Script"]
+
+NEEDED: Final = (
+    "+evalsha +eval +hget +hmget +hset +hdel +hgetall +hlen +hscan "
+    "+xadd +xlen +xrange +xrevrange +xread +time"
+)
+"""What a user must be allowed to do, as ACL SETUSER takes it; see `RedisStore` for the rest."""
 
 CHANGES_KEPT: Final = 10_000
 """About how many changes a reader may be behind before it has to read everything again."""

@@ -80,7 +80,7 @@ class Session:
 
     async def _start(self) -> None:
         try:
-            await self.data.state(budget=OPENING)
+            self.reader.epoch = (await self.data.state(budget=OPENING)).epoch
             policy = await self._link.policy()
         except BaseException:
             await self._link.close()

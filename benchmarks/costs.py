@@ -1,0 +1,141 @@
+"""What it costs to have it: memory, the import, and each Helix call."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+
+from benchmarks.hands import Ours
+from benchmarks.opening import BYTES_PER_USER, in_fresh_process, prepare
+from benchmarks.race import Contestant, Line, Outcome, Plan, expect, race
+from benchmarks.storms import Stage, clients, door, stage
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from benchmarks.race import Role
+
+IMPORT: Final = "import time; t = time.perf_counter(); {code}; print(time.perf_counter() - t)"
+CALL: Final = "twitchvault, get('users')"
+BASE: Final = "import aiohttp, pydantic; M = pydantic.create_model('M', id=(str, ...)); M(id='1')"
+IMPORTS: Final[tuple[tuple[str, Role, str], ...]] = (
+    ("import twitchvault", "ours", "import twitchvault"),
+    ("import aiohttp, pydantic; a BaseModel", "limit", BASE),
+    ("import twitchio", "peer", "import twitchio"),
+    ("import twitchAPI.twitch", "peer", "import twitchAPI.twitch"),
+)
+
+
+class _Plain(Ours):
+    """A call that gives back the JSON, as the bare one does."""
+
+    def __init__(self, account: dict[str, str]) -> None:
+        super().__init__(*door(account), None)
+
+    async def call(self) -> object:
+        """One Helix call; whether it was answered rightly."""
+        answer = await self.app.get_user_by_id(self.user_id).get("users")
+        return answer["data"][0]["id"] == self.user_id
+
+
+async def memory(plan: Plan) -> list[Outcome]:
+    """Resident memory of an open flow, by user, in a fresh process."""
+    users = max(size for size in plan.sizes if size <= 100_000)
+    outcome = Outcome("memory", f"resident memory of an open flow, by user, {users:,} users")
+    for label, old_tokens in (("after a login", 0), ("after weeks", 16)):
+        path = str(plan.folder / f"memory-{old_tokens}.db")
+        await prepare(path, users, old_tokens)
+        line = Line(f"records as they are {label}", "ours", unit="B")
+        for _ in range(plan.rounds(3)):
+            figures = await asyncio.to_thread(in_fresh_process, path, users, watch=False)
+            line.samples.append(figures["bytes_per_user"])
+        outcome.lines.append(line)
+        met = line.median <= BYTES_PER_USER
+        found = f"{line.median:,.0f} bytes"
+        outcome.must(f"{label}: ≤ {BYTES_PER_USER:,} bytes", found, met=met)
+    return [outcome]
+
+
+async def imports(plan: Plan) -> list[Outcome]:
+    """Seconds of the import statement in a fresh interpreter."""
+    outcome = Outcome("import", "import, in a fresh interpreter")
+    contestants = [Contestant(who, role, _importing(code)) for who, role, code in IMPORTS]
+    await race(outcome, contestants, plan.rounds(9))
+    outcome.keep("import twitchvault", 1.1, "aiohttp, pydantic")
+    return [outcome]
+
+
+def _importing(code: str) -> Callable[[], Awaitable[float]]:
+    async def run() -> float:
+        command = [sys.executable, "-c", IMPORT.format(code=code)]
+        done = await asyncio.to_thread(
+            subprocess.run, command, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise ImportError(done.stderr.strip().splitlines()[-1])
+        return float(done.stdout)
+
+    return run
+
+
+async def helix(plan: Plan) -> list[Outcome]:
+    """One Helix call after another on a token that is good."""
+    count = plan.count(200)
+    outcome = Outcome("helix", "one Helix call, by the double")
+    async with stage() as scene:
+        account = await scene.account()
+        contestants = [
+            Contestant("bare aiohttp call", "limit", _bare(scene, account, count)),
+            Contestant(CALL, "ours", _calls(_Plain, account, count)),
+        ]
+        for who, role, make in clients(outcome):
+            contestants.append(Contestant(who, role, _calls(make, account, count)))
+        await race(outcome, contestants, plan.rounds(9))
+    outcome.line(Ours.name).said = "get_user(): a model is made of the answer, as by the peers"
+    outcome.keep(CALL, 1.25, "a bare aiohttp call")
+    return [outcome]
+
+
+def _bare(scene: Stage, account: dict[str, str], count: int) -> Callable[[], Awaitable[float]]:
+    headers = {"Authorization": f"Bearer {account['access']}", "Client-Id": account["client_id"]}
+    url = f"{scene.twitch.api_url}users"
+
+    async def run() -> float:
+        async with aiohttp.ClientSession() as session:
+
+            async def call() -> bool:
+                async with session.get(url, headers=headers) as answer:
+                    return bool((await answer.json())["data"][0]["id"] == account["user_id"])
+
+            return await _timed(call, count)
+
+    return run
+
+
+def _calls(
+    make: Callable[[dict[str, str]], Any], account: dict[str, str], count: int
+) -> Callable[[], Awaitable[float]]:
+    async def run() -> float:
+        caller = make(account)
+        await caller.start(account["access"], account["refresh"], account["user_id"])
+        try:
+            return await _timed(caller.call, count)
+        finally:
+            await caller.close()
+
+    return run
+
+
+async def _timed(call: Callable[[], Awaitable[object]], count: int) -> float:
+    expect(await call(), "a call got a wrong answer")
+    began = time.perf_counter()
+    for _ in range(count):
+        right = await call()
+    took = (time.perf_counter() - began) / count
+    expect(right, "a call got a wrong answer")
+    return took

@@ -1,0 +1,222 @@
+"""Opening a flow on many stored users, against fetching the same rows and nothing more."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from contextlib import AsyncExitStack, closing
+from typing import TYPE_CHECKING, Final
+
+from cryptography.fernet import Fernet
+
+from benchmarks import peers
+from benchmarks.places import client, valkey
+from benchmarks.race import Contestant, LeftOut, Outcome, Plan, expect, race
+from benchmarks.records import CLIENT_ID, a_record, fill, pair, rows, user_id
+from twitchvault import App, FernetStore, RedisStore, SQLiteStore
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from twitchvault import TokenStore
+
+FETCH: Final = "SELECT key, version, value FROM entries"
+ROUNDS: Final = {1_000: 9, 10_000: 5}
+
+
+def _rounds(plan: Plan, users: int) -> int:
+    return plan.rounds(ROUNDS.get(users, 3))
+
+
+async def filled(store: TokenStore, users: int) -> None:
+    """Put so many users into a new store and close it."""
+    await store.open()
+    await fill(store, users)
+    await store.close()
+
+
+def opening(make: Callable[[], TokenStore], users: int) -> Callable[[], Awaitable[float]]:
+    """Seconds from a closed store to views that show everybody."""
+
+    async def run() -> float:
+        store = make()
+        app = App(CLIENT_ID, store=store, maintain=False)
+        began = time.perf_counter()
+        await app.authorize()
+        took = time.perf_counter() - began
+        expect(len(app.tokens) == users, f"the views do not show {users} users")
+        expect(app.tokens[user_id(users - 1)] == pair(users - 1), "a view shows a wrong token")
+        await app.close()
+        await store.close()
+        return took
+
+    return run
+
+
+def fetching(path: Path, users: int) -> Callable[[], Awaitable[float]]:
+    """Seconds for connecting and fetching all rows."""
+
+    async def run() -> float:
+        began = time.perf_counter()
+        with closing(sqlite3.connect(path)) as connection:
+            found = connection.execute(FETCH).fetchall()
+            took = time.perf_counter() - began
+        expect(len(found) == users, f"{len(found)} rows, not {users}")
+        return took
+
+    return run
+
+
+async def sqlite(plan: Plan) -> list[Outcome]:
+    """From a SQLite file."""
+    return [await _sqlite(plan, users) for users in plan.sizes]
+
+
+async def _sqlite(plan: Plan, users: int) -> Outcome:
+    outcome = Outcome("open-sqlite", f"open on {users:,} users, SQLite", size=users)
+    path = plan.folder / f"open-{users}.db"
+    await filled(SQLiteStore(path), users)
+    contestants = [
+        Contestant("fetching the rows alone", "limit", fetching(path, users)),
+        Contestant("App.authorize, SQLite", "ours", opening(lambda: SQLiteStore(path), users)),
+        *_files(plan, outcome, users),
+    ]
+    await race(outcome, contestants, _rounds(plan, users))
+    outcome.keep("App.authorize, SQLite", 4, "fetching the rows")
+    return outcome
+
+
+def _files(plan: Plan, outcome: Outcome, users: int) -> list[Contestant]:
+    """Peers that keep everybody in one file; what they read is neither checked nor shared."""
+    path = plan.folder / f"all-{users}.json"
+    path.write_text(json.dumps({key: json.loads(value) for key, value in rows(users)}))
+    try:
+        persistence = peers.module("msal_extensions").FilePersistence(str(path))
+    except LeftOut as error:
+        outcome.left_out.append(f"msal-extensions: {error}")
+        return []
+
+    async def load() -> float:
+        began = time.perf_counter()
+        found = json.loads(persistence.load())
+        took = time.perf_counter() - began
+        expect(len(found) == users, f"{len(found)} users, not {users}")
+        return took
+
+    return [Contestant("msal-extensions, one JSON file", "peer", load)]
+
+
+async def redis(plan: Plan) -> list[Outcome]:
+    """From a Redis server."""
+    return [await _redis(plan, users) for users in plan.sizes]
+
+
+async def _redis(plan: Plan, users: int) -> Outcome:
+    outcome = Outcome("open-redis", f"open on {users:,} users, Redis", size=users)
+    async with valkey() as port:
+        url = f"redis://127.0.0.1:{port}"
+        await filled(RedisStore(url), users)
+        async with client(port) as bare, AsyncExitStack() as stack:
+            for start in range(0, users, 1_000):
+                some = {user_id(n): a_record(n) for n in range(start, min(start + 1_000, users))}
+                await bare.hset("bare", mapping=some)
+            contestants = [
+                Contestant("HGETALL + json.loads", "limit", _hgetall(port, users)),
+                Contestant("App.authorize, Redis", "ours", opening(lambda: RedisStore(url), users)),
+            ]
+            if users <= 10_000:
+                contestants += await _key_value(outcome, stack, port, users)
+            await race(outcome, contestants, _rounds(plan, users))
+    outcome.keep("App.authorize, Redis", 1.5, "HGETALL + decoding")
+    return outcome
+
+
+def _hgetall(port: int, users: int) -> Callable[[], Awaitable[float]]:
+    async def run() -> float:
+        async with client(port) as bare:
+            began = time.perf_counter()
+            answer = await bare.hgetall("bare")
+            found = {name.decode(): json.loads(value) for name, value in answer.items()}
+            took = time.perf_counter() - began
+        expect(len(found) == users, f"{len(found)} users, not {users}")
+        return took
+
+    return run
+
+
+async def _key_value(
+    outcome: Outcome, stack: AsyncExitStack, port: int, users: int
+) -> list[Contestant]:
+    try:
+        store = await peers.key_value(stack, "redis", port=port)
+    except LeftOut as error:
+        outcome.left_out.append(f"py-key-value-aio, redis: {error}")
+        return []
+    ids = [user_id(number) for number in range(users)]
+    await store.put_many(ids, [json.loads(a_record(number)) for number in range(users)])
+
+    async def run() -> float:
+        began = time.perf_counter()
+        found = await store.get_many(ids)
+        took = time.perf_counter() - began
+        expect(all(found) and len(found) == users, f"not all of {users} users were found")
+        return took
+
+    return [Contestant("py-key-value-aio, redis get_many", "peer", run)]
+
+
+async def encrypted(plan: Plan) -> list[Outcome]:
+    """From an encrypted SQLite file."""
+    users = max(size for size in plan.sizes if size <= 100_000)
+    outcome = Outcome("open-encrypted", f"open on {users:,} encrypted users, SQLite", size=users)
+    secret = Fernet.generate_key()
+    path, plain = plan.folder / "encrypted.db", plan.folder / "plain.db"
+    await filled(FernetStore(SQLiteStore(path), secret), users)
+    await filled(SQLiteStore(plain), users)
+    fernet = Fernet(secret)
+    sealed = [fernet.encrypt(a_record(number)) for number in range(users)]
+    opened = opening(lambda: SQLiteStore(plain), users)
+
+    async def least() -> float:
+        took = await opened()
+        began = time.perf_counter()
+        for one in sealed:
+            fernet.decrypt(one)
+        return took + time.perf_counter() - began
+
+    ours = opening(lambda: FernetStore(SQLiteStore(path), secret), users)
+    async with AsyncExitStack() as stack:
+        contestants = [
+            Contestant("plain opening + bare Fernet.decrypt", "limit", least),
+            Contestant("App.authorize, FernetStore(SQLite)", "ours", ours),
+            *await _wrapped(outcome, stack, secret, users),
+        ]
+        await race(outcome, contestants, plan.rounds(3))
+    outcome.keep("App.authorize, FernetStore(SQLite)", 1.15, "plain + decrypt")
+    return [outcome]
+
+
+async def _wrapped(
+    outcome: Outcome, stack: AsyncExitStack, secret: bytes, users: int
+) -> list[Contestant]:
+    who = "py-key-value-aio, memory in its Fernet wrapper"
+    try:
+        inner = await peers.key_value(stack, "memory")
+        wrapper = peers.module("key_value.aio.wrappers.encryption")
+    except LeftOut as error:
+        outcome.left_out.append(f"{who}: {error}")
+        return []
+    store = wrapper.FernetEncryptionWrapper(inner, fernet=Fernet(secret))
+    ids = [user_id(number) for number in range(users)]
+    await store.put_many(ids, [json.loads(a_record(number)) for number in range(users)])
+
+    async def run() -> float:
+        began = time.perf_counter()
+        found = await store.get_many(ids)
+        took = time.perf_counter() - began
+        expect(all(found) and len(found) == users, f"not all of {users} users were found")
+        return took
+
+    return [Contestant(who, "peer", run)]

@@ -1,0 +1,59 @@
+"""Stored users: records as the vault writes them, put into any store."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from twitchvault.vault.record import Record, encode, fingerprint
+
+if TYPE_CHECKING:
+    from twitchvault import TokenStore
+
+CLIENT_ID: Final = "benchmarkclient000000000000000"
+BATCH: Final = 2_000
+
+
+def user_id(number: int) -> str:
+    """The id of the user of this number."""
+    return str(100_000_000 + number)
+
+
+def key(number: int) -> str:
+    """Where the user's record stands in a store."""
+    return f"{CLIENT_ID}:{user_id(number)}"
+
+
+def a_record(number: int, old_tokens: int = 0) -> bytes:
+    """The stored record of one user, with as many exchanged tokens remembered."""
+    remembered = "".join(fingerprint(f"{number}-{turn}") for turn in range(old_tokens))
+    access, refresh = pair(number)
+    record = Record(
+        access_token=access,
+        refresh_token=refresh,
+        scopes=("chat:read", "chat:edit", "channel:read:subscriptions"),
+        login=f"some_user_{number}",
+        last_validated=time.time(),
+        expires_in=13_900.0,
+        seeded=False,
+        exchanged=remembered,
+    )
+    return encode(record)
+
+
+def pair(number: int) -> tuple[str, str]:
+    """The user's tokens."""
+    return f"{number:030d}", f"{number:050d}"
+
+
+def rows(users: int) -> list[tuple[str, bytes]]:
+    """Keys and records of so many users."""
+    return [(key(number), a_record(number)) for number in range(users)]
+
+
+async def fill(store: TokenStore, users: int, old_tokens: int = 0) -> None:
+    """Put `users` records into an empty store."""
+    for start in range(0, users, BATCH):
+        numbers = range(start, min(start + BATCH, users))
+        await asyncio.gather(*(store.put(key(n), a_record(n, old_tokens)) for n in numbers))
