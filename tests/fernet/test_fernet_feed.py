@@ -7,10 +7,13 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from fakeredis import FakeAsyncRedis, FakeServer
 
 from twitchvault.errors import DecryptionError, StoreError
-from twitchvault.stores import Change, Entry, FernetStore, MemoryStore, SQLiteStore
-from twitchvault.stores.base import Feed, PushingFeed, Unreadable, Watchable
+from twitchvault.stores import Change, Entry, FernetStore, MemoryStore, RedisStore, SQLiteStore
+from twitchvault.stores.base import Feed, LossFeed, PushingFeed, Unreadable, Watchable
+from twitchvault.stores.fernet.feed import FernetFeed
+from twitchvault.stores.redis.feed import RedisFeed
 
 from .makers import CHECK, KEY, over_custom, over_sqlite, swap, token
 
@@ -38,6 +41,26 @@ async def test_watchable_iff_the_inner_store_is(tmp_path: Path, store: FernetSto
     with pytest.raises(StoreError, match="closed"):
         async with file.watch():
             pass
+
+
+async def test_tells_of_losses_iff_the_inner_feed_does(store: FernetStore) -> None:
+    """A loss that the inner feed tells of reaches the listener."""
+    assert isinstance(store, Watchable)
+    async with store.watch() as feed:
+        assert not isinstance(feed, LossFeed)
+    async with FakeAsyncRedis(server=FakeServer()) as client:
+        redis = FernetStore(RedisStore(client), KEY)
+        await redis.open()
+        assert isinstance(redis, Watchable)
+        told: list[int] = []
+        async with redis.watch() as feed:
+            assert isinstance(feed, LossFeed)
+            feed.on_loss(lambda: told.append(1))
+            assert isinstance(feed, FernetFeed)
+            assert isinstance(feed._inner, RedisFeed)
+            feed._inner.tell_loss()
+        await redis.close()
+    assert told == [1]
 
 
 async def test_check_entry_is_hidden(inner: MemoryStore, store: FernetStore) -> None:

@@ -254,7 +254,8 @@ def settled(
     """A parked pair, validated, comes to its user: like `login`, and `sent` is remembered."""
     if current is not None and current.state == "live" and current.has_spent(fingerprint(sent)):
         held = current.refresh_token
-        if held is None or not parked.has_spent(fingerprint(held)):
+        ours = held is None or held in {sent, parked.refresh_token}
+        if ours or not parked.has_spent(fingerprint(held or "")):
             return current
         # What the user has was moved in by somebody slow, and renewed meanwhile where it lay.
         current = replace(current, exchanged=current.exchanged + parked.exchanged)

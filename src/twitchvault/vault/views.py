@@ -16,6 +16,14 @@ __all__ = ["LiveView", "View"]
 T = TypeVar("T")
 
 
+def _snapshot(view: dict[str, T]) -> dict[str, T]:
+    while True:
+        try:
+            return dict(dict.items(view))
+        except RuntimeError:  # it was changed meanwhile, by the loop, while another thread reads
+            continue
+
+
 class View(dict[str, T]):
     """A dict whose iterators walk over a snapshot, so that it may change meanwhile.
 
@@ -31,22 +39,22 @@ class View(dict[str, T]):
         self._order: Iterator[str] = iter(())
 
     def __iter__(self) -> Iterator[str]:
-        return iter(list(super().__iter__()))
+        return iter(_snapshot(self))
 
     def __reversed__(self) -> Iterator[str]:
-        return iter(list(super().__reversed__()))
+        return reversed(_snapshot(self))
 
     def keys(self) -> dict_keys[str, T]:
-        return dict(super().items()).keys()
+        return _snapshot(self).keys()
 
     def items(self) -> dict_items[str, T]:
-        return dict(super().items()).items()
+        return _snapshot(self).items()
 
     def values(self) -> dict_values[str, T]:
-        return dict(super().items()).values()
+        return _snapshot(self).values()
 
     def copy(self) -> dict[str, T]:
-        return dict(super().items())
+        return _snapshot(self)
 
     def __repr__(self) -> str:
         return f"<{super().__len__()} users>"
@@ -93,7 +101,7 @@ class LiveView(View[T]):
         self._fetch()
         # `dict(view)` takes the keys and then looks all of them up, in order. Who is removed in
         # between must not break the copy: for just that walk what the keys belonged to is found.
-        self._copied = dict(dict.items(self))
+        self._copied = _snapshot(self)
         self._order = iter(list(self._copied))
         with suppress(RuntimeError):
             asyncio.get_running_loop().call_soon(self._forget_copy)

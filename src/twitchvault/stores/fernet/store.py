@@ -145,9 +145,9 @@ class FernetStore(TokenStore):
 
         In place of `open`, or later; the store is open then. End the programs that use the store
         without encryption before. It may be broken off at any point and called again, and until it
-        is through, `open` refuses the store. It trusts what it finds in plaintext. If something is
-        encrypted already, but not by a `FernetStore` with these keys, it raises `DecryptionError`
-        and has written nothing.
+        is through, `open` refuses the store. It trusts what it finds in plaintext. If the store is
+        no `FernetStore`'s yet and something in it is encrypted already, or if it is another key's,
+        it raises `DecryptionError` and has written nothing.
 
         What is gone from the store may still stand in unused parts of its file, in its log, and in
         backups.
