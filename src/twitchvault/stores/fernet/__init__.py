@@ -5,7 +5,6 @@
 | `store` | `FernetStore`, the public class: which operation is allowed when |
 | `session` | what stands between `open` and `close`; asking for the keys anew |
 | `keys` | from what the user gives to keys that can be used |
-| `opener` | opening a token |
 | `source` | where the keys come from: given once, or by a callable |
 | `seal` | what is inside a ciphertext, and why one is refused |
 | `check` | the entry by which a wrong key is told when the store is opened |

@@ -7,9 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
-from cryptography.fernet import Fernet, MultiFernet
-
-from twitchvault.stores.fernet.opener import Opener, unpacked
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,10 +26,13 @@ _EXPECTED: Final = f"{_LENGTH} characters of url-safe base64, as Fernet.generate
 class Ring:
     """The keys in order: the first encrypts, all decrypt. `prints` tells them apart."""
 
-    def __init__(self, fernets: dict[bytes, Fernet]) -> None:
-        self.prints = tuple(hashlib.sha256(key).hexdigest()[:_PRINT] for key in fernets)
-        self.encrypt = next(iter(fernets.values())).encrypt
-        self._openers = tuple(map(Opener, fernets))
+    def __init__(self, fernets: dict[str, Fernet]) -> None:
+        self.prints = tuple(fernets)
+        self._fernets = tuple(fernets.values())
+        self.encrypt = self._fernets[0].encrypt
+        # A MultiFernet takes a token apart once for all keys; for one key it is only a detour.
+        several = len(self._fernets) > 1
+        self._decrypt = MultiFernet(self._fernets).decrypt if several else self._fernets[0].decrypt
 
     def __repr__(self) -> str:
         return f"<Ring: {', '.join(self.prints)}>"
@@ -42,17 +43,18 @@ class Ring:
 
     def decrypt(self, token: bytes) -> bytes | None:
         """What is inside; None if no key opens it."""
-        found = self.find(token)
-        return None if found is None else found[1]
+        try:
+            return self._decrypt(token)
+        except InvalidToken:
+            return None
 
     def find(self, token: bytes) -> tuple[int, bytes] | None:
         """The place of the key that opens it, and what is inside; None if none does."""
-        data = unpacked(token)
-        if data is not None:
-            for place, opener in enumerate(self._openers):
-                plain = opener.open(data)
-                if plain is not None:
-                    return place, plain
+        for place, fernet in enumerate(self._fernets):
+            try:
+                return place, fernet.decrypt(token)
+            except InvalidToken:
+                continue
         return None
 
 
@@ -61,10 +63,10 @@ def ring_of(given: object) -> Ring:
 
     A key given twice counts once.
     """
-    fernets: dict[bytes, Fernet] = {}
+    fernets: dict[str, Fernet] = {}
     for place, key in enumerate(_single_keys(given)):
         fernet = key if isinstance(key, Fernet) else _fernet(key, place)
-        fernets.setdefault(_inside(fernet, place), fernet)
+        fernets.setdefault(_print(fernet, place), fernet)
     if not fernets:
         msg = "'keys' is empty: give at least one Fernet key"
         raise ValueError(msg)
@@ -97,14 +99,14 @@ def _fernet(key: object, place: int) -> Fernet:
     raise ValueError(msg)
 
 
-def _inside(fernet: Fernet, place: int) -> bytes:
-    """The 32 bytes of the key. A Fernet has no public way to them."""
+def _print(fernet: Fernet, place: int) -> str:
+    """The beginning of the key's SHA-256. A Fernet has no public way to its key."""
     try:
         key: bytes = fernet._signing_key + fernet._encryption_key  # noqa: SLF001
     except (AttributeError, TypeError):
         msg = f"'keys'[{place}] hides its key: give the key itself, as str or bytes"
         raise ValueError(msg) from None
-    return key
+    return hashlib.sha256(key).hexdigest()[:_PRINT]
 
 
 def _parts(multi: MultiFernet) -> list[Fernet]:

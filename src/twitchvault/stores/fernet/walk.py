@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SLICE", "walk"]
 
-SLICE: Final = 0.01
+SLICE: Final = 0.005
 """Seconds of work after which other tasks get their turn."""
 _ENTRIES: Final = 100
 _BYTES: Final = 500_000
