@@ -130,6 +130,10 @@ class Pump:
                 feed.push_to(self._mirror.apply)
             if isinstance(feed, LossFeed):
                 feed.on_loss(self._lost.set)
+            if self._lost.is_set():
+                # Before the scan, which would take whom the store has lost for removed.
+                self._lost.clear()
+                await self._write_back()
             await self._ledger.load(quiet=not ready.done())
             self._mirror.read_with(None if pushes else feed.drain)
             self._feed, self._followed = feed, True
