@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import tests.spawning  # noqa: F401 - before the contract starts its first process
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -11,13 +11,13 @@ import asyncio
 import bisect
 import itertools
 import math
-import multiprocessing
 import random
 import time
 import traceback
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from tests.spawning import CONTEXT, fork
 from twitchvault.errors import StoreUnavailable, VersionConflict
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 KEYS: Final = tuple(f"key:{number}" for number in range(5))
 NEVER: Final = math.inf
 STARTING: Final = 30.0
+ENDING: Final = 30.0
 
 Kind = Literal["get", "put", "delete"]
 Outcome = Literal["done", "conflict", "unknown"]
@@ -104,18 +105,17 @@ async def record(
     meanwhile: Callable[[], Awaitable[None]] | None = None,
 ) -> list[Op]:
     """What several processes did; `meanwhile` is called again and again until they are done."""
-    context = multiprocessing.get_context("spawn")
     crew = []
     for number in range(processes):
-        answers, answer = context.Pipe(duplex=False)
-        plan = (make_store, seconds, tasks, str(number), answer)
-        process = context.Process(target=_life, args=plan, daemon=True)
-        process.start()
+        answers, answer = CONTEXT.Pipe(duplex=False)
+        process = fork(_life, make_store, seconds, tasks, str(number), answer)
         answer.close()
         crew.append((process, answers))
     try:
+        for _, answers in crew:
+            await asyncio.to_thread(_answer, answers, STARTING)  # its store is open
         work = asyncio.gather(
-            *(asyncio.to_thread(_answer, answers, seconds) for _, answers in crew)
+            *(asyncio.to_thread(_answer, answers, seconds + ENDING) for _, answers in crew)
         )
         while not work.done():
             if meanwhile is not None:
@@ -129,8 +129,8 @@ async def record(
             process.join()
 
 
-def _answer(answers: Connection, seconds: float) -> list[Op]:
-    assert answers.poll(seconds + STARTING), "a process that acts on the store gives no answer"
+def _answer(answers: Connection, patience: float) -> list[Op]:
+    assert answers.poll(patience), "a process that acts on the store gives no answer"
     answer = answers.recv()
     assert isinstance(answer, list), f"a process that acts on the store failed:\n{answer}"
     return answer
@@ -142,6 +142,7 @@ def _life(
     async def live() -> list[Op]:
         store = make_store()
         await store.open()
+        answer.send([])
         try:
             return await act(store, seconds, tasks, name)
         finally:

@@ -11,11 +11,14 @@ The store is whatever `store_url` says. Another folder runs these tests on its o
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
-from twitchvault.testing import FakeTwitchProcess
+from tests.processes import double
+from tests.spawning import CONTEXT, fork
+from twitchvault.testing import RemoteTwitch
 
 from .fleet import Fleet
 
@@ -31,15 +34,21 @@ def store_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def twitch() -> AsyncIterator[FakeTwitchProcess]:
+async def twitch() -> AsyncIterator[RemoteTwitch]:
     """A double in a process of its own, without a limit on Helix calls."""
-    async with FakeTwitchProcess(seed=7) as twitch:
-        await twitch.configure(helix_limit=1_000_000)
-        yield twitch
+    ours, theirs = CONTEXT.Pipe()
+    fork(double.live, theirs)
+    theirs.close()
+    try:
+        async with RemoteTwitch(await asyncio.to_thread(ours.recv)) as twitch:
+            await twitch.configure(helix_limit=1_000_000)
+            yield twitch
+    finally:
+        ours.close()
 
 
 @pytest.fixture
-async def fleet(twitch: FakeTwitchProcess, store_url: str) -> AsyncIterator[Fleet]:
+async def fleet(twitch: RemoteTwitch, store_url: str) -> AsyncIterator[Fleet]:
     """No process yet; all that are started are ended."""
     fleet = Fleet(twitch, store_url)
     yield fleet

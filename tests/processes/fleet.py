@@ -6,23 +6,25 @@ import asyncio
 import itertools
 import json
 import os
-import signal
-import sys
+import socket
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.processes import worker
+from tests.spawning import fork
 from twitchvault.stores import open_store
 from twitchvault.vault.record import Record, decode, fingerprint
 
 if TYPE_CHECKING:
+    import signal
+    from asyncio import StreamReader, StreamWriter
     from collections.abc import Awaitable, Callable
+    from multiprocessing.context import ForkServerProcess
 
     from twitchvault.stores.base import TokenStore
-    from twitchvault.testing import FakeTwitchProcess
+    from twitchvault.testing import RemoteTwitch
     from twitchvault.testing.fake import Client, Counts, Pair
 
-PROGRAM = str(Path(__file__).with_name("worker.py"))
 PATIENCE = 30.0
 
 
@@ -37,19 +39,22 @@ class WorkerError(Exception):
 class Worker:
     """One process with one flow. Its commands are the methods of `worker.Bot`."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(
+        self, process: ForkServerProcess, reader: StreamReader, writer: StreamWriter
+    ) -> None:
         self._process = process
+        self._writer = writer
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
-        self._reading = asyncio.create_task(self._read())
+        self._reading = asyncio.create_task(self._read(reader))
 
     @classmethod
     async def spawn(cls) -> Worker:
         """Start a process; it does nothing yet."""
-        pipe = asyncio.subprocess.PIPE
-        return cls(
-            await asyncio.create_subprocess_exec(sys.executable, PROGRAM, stdin=pipe, stdout=pipe)
-        )
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = fork(worker.live, theirs)
+        return cls(process, *await asyncio.open_connection(sock=ours))
 
     async def do(self, command: str, *, timeout: float = PATIENCE, **options: Any) -> Any:  # noqa: ANN401
         """Carry a command out; `WorkerError` if it failed there, TimeoutError if it hangs."""
@@ -63,32 +68,29 @@ class Worker:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         line = json.dumps({"id": number, "do": command, "with": options})
-        assert self._process.stdin is not None
-        self._process.stdin.write(line.encode() + b"\n")
+        self._writer.write(line.encode() + b"\n")
         return future
 
     def signal(self, number: signal.Signals) -> None:
         """Send the process a signal."""
+        assert self._process.pid is not None
         os.kill(self._process.pid, number)
 
     async def kill(self) -> None:
         """`kill -9`, and wait for the end."""
-        self.signal(signal.SIGKILL)
-        await self._process.wait()
+        self._process.kill()
+        await asyncio.to_thread(self._process.join)
 
     async def end(self) -> None:
         """Leave nothing of it behind."""
-        if self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                self._process.kill()
-        await self._process.wait()
+        await self.kill()
         await self._reading
+        self._writer.close()
         for future in self._waiting.values():
             future.cancel()
 
-    async def _read(self) -> None:
-        assert self._process.stdout is not None
-        while line := await self._process.stdout.readline():
+    async def _read(self, reader: StreamReader) -> None:
+        while line := await _line(reader):
             answer = json.loads(line)
             future = self._waiting.pop(answer["id"])
             if future.done():
@@ -103,10 +105,16 @@ class Worker:
                 future.exception()
 
 
+async def _line(reader: StreamReader) -> bytes:
+    with suppress(ConnectionError):
+        return await reader.readline()
+    return b""
+
+
 class Fleet:
     """A double, one client, one store, and processes that share them."""
 
-    def __init__(self, twitch: FakeTwitchProcess, store_url: str) -> None:
+    def __init__(self, twitch: RemoteTwitch, store_url: str) -> None:
         self.twitch = twitch
         self.store_url = store_url
         self.workers: list[Worker] = []

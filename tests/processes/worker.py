@@ -1,14 +1,13 @@
-"""A process with one flow, driven over its standard input and output; see `fleet.Worker`.
+"""A process with one flow, driven over a socket; see `fleet.Worker`.
 
-It does not import the tests, so that it starts as fast as a bot does. One JSON object per line: in
-`{"id", "do", "with"}`, out `{"id", "result"}` or `{"id", "error", "message"}`.
+One JSON object per line: in `{"id", "do", "with"}`, out `{"id", "result"}` or
+`{"id", "error", "message"}`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from twitchvault import App
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
+    from socket import socket
     from types import SimpleNamespace
 
 
@@ -135,22 +135,21 @@ async def _carry_out(command: Coroutine[Any, Any, object]) -> dict[str, object]:
         return {"error": type(error).__name__, "message": str(error)}
 
 
-async def _answer(bot: Bot, order: dict[str, Any]) -> None:
+async def _answer(bot: Bot, order: dict[str, Any], writer: asyncio.StreamWriter) -> None:
     outcome = await _carry_out(getattr(bot, order["do"])(**order["with"]))
-    sys.stdout.write(json.dumps({"id": order["id"], **outcome}) + "\n")
-    sys.stdout.flush()
+    writer.write(json.dumps({"id": order["id"], **outcome}).encode() + b"\n")
 
 
-async def _serve() -> None:
-    reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+async def _serve(channel: socket) -> None:
+    reader, writer = await asyncio.open_connection(sock=channel)
     bot, running = Bot(), set()
     while line := await reader.readline():
-        task = asyncio.create_task(_answer(bot, json.loads(line)))
+        task = asyncio.create_task(_answer(bot, json.loads(line), writer))
         running.add(task)
         task.add_done_callback(running.discard)
+    writer.close()
 
 
-if __name__ == "__main__":
-    asyncio.run(_serve())
+def live(channel: socket) -> None:
+    """The life of a process: it ends when the other end of the channel does."""
+    asyncio.run(_serve(channel))

@@ -28,7 +28,8 @@ from twitchvault.testing.contract.picture import Picture, need_watch
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-    from multiprocessing.context import SpawnProcess
+    from multiprocessing.context import ForkServerContext, SpawnContext
+    from multiprocessing.process import BaseProcess
     from multiprocessing.synchronize import Barrier
 
     from twitchvault.stores.base import TokenStore
@@ -95,13 +96,13 @@ async def in_processes(make_store: MakeStore, count: int) -> list[Done]:
         pickle.dumps(make_store)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         pytest.fail(UNPICKLABLE.format(reason=error), pytrace=False)
-    context = multiprocessing.get_context("spawn")
+    context = _context()
     barrier = context.Barrier(count)
-    crew: list[tuple[SpawnProcess, Connection]] = []
+    crew: list[tuple[BaseProcess, Connection]] = []
     try:
         for _ in range(count):
             answers, answer = context.Pipe(duplex=False)
-            process = context.Process(target=_work, args=(make_store, barrier, answer))
+            process: BaseProcess = context.Process(target=_work, args=(make_store, barrier, answer))
             crew.append((process, answers))
             process.start()
             answer.close()
@@ -111,7 +112,14 @@ async def in_processes(make_store: MakeStore, count: int) -> list[Done]:
             _end(process)
 
 
-def _answer(process: SpawnProcess, answers: Connection) -> Done:
+def _context() -> SpawnContext | ForkServerContext:
+    """How to start processes: forked, if there is a way to do so without copying threads."""
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("forkserver")
+    return multiprocessing.get_context("spawn")
+
+
+def _answer(process: BaseProcess, answers: Connection) -> Done:
     """What a process did; fail if it failed, or does not end by itself."""
     assert answers.poll(PATIENCE - PROMPT), "a process that uses the store gives no answer"
     try:
@@ -128,7 +136,7 @@ def _answer(process: SpawnProcess, answers: Connection) -> Done:
     return done
 
 
-def _end(process: SpawnProcess) -> None:
+def _end(process: BaseProcess) -> None:
     """Leave nothing of a process behind."""
     if process.pid is not None:
         process.kill()
