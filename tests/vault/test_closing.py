@@ -89,9 +89,7 @@ async def test_clear_during_an_exchange(world: World, store: TokenStore) -> None
     await app.authorize()
     user = app.add_token(pair.user_id, pair.access_token, pair.refresh_token)
     await user.refresh()
-    gate = world.twitch.hold("token:refresh_token", when="after")
-    call = asyncio.create_task(user.refresh())
-    await gate.reached()
+    gate, call = await world.committed(user)
     app.clear()
     assert dict(app.tokens) == {}
     gate.release()
@@ -110,9 +108,7 @@ async def test_clear_forgets_what_comes_home_later(world: World, memory: MemoryS
     await app.authorize()
     user = app.add_token(pair.user_id, pair.access_token, pair.refresh_token)
     await user.refresh()
-    gate = world.twitch.hold("token:refresh_token", when="after")
-    call = asyncio.create_task(user.refresh())
-    await gate.reached()
+    gate, call = await world.committed(user)
     app.clear()
     gate.release()
     await call
@@ -296,9 +292,7 @@ async def test_many_closers(world: World, memory: MemoryStore) -> None:
     app = world.app(memory)
     await app.authorize()
     user = app.add_token(pair.user_id, pair.access_token, pair.refresh_token)
-    gate = world.twitch.hold("token:refresh_token", when="after")
-    call = asyncio.create_task(user.refresh())
-    await gate.reached()
+    gate, call = await world.committed(user)
     closers = [asyncio.create_task(app.close()) for _ in range(5)]
     await until(lambda: all(not closer.done() for closer in closers))
     gate.release()

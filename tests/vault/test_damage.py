@@ -110,9 +110,7 @@ async def test_a_login_while_another_change_is_stuck(world: World, memory: Memor
     pair = await vaulted(world, app)
     user = app.get_user_by_id(pair.user_id)
     await user.refresh()
-    gate = world.twitch.hold(TOKEN, when="after")
-    call = asyncio.create_task(user.refresh())
-    await gate.reached()
+    gate, call = await world.committed(user)
     await memory.put(world.key(pair.user_id), b"garbage")
     gate.release()
     with suppress(TwitchVaultError):
@@ -132,9 +130,7 @@ async def test_damage_under_a_rotated_pair(world: World, memory: MemoryStore) ->
     pair = await vaulted(world, app)
     user = app.get_user_by_id(pair.user_id)
     await user.refresh()
-    gate = world.twitch.hold(TOKEN, when="after")
-    call = asyncio.create_task(user.refresh())
-    await gate.reached()
+    gate, call = await world.committed(user)
     good = await memory.get(world.key(pair.user_id))
     assert good is not None
     await memory.put(world.key(pair.user_id), b"garbage")

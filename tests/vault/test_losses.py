@@ -122,9 +122,7 @@ async def test_lost_during_an_exchange(
         older = await store.held(key)
         await user.refresh()
         unleased = await store.held(key)
-        gate = world.twitch.hold(TOKEN, when="after")
-        call = asyncio.create_task(user.refresh())
-        await gate.reached()
+        gate, call = await world.committed(user)
         store.go_back(key, {"all": None, "the newest": older, "the lease": unleased}[lost])
         if told == "before":
             store.tell()

@@ -49,9 +49,7 @@ async def test_marked_while_the_exchange_is_out(
     """A loser marks needs_login; the owner's answer comes home later and heals it."""
     async with world.app(store) as app:
         pair = await vaulted(world, app, seeded=seeded)
-        gate = world.twitch.hold(TOKEN, when="after")
-        call = asyncio.create_task(app.get_user_by_id(pair.user_id).refresh())
-        await gate.reached()
+        gate, call = await world.committed(app.get_user_by_id(pair.user_id))
         record = await world.record(store, pair.user_id)
         assert record is not None
         marked = refused(record, record, "a loser thought so")
@@ -71,9 +69,7 @@ async def test_removed_during_the_exchange(world: World, store: TokenStore, seed
     """A user who was removed meanwhile does not come back."""
     async with world.app(store) as app, world.app(store) as other:
         pair = await vaulted(world, app, seeded=seeded)
-        gate = world.twitch.hold(TOKEN, when="after")
-        call = asyncio.create_task(app.get_user_by_id(pair.user_id).refresh())
-        await gate.reached()
+        gate, call = await world.committed(app.get_user_by_id(pair.user_id))
         other.remove_token(pair.user_id)
         await other.flush()
         gate.release()
@@ -95,9 +91,7 @@ async def test_signed_in_anew_during_the_exchange(
     """A new login that came meanwhile stands, for the caller of the refresh too."""
     async with world.app(store) as app, world.app(store) as other:
         pair = await vaulted(world, app, seeded=seeded)
-        gate = world.twitch.hold(TOKEN, when="after")
-        call = asyncio.create_task(app.get_user_by_id(pair.user_id).refresh())
-        await gate.reached()
+        gate, call = await world.committed(app.get_user_by_id(pair.user_id))
         login = world.twitch.issue(world.client, pair.user_id)
         if how == "add_user":
             await other.add_user(login.access_token, login.refresh_token)

@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
+    from twitchvault.helix.api import UserAPI
+    from twitchvault.models import Token
     from twitchvault.stores.base import Feed
     from twitchvault.testing import FakeTwitch
     from twitchvault.testing.fake import Client, Pair, User
+    from twitchvault.testing.fake.faults import Gate
 
 LEASE_TTL = 2.0
 NEXT_NAME = itertools.count(1)
@@ -96,6 +99,13 @@ class World:
             for entry in self.twitch.requests
             if entry.endpoint in endpoints or entry.endpoint.partition(":")[0] in endpoints
         ]
+
+    async def committed(self, user: UserAPI) -> tuple[Gate, asyncio.Task[Token]]:
+        """A refresh that Twitch has committed; its answer comes when the gate is released."""
+        gate = self.twitch.hold("token:refresh_token", when="after")
+        call = asyncio.create_task(user.refresh())
+        await gate.reached()
+        return gate, call
 
     def sent(self) -> int:
         """How many refresh requests arrived at the double."""

@@ -13,6 +13,7 @@ import aiohttp
 
 from . import control
 from .commands import Commands
+from .places import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -42,7 +43,7 @@ def _remote(
     return call
 
 
-class RemoteTwitch:
+class RemoteTwitch(Places):
     """A double that runs elsewhere on this machine, by its root URL; `async with` it.
 
     The commands are those of `FakeTwitch`, as coroutines. What they return is a copy: a client's
@@ -52,30 +53,6 @@ class RemoteTwitch:
     def __init__(self, url: str = "") -> None:
         self._url = url
         self._session: aiohttp.ClientSession | None = None
-
-    @property
-    def url(self) -> str:
-        """The server's root, without a slash at the end; RuntimeError before it runs."""
-        if not self._url:
-            raise RuntimeError("the double is not running: 'async with' it first")
-        return self._url
-
-    @property
-    def id_url(self) -> str:
-        """What to pass as `id_url`."""
-        return f"{self.url}/oauth2/"
-
-    @property
-    def api_url(self) -> str:
-        """What to pass as `api_url`."""
-        return f"{self.url}/helix/"
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
 
     async def start(self) -> None:
         """Open the connection for commands."""

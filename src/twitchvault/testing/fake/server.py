@@ -12,11 +12,10 @@ from . import control
 from .commands import Commands
 from .identity import GRANTS
 from .model import Leak, Refusal, RequestLog
+from .places import Places
 from .wire import DROPPED, JSON, Answer, Call, identity_error, not_found
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from .wire import Handler
 
 SECRET_NAMES: Final = frozenset(
@@ -26,7 +25,7 @@ LIMITED: Final = frozenset({"token", "device", "validate", "revoke"})
 BACKLOG: Final = 1024
 
 
-class FakeTwitch(Commands):
+class FakeTwitch(Places, Commands):
     """Twitch's identity service and a little Helix, on this machine; see the package's page.
 
     host, port: where to listen; port 0 takes a free one.
@@ -52,7 +51,6 @@ class FakeTwitch(Commands):
         self._control = control
         self._runner: web.ServerRunner | None = None
         self._serving: set[asyncio.Task[object]] = set()
-        self._url = ""
         self._routes: dict[tuple[str, str], tuple[str, Handler]] = {
             ("POST", "/oauth2/token"): ("token", self._identity.token),
             ("POST", "/oauth2/device"): ("device", self._identity.device),
@@ -63,30 +61,6 @@ class FakeTwitch(Commands):
             ("GET", "/activate"): ("activate", self._consent.activate),
             ("POST", "/activate"): ("activate", self._consent.activate),
         }
-
-    @property
-    def url(self) -> str:
-        """The server's root, without a slash at the end; RuntimeError before `start`."""
-        if not self._url:
-            raise RuntimeError("the double is not running: 'await twitch.start()' first")
-        return self._url
-
-    @property
-    def id_url(self) -> str:
-        """What to pass as `id_url`."""
-        return f"{self.url}/oauth2/"
-
-    @property
-    def api_url(self) -> str:
-        """What to pass as `api_url`."""
-        return f"{self.url}/helix/"
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
 
     async def start(self) -> None:
         """Listen; a no-op when it does already."""
