@@ -141,10 +141,10 @@ async def test_slow_headers_and_slow_body(wire: Wire) -> None:
         to_body = time.monotonic() - started
     assert to_headers >= 0.09
     assert to_body - to_headers >= 0.09
+    wire.twitch.delay("validate", headers=60)
     wire.twitch.delay("validate")
-    started = time.monotonic()
-    await wire.validate(pair.access_token)
-    assert time.monotonic() - started < 0.09
+    async with asyncio.timeout(10):
+        await wire.validate(pair.access_token)
 
 
 @pytest.mark.parametrize(("when", "exchanges"), [("before", 0), ("after", 1)])

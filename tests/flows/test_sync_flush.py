@@ -185,7 +185,7 @@ async def test_a_store_that_cannot_be_watched(small: World) -> None:
         one.add_token("2", "b", "r")
         one.remove_token("1")
         await one.flush()
-        await until(lambda: "2" in two.tokens and "1" not in two.tokens, 2.5)
+        await until(lambda: "2" in two.tokens and "1" not in two.tokens, 5)
         pair = small.pair()
         user = await one.add_user(pair.access_token, pair.refresh_token)
         await two.sync()

@@ -131,7 +131,7 @@ async def test_lost_during_an_exchange(
         with suppress(TwitchVaultError):
             await call
         store.tell()
-        await until(lambda: _home(world, memory, pair.user_id), 2)
+        await until(lambda: _home(world, memory, pair.user_id))
         assert app.tokens[pair.user_id] == world.live(pair.user_id)
         await user.refresh()
     assert await world.stored(memory, pair.user_id) == world.live(pair.user_id)

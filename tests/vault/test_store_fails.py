@@ -58,7 +58,7 @@ async def test_between_exchange_and_write(
     await gate.reached()
     own_store.before = broken = Broken(*operations)
     gate.release()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(5):
         tokens = await asyncio.gather(*calls)
     live = world.live(pair.user_id)
     assert {(token.access_token, token.refresh_token) for token in tokens} == {live}
