@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: much of the time a test waits for a server or a process."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture
 def quick_path() -> Iterator[Path]:
     """A folder in memory where there is one: for stores that wait for the disk at every write."""
