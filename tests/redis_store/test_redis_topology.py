@@ -17,6 +17,7 @@ from tests.redis_store.makers import Maker
 from tests.redis_store.servers import Server, followed, until
 from twitchvault.errors import StoreUnavailable, VersionConflict
 from twitchvault.stores import RedisStore
+from twitchvault.stores.redis.scripts import NEEDED
 from twitchvault.testing.contract import StoreContract
 
 if TYPE_CHECKING:
@@ -84,6 +85,25 @@ async def test_reads_never_come_from_replicas(
                 version = await one.put("key", b"%d" % number)
                 assert await two.get("key") == ("key", version, b"%d" % number)
             assert (await feed.catch_up())[-1].version == version
+
+
+async def test_minimal_permissions(cluster: list[Server], namespace: str) -> None:
+    """A Cluster wants two commands more."""
+    commands = [*NEEDED.split(), "+hello", "+client", "+cluster", "+command"]
+    for node in cluster:
+        async with node.client() as client:
+            await client.acl_setuser(
+                "bot", True, passwords=["+word"], keys=[f"{{{namespace}}}:*"], commands=commands
+            )
+    who = {"username": "bot", "password": "word"}
+    async with (
+        cluster_client(cluster[0].port, **who) as own,
+        RedisStore(own, namespace=namespace) as store,
+        store.watch() as feed,
+    ):
+        version = await store.put("key", b"value")
+        assert await feed.catch_up() == [("key", version, b"value")]
+        assert await store.delete("key")
 
 
 async def test_slot_that_moves(
