@@ -48,11 +48,11 @@ async def memory(plan: Plan) -> list[Outcome]:
     users = max(size for size in plan.sizes if size <= 100_000)
     outcome = Outcome("memory", f"resident memory of an open flow, by user, {users:,} users")
     for label, old_tokens in (("after a login", 0), ("after weeks", 16)):
-        path = str(plan.folder / f"memory-{old_tokens}.db")
-        await prepare(path, users, old_tokens)
+        url = f"sqlite:///{plan.folder / f'memory-{old_tokens}.db'}"
+        await prepare(url, users, old_tokens)
         line = Line(f"records as they are {label}", "ours", unit="B")
         for _ in range(plan.rounds(3)):
-            figures = await asyncio.to_thread(in_fresh_process, path, users, watch=False)
+            figures = await asyncio.to_thread(in_fresh_process, url, users, watch=False)
             line.samples.append(figures["bytes_per_user"])
         outcome.lines.append(line)
         met = line.median <= BYTES_PER_USER

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.records import CLIENT_ID, fill
-from twitchvault import App, SQLiteStore
+from twitchvault import App, open_store
 
 BYTES_PER_USER: Final = 1536
 LONGEST_HOLD_MS: Final = 50.0
@@ -49,9 +49,9 @@ async def longest_hold(stop: asyncio.Event) -> float:
     return longest
 
 
-async def measure(path: str, users: int, *, watch: bool) -> dict[str, float]:
+async def measure(url: str, users: int, *, watch: bool) -> dict[str, float]:
     """Open an app on the store and look at what that took."""
-    store = SQLiteStore(path)
+    store = open_store(url)
     await store.open()
     stop = asyncio.Event()
     gc.collect()
@@ -74,9 +74,9 @@ async def measure(path: str, users: int, *, watch: bool) -> dict[str, float]:
     return {"seconds": took, "hold_ms": hold * 1000, "bytes_per_user": per_user}
 
 
-def in_fresh_process(path: str, users: int, *, watch: bool) -> dict[str, float]:
+def in_fresh_process(url: str, users: int, *, watch: bool) -> dict[str, float]:
     """`measure`, where nothing else has been allocated before."""
-    command = [sys.executable, "-m", "benchmarks.opening", "--measure", path, str(users)]
+    command = [sys.executable, "-m", "benchmarks.opening", "--measure", url, str(users)]
     result = subprocess.run(
         [*command, *(["--watch"] if watch else [])], check=True, capture_output=True, text=True
     )
@@ -84,9 +84,9 @@ def in_fresh_process(path: str, users: int, *, watch: bool) -> dict[str, float]:
     return figures
 
 
-async def prepare(path: str, users: int, old_tokens: int) -> None:
-    """A SQLite file with so many users."""
-    store = SQLiteStore(path)
+async def prepare(url: str, users: int, old_tokens: int) -> None:
+    """Put so many users into an empty store."""
+    store = open_store(url)
     await store.open()
     await fill(store, users, old_tokens)
     await store.close()
@@ -101,10 +101,10 @@ def main() -> int:
     good = True
     with tempfile.TemporaryDirectory() as folder:
         for label, old_tokens in (("after a login", 0), ("after weeks", OLD_TOKENS)):
-            path = str(Path(folder) / f"{old_tokens}.db")
-            asyncio.run(prepare(path, users, old_tokens))
-            plain = in_fresh_process(path, users, watch=False)
-            watched = in_fresh_process(path, users, watch=True)
+            url = f"sqlite:///{Path(folder) / f'{old_tokens}.db'}"
+            asyncio.run(prepare(url, users, old_tokens))
+            plain = in_fresh_process(url, users, watch=False)
+            watched = in_fresh_process(url, users, watch=True)
             good &= plain["bytes_per_user"] <= BYTES_PER_USER
             good &= watched["hold_ms"] <= LONGEST_HOLD_MS
             table.add_row(

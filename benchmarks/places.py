@@ -41,8 +41,11 @@ def _binary() -> str:
 
 
 @contextlib.asynccontextmanager
-async def valkey() -> AsyncIterator[int]:
-    """A server with a port and a folder of its own; yields the port. It keeps all in memory."""
+async def valkey(*more: str) -> AsyncIterator[int]:
+    """A server with a port and a folder of its own; yields the port.
+
+    It keeps all in memory, unless `more` options say otherwise.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -50,7 +53,7 @@ async def valkey() -> AsyncIterator[int]:
     settings = {"port": port, "bind": "127.0.0.1", "dir": folder, "save": "", "loglevel": "warning"}
     options = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
     guard = await asyncio.create_subprocess_exec(
-        *("sh", "-c", GUARD, "guard", _binary(), *options),
+        *("sh", "-c", GUARD, "guard", _binary(), *options, *more),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
     )

@@ -9,7 +9,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from benchmarks import report
+from benchmarks import report, sizing
 from benchmarks.cases import CASES, chosen
 from benchmarks.chart import draw
 from benchmarks.race import (
@@ -48,6 +48,19 @@ def test_a_case_runs(name: str, tmp_path: Path) -> None:
         assert all(figure > 0 for line in outcome.lines for figure in line.samples)
         missed = [mark.wanted for mark in outcome.marks if not mark.met]
         assert name not in CERTAIN or all("bare calls" in wanted for wanted in missed)
+
+
+async def test_sizing_counts_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refresh is two writes, the lease and the pair; a validation is one."""
+    monkeypatch.setattr(sizing, "COUNT", 2)
+    monkeypatch.setattr(sizing, "ROUNDS", 1)
+    found = await sizing.in_motion(1)
+    assert {name: cost.writes for name, cost in found.items()} == {
+        "refresh": 2,
+        "validation": 1,
+        "put, alone": 1,
+        "put, among many": 1,
+    }
 
 
 async def test_contestants_take_turns() -> None:

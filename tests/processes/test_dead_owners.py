@@ -23,7 +23,7 @@ TOKEN = "token:refresh_token"
 async def two(fleet: Fleet, *, public: bool = True, **switches: object) -> tuple[Worker, Worker]:
     """Two processes of a new client."""
     await fleet.register(public=public, **switches)
-    owner, other = await fleet.start(2, lease_ttl=TTL)
+    owner, other = await fleet.start(2, lease_ttl=TTL, stoppable=True)
     return owner, other
 
 

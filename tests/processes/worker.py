@@ -43,12 +43,22 @@ class Bot:
         assert self._app is not None, "'start' comes first"
         return self._app
 
-    async def start(self, client_id: str, client_secret: str | None, **options: Any) -> None:  # noqa: ANN401
-        """Make a flow and authorize it; a connection serves one request only."""
-        options |= {
-            "http_trace": self._trace(),
-            "connector": aiohttp.TCPConnector(force_close=True),
-        }
+    async def start(
+        self,
+        client_id: str,
+        client_secret: str | None,
+        *,
+        stoppable: bool = False,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        """Make a flow and authorize it; `stoppable`: `stop_at` will be used.
+
+        A connection then serves one request only, so that each request passes all signals. That
+        makes a call twice as dear, which matters to tests with thousands of them.
+        """
+        if stoppable:
+            options["http_trace"] = self._trace()
+            options["connector"] = aiohttp.TCPConnector(force_close=True)
         self._app = App(client_id, client_secret, **options)
         await self._app.authorize()
 

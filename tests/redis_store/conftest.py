@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.redis_store.servers import Server, binaries, join, running
+from tests.processes.conftest import fleet, twitch  # noqa: F401 - fixtures
+from tests.redis_store.servers import Server, binaries, clustered, join, running
 from twitchvault.stores import RedisStore
 
 if TYPE_CHECKING:
@@ -57,9 +58,7 @@ def own_server() -> Iterator[Callable[..., Server]]:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[list[Server]]:
     """The three primaries of a cluster, each with a third of the slots; the first has a replica."""
-    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
-    *nodes, replica = (Server(*options) for _ in range(4))
-    with running(*nodes, replica):
+    with clustered() as (*nodes, replica):
         asyncio.run(join(nodes, replica))
         yield nodes
 

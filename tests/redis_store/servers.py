@@ -137,6 +137,18 @@ def running(*servers: Server) -> Iterator[None]:
             server.remove()
 
 
+@contextlib.contextmanager
+def clustered(node_timeout: int = 2000) -> Iterator[list[Server]]:
+    """The three primaries of a cluster, each with a third of the slots, and a replica of the first.
+
+    `node_timeout`: milliseconds after which a silent node is failed over.
+    """
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(node_timeout))
+    nodes = [Server(*options) for _ in range(4)]
+    with running(*nodes):
+        yield nodes
+
+
 async def join(nodes: list[Server], replica: Server) -> None:
     """Make servers the primaries of one cluster, and one the replica of the first."""
     for number, node in enumerate(nodes):
@@ -188,6 +200,12 @@ class Sentinel(Server):
         config = self.folder / "sentinel.conf"
         config.write_text("\n".join(lines))
         return [self.binary, str(config), "--sentinel"]
+
+
+async def followed(client: Driver) -> bool:
+    """Whether a server has a replica that keeps up with it."""
+    found = await client.info("replication")
+    return bool(found["connected_slaves"] and found["slave0"]["state"] == "online")
 
 
 async def _answers(client: Driver) -> bool:

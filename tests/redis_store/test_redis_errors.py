@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import signal
 import ssl
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,12 +25,12 @@ from twitchvault.stores.redis.scripts import NEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.redis_store.servers import Driver
 
 SECRET = "correct-horse-battery"
 ACL_COMMANDS = [*NEEDED.split(), "+hello", "+client"]
+PAGE = Path(__file__).parents[2] / "docs" / "stores" / "redis.md"
 
 
 def chain(error: BaseException | None) -> str:
@@ -123,10 +125,11 @@ async def test_password(own_server: Callable[..., Server]) -> None:
 async def test_minimal_permissions(own_server: Callable[..., Server]) -> None:
     """The commands that the documentation lists are enough, on the namespace's keys only."""
     server = await own_server().ready()
+    page = PAGE.read_text(encoding="utf-8")
+    line = page[page.index("ACL SETUSER") :].partition("```")[0]
+    line = line.replace("PASSWORD", SECRET).replace("{twitchvault}", "{mine}")
     async with server.client() as client:
-        await client.acl_setuser(
-            "bot", enabled=True, passwords=[f"+{SECRET}"], keys=["{mine}:*"], commands=ACL_COMMANDS
-        )
+        await client.execute_command(*line.split())
         url = f"redis://bot:{SECRET}@127.0.0.1:{server.port}"
         async with RedisStore(url, namespace="mine") as store, store.watch() as feed:
             version = await store.put("key", b"value")
@@ -135,6 +138,11 @@ async def test_minimal_permissions(own_server: Callable[..., Server]) -> None:
             assert await store.delete("key", expect=version) is True
         other = RedisStore(url, namespace="other")
         await refused(other, "NOPERM|permission")
+        await client.execute_command("ACL", "SETUSER", "bot", "+wait", "+select", "+info")
+        more = RedisStore(f"{url}/1?socket_timeout=1", namespace="mine", min_replicas=1)
+        async with more:
+            with pytest.raises(StoreUnavailable, match=r"on the primary.* 0 of 1 replicas"):
+                await more.put("key", b"value")
 
 
 @pytest.mark.parametrize("command", ["xadd", "hset", "hdel", "evalsha", "hmget"])
@@ -308,9 +316,33 @@ async def test_tls_with_an_unknown_certificate(tmp_path: Path) -> None:
         await refused(RedisStore(f"rediss://127.0.0.1:{port}"), "TLS failed: .*certificate")
 
 
+async def test_tls(server: Server, namespace: str, tmp_path: Path) -> None:
+    """With a certificate that `ssl_ca_certs` vouches for, all goes through TLS."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", server.port)
+        await asyncio.gather(_pass_on(reader, up_writer), _pass_on(up_reader, writer))
+
+    context = _certificate(tmp_path)
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        url = f"rediss://localhost:{port}?ssl_ca_certs={tmp_path / 'cert.pem'}"
+        async with RedisStore(url, namespace=namespace) as store, store.watch() as feed:
+            version = await store.put("key", b"value")
+            assert await feed.catch_up() == [("key", version, b"value")]
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
 def _certificate(folder: Path) -> ssl.SSLContext:
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost"
-    files = "-keyout key.pem -out cert.pem"
+    files = "-addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem"
     subprocess.run([*command.split(), *files.split()], cwd=folder, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "cert.pem", folder / "key.pem")

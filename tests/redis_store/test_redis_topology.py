@@ -1,4 +1,4 @@
-"""Cluster, Sentinel, and replicas that a write waits for."""
+"""Cluster, and replicas that a write waits for."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.sentinel import Sentinel as SentinelClient
 from redis.cluster import LoadBalancingStrategy
 from redis.crc import key_slot
 
 from tests.redis_store.makers import Maker
-from tests.redis_store.servers import Sentinel, Server, running, until
+from tests.redis_store.servers import Server, followed, until
 from twitchvault.errors import StoreUnavailable, VersionConflict
 from twitchvault.stores import RedisStore
+from twitchvault.stores.redis.scripts import NEEDED
 from twitchvault.testing.contract import StoreContract
 
 if TYPE_CHECKING:
@@ -87,6 +87,25 @@ async def test_reads_never_come_from_replicas(
             assert (await feed.catch_up())[-1].version == version
 
 
+async def test_minimal_permissions(cluster: list[Server], namespace: str) -> None:
+    """A Cluster wants two commands more."""
+    commands = [*NEEDED.split(), "+hello", "+client", "+cluster", "+command"]
+    for node in cluster:
+        async with node.client() as client:
+            await client.acl_setuser(
+                "bot", True, passwords=["+word"], keys=[f"{{{namespace}}}:*"], commands=commands
+            )
+    who = {"username": "bot", "password": "word"}
+    async with (
+        cluster_client(cluster[0].port, **who) as own,
+        RedisStore(own, namespace=namespace) as store,
+        store.watch() as feed,
+    ):
+        version = await store.put("key", b"value")
+        assert await feed.catch_up() == [("key", version, b"value")]
+        assert await store.delete("key")
+
+
 async def test_slot_that_moves(
     cluster: list[Server], own_cluster: RedisCluster, namespace: str
 ) -> None:
@@ -149,7 +168,7 @@ async def test_min_replicas(own_server: Callable[..., Server]) -> None:
     primary = await own_server().ready()
     replica = await own_server("--replicaof", f"127.0.0.1 {primary.port}").ready()
     async with RedisStore(primary.url, min_replicas=1) as store, primary.client() as client:
-        await until(lambda: _followed(client))
+        await until(lambda: followed(client))
         versions = await asyncio.gather(*(store.put(f"k{i}", b"value") for i in range(100)))
         assert len(set(versions)) == 100
         await client.script_flush()
@@ -169,58 +188,6 @@ async def test_min_replicas(own_server: Callable[..., Server]) -> None:
         assert isinstance(conflict, VersionConflict)
         assert absent is False
         assert await store.get("key") is not None
-
-
-async def _followed(client: Driver) -> bool:
-    found = await client.info("replication")
-    return bool(found["connected_slaves"] and found["slave0"]["state"] == "online")
-
-
-async def test_sentinel_failover(own_server: Callable[..., Server]) -> None:
-    """The primary dies; the store goes on with the next one, and no acknowledged write is lost."""
-    primary = await own_server().ready()
-    replica = await own_server("--replicaof", f"127.0.0.1 {primary.port}").ready()
-    sentinel = Sentinel(primary)
-    with running(sentinel):
-        where = [("127.0.0.1", sentinel.port)]
-        manager = SentinelClient(where, socket_timeout=1)  # type: ignore[no-untyped-call]
-        await until(lambda: _knows_replica(manager), 20, sentinel.log)
-        async with primary.client() as client:
-            await until(lambda: _followed(client))
-        async with (
-            manager.master_for("mymaster") as own,
-            RedisStore(own, min_replicas=1) as store,
-            store.watch() as feed,
-        ):
-            told: dict[str, Change] = {}
-            feed.push_to(lambda changes: told.update({change.key: change for change in changes}))
-            acknowledged = {f"k{i}": await store.put(f"k{i}", b"before") for i in range(50)}
-            primary.kill()
-            await until(lambda: _goes_on(store), 30, sentinel.log)
-            for key, version in acknowledged.items():
-                assert await store.get(key) == (key, version, b"before")
-            await feed.catch_up()
-            assert told["after"].value == b"value"
-            assert acknowledged.items() <= {key: c.version for key, c in told.items()}.items()
-        for client in manager.sentinels:
-            await client.aclose()
-    assert replica.pid
-
-
-async def _knows_replica(manager: SentinelClient) -> bool:
-    try:
-        return bool(await manager.discover_slaves("mymaster"))
-    except (OSError, Exception):
-        return False
-
-
-async def _goes_on(store: RedisStore) -> bool:
-    """Whether a write reaches the new primary; there is no replica left to confirm it."""
-    try:
-        await store.put("after", b"value")
-    except StoreUnavailable as error:
-        return "is written on the primary" in str(error)
-    return True
 
 
 async def test_clients_stay_open(server: Server, own_cluster: RedisCluster, namespace: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from redis.asyncio import Connection, ConnectionPool, Redis
 
 from tests.redis_store.proxy import Proxy
 from tests.redis_store.servers import until
@@ -171,6 +172,32 @@ async def test_server_that_is_gone_for_a_moment(store: RedisStore, client: Drive
         version = await store.put("key", b"%d" % number)
         await client.client_kill_filter(_type="normal", skipme=True)
         assert await store.get("key") == ("key", version, b"%d" % number)
+
+
+class Snatched(Connection):
+    """A connection that is closed under the next call, as another task's trouble does it."""
+
+    doomed = False
+
+    async def check_health(self) -> None:
+        """What the driver does right before it sends something."""
+        if Snatched.doomed:
+            Snatched.doomed = False
+            await self.disconnect()
+
+
+async def test_connection_that_the_driver_closes_under_a_call(
+    server: Server, namespace: str
+) -> None:
+    """In a Cluster the driver stumbles over its own closed connections: nobody notices."""
+    pool = ConnectionPool(connection_class=Snatched, host="127.0.0.1", port=server.port)
+    async with Redis(connection_pool=pool) as own, RedisStore(own, namespace=namespace) as store:
+        Snatched.doomed = True
+        version = await store.put("key", b"value")
+        assert not Snatched.doomed
+        Snatched.doomed = True
+        assert await store.get("key") == ("key", version, b"value")
+    await pool.disconnect()
 
 
 async def test_stored_form(store: RedisStore, client: Driver, namespace: str) -> None:

@@ -25,6 +25,7 @@ DRIVER_ERRORS: Final = (
     exceptions.RedisClusterException,
     OSError,
     TimeoutError,
+    AttributeError,  # in a Cluster one task's failed call closes connections under another's
 )
 """All that a call of the driver is known to raise for reasons outside of this process."""
 
@@ -137,6 +138,8 @@ class Translator:
             told, again, sent = f"TLS failed: {told}", False, False
         elif isinstance(error, exceptions.ConnectionError | OSError):
             told, again, sent = f"cannot be reached: {told or type(error).__name__}", True, True
+        elif isinstance(error, AttributeError):
+            told, again, sent = "the driver closed the connection while it was in use", True, True
         else:
             told, again, sent = f"unexpected {type(error).__name__} of the driver", False, True
         return Failure(StoreUnavailable(f"{self.address}: {self.scrub(told)}"), again, sent)
