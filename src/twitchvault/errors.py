@@ -229,8 +229,8 @@ def discreet(function: Callable[_P, _T]) -> Callable[_P, _T]:
     """For the doors of the library: an error leaves without the frames it was raised in.
 
     Their local variables are tokens and keys, which debuggers, rich and error trackers show; causes
-    and contexts have such frames too, or quote what they were given. This is for the errors that a
-    caller has to expect; anything else is a mistake of ours and keeps its traceback.
+    and contexts have such frames too, or quote what they were given. This is for kinds of errors
+    that a caller has to expect; any other is a mistake of ours and keeps its traceback.
     """
     if inspect.iscoroutinefunction(function):
 
@@ -257,7 +257,7 @@ def discreet(function: Callable[_P, _T]) -> Callable[_P, _T]:
     return called
 
 
-_EXPECTED: Final = (TwitchVaultError, ValueError, TimeoutError)
+_EXPECTED: Final = (TwitchVaultError, TypeError, ValueError, TimeoutError)
 
 
 def _bare(error: Exception) -> Exception:

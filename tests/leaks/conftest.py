@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.flows.world import REDIRECT, Place, World
-from tests.redis_store.conftest import own_server, server  # noqa: F401
+from tests.redis_store.conftest import server  # noqa: F401
 from twitchvault.testing import FakeTwitch
 
 from .witness import Witness
