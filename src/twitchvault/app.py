@@ -173,6 +173,7 @@ class App:
             self._core.application = None
             self._core.authorized = False
 
+    @discreet
     async def close(self) -> None:
         """Write what is waiting, end all tasks, close what this object opened; idempotent.
 
@@ -253,10 +254,12 @@ class App:
         """Every change of a token from now on, until `close()` or `clear()`."""
         return self._core.vault.event_stream()
 
+    @discreet
     async def sync(self) -> None:
         """Return once the views show everything that any process had committed before the call."""
         await self._core.vault.sync()
 
+    @discreet
     async def flush(self) -> None:
         """Return once every local change is durable; raises what failed, which stays queued."""
         await self._core.vault.flush()

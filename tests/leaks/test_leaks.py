@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -23,7 +24,11 @@ from tests.flows.world import REDIRECT
 from tests.http_servers import free_port, raw_server, web_server
 from twitchvault import (
     App,
+    AppAPI,
+    AuthorizationCodeGrantFlow,
+    DeviceCodeFlow,
     TwitchVaultError,
+    UserAPI,
 )
 
 if TYPE_CHECKING:
@@ -285,3 +290,32 @@ async def ask_all(witness: Witness, world: World, root: str, **options: object) 
         assert flow.tokens["1"] == (pair.access_token, pair.refresh_token)
         look(witness, flow)
     await failing(witness, authorized(arguments))
+
+
+THROUGH_REQUEST = {"get", "post", "put", "patch", "delete", "get_user"}
+
+
+@pytest.mark.parametrize("kind", [App, DeviceCodeFlow, AuthorizationCodeGrantFlow, UserAPI, AppAPI])
+def test_every_door_is_discreet(kind: type) -> None:
+    """No coroutine of the public classes was forgotten: errors leave all of them bare."""
+    methods = {name: getattr(kind, name) for name in dir(kind) if name[0] != "_"}
+    coroutines = {name for name, each in methods.items() if inspect.iscoroutinefunction(each)}
+    assert len(coroutines) > 5
+    bare = {name for name in coroutines if hasattr(methods[name], "__wrapped__")}
+    assert coroutines - bare <= THROUGH_REQUEST
+
+
+async def test_a_caller_keeps_its_own_context() -> None:
+    """What is cut off is ours: a caller that was handling an error still sees that one."""
+    own = KeyError("the caller's")
+
+    async def handle() -> None:
+        try:
+            raise own
+        except KeyError:
+            await App("client-id").validate_token("")
+
+    with pytest.raises(ValueError, match="'token'") as caught:
+        await handle()
+    assert caught.value.__context__ is own
+    assert not caught.value.__suppress_context__

@@ -280,6 +280,13 @@ class QuotingStore(DictStore):
             raise self.broken
         return await super().get(key)
 
+    async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
+        """All entries."""
+        if self.broken is not None:
+            raise self.broken
+        async for entry in super().scan(prefix):
+            yield entry
+
 
 async def test_a_driver_that_quotes(witness: Witness, world: World) -> None:
     """A store of somebody's own whose errors and their causes quote what it was given."""
@@ -295,8 +302,9 @@ async def test_a_driver_that_quotes(witness: Witness, world: World) -> None:
         for broken in (ValueError(quoted), told, undecodable):
             store.broken = broken
             flow.add_token("2", access, refresh)
-            await failing(witness, flow.flush(), user.refresh(), flow.close())
+            await failing(witness, flow.flush(), flow.sync(), user.refresh())
             look(witness, flow)
+            await failing(witness, flow.close(), flow.authorize())
             store.broken = None
             await flow.authorize()
             await flow.flush()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from twitchvault import App
+from twitchvault import App, FernetStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -43,8 +43,19 @@ class Bot:
         assert self._app is not None, "'start' comes first"
         return self._app
 
-    async def start(self, client_id: str, client_secret: str | None, **options: Any) -> None:  # noqa: ANN401
-        """Make a flow and authorize it; a connection serves one request only."""
+    async def start(
+        self,
+        client_id: str,
+        client_secret: str | None,
+        keys: list[str] | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        """Make a flow and authorize it; a connection serves one request only.
+
+        With `keys` the store is encrypted.
+        """
+        if keys:
+            options["store"] = FernetStore(options["store"], keys)
         options |= {
             "http_trace": self._trace(),
             "connector": aiohttp.TCPConnector(force_close=True),
