@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 async def client() -> AsyncIterator[HTTPClient]:
     """A client with a session of its own."""
-    client = HTTPClient(client_id="abc", client_secret=SECRET)
+    client = HTTPClient(client_id="abc")
     yield client
     await client.close()
 

@@ -27,7 +27,7 @@ async def hello(request: web.Request) -> web.Response:
 
 def test_constructor_needs_no_loop() -> None:
     """A client can be made before any loop runs; its repr hides the secret."""
-    client = HTTPClient(client_id="abc", client_secret=SECRET, proxy=f"http://u:{SECRET}@host:1")
+    client = HTTPClient(client_id="abc", proxy=f"http://u:{SECRET}@host:1")
     assert repr(client) == "HTTPClient(client_id='abc')"
     assert client.client_id == "abc"
 

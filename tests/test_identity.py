@@ -81,7 +81,7 @@ async def service(
         )
 
     async with web_server(handler) as url:
-        http = HTTPClient(client_id="abc", client_secret=secret)
+        http = HTTPClient(client_id="abc")
         yield Identity(http, "abc", secret, f"{url}some/oauth2/"), seen
         await http.close()
 
@@ -357,7 +357,7 @@ async def test_no_canary_is_ever_seen(
 async def test_no_canary_without_an_answer(caplog: pytest.LogCaptureFixture) -> None:
     """The same when nobody answers."""
     caplog.set_level(logging.DEBUG)
-    http = HTTPClient(client_id="abc", client_secret=SECRET)
+    http = HTTPClient(client_id="abc")
     identity = Identity(http, "abc", SECRET, f"http://127.0.0.1:{free_port()}/oauth2")
     text = await outcomes(identity)
     await http.close()

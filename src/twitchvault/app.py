@@ -7,7 +7,7 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
-from twitchvault.errors import NotAuthorized, StoreError, TokenError
+from twitchvault.errors import NotAuthorized, StoreError, TokenError, discreet
 from twitchvault.helix.api import AppAPI, UserAPI
 from twitchvault.helix.client import HelixClient
 from twitchvault.http import HTTPClient
@@ -73,6 +73,7 @@ class App:
     An app belongs to the event loop on which it was authorized.
     """
 
+    @discreet
     def __init__(
         self,
         client_id: str,
@@ -93,7 +94,6 @@ class App:
         self._own_store = _store(store) if store is None or isinstance(store, str) else None
         http = HTTPClient(
             client_id=client_id,
-            client_secret=client_secret,
             session=session,
             connector=connector,
             proxy=proxy,
@@ -137,6 +137,7 @@ class App:
     ) -> None:
         await self.close()
 
+    @discreet
     async def authorize(self, *, token: str | None = None) -> None:
         """Open the store and get the application ready; may be called again.
 
@@ -172,6 +173,7 @@ class App:
             self._core.application = None
             self._core.authorized = False
 
+    @discreet
     async def close(self) -> None:
         """Write what is waiting, end all tasks, close what this object opened; idempotent.
 
@@ -252,10 +254,12 @@ class App:
         """Every change of a token from now on, until `close()` or `clear()`."""
         return self._core.vault.event_stream()
 
+    @discreet
     async def sync(self) -> None:
         """Return once the views show everything that any process had committed before the call."""
         await self._core.vault.sync()
 
+    @discreet
     async def flush(self) -> None:
         """Return once every local change is durable; raises what failed, which stays queued."""
         await self._core.vault.flush()
@@ -287,6 +291,7 @@ class App:
             raise TokenError(msg)
         return UserAPI(user_id, self._core.helix)
 
+    @discreet
     def add_token(self, user_id: str, access_token: str, refresh_token: str | None) -> UserAPI:
         """Store a pair without validating it; shown at once, written in the background.
 
@@ -297,6 +302,7 @@ class App:
         self._core.vault.add_token(user_id, pair)
         return UserAPI(user_id, self._core.helix)
 
+    @discreet
     async def add_user(self, access_token: str, refresh_token: str | None) -> UserAPI:
         """Validate a pair, renew it if its access token is dead, store it; durable on return.
 
@@ -317,11 +323,13 @@ class App:
 
     # Tokens
 
+    @discreet
     async def validate_token(self, token: str) -> ValidateToken:
         """Ask Twitch about an access token; `Unauthorized` if it is not good."""
         _check_token("token", token)
         return await self._core.vault.validate_token(token)
 
+    @discreet
     async def refresh_token(self, token: str) -> Token:
         """Exchange a refresh token.
 
@@ -331,6 +339,7 @@ class App:
         _check_token("token", token)
         return await self._core.vault.refresh_token(token)
 
+    @discreet
     async def revoke_token(self, token: str) -> None:
         """Revoke an access token at Twitch; a vaulted one then leaves the vault, durably.
 
@@ -340,6 +349,7 @@ class App:
         _check_token("token", token)
         await self._core.vault.revoke_token(token)
 
+    @discreet
     async def credentials_grant_flow(self) -> ClientCredentials:
         """A new app access token, returned only; `authorize()` gets and keeps one by itself."""
         return await self._core.identity.client_credentials()

@@ -21,20 +21,22 @@
         └── DecryptionError      bytes are there, but no key of ours opens them
 
 A missing driver is a `MissingDriver`: a `StoreError` and an `ImportError`, naming the extra.
-No message, cause or repr of any of them holds a token, a secret or a key.
+No message, cause or repr of any of them holds a token, a secret or a key, and no frame of ours that
+their traceback shows: see `discreet`.
 """
 
 from __future__ import annotations
 
 import copy
-from functools import partial
+import inspect
+from functools import partial, wraps
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = [
     "AuthFailure",
@@ -59,6 +61,10 @@ __all__ = [
     "VersionConflict",
     "http_error",
 ]
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 class TwitchVaultError(Exception):
@@ -217,3 +223,44 @@ def again(error: StoreError) -> StoreError:
         return copy.copy(error)
     except TypeError:  # a subclass of somebody's own, with a constructor of its own
         return error.with_traceback(None)
+
+
+def discreet(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """For the doors of the library: an error leaves without the frames it was raised in.
+
+    Their local variables are tokens and keys, which debuggers, rich and error trackers show; causes
+    and contexts have such frames too, or quote what they were given. This is for kinds of errors
+    that a caller has to expect; any other is a mistake of ours and keeps its traceback.
+    """
+    if inspect.iscoroutinefunction(function):
+
+        @wraps(function)
+        async def awaited(*args: _P.args, **kwargs: _P.kwargs) -> Any:  # noqa: ANN401
+            try:
+                return await function(*args, **kwargs)
+            except _EXPECTED as error:
+                failure = error
+            del args, kwargs
+            raise _bare(failure)
+
+        return cast("Callable[_P, _T]", awaited)
+
+    @wraps(function)
+    def called(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return function(*args, **kwargs)
+        except _EXPECTED as error:
+            failure = error
+        del args, kwargs
+        raise _bare(failure)
+
+    return called
+
+
+_EXPECTED: Final = (TwitchVaultError, TypeError, ValueError, TimeoutError)
+
+
+def _bare(error: Exception) -> Exception:
+    error.__cause__ = error.__context__ = None
+    error.__suppress_context__ = False  # what the caller was handling is his to see
+    return error.with_traceback(None)

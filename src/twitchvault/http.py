@@ -26,7 +26,7 @@ from yarl import URL
 from twitchvault.errors import ClientException, NoAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import SimpleNamespace
 
     from aiohttp.abc import AbstractStreamWriter
@@ -106,7 +106,6 @@ class HTTPClient:
         self,
         *,
         client_id: str,
-        client_secret: str | None = None,
         session: aiohttp.ClientSession | None = None,
         connector: aiohttp.BaseConnector | None = None,
         proxy: str | URL | None = None,
@@ -118,11 +117,12 @@ class HTTPClient:
             raise ValueError(msg)
         self.client_id = client_id
         self.retired = False
-        self._client_secret = client_secret
         self._given = session
         self._own: aiohttp.ClientSession | None = None
         self._connector = connector
-        self._proxy, self._proxy_headers = _proxy(proxy, proxy_auth)
+        self._proxy, proxy_headers = _proxy(proxy, proxy_auth)
+        # A function, so that who looks at attributes does not see the password.
+        self._proxy_headers: Callable[[], dict[str, str]] = lambda: proxy_headers
         self._http_trace = http_trace
 
     def __repr__(self) -> str:
@@ -203,7 +203,7 @@ class HTTPClient:
             allow_redirects=False,
             raise_for_status=False,
             proxy=self._proxy,
-            proxy_headers=self._proxy_headers,
+            proxy_headers=self._proxy_headers(),
             timeout=aiohttp.ClientTimeout(total=None),
             trace_request_ctx=body,
         ) as response:
@@ -239,7 +239,7 @@ class HTTPClient:
             merged.setdefault("User-Agent", _USER_AGENT)
         if target.scheme == "http":
             # Without TLS there is no tunnel to open: the request itself speaks to the proxy.
-            merged |= self._proxy_headers
+            merged |= self._proxy_headers()
         return merged
 
 

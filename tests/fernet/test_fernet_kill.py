@@ -1,4 +1,4 @@
-"""`kill -9` during a rotation: the next one comes to the same end."""
+"""Rotation while four processes refresh, cut short by `kill -9` again and again."""
 
 from __future__ import annotations
 
@@ -6,39 +6,45 @@ import asyncio
 import os
 import random
 import signal
-import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from twitchvault.stores import FernetStore, SQLiteStore
+from tests.processes.conftest import fleet, twitch  # noqa: F401
+from tests.processes.fleet import all_do
+from tests.redis_store.conftest import server  # noqa: F401
+from twitchvault.stores import FernetStore
 
-from .makers import KEY, NEW, name_of, over_sqlite, values
+from .makers import KEY, NEW, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
-USERS = 400
-LIVES = 50
+    from tests.processes.fleet import Fleet
+
+PROCESSES = 4
+USERS = 4
+ENTRIES = 300
+LIVES = 25
+"""Rotations that are killed, on each store."""
 
 # One quick-starting rotation for each line. Everything is imported before the forks.
 ROTATIONS = """
-import asyncio, os, signal, sys
-from cryptography.fernet import Fernet
-from twitchvault.stores import FernetStore, SQLiteStore
+import asyncio, os, sys
+from twitchvault.stores import FernetStore
 from twitchvault.stores.fernet import keys
+from twitchvault.stores.redis import session
 from twitchvault.stores.sqlite import session
 
-async def main(path, first, second):
-    store = FernetStore(SQLiteStore(path), [first, second])
+async def main(url, *keys):
+    store = FernetStore(url, keys)
     await store.open()
     os.write(1, f"{os.getpid()}\\n".encode())
-    await store.rotate()
-    os.write(1, b"rotated\\n")
-    signal.pause()
+    report = await store.rotate()
+    os.write(1, f"{report.old_keys_unused} {report}\\n".encode())
+    await asyncio.sleep(60)
 
 for line in sys.stdin:
     pid = os.fork()
@@ -49,70 +55,107 @@ for line in sys.stdin:
 """
 
 
-def one_life(crew: subprocess.Popen[str], path: Path, keys: list[str], moment: float) -> None:
-    """Let a process rotate, and kill it."""
-    assert crew.stdin
-    assert crew.stdout
-    crew.stdin.write(f"{path} {keys[0]} {keys[1]}\n")
-    crew.stdin.flush()
-    pid = int(crew.stdout.readline())
-    time.sleep(moment)  # the random moment itself: nothing is waited for
-    os.kill(pid, signal.SIGKILL)
-    while crew.stdout.readline() != "over\n":
-        pass
+class Crew:
+    """Forks the processes that rotate."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def rotate(self, url: str, *, moment: float | None = None) -> str:
+        """Let a new process rotate, and kill it: at that moment, or once it has reported."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(f"{url} {NEW} {KEY}\n".encode())
+        pid = int(await self._process.stdout.readline())
+        report = b""
+        if moment is None:
+            report = await self._process.stdout.readline()
+        else:
+            await asyncio.sleep(moment)  # the random moment itself: nothing is waited for
+        os.kill(pid, signal.SIGKILL)
+        while await self._process.stdout.readline() != b"over\n":
+            pass
+        return report.decode()
 
 
 @pytest.fixture
-def crew() -> Iterator[subprocess.Popen[str]]:
-    """What forks the processes that rotate."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        [sys.executable, "-c", ROTATIONS], stdin=pipe, stdout=pipe, text=True
-    ) as crew:
-        yield crew
-        assert crew.stdin
-        crew.stdin.close()
+async def crew() -> AsyncIterator[Crew]:
+    """A crew, and its end."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", ROTATIONS, stdin=pipe, stdout=pipe
+    )
+    yield Crew(process)
+    process.kill()
+    await process.communicate()
 
 
-async def look(path: Path, keys: list[str]) -> tuple[int, int]:
-    """All users are there and open; how many entries stand under the first key and the second."""
-    store = FernetStore(SQLiteStore(path), keys)
-    await store.open()
-    assert await values(store) == {f"cid:{n}": b"value %d" % n for n in range(USERS)}
+@pytest.fixture(params=["sqlite", "redis"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty store that processes can share."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'vault.db'}"
+    return f"{request.getfixturevalue('server').url}/5"
+
+
+async def expire(fleet: Fleet, user_id: str) -> None:  # noqa: F811 - the fixture
+    """A user's token expires, and all processes want it at once."""
+    assert await fleet.twitch.expire_access(user_id) == 1
+    failures = await all_do(fleet.workers, "call", user_id=user_id)
+    assert failures == [[]] * len(fleet.workers)
+
+
+async def fill(store: FernetStore) -> None:
+    """A process that still has the old key first writes."""
+    await asyncio.gather(*(store.put(f"cid:{n}", b"value %d" % n) for n in range(ENTRIES)))
+
+
+async def under_old_key(store: FernetStore) -> int:
+    """All entries are there and open; how many of them stand under the old key."""
     ring = store._source._ring
     assert ring
-    counts = [0, 0]
-    async for entry in store._inner.scan():
-        found = ring.find(entry.value)
-        assert found
-        counts[found[0]] += 1
-    await store.close()
-    return counts[0], counts[1]
+    found = {entry.key: ring.find(entry.value) async for entry in store._inner.scan()}
+    for number in range(ENTRIES):
+        opened = found[f"cid:{number}"]
+        assert opened
+        assert opened[1].endswith(b"value %d" % number)
+    return sum(ring.prints[opened[0]] == name_of(KEY) for opened in found.values() if opened)
 
 
 @pytest.mark.timeout(120)
-async def test_killed_at_any_moment(tmp_path: Path, crew: subprocess.Popen[str]) -> None:
-    """50 rotations are killed; nothing is lost, and a last one finishes what they began."""
-    path = tmp_path / "tokens.db"
-    store = over_sqlite(path)
-    await store.open()
-    await asyncio.gather(*(store.put(f"cid:{n}", b"value %d" % n) for n in range(USERS)))
-    await store.close()
-    keys, half_way, lives = [NEW, KEY], 0, 0
+async def test_killed_at_any_moment_while_processes_refresh(
+    fleet: Fleet,  # noqa: F811 - the fixture
+    crew: Crew,
+    store_url: str,
+) -> None:
+    """No call fails, no pair is lost, nothing is replayed, and the last rotation finishes."""
+    old = FernetStore(store_url, [KEY, NEW])
+    await old.open()
+    await fill(old)
+    await fleet.register()
+    await fleet.start(PROCESSES, keys=[NEW, KEY])
+    users = [await fleet.own_pair(fleet.workers[0]) for _ in range(USERS)]
+    half_way = lives = 0
     # On a busy machine most are killed before they begin: go on until enough were half-way.
     while lives < LIVES or (half_way <= LIVES // 10 and lives < 4 * LIVES):
+        await fill(old)
+        killed = crew.rotate(store_url, moment=random.uniform(0, 0.05))
+        await asyncio.gather(killed, expire(fleet, users[lives % USERS]))
+        half_way += 0 < await under_old_key(old) < ENTRIES
         lives += 1
-        one_life(crew, path, keys, random.uniform(0, 0.05))
-        new, old = await look(path, keys)
-        assert new + old == USERS + 1
-        half_way += bool(new and old)
-        if not old:
-            keys.reverse()  # there is nothing left to do: rotate back
-    store = FernetStore(SQLiteStore(path), keys)
-    await store.open()
-    report = await store.rotate()
-    await store.close()
-    assert report.by_key == {name_of(keys[0]): USERS + 1, name_of(keys[1]): 0}
-    assert report.old_keys_unused
-    assert await look(path, keys) == (USERS + 1, 0)
+    await fill(old)
+    refreshing = asyncio.gather(*(expire(fleet, user_id) for user_id in users))
+    report = await crew.rotate(store_url)
+    await refreshing
+    assert report.startswith("True "), report
+    assert f"drop {name_of(KEY)}" in report
+    assert await under_old_key(old) == 0
+    await old.close()
     assert half_way > LIVES // 10, "hardly a rotation was killed half-way: the test shows nothing"
+    counts = await fleet.twitch.counts()
+    assert (counts.exchanges, counts.replays) == (lives + 2 * USERS, 0)
+    await all_do(fleet.workers, "close")
+    (alone,) = await fleet.start(1, keys=[NEW])
+    for user_id in users:
+        assert await alone.do("token", user_id=user_id) == await fleet.live(user_id)
+        assert await alone.do("call", user_id=user_id) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from twitchvault.errors import DecryptionError
 from twitchvault.stores import FernetStore, MemoryStore, SQLiteStore
 from twitchvault.testing import FakeTwitch
 
-from .makers import KEY, NEW, WRONG, all_bytes, names_in, over_custom, swap, token
+from .makers import KEY, NEW, WRONG, all_bytes, over_custom, swap, token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -119,29 +118,6 @@ async def test_wrong_key(twitch: FakeTwitch, client: Client, tmp_path: Path) -> 
         async with flow_on(twitch, client, FernetStore(SQLiteStore(path), WRONG)):
             pass
     assert all_bytes(tmp_path) == before
-
-
-async def test_no_plaintext_in_files(
-    twitch: FakeTwitch, client: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Neither the file nor what stands beside it, nor the log, ever holds a token or the key."""
-    caplog.set_level(logging.DEBUG)
-    path = tmp_path / "tokens.db"
-    async with flow_on(twitch, client, FernetStore(SQLiteStore(path), KEY)) as flow:
-        users = [await sign_in(flow, twitch, client, f"user{n}") for n in range(5)]
-        for user in users[:3]:
-            await flow.get_user_by_id(user).refresh()
-        flow.remove_token(users[4])
-        await flow.flush()
-        names = names_in(tmp_path)
-        while_open = all_bytes(tmp_path)
-    closed = all_bytes(tmp_path)
-    assert names == ["tokens.db", "tokens.db-shm", "tokens.db-wal"]
-    assert users[0].encode() in while_open
-    assert len(twitch.secrets) >= 10
-    for secret in (*twitch.secrets, KEY):
-        assert secret.encode() not in while_open + closed
-        assert secret not in caplog.text
 
 
 async def test_rotation_under_flows(twitch: FakeTwitch, client: Client, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from twitchvault import App
+from twitchvault import App, FernetStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -49,13 +49,17 @@ class Bot:
         client_secret: str | None,
         *,
         stoppable: bool = False,
+        keys: list[str] | None = None,
         **options: Any,  # noqa: ANN401
     ) -> None:
-        """Make a flow and authorize it; `stoppable`: `stop_at` will be used.
+        """Make a flow and authorize it. With `keys` the store is encrypted.
 
-        A connection then serves one request only, so that each request passes all signals. That
-        makes a call twice as dear, which matters to tests with thousands of them.
+        `stoppable`: `stop_at` will be used. A connection then serves one request only, so that each
+        request passes all signals. That makes a call twice as dear, which matters to tests with
+        thousands of them.
         """
+        if keys:
+            options["store"] = FernetStore(options["store"], keys)
         if stoppable:
             options["http_trace"] = self._trace()
             options["connector"] = aiohttp.TCPConnector(force_close=True)

@@ -35,7 +35,7 @@ class TestUrl(StoreContract):
     async def damage(self, store: TokenStore, key: str) -> None:
         """Put something there that is not of our form."""
         assert isinstance(store, RedisStore)
-        async with Redis.from_url(str(store._source)) as client:
+        async with Redis.from_url(str(store._source())) as client:
             await client.hset(f"{{{store._namespace}}}:entries", key, "9:1:value")
 
 

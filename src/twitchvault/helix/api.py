@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from twitchvault.errors import HTTPException, NotFound, TokenError
+from twitchvault.errors import HTTPException, NotFound, TokenError, discreet
 from twitchvault.helix.models import User
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class _API:
             raise TokenError(msg)
         return record
 
+    @discreet
     async def request(
         self,
         method: str,
@@ -122,10 +123,12 @@ class _API:
                 return
             query["after"] = cursor
 
+    @discreet
     async def validate(self) -> ValidateToken:
         """Ask Twitch about the access token; `Unauthorized` if it is not good any more."""
         return await self._helix.vault.validate_token(self._record.access_token)
 
+    @discreet
     async def refresh(self) -> Token:
         """A pair newer than the one the view shows now; for an application, a new app token.
 
@@ -134,6 +137,7 @@ class _API:
         """
         return await self._helix.vault.refreshed(self.user_id, self._record.access_token)
 
+    @discreet
     async def revoke(self) -> None:
         """Revoke the access token at Twitch and take it out of the vault."""
         await self._helix.vault.revoke_token(self._record.access_token)

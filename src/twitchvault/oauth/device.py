@@ -7,9 +7,10 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.app import App
-from twitchvault.errors import BadRequest, NoAnswer, RateLimited, TwitchServerError
+from twitchvault.errors import BadRequest, NoAnswer, RateLimited, TwitchServerError, discreet
 from twitchvault.http import DEFAULT_TIMEOUT
 from twitchvault.identity import pending, slow_down
+from twitchvault.vault.record import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -31,6 +32,7 @@ class DeviceCodeFlow(App):
     Works with and without a client secret. Parameters as for `App`.
     """
 
+    @discreet
     async def request_device_code(self, scopes: Iterable[str] = frozenset()) -> DeviceCode:
         """Start: show the user `verification_uri` and `user_code`.
 
@@ -38,11 +40,12 @@ class DeviceCodeFlow(App):
         """
         code = await self._core.identity.start_device(scopes)
         intervals = self._intervals
-        intervals[code.device_code] = float(code.interval)
+        intervals[fingerprint(code.device_code)] = float(code.interval)
         while len(intervals) > CODES_REMEMBERED:
             del intervals[next(iter(intervals))]
         return code
 
+    @discreet
     async def get_device_token(self, device_code: str) -> Token:
         """Ask once. `BadRequest` with "authorization_pending" while the user has not decided.
 
@@ -50,6 +53,7 @@ class DeviceCodeFlow(App):
         """
         return await self._core.identity.poll_device(device_code)
 
+    @discreet
     async def wait_for_device_token(
         self, device_code: str, interval: float = 5, timeout: float = 300
     ) -> Token:
@@ -59,16 +63,17 @@ class DeviceCodeFlow(App):
         `slow_down` adds 5 s for good. Network errors, 429 and 5xx do not end the wait.
         `TimeoutError` after `timeout` seconds, `BadRequest` if the code expired or was denied.
         """
+        code = fingerprint(device_code)
         return await poll(
             lambda left: self._core.identity.poll_device(device_code, timeout=left),
-            interval=max(float(interval), self._intervals.get(device_code, 0.0)),
+            interval=max(float(interval), self._intervals.get(code, 0.0)),
             timeout=timeout,
-            slowed=lambda longer: self._intervals.__setitem__(device_code, longer),
+            slowed=lambda longer: self._intervals.__setitem__(code, longer),
         )
 
     @property
     def _intervals(self) -> dict[str, float]:
-        """Device code → interval; made late, since `from_app` runs no constructor."""
+        """Device code's fingerprint → interval; made late: `from_app` runs no constructor."""
         found: dict[str, float] = self.__dict__.setdefault("_intervals_by_code", {})
         return found
 

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from twitchvault.errors import discreet
 from twitchvault.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ _FORMS: Final = (
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
+@discreet
 def open_store(url: str) -> TokenStore:
     """A store for a URL, not opened yet: `await store.open()` does that.
 

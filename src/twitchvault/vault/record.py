@@ -115,9 +115,9 @@ _FIELDS: Final = tuple(field.name for field in fields(Record))
 _DEFAULTS: Final = {field.name: field.default for field in fields(Record)}
 
 
-def fingerprint(refresh_token: str) -> str:
+def fingerprint(token: str) -> str:
     """12 characters of the token's SHA-256: enough to recognise it, useless to whoever reads it."""
-    digest = hashlib.sha256(refresh_token.encode()).digest()
+    digest = hashlib.sha256(token.encode(errors="replace")).digest()  # no error may hold it
     return base64.urlsafe_b64encode(digest[:9]).decode()
 
 

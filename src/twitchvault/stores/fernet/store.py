@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
-from twitchvault.errors import StoreError, StoreUnavailable
+from twitchvault.errors import StoreError, StoreUnavailable, discreet
 from twitchvault.stores.base import Entry, TokenStore, Unreadable, Watchable, check_key, check_value
 from twitchvault.stores.fernet.check import unlock, unlock_plaintext
 from twitchvault.stores.fernet.feed import feed_over
@@ -49,6 +49,7 @@ class FernetStore(TokenStore):
     no keys, `StoreUnavailable` if the callable fails, `MissingDriver`, and the inner store's own.
     """
 
+    @discreet
     def __init__(self, inner: TokenStore | str, keys: Given) -> None:
         self._source = KeySource(keys)
         self._inner = _checked(inner)
@@ -68,6 +69,7 @@ class FernetStore(TokenStore):
         msg += "same inner store and keys"
         raise TypeError(msg)
 
+    @discreet
     async def open(self) -> None:
         """Open the inner store and see whether the keys are those of its entries; idempotent.
 
@@ -86,6 +88,7 @@ class FernetStore(TokenStore):
         self._closings += 1
         await self._inner.close()
 
+    @discreet
     async def get(self, key: str) -> Entry | None:
         """The entry of `key`, or None; `DecryptionError` if there is one that does not open."""
         _check(key)
@@ -131,6 +134,7 @@ class FernetStore(TokenStore):
         for key, version, token in shut:
             yield Entry(key, version, session.open_late(key, token))
 
+    @discreet
     async def rotate(self) -> EncryptionReport:
         """Bring all entries under the first key, while any process reads and writes.
 
@@ -140,6 +144,7 @@ class FernetStore(TokenStore):
         """
         return await rotate(self._opened())
 
+    @discreet
     async def encrypt_existing(self) -> EncryptionReport:
         """Encrypt what stands in plaintext in the inner store; once, when encryption begins.
 

@@ -7,7 +7,7 @@ import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-from twitchvault.errors import MissingDriver, StoreError
+from twitchvault.errors import MissingDriver, StoreError, discreet
 from twitchvault.stores.base import (
     TokenStore,
     Unreadable,
@@ -18,7 +18,7 @@ from twitchvault.stores.base import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from redis.asyncio import Redis, RedisCluster
 
@@ -57,6 +57,7 @@ class RedisStore(TokenStore):
     and command.
     """
 
+    @discreet
     def __init__(
         self,
         url_or_client: str | Redis | RedisCluster,
@@ -69,7 +70,9 @@ class RedisStore(TokenStore):
         if type(min_replicas) is not int or min_replicas < 0:
             msg = f"'min_replicas' must be 0 or a positive int, not {min_replicas!r}"
             raise ValueError(msg)
-        self._source = url_or_client
+        self._owned = isinstance(url_or_client, str)
+        # A function, so that who looks at attributes does not see the password.
+        self._source: Callable[[], str | Redis | RedisCluster] = lambda: url_or_client
         self._namespace = namespace
         self._min_replicas = min_replicas
         self._session: Session | None = None
@@ -91,13 +94,13 @@ class RedisStore(TokenStore):
 
         Logs one warning if the server's `maxmemory-policy` may evict our keys.
         """
-        if self._pid != os.getpid() and not isinstance(self._source, str):
+        if self._pid != os.getpid() and not self._owned:
             msg = "a RedisStore's client cannot be used after a fork: make both anew in the child"
             raise StoreError(msg)
         session = self._session
         if session is None or not session.alive:
             make: type[Session] = _driver("session").Session
-            session = self._session = make(self._source, self._namespace, self._min_replicas)
+            session = self._session = make(self._source(), self._namespace, self._min_replicas)
         await session.start()
         self._opened = True
 

@@ -1,0 +1,1 @@
+"""No secret shows, wherever one looks."""

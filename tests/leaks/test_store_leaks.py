@@ -1,0 +1,317 @@
+"""No token, key or password shows, whatever store there is and however it fails.
+
+As in `test_leaks`: each test ends with the fixture `witness`, which must not have met a secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+import sqlite3
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import pytest
+from cryptography.fernet import Fernet
+
+from tests.fernet.makers import CHECK
+from tests.flows.own_stores import DictStore
+from tests.http_servers import free_port
+from twitchvault import (
+    App,
+    CorruptRecord,
+    FernetStore,
+    MemoryStore,
+    RedisStore,
+    SQLiteStore,
+    StoreError,
+    StoreUnavailable,
+    TwitchVaultError,
+    open_store,
+)
+
+from .conftest import CLIENT_SECRET
+from .test_leaks import failing, look
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from tests.flows.world import World
+    from tests.redis_store.servers import Driver, Server
+    from twitchvault import Entry, TokenStore
+
+    from .witness import Witness
+
+PASSWORD: Final = "p@ss/w0rd+of redis"
+NUMBERS: Final = itertools.count()
+MAKERS: Final[dict[str, Callable[[str], object]]] = {
+    "store": RedisStore,
+    "by URL": open_store,
+    "encrypted": lambda url: FernetStore(url, Fernet.generate_key()),
+    "app": lambda url: App("client-id", CLIENT_SECRET, store=url),
+}
+
+
+class Place:
+    """One kind of store, and how it is made to fail and to heal."""
+
+    def __init__(self, kind: str, path: Path, redis: Account | None) -> None:
+        self.kind = kind
+        self.path = path
+        self.redis = redis
+
+    def store(self) -> TokenStore:
+        """A store on it."""
+        if self.redis is not None:
+            return RedisStore(self.redis.url)
+        return SQLiteStore(self.path) if self.kind == "sqlite" else MemoryStore()
+
+    async def lose(self, store: TokenStore) -> None:
+        """The store cannot be used any more while it is open."""
+        if self.redis is not None:
+            await self.redis.allow("resetpass", ">another password")
+        elif self.kind == "sqlite":
+            self.path.rename(self.path.with_suffix(".away"))
+        else:
+            await store.close()
+
+    async def heal(self, store: TokenStore) -> None:
+        """It can be used again."""
+        if self.redis is not None:
+            await self.redis.allow("resetpass", f">{PASSWORD}")
+        elif self.kind == "sqlite":
+            self.path.with_suffix(".away").rename(self.path)
+        else:
+            await store.open()
+
+
+class Account:
+    """A user of a server, with a password."""
+
+    def __init__(self, server: Server, client: Driver) -> None:
+        self._client = client
+        self.name = f"user{next(NUMBERS)}"
+        self.where = f"127.0.0.1:{server.port}"
+        self.url = f"redis://{self.name}:{quote(PASSWORD, safe='')}@{self.where}"
+
+    async def allow(self, *rules: str) -> None:
+        """What it may do from now on, also on the connections it has."""
+        await self.command("ACL", "SETUSER", self.name, "on", *rules)
+        await self.command("CLIENT", "KILL", "USER", self.name)
+
+    async def command(self, *words: str) -> None:
+        """A command of the server's owner."""
+        await self._client.execute_command(*words)
+
+
+@pytest.fixture
+async def account(server: Server, witness: Witness) -> AsyncIterator[Account]:
+    """A user of the shared server, in a namespace that is its own for that."""
+    witness.secret(PASSWORD)
+    async with server.client() as client:
+        await client.flushall()
+        account = Account(server, client)
+        await account.allow(f">{PASSWORD}", "~*", "+@all")
+        yield account
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """One of each kind."""
+    redis = request.getfixturevalue("account") if request.param == "redis" else None
+    return Place(request.param, tmp_path / "tokens.db", redis)
+
+
+@pytest.fixture
+def key(witness: Witness) -> str:
+    """A Fernet key, whose inside shows too if it is shown."""
+    inside = witness.secret("the signing half the secret half")
+    return witness.secret(base64.urlsafe_b64encode(inside.encode()).decode())
+
+
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "fernet"])
+async def test_any_store(
+    witness: Witness, world: World, place: Place, key: str, encrypted: bool
+) -> None:
+    """A life on each store: rows damaged, newer, in plaintext; then the store is gone."""
+    inner = place.store()
+    store = FernetStore(inner, key) if encrypted else inner
+    pair = world.pair(world.public)
+    async with world.device(world.public, store=store, lease_ttl=0.5) as flow:
+        stream = flow.events()
+        user = await flow.add_user(pair.access_token, pair.refresh_token)
+        await user.refresh()
+        for number, row in enumerate(rows(world)):
+            await store.put(f"{world.public.client_id}:damaged{number}", row)
+            await inner.put(f"{world.public.client_id}:bad{number}", row)
+        await flow.sync()
+        assert len(flow.damaged) == 6
+        with pytest.raises(CorruptRecord) as caught:
+            flow.get_token("damaged0")
+        witness.catch(caught.value)
+        look(witness, flow)
+        witness.see(store, inner, await store.get(world.key(world.alice, world.public)), stream)
+        witness.see(*[entry async for entry in store.scan()], await anext(stream))
+        await place.lose(inner)
+        flow.add_token("9", *fresh(witness))
+        await failing(witness, flow.flush(), user.refresh(), store.put("key", b"value"))
+        await failing(witness, flow.close())
+        await place.heal(inner)
+        await flow.authorize()
+        await flow.flush()
+    await store.close()
+
+
+def rows(world: World) -> list[bytes]:
+    """What may stand in a row instead of a record."""
+    pair = world.pair(world.public, world.bob)
+    inside = f'"access_token":"{pair.access_token}","refresh_token":"{pair.refresh_token}'
+    texts = '{"schema":1,%s', '{"schema":1,%s","scopes":7}', '{"schema":99,%s"}'
+    return [(text % inside).encode() for text in texts]
+
+
+def fresh(witness: Witness) -> tuple[str, str]:
+    """A pair that is only in memory."""
+    number = next(NUMBERS)
+    return witness.secret(f"{number}-th access token"), witness.secret(f"{number}-th refresh token")
+
+
+async def test_redis_refuses(witness: Witness, world: World, account: Account) -> None:
+    """Wrong URLs and passwords, no permission for what carries tokens, keys of another kind."""
+    wrong = account.url.replace("p%40ss", witness.secret("wrong-p4ssword"))
+    urls = (
+        wrong,
+        account.url.replace("redis://", "rediss://"),
+        account.url.replace(account.where, f"127.0.0.1:{free_port()}"),
+        f"{account.url}/99",
+    )
+    encrypted = [FernetStore(url, Fernet.generate_key()).open() for url in urls]
+    opening = [*(RedisStore(url).open() for url in urls), *encrypted]
+    await asyncio.gather(*(failing(witness, one) for one in opening))
+    for url in (f"{account.url}?nonsense=1", f"{account.url}:port", f"bad{account.url}"):
+        for make in MAKERS.values():
+            with pytest.raises(ValueError, match="redis") as caught:
+                make(url)
+            witness.catch(caught.value)
+    for denied in ("-hset", "-evalsha", "-xadd"):
+        await account.allow("+@all")
+        async with (
+            RedisStore(account.url) as store,
+            world.device(world.public, store=store) as flow,
+        ):
+            await account.allow(denied)
+            user = flow.add_token("1", *fresh(witness))
+            await failing(witness, flow.flush(), user.refresh(), flow.close())
+            look(witness, flow)
+            await account.allow("+@all")
+            await flow.authorize()
+    await account.command("DEL", "{twitchvault}:entries")
+    await account.command("SET", "{twitchvault}:entries", "1:1:a-token")
+    await failing(witness, RedisStore(account.url).open())
+
+
+async def test_wrong_keys(witness: Witness, world: World, key: str, tmp_path: Path) -> None:
+    """Keys that are none, keys that open nothing, callables that fail, entries that were moved."""
+    url = f"sqlite:///{tmp_path / 'tokens.db'}"
+    async with world.device(world.public, store=url) as flow:
+        flow.add_token("1", *fresh(witness))
+    other = base64.urlsafe_b64encode(witness.secret("another signing half and another").encode())
+    none = witness.secret("k3y of no form")
+    bad: list[Any] = [key[:-1], key + key, [key, key[1:]], [key, 1], none, other]
+    bad += [quoting, wrong_type, lambda: key[1:], lambda: [key, 1]]
+    for keys in bad:
+        with pytest.raises((TwitchVaultError, ValueError, TypeError)) as caught:
+            await FernetStore(url, keys).open()
+        witness.catch(caught.value)
+    store = FernetStore(url, lambda: [key])
+    await failing(witness, store.open())
+    witness.see(await store.encrypt_existing(), store)
+    await failing(witness, FernetStore(url, other).open())
+    inner = store._inner
+    for name in ("a", "b"):
+        entry = await inner.get(f"{world.public.client_id}:1")
+        assert entry is not None
+        await inner.put(name, entry.value if name == "a" else entry.value[:-9])
+    await failing(witness, store.get("a"), store.get("b"))
+    witness.see(await store.rotate(), [entry async for entry in store.scan()])
+    await inner.delete(CHECK)
+    await failing(witness, store.rotate())
+    await store.close()
+    await failing(witness, store.rotate(), world.device(world.public, store=store).authorize())
+
+
+def quoting() -> str:
+    """A key service whose error quotes what it has."""
+    msg = "the key is the signing half the secret half"
+    raise RuntimeError(msg)
+
+
+def wrong_type() -> list[object]:
+    """A key service that answers with something else."""
+    return [{"key": "the signing half the secret half"}]
+
+
+async def test_bad_files(witness: Witness, world: World, tmp_path: Path) -> None:
+    """A file that is damaged, newer, another program's, or a text with tokens."""
+    path = tmp_path / "tokens.db"
+    async with world.device(world.public, store=f"sqlite:///{path}") as flow:
+        flow.add_token("1", *fresh(witness))
+    for change in ("PRAGMA user_version = 99", "PRAGMA application_id = 7"):
+        with closing(sqlite3.connect(path)) as db:
+            db.execute(change)
+        await failing(witness, SQLiteStore(path).open())
+    whole = path.read_bytes()
+    for content in (b"0-th access token" * 1000, whole[:8192] + b"\xff" * 8192):
+        path.write_bytes(content)
+        with suppress(StoreError):
+            async with world.device(world.public, store=f"sqlite:///{path}") as flow:
+                look(witness, flow)
+
+
+class QuotingStore(DictStore):
+    """Reads fail as writes do."""
+
+    async def get(self, key: str) -> Entry | None:
+        """The entry of `key`, or None."""
+        if self.broken is not None:
+            raise self.broken
+        return await super().get(key)
+
+    async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
+        """All entries."""
+        if self.broken is not None:
+            raise self.broken
+        async for entry in super().scan(prefix):
+            yield entry
+
+
+async def test_a_driver_that_quotes(witness: Witness, world: World) -> None:
+    """A store of somebody's own whose errors and their causes quote what it was given."""
+    store = QuotingStore()
+    async with world.device(world.public, store=store, lease_ttl=0.5) as flow:
+        access, refresh = fresh(witness)
+        user = flow.add_token("1", access, refresh)
+        await flow.flush()
+        quoted = f"cannot write {access} {refresh}"
+        told = StoreUnavailable("the database is away")
+        told.__cause__ = ValueError(quoted)
+        undecodable = UnicodeDecodeError("utf-8", access.encode(), 0, 1, quoted)
+        for broken in (ValueError(quoted), told, undecodable):
+            store.broken = broken
+            flow.add_token("2", access, refresh)
+            await failing(witness, flow.flush(), flow.sync(), user.refresh())
+            look(witness, flow)
+            await failing(witness, flow.close(), flow.authorize())
+            store.broken = None
+            await flow.authorize()
+            await flow.flush()
+
+
+async def test_a_key_service(witness: Witness, world: World, key: str) -> None:
+    """Keys that come by a thread show in no callback that asyncio tells of."""
+    async with world.device(store=FernetStore(MemoryStore(), lambda: [key])) as flow:
+        witness.tasks()
+        look(witness, flow)
