@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twitchvault.stores.base import Change
+from twitchvault.stores.base import Change, Entry
 from twitchvault.vault.events import Events
 from twitchvault.vault.mirror import Mirror
 from twitchvault.vault.record import Record, encode
@@ -46,7 +47,7 @@ def histories(draw: st.DrawFn) -> list[Change]:
                 ),
                 st.none() | st.floats(1, 1e9),
                 st.none() | st.just(("chat:read",)),
-                st.sampled_from(["live", "needs_login"]),
+                st.sampled_from(["live", "needs_login", "removed"]),
             )
         )
         history.append(Change(f"{CLIENT}:{draw(st.sampled_from(USERS))}", version, value))
@@ -95,19 +96,27 @@ def test_versions_that_are_skipped(history: list[Change], dice: random.Random) -
     assert told(kept) == told(history)
 
 
-@given(histories(), st.integers(0, 14), dice)
-@few
-def test_a_scan_in_the_middle(history: list[Change], at: int, dice: random.Random) -> None:
+def entries_of(history: list[Change]) -> list[Entry]:
+    """What a store holds after that."""
+    stands = {change.key: change for change in history}.values()
+    return [Entry(key, version, value) for key, version, value in stands if value is not None]
+
+
+@given(histories(), st.integers(0, 14), st.booleans(), dice)
+@settings(max_examples=60, deadline=None)
+def test_a_scan_in_the_middle(
+    history: list[Change], at: int, quiet: bool, dice: random.Random
+) -> None:
     """A scan of how the store stood at some moment, among old and new changes, changes nothing."""
-    stood = {change.key: change for change in history[:at]}
+    stood = entries_of(history[:at])
     mirror = Mirror(CLIENT, Events())
     mirror.apply(dice.sample(history[:at], dice.randint(0, len(history[:at]))))
-    scan = mirror.begin_scan(quiet=False)
+    scan = mirror.begin_scan(quiet=quiet)
     news = list(history[at:])
-    for change in stood.values():
-        if change.value is not None:
-            scan.mention(change.key)
-            mirror.apply((change,))
+    while stood:
+        count = dice.randint(1, 3)
+        mirror.met(scan, stood[:count])
+        del stood[:count]
         if news and dice.random() < 0.5:
             mirror.apply((news.pop(0),))
     mirror.apply(news)
@@ -116,6 +125,42 @@ def test_a_scan_in_the_middle(history: list[Change], at: int, dice: random.Rando
     mirror.end_scan(scan)
     shown, expected = picture(mirror), told(history)
     assert shown[:-1] == expected[:-1]
+
+
+@given(histories())
+@few
+def test_the_first_scan(history: list[Change]) -> None:
+    """It shows what a feed would have shown, tells of each user, and of no event but damage."""
+    events = Events()
+    stream = events.stream()
+    mirror = Mirror(CLIENT, events)
+    changed: list[str] = []
+    mirror.on_change = changed.append
+    entries = entries_of(history)
+    scan = mirror.begin_scan(quiet=True)
+    mirror.met(scan, entries)
+    assert mirror.missing(scan) == []
+    mirror.end_scan(scan)
+    assert picture(mirror) == told([Change(*entry) for entry in entries])
+    assert sorted(changed) == sorted(entry.key.removeprefix(f"{CLIENT}:") for entry in entries)
+    assert {(event.kind, event.user_id) for event in stream._queue} == {
+        ("damaged", user_id) for user_id in mirror.damaged
+    }
+
+
+async def test_the_first_scan_finds_who_is_waited_for() -> None:
+    """It wakes who waits for news of a user, and leaves alone what this process has changed."""
+    mirror = Mirror(CLIENT, Events())
+    mirror.set_pending("2", lambda _held: Record("mine", "too"), asked_for=True)
+    waiting = asyncio.create_task(mirror.changed("1", 0, 60.0))
+    await asyncio.sleep(0)
+    scan = mirror.begin_scan(quiet=True)
+    value = encode(Record("A", "R"))
+    mirror.met(scan, [Entry(f"{CLIENT}:{user_id}", 7, value) for user_id in ("1", "2")])
+    await waiting
+    assert dict(mirror.tokens) == {"1": ("A", "R"), "2": ("mine", "too")}
+    mirror.drop_pending("2")
+    assert mirror.tokens["2"] == ("A", "R")
 
 
 @given(histories())

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeVar
 
 from twitchvault.errors import CorruptRecord, DecryptionError, StoreError, StoreUnavailable
-from twitchvault.stores.base import Change, check_key
+from twitchvault.stores.base import check_key
 from twitchvault.vault.record import Record, decode, encode
 
 if TYPE_CHECKING:
@@ -132,17 +132,18 @@ class Ledger:
     async def _load_from(self, scan: Scan) -> None:
         entries: AsyncIterator[Entry] = self.store.scan(self.prefix)
         clock = asyncio.get_running_loop().time
-        count = 0
+        some: list[Entry] = []
         try:
             async with asyncio.timeout(STORE_TIMEOUT) as limit:
                 async for entry in entries:
-                    scan.mention(entry.key)
-                    self._mirror.apply((Change(*entry),))
-                    count += 1
-                    if count % SCAN_STEP == 0:
+                    some.append(entry)
+                    if len(some) == SCAN_STEP:
+                        self._mirror.met(scan, some)
+                        some.clear()
                         limit.reschedule(clock() + STORE_TIMEOUT)
                         await asyncio.sleep(0)
         finally:
+            self._mirror.met(scan, some)  # also what came before a failure
             if isinstance(entries, AsyncGenerator):
                 await entries.aclose()
 

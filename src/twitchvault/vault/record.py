@@ -23,6 +23,7 @@ from twitchvault.errors import CorruptRecord
 from twitchvault.stores.base import Unreadable
 
 if TYPE_CHECKING:
+    from twitchvault.errors import StoreError
     from twitchvault.models import ClientCredentials, Token, ValidateToken
 
 __all__ = [
@@ -74,7 +75,10 @@ class Record:
     outside and its refresh token was not exchanged yet.
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    # No token stays in pydantic's own cache of strings, which would also be slower: all differ.
+    __pydantic_config__ = ConfigDict(
+        extra="forbid", hide_input_in_errors=True, cache_strings="keys"
+    )
 
     access_token: str
     refresh_token: str | None = None
@@ -110,7 +114,7 @@ class Record:
         return mark in _marks(self.seeds) or mark in _marks(self.exchanged)
 
 
-_ADAPTER: Final = TypeAdapter(Record)
+_read: Final = TypeAdapter(Record).validator.validate_json
 _FIELDS: Final = tuple(field.name for field in fields(Record))
 _DEFAULTS: Final = {field.name: field.default for field in fields(Record)}
 
@@ -132,16 +136,16 @@ def encode(record: Record) -> bytes:
 
 
 _HEAD: Final = b'{"schema":%d,' % SCHEMA
+_HEAD_LENGTH: Final = len(_HEAD)
 
 
 def decode(value: bytes, user_id: str) -> Record:
     """Read a stored record; `CorruptRecord` names the user, never the content."""
-    if isinstance(value, Unreadable):
-        raise value.error
     if not value.startswith(_HEAD):
-        raise CorruptRecord(_unreadable(value, user_id))
+        raise _unreadable(value, user_id)
     try:
-        return _ADAPTER.validate_json(b"{" + value[len(_HEAD) :])
+        record: Record = _read(b"{" + value[_HEAD_LENGTH:])
+        return record
     except ValidationError as error:
         what = ", ".join(sorted({_field_of(detail["loc"]) for detail in error.errors()}))
     # Raised out here, it carries no trace of the original, which quotes the bytes.
@@ -155,17 +159,21 @@ def _field_of(location: tuple[int | str, ...]) -> str:
     return name if name in _FIELDS else "the whole text"
 
 
-def _unreadable(value: bytes, user_id: str) -> str:
+def _unreadable(value: bytes, user_id: str) -> StoreError:
+    if isinstance(value, Unreadable):
+        return value.error
     try:
         schema = json.loads(value)["schema"]
     except (ValueError, KeyError, TypeError, RecursionError):
         schema = None
     if isinstance(schema, int) and schema > SCHEMA:
-        return (
+        return CorruptRecord(
             f"the record of user {user_id!r} was written by a newer twitchvault (schema {schema}, "
             f"this version reads up to {SCHEMA}); upgrade twitchvault in this process"
         )
-    return f"the record of user {user_id!r} is damaged (at: the whole text); sign the user in again"
+    return CorruptRecord(
+        f"the record of user {user_id!r} is damaged (at: the whole text); sign the user in again"
+    )
 
 
 def login(

@@ -48,6 +48,13 @@ class Ring:
         except InvalidToken:
             return None
 
+    def decrypt_all(self, tokens: list[bytes]) -> list[bytes | None]:
+        """As `decrypt`, one after the other: in between with other work each would cost more."""
+        try:
+            return list(map(self._decrypt, tokens))
+        except InvalidToken:
+            return [self.decrypt(token) for token in tokens]
+
     def find(self, token: bytes) -> tuple[int, bytes] | None:
         """The place of the key that opens it, and what is inside; None if none does."""
         for place, fernet in enumerate(self._fernets):

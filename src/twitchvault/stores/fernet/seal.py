@@ -43,22 +43,16 @@ class Seal:
 
     def open(self, key: str, token: bytes) -> bytes | None:
         """The value, an `Unreadable`, or None: it is encrypted, and no key opens it."""
-        plain = self.ring.decrypt(token)
-        if plain is None:
-            return None if is_token(token) else _not_encrypted(key, token)
-        header = self._header(key)
-        if plain.startswith(header):
-            return plain[len(header) :]
-        return Unreadable(self._misfit(key, plain))
+        return self._value(key, token, self.ring.decrypt(token))
 
     def open_all(self, entries: list[Entry], shut: list[Entry]) -> list[Entry]:
         """The users' entries opened; those that no key opens are put into `shut` instead."""
         opened = []
-        for entry in entries:
+        entries = [entry for entry in entries if entry.key != RESERVED]
+        plains = self.ring.decrypt_all([entry.value for entry in entries])
+        for entry, plain in zip(entries, plains, strict=True):
             key, version, token = entry
-            if key == RESERVED:
-                continue
-            value = self.open(key, token)
+            value = self._value(key, token, plain)
             if value is None:
                 shut.append(entry)
             else:
@@ -68,6 +62,14 @@ class Seal:
     def fits(self, key: str, plain: bytes) -> bool:
         """Whether the inside of a ciphertext belongs under this key of this store."""
         return plain.startswith(self._header(key))
+
+    def _value(self, key: str, token: bytes, plain: bytes | None) -> bytes | None:
+        if plain is None:
+            return None if is_token(token) else _not_encrypted(key, token)
+        header = self._header(key)
+        if plain.startswith(header):
+            return plain[len(header) :]
+        return Unreadable(self._misfit(key, plain))
 
     def _header(self, key: str) -> bytes:
         name = key.encode()

@@ -113,12 +113,11 @@ class SQLiteStore(TokenStore, Watchable):
 
         Read piece by piece: it holds no lock and no snapshot between two of them.
         """
-        first = after = prefix.encode()
-        while True:
+        first = prefix.encode()
+        after: bytes | None = first
+        while after is not None:
             piece = partial(chunk, prefix=first, start=after)
             entries, after = await self._opened().run(piece)
-            if not entries:
-                return
             for entry in entries:
                 yield entry
 

@@ -72,20 +72,25 @@ def find(connection: sqlite3.Connection, key: str) -> Entry | None:
     return entry
 
 
-def chunk(connection: sqlite3.Connection, prefix: bytes, start: bytes) -> tuple[list[Entry], bytes]:
+def chunk(
+    connection: sqlite3.Connection, prefix: bytes, start: bytes
+) -> tuple[list[Entry], bytes | None]:
     """The next entries from key `start` on, in order of keys, and where to go on after them.
 
-    The list is empty when there are none left.
+    None: there are no more.
     """
     bounds = max(prefix, start), _end(prefix), _CHUNK_ROWS
-    rows: list[tuple[bytes, int, bytes]] = []
-    size = 0
+    entries: list[Entry] = []
+    size, last = 0, None
     with closing(connection.execute(_CHUNK, bounds)) as cursor:  # left open it holds a snapshot
-        while size < _CHUNK_BYTES and (some := cursor.fetchmany(_FETCH)):
-            rows += some
-            size += sum(len(row[2]) for row in some if type(row[2]) is bytes)
-    after = rows[-1][0] + b"\0" if rows else start  # what follows directly on the last key
-    return list(starmap(_entry, rows)), after
+        while size < _CHUNK_BYTES and (rows := cursor.fetchmany(_FETCH)):
+            some = _entries(rows)
+            entries += some
+            size += sum([len(entry[2]) for entry in some])
+            last = rows[-1][0]
+    if last is None or (size < _CHUNK_BYTES and len(entries) < _CHUNK_ROWS):
+        return entries, None
+    return entries, last + b"\0"  # what follows directly on the last key
 
 
 def last_version(execute: _Execute) -> int:
@@ -147,6 +152,13 @@ def _roll_back(connection: sqlite3.Connection) -> None:
 def _end(prefix: bytes) -> bytes:
     """What is larger than all keys with this prefix, and smaller than all others behind them."""
     return prefix + b"\xff"  # a byte that UTF-8 never holds
+
+
+def _entries(rows: list[tuple[bytes, int, bytes]]) -> list[Entry]:
+    if {type(value) for _, _, value in rows} == {bytes}:
+        with suppress(UnicodeDecodeError):
+            return [Entry(key.decode(), version, value) for key, version, value in rows]
+    return list(starmap(_entry, rows))
 
 
 def _entry(key: bytes, version: int, value: bytes) -> Entry:
