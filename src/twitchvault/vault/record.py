@@ -15,6 +15,7 @@ import base64
 import hashlib
 import json
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -110,7 +111,12 @@ class Record:
         return mark in _marks(self.seeds) or mark in _marks(self.exchanged)
 
 
-_ADAPTER: Final = TypeAdapter(Record)
+@cache
+def _adapter() -> TypeAdapter[Record]:
+    """Made on first use: making it takes milliseconds that the import would need."""
+    return TypeAdapter(Record)
+
+
 _FIELDS: Final = tuple(field.name for field in fields(Record))
 _DEFAULTS: Final = {field.name: field.default for field in fields(Record)}
 
@@ -141,7 +147,7 @@ def decode(value: bytes, user_id: str) -> Record:
     if not value.startswith(_HEAD):
         raise CorruptRecord(_unreadable(value, user_id))
     try:
-        return _ADAPTER.validate_json(b"{" + value[len(_HEAD) :])
+        return _adapter().validate_json(b"{" + value[len(_HEAD) :])
     except ValidationError as error:
         what = ", ".join(sorted({_field_of(detail["loc"]) for detail in error.errors()}))
     # Raised out here, it carries no trace of the original, which quotes the bytes.
