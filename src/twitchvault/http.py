@@ -13,6 +13,7 @@ import os
 import time
 from base64 import b64encode
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from socket import gaierror
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -44,6 +45,7 @@ _CLOSE_TIMEOUT: Final = 5.0
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 
 
+@cache
 def _user_agent() -> str:
     try:
         ours = version("twitchvault")
@@ -51,8 +53,6 @@ def _user_agent() -> str:
         ours = "unknown"
     return f"twitchvault/{ours} aiohttp/{aiohttp.__version__}"
 
-
-_USER_AGENT: Final = _user_agent()
 
 _BEFORE_SENDING: Final = (
     aiohttp.ClientConnectorError,
@@ -124,6 +124,7 @@ class HTTPClient:
         # A function, so that who looks at attributes does not see the password.
         self._proxy_headers: Callable[[], dict[str, str]] = lambda: proxy_headers
         self._http_trace = http_trace
+        self._user_agent = _user_agent()
 
     def __repr__(self) -> str:
         return f"HTTPClient(client_id={self.client_id!r})"
@@ -236,7 +237,7 @@ class HTTPClient:
     ) -> dict[str, str]:
         merged = dict(headers or {})
         if "User-Agent" not in session.headers:
-            merged.setdefault("User-Agent", _USER_AGENT)
+            merged.setdefault("User-Agent", self._user_agent)
         if target.scheme == "http":
             # Without TLS there is no tunnel to open: the request itself speaks to the proxy.
             merged |= self._proxy_headers()

@@ -79,6 +79,19 @@ async def test_each_write_of_a_group_has_its_own_result(store: SQLiteStore) -> N
     ]
 
 
+async def test_a_group_is_carried_out_in_order(store: SQLiteStore) -> None:
+    """Of several puts and deletes of one key at once the last one stands, with its version."""
+    steps = [store.put(f"k{n % 60}", b"%d" % n) for n in range(250)]
+    deletes = [store.delete(f"k{n}") for n in range(55)]
+    results = await asyncio.gather(*steps, *deletes, store.put("k0", b"again", expect=0))
+    assert results == [*range(1, 251), *[True] * 55, 306]
+    found = sorted([entry async for entry in store.scan()], key=lambda entry: entry.version)
+    assert found == [
+        *(Entry(f"k{n % 60}", n + 1, b"%d" % n) for n in range(235, 240)),
+        Entry("k0", 306, b"again"),
+    ]
+
+
 async def test_a_failed_transaction_fails_all_of_its_writers(store: SQLiteStore) -> None:
     """With an error each; nothing of it is stored, and the next one works."""
     await store.put("a", b"before")
@@ -105,6 +118,21 @@ async def test_a_value_that_is_too_large_fails_alone(store: SQLiteStore) -> None
     assert [first, third] == [1, 2]
     assert isinstance(second, StoreError)
     assert str(second) == "the value for key 'b' is too large for SQLite: 20000 bytes"
+
+
+async def test_a_value_that_is_too_large_changes_nothing(store: SQLiteStore) -> None:
+    """Whoever comes after it in its group finds the key as it was before."""
+    writer(store).setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000)
+    await store.put("a", b"1")
+    steps = [
+        store.put("a", bytes(20_000), expect=1),
+        store.put("b", bytes(20_000)),
+        store.put("b", b"1", expect=0),
+        store.put("a", b"2", expect=1),
+    ]
+    results = await asyncio.gather(*steps, return_exceptions=True)
+    assert [type(result) for result in results] == [StoreError, StoreError, int, int]
+    assert results[2:] == [2, 3]
 
 
 async def test_cancelled_before_it_began(store: SQLiteStore) -> None:

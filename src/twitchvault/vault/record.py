@@ -15,6 +15,7 @@ import base64
 import hashlib
 import json
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -23,6 +24,8 @@ from twitchvault.errors import CorruptRecord
 from twitchvault.stores.base import Unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twitchvault.errors import StoreError
     from twitchvault.models import ClientCredentials, Token, ValidateToken
 
@@ -114,7 +117,13 @@ class Record:
         return mark in _marks(self.seeds) or mark in _marks(self.exchanged)
 
 
-_read: Final = TypeAdapter(Record).validator.validate_json
+@cache
+def _reader() -> Callable[[bytes], Record]:
+    """Made on first use: making it takes milliseconds that the import would need."""
+    read: Callable[[bytes], Record] = TypeAdapter(Record).validator.validate_json
+    return read
+
+
 _FIELDS: Final = tuple(field.name for field in fields(Record))
 _DEFAULTS: Final = {field.name: field.default for field in fields(Record)}
 
@@ -144,8 +153,7 @@ def decode(value: bytes, user_id: str) -> Record:
     if not value.startswith(_HEAD):
         raise _unreadable(value, user_id)
     try:
-        record: Record = _read(b"{" + value[_HEAD_LENGTH:])
-        return record
+        return _reader()(b"{" + value[_HEAD_LENGTH:])
     except ValidationError as error:
         what = ", ".join(sorted({_field_of(detail["loc"]) for detail in error.errors()}))
     # Raised out here, it carries no trace of the original, which quotes the bytes.

