@@ -137,7 +137,7 @@ def playing(secret: bool, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTwitc
 
 def patched(monkeypatch: pytest.MonkeyPatch, twitch: FakeTwitch) -> None:
     """Let `App`'s defaults lead to the double."""
-    defaults = App.__init__.__kwdefaults__
+    defaults = inspect.unwrap(App.__init__).__kwdefaults__
     assert defaults is not None
     monkeypatch.setitem(defaults, "id_url", twitch.id_url)
     monkeypatch.setitem(defaults, "api_url", twitch.api_url)
