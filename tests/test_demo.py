@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from twitchvault import SQLiteStore
 from twitchvault.cli.demo.bot import Orders, Report
 from twitchvault.cli.demo.crew import Crew
 from twitchvault.cli.demo.place import DemoError
@@ -143,7 +144,7 @@ async def test_each_expired_token_is_exchanged_once(tmp_path: Path) -> None:
     (file,) = found_in(tmp_path, "twitchvault-demo-*/tokens.db")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert str(file) in text
-    async with opened(f"sqlite:///{file}") as store:
+    async with opened(SQLiteStore(file)) as store:
         records = [user.record for user in await read_users(store)]
     assert [record.login for record in records if record] == ["alice", "bob"]
     for record in records:

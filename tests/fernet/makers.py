@@ -8,7 +8,7 @@ from base64 import urlsafe_b64decode
 from typing import TYPE_CHECKING
 
 from tests.stores.custom_store import FileStore
-from twitchvault.stores import Entry, FernetStore, MemoryStore, SQLiteStore, TokenStore
+from twitchvault.stores import Entry, FernetStore, MemoryStore, RedisStore, SQLiteStore, TokenStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +27,11 @@ def over_sqlite(path: Path) -> FernetStore:
 def over_custom(path: Path) -> FernetStore:
     """A store over one that somebody wrote for themselves."""
     return FernetStore(FileStore(path), [KEY])
+
+
+def over_redis(url: str, namespace: str) -> FernetStore:
+    """A store in a namespace of a server."""
+    return FernetStore(RedisStore(url, namespace=namespace), KEY)
 
 
 def over_memory(inner: MemoryStore) -> FernetStore:

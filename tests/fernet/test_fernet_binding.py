@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.fernet import Fernet
+from fakeredis import FakeAsyncRedis, FakeServer
 
 from twitchvault.errors import CorruptRecord, DecryptionError, VersionConflict
-from twitchvault.stores import FernetStore, MemoryStore, SQLiteStore
+from twitchvault.stores import FernetStore, MemoryStore, RedisStore, SQLiteStore
 from twitchvault.stores.base import Unreadable
 
 from .makers import CHECK, KEY, NEW, all_bytes, content, swap, token, values
@@ -108,6 +109,20 @@ async def test_moved_to_another_store(store: FernetStore, inner: MemoryStore) ->
     assert await refusal(store, "cid:1") == (
         "the entry of key 'cid:1' was encrypted for another store with the same key"
     )
+
+
+async def test_moved_to_another_namespace() -> None:
+    """Two namespaces of one server with the same key: a row of one does not open in the other."""
+    async with FakeAsyncRedis(server=FakeServer()) as client:
+        one, other = (FernetStore(RedisStore(client, namespace=name), KEY) for name in "ab")
+        for store in (one, other):
+            await store.open()
+            await store.put("k", b"value")
+        await swap(other._inner, "k", await token(one._inner, "k"))
+        with pytest.raises(DecryptionError, match="'k' was encrypted for another store"):
+            await other.get("k")
+        await one.close()
+        await other.close()
 
 
 async def test_check_entry_of_another_store(inner: MemoryStore, store: FernetStore) -> None:

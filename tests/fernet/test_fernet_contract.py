@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 
+from tests.redis_store.conftest import server  # noqa: F401
 from twitchvault.stores import FernetStore, MemoryStore, RedisStore
 from twitchvault.testing import StoreContract
 
-from .makers import KEY, over_custom, over_memory, over_sqlite
+from .makers import KEY, over_custom, over_memory, over_redis, over_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from tests.redis_store.servers import Server
     from twitchvault.stores import TokenStore
+
+NUMBERS = itertools.count()
 
 
 async def flip(store: TokenStore, key: str) -> None:
@@ -81,17 +86,30 @@ class TestOverCustom(
         await flip(store, key)
 
 
-class TestOverRedis(StoreContract, omits={"processes": "fakeredis keeps its data in memory"}):
-    """Over a `RedisStore`."""
+class TestOverRedis(StoreContract, omits={"processes": "test_fernet_kill has four of them on it"}):
+    """Over a `RedisStore` on a server."""
+
+    @pytest.fixture
+    def make_store(self, server: Server) -> Callable[[], FernetStore]:  # noqa: F811 - the fixture
+        """Stores in one namespace of their own."""
+        return functools.partial(over_redis, server.url, f"fernet-{next(NUMBERS)}")
+
+    async def damage(self, store: TokenStore, key: str) -> None:
+        """Flip a bit of the ciphertext."""
+        await flip(store, key)
+
+
+class TestOverFakeRedis(StoreContract, omits={"processes": "fakeredis keeps its data in memory"}):
+    """Over a `RedisStore` on fakeredis."""
 
     @pytest.fixture
     async def make_store(self) -> AsyncIterator[Callable[[], FernetStore]]:
         """Stores on clients of one fake server."""
-        server = FakeServer()
+        fake = FakeServer()
         async with AsyncExitStack() as clients:
 
             def make() -> FernetStore:
-                client = FakeAsyncRedis(server=server)
+                client = FakeAsyncRedis(server=fake)
                 clients.push_async_callback(client.aclose)
                 return FernetStore(RedisStore(client), KEY)
 

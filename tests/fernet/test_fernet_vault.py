@@ -171,3 +171,18 @@ async def test_from_plaintext(twitch: FakeTwitch, client: Client, tmp_path: Path
     assert (await store.encrypt_existing()).rewritten == 1
     async with flow_on(twitch, client, store) as flow:
         assert flow.get_token(alice) == pair
+
+
+async def test_without_encryption(twitch: FakeTwitch, client: Client, inner: MemoryStore) -> None:
+    """A flow on the store inside reads nobody; a login that it stores is refused afterwards."""
+    async with flow_on(twitch, client, FernetStore(inner, KEY)) as flow:
+        alice = await sign_in(flow, twitch, client, "alice")
+        await sign_in(flow, twitch, client, "bob")
+    async with flow_on(twitch, client, inner) as flow:
+        assert len(flow.damaged) == 2
+        pair = twitch.issue(client, alice, SCOPES)
+        await flow.add_user(pair.access_token, pair.refresh_token)
+    async with flow_on(twitch, client, FernetStore(inner, KEY)) as flow:
+        assert set(flow.damaged) == {alice}
+        assert isinstance(flow.damaged[alice], DecryptionError)
+        assert len(flow.tokens) == 1

@@ -24,11 +24,14 @@ from twitchvault.cli.screen import show_login
 from twitchvault.cli.users import StoredUser, opened, read_users
 from twitchvault.errors import AuthFailure, TwitchVaultError, Unauthorized
 from twitchvault.oauth import DeviceCodeFlow
+from twitchvault.stores.fernet import FernetStore
+from twitchvault.stores.url import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from twitchvault.helix import UserAPI
+    from twitchvault.stores.base import TokenStore
 
 __all__ = ["run"]
 
@@ -50,6 +53,15 @@ Store = Annotated[
         envvar="TWITCHVAULT_STORE",
         metavar="URL",
         help="sqlite:////path/tokens.db or redis://host; a file in your data folder if left out.",
+    ),
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-file",
+        envvar="TWITCHVAULT_KEY_FILE",
+        metavar="PATH",
+        help="The store is encrypted: a file with its Fernet keys, one a line, the first encrypts.",
     ),
 ]
 ClientId = Annotated[
@@ -88,25 +100,29 @@ def login(
         list[str] | None, typer.Option("--scope", help="Repeat it for several.")
     ] = None,
     store: Store = None,
+    key_file: KeyFile = None,
     id_url: IdUrl = ID_URL,
     api_url: ApiUrl = API_URL,
 ) -> None:
     """Sign a user in by device code and store the tokens."""
-    known, hidden, url = _known(client_id), _secret(secret), _url(store)
+    known, hidden, place = _known(client_id), _secret(secret), _place(store, key_file)
 
     async def work() -> None:
-        async with DeviceCodeFlow(
-            known, hidden, store=url, maintain=False, id_url=id_url, api_url=api_url
-        ) as flow:
+        async with (
+            opened(place),
+            DeviceCodeFlow(
+                known, hidden, store=place, maintain=False, id_url=id_url, api_url=api_url
+            ) as flow,
+        ):
             await _login(flow, scope or [])
 
     _do(work())
 
 
 @commands.command("list")
-def list_users(client_id: ClientId = None, store: Store = None) -> None:
+def list_users(client_id: ClientId = None, store: Store = None, key_file: KeyFile = None) -> None:
     """Show who is in the store; Twitch is not asked."""
-    _show(_do(_read(_url(store), client_id)))
+    _show(_do(_read(_place(store, key_file), client_id)))
 
 
 @commands.command()
@@ -114,21 +130,23 @@ def check(
     client_id: ClientId = None,
     secret: Secret = False,
     store: Store = None,
+    key_file: KeyFile = None,
     id_url: IdUrl = ID_URL,
     api_url: ApiUrl = API_URL,
 ) -> None:
     """Validate every user's token, renew it if need be, and say who has to sign in again."""
-    known, hidden, url = _known(client_id), _secret(secret), _url(store)
+    known, hidden, place = _known(client_id), _secret(secret), _place(store, key_file)
 
     async def work() -> dict[str, TwitchVaultError]:
-        users = [user for user in await _read(url, known) if user.record is not None]
-        async with App(
-            known, hidden, store=url, maintain=False, id_url=id_url, api_url=api_url
-        ) as app:
+        users = [user for user in await _read(place, known) if user.record is not None]
+        async with (
+            opened(place),
+            App(known, hidden, store=place, maintain=False, id_url=id_url, api_url=api_url) as app,
+        ):
             return await _check(app, [user.user_id for user in users])
 
     troubles = _do(work())
-    users = _do(_read(url, known))
+    users = _do(_read(place, known))
     _show(users)
     for user_id, trouble in troubles.items():
         err.print(Text(f"User {user_id!r} could not be checked: {trouble}"))
@@ -145,9 +163,10 @@ def remove(
     user: Annotated[str, typer.Argument(help="A user's id or login name.")],
     client_id: ClientId = None,
     store: Store = None,
+    key_file: KeyFile = None,
 ) -> None:
     """Remove a user's tokens from the store; nothing is revoked at Twitch."""
-    gone = _do(_remove(_url(store), client_id, user))
+    gone = _do(_remove(_place(store, key_file), client_id, user))
     out.print(Text(f"Removed {gone.name} ({gone.user_id}) of application {gone.client_id}."))
     out.print("The tokens still live at Twitch: the user can disconnect the application there.")
 
@@ -176,8 +195,8 @@ async def _login(flow: DeviceCodeFlow, scopes: list[str]) -> None:
         err.print(Text(f"Not granted: {' '.join(missing)}"))
 
 
-async def _read(url: str, client_id: str | None) -> list[StoredUser]:
-    async with opened(url) as store:
+async def _read(place: TokenStore, client_id: str | None) -> list[StoredUser]:
+    async with opened(place) as store:
         return await read_users(store, client_id)
 
 
@@ -203,8 +222,8 @@ async def _validate(user: UserAPI) -> None:
             return  # the record says so now
 
 
-async def _remove(url: str, client_id: str | None, name: str) -> StoredUser:
-    async with opened(url) as store:
+async def _remove(place: TokenStore, client_id: str | None, name: str) -> StoredUser:
+    async with opened(place) as store:
         users = await read_users(store, client_id)
         found = [user for user in users if name in {user.user_id, user.name}]
         if not found:
@@ -267,6 +286,22 @@ def _secret(ask: bool) -> str | None:
         answer: str = typer.prompt("Client secret", hide_input=True)
         return answer
     return os.environ.get(SECRET_VARIABLE) or None
+
+
+def _place(store: str | None, key_file: Path | None) -> TokenStore:
+    """The store that the options name, not open yet."""
+    url = _url(store)
+    try:
+        return open_store(url) if key_file is None else FernetStore(url, _keys(key_file))
+    except (TwitchVaultError, ValueError) as error:
+        _fail(str(error))
+
+
+def _keys(file: Path) -> list[bytes]:
+    try:
+        return file.read_bytes().split()
+    except OSError as error:
+        _fail(f"the key file {str(file)!r} cannot be read: {error.strerror}")
 
 
 def _url(store: str | None) -> str:

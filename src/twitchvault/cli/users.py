@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from twitchvault.errors import CorruptRecord, DecryptionError
-from twitchvault.stores.url import open_store
+from twitchvault.errors import CorruptRecord, DecryptionError, StoreError
+from twitchvault.stores.fernet import FernetStore
+from twitchvault.stores.fernet.seal import RESERVED
 from twitchvault.vault.record import decode
 
 if TYPE_CHECKING:
@@ -43,11 +44,13 @@ class StoredUser(NamedTuple):
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[TokenStore]:
-    """The store of a URL, for the length of the block."""
-    store = open_store(url)
+async def opened(store: TokenStore) -> AsyncIterator[TokenStore]:
+    """The store, open for the length of the block; `StoreError` for one that needs a key."""
     try:
         await store.open()
+        if not isinstance(store, FernetStore) and await store.get(RESERVED) is not None:
+            msg = "this store is encrypted: name the file with its keys, --key-file"
+            raise StoreError(msg)
         yield store
     finally:
         await store.close()
