@@ -74,10 +74,12 @@ class Witness(logging.Handler):
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Every logger at its most talkative, every warning; on a loop also asyncio's own."""
-        root = logging.getLogger()
+        root, chatter = logging.getLogger(), logging.getLogger("asyncio")
         before = root.level
-        root.addHandler(self)
         root.setLevel(1)
+        root.addHandler(self)
+        chatter.addHandler(self)
+        chatter.propagate = False  # pytest need not keep every callback as well
         with suppress(RuntimeError):
             loop = asyncio.get_running_loop()
             loop.set_debug(True)
@@ -89,6 +91,8 @@ class Witness(logging.Handler):
             for warning in warned:
                 self.hear("warning", str(warning))
         finally:
+            chatter.propagate = True
+            chatter.removeHandler(self)
             root.removeHandler(self)
             root.setLevel(before)
 
