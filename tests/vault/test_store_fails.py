@@ -10,15 +10,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from twitchvault import AuthFailure, MemoryStore, StoreError, StoreUnavailable
+from twitchvault.stores.base import Change
 from twitchvault.stores.sqlite import SQLiteStore
 from twitchvault.vault import ledger
+from twitchvault.vault.events import Events
+from twitchvault.vault.mirror import Mirror
+from twitchvault.vault.record import Record, encode
 
 from .world import Broken, Held, OwnStore, WatchedStore, until
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from twitchvault import App
+    from twitchvault.stores.base import Entry
     from twitchvault.testing.fake import Pair
 
     from .world import World
@@ -327,3 +333,27 @@ async def test_right_after_the_write(world: World, memory: MemoryStore) -> None:
     assert (token.access_token, token.refresh_token) == world.live(pair.user_id)
     assert await world.stored(memory, pair.user_id) == world.live(pair.user_id)
     await app.close()
+
+
+class Breaking(MemoryStore):
+    """Its scan breaks at the end."""
+
+    async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
+        """All entries, and then an error."""
+        async for entry in super().scan(prefix):
+            yield entry
+        msg = "gone"
+        raise StoreUnavailable(msg)
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+async def test_a_scan_that_breaks(quiet: bool) -> None:
+    """What it had come across shows, and nobody is taken for removed."""
+    store, mirror = Breaking(), Mirror("client", Events())
+    scanning = ledger.Ledger(store, "client", mirror)
+    mirror.apply([Change("client:old", 1, encode(Record("A0", "R0")))])
+    await store.open()
+    await store.put("client:new", encode(Record("A1", "R1")))
+    with pytest.raises(StoreUnavailable, match="gone"):
+        await scanning.load(quiet=quiet)
+    assert dict(mirror.tokens) == {"old": ("A0", "R0"), "new": ("A1", "R1")}
