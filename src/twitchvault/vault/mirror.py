@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from twitchvault.errors import StoreError, again
 from twitchvault.stores.base import Change
 from twitchvault.vault.record import TokenPair, decode, encode
-from twitchvault.vault.views import LiveView, View
+from twitchvault.vault.views import LiveView, View, packed, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -56,7 +56,7 @@ class Mirror:
         self._scans: list[Scan] = []
         self._hidden = False
         self.on_change: Callable[[str], None] = lambda _user_id: None
-        self._tokens: View[TokenPair] = View(self.fetch)
+        self._tokens: View[TokenPair] = View(self.fetch, unpacked)
         self._validity: View[tuple[float, float]] = View(self.fetch)
         self._scopes: View[tuple[str, ...]] = View(self.fetch)
         self._damaged: View[StoreError] = View(self.fetch)
@@ -91,7 +91,7 @@ class Mirror:
         """The record of a user as shown, or None; raises the error of a damaged one."""
         self.fetch()
         record = _shown(self._folded(user_id, self.stored(user_id)))
-        error = dict.get(self._damaged, user_id)
+        error = self._damaged.held.get(user_id)
         if record is None and error is not None:
             raise again(error)
         return record
@@ -107,7 +107,7 @@ class Mirror:
 
     def users(self) -> list[str]:
         """The ids of all users with a readable record, the client id for the app token."""
-        return list(dict.keys(self._tokens))
+        return list(self._tokens.held)
 
     def known(self) -> list[str]:
         """The ids of all whose record is held, of removed users too."""
@@ -116,7 +116,8 @@ class Mirror:
     def holder_of(self, *, access: str | None = None, refresh: str | None = None) -> str | None:
         """The user who holds this token. Walks over all of them: for rare questions."""
         self.fetch()
-        for user_id, pair in dict.items(self._tokens):
+        for user_id, held in self._tokens.held.items():
+            pair = unpacked(held)
             if pair[0] == access or (refresh is not None and pair[1] == refresh):
                 return user_id
         return None
@@ -178,11 +179,11 @@ class Mirror:
             return
         known = self._versions.get(user_id, 0)
         # What could not be read at this version may be readable by now.
-        if version < known or (version == known and not dict.__contains__(self._damaged, user_id)):
+        if version < known or (version == known and user_id not in self._damaged.held):
             return
         before = None if self._quiet else self.stored(user_id)
         self._note(user_id, version)
-        dict.pop(self._damaged, user_id, None)
+        self._damaged.drop(user_id)
         if record is None:
             self._records.pop(user_id, None)
         else:
@@ -197,10 +198,10 @@ class Mirror:
     def _learn_damage(self, user_id: str, version: int, error: StoreError, origin: Origin) -> None:
         if self._hidden and user_id not in self._pending:
             return
-        known = dict.get(self._damaged, user_id)
+        known = self._damaged.held.get(user_id)
         self._note(user_id, version)
         self._records.pop(user_id, None)
-        dict.__setitem__(self._damaged, user_id, again(error))
+        self._damaged.hold(user_id, again(error))
         self._project(user_id, None)
         if known is None or str(known) != str(error):
             self._events.emit("damaged", user_id, origin, str(error))
@@ -221,7 +222,7 @@ class Mirror:
 
         `quiet`: what is found is no event, it was there before.
         """
-        scan = Scan((*self._records, *dict.keys(self._damaged)), quiet=quiet)
+        scan = Scan((*self._records, *self._damaged.held), quiet=quiet)
         self._scans.append(scan)
         return scan
 
@@ -263,7 +264,7 @@ class Mirror:
 
     def missing(self, scan: Scan) -> list[str]:
         """Whom neither the scan nor any news since its beginning has mentioned."""
-        damaged = dict.keys(self._damaged)
+        damaged = self._damaged.held
         return [one for one in scan.awaited if one in self._records or one in damaged]
 
     def end_scan(self, scan: Scan) -> None:
@@ -279,7 +280,7 @@ class Mirror:
             return
         before = self.stored(user_id)
         self._records.pop(user_id, None)
-        dict.pop(self._damaged, user_id, None)
+        self._damaged.drop(user_id)
         self._project(user_id, None)
         self._tell(user_id, before, None, origin)
 
@@ -311,7 +312,7 @@ class Mirror:
         if self._hidden and not asked_for:
             return
         if asked_for:
-            dict.pop(self._damaged, user_id, None)
+            self._damaged.drop(user_id)
         self._pending[user_id] = fold
         self._project(user_id, self.stored(user_id))
 
@@ -355,22 +356,22 @@ class Mirror:
         record = _shown(self._folded(user_id, record))
         if record is None:
             for view in (self._tokens, self._validity, self._scopes):
-                dict.pop(view, user_id, None)
+                view.drop(user_id)
         else:
             self._show(user_id, record)
         self.on_change(user_id)
 
     def _show(self, user_id: str, record: Record) -> None:
-        self._tokens[user_id] = TokenPair(record.access_token, record.refresh_token)
+        self._tokens.hold(user_id, packed(record.pair))
         validated = record.last_validated
         if validated is None:
-            dict.pop(self._validity, user_id, None)
-            dict.pop(self._scopes, user_id, None)
+            self._validity.drop(user_id)
+            self._scopes.drop(user_id)
             return
-        self._validity[user_id] = (validated, record.expires_in)
+        self._validity.hold(user_id, (validated, record.expires_in))
         if user_id != self._client_id:
             scopes = record.scopes or ()
-            self._scopes[user_id] = self._scopes_seen.setdefault(scopes, scopes)
+            self._scopes.hold(user_id, self._scopes_seen.setdefault(scopes, scopes))
 
     def _tell(
         self, user_id: str, before: Record | None, after: Record | None, origin: Origin

@@ -5,59 +5,122 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from twitchvault.vault.record import TokenPair
 
 if TYPE_CHECKING:
     from _collections_abc import dict_items, dict_keys, dict_values
     from collections.abc import Callable, Iterator
 
-__all__ = ["LiveView", "View"]
+__all__ = ["LiveView", "View", "packed", "unpacked"]
+
+SEPARATOR: Final = "\n"
 
 T = TypeVar("T")
 
 
-def _snapshot(view: dict[str, T]) -> dict[str, T]:
-    while True:
-        try:
-            return dict(dict.items(view))
-        except RuntimeError:  # it was changed meanwhile, by the loop, while another thread reads
-            continue
-
-
 class View(dict[str, T]):
-    """A dict whose iterators walk over a snapshot, so that it may change meanwhile.
+    """What users read: it shows what `held` holds, as `show` makes it.
 
-    Single lookups are inherited, not overridden: they run at the speed of a plain dict.
+    As a dict it holds only what was looked up before, so that a lookup runs at the speed of a plain
+    dict, without a method. What nobody has looked up stays a plain value in a plain dict, which
+    garbage collection passes by: 100,000 objects would make it hold the loop.
+
+    Its iterators walk over a snapshot, so that it may change meanwhile.
     """
 
-    __slots__ = ("_copied", "_fetch", "_order")
+    __slots__ = ("_copied", "_fetch", "_order", "_show", "held")
 
-    def __init__(self, fetch: Callable[[], None]) -> None:
+    def __init__(
+        self, fetch: Callable[[], None], show: Callable[[Any], T] = lambda value: value
+    ) -> None:
         super().__init__()
+        self.held: dict[str, Any] = {}
         self._fetch = fetch
+        self._show = show
         self._copied: dict[str, T] = {}
         self._order: Iterator[str] = iter(())
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(_snapshot(self))
+    def hold(self, user_id: str, value: object) -> None:
+        """From now on show this value."""
+        self.held[user_id] = value
+        super().pop(user_id, None)
 
-    def __reversed__(self) -> Iterator[str]:
-        return reversed(_snapshot(self))
+    def drop(self, user_id: str) -> None:
+        """From now on show nothing."""
+        self.held.pop(user_id, None)
+        super().pop(user_id, None)
 
-    def keys(self) -> dict_keys[str, T]:
-        return _snapshot(self).keys()
+    def clear(self) -> None:
+        self.held.clear()
+        super().clear()
 
-    def items(self) -> dict_items[str, T]:
-        return _snapshot(self).items()
+    def __missing__(self, user_id: str) -> T:
+        try:
+            value = self.held[user_id]
+        except KeyError:
+            return self._copied[user_id]
+        shown = self._show(value)
+        self[user_id] = shown
+        if self.held.get(user_id) is not value:  # changed by the loop, while another thread reads
+            super().pop(user_id, None)
+        return shown
 
-    def values(self) -> dict_values[str, T]:
-        return _snapshot(self).values()
+    def get(self, user_id: str, default: Any = None) -> Any:  # noqa: ANN401  (dict's own signature)
+        try:
+            return self[user_id]
+        except KeyError:
+            return default
+
+    def __contains__(self, user_id: object) -> bool:
+        return user_id in self.held
+
+    def __len__(self) -> int:
+        return len(self.held)
 
     def copy(self) -> dict[str, T]:
-        return _snapshot(self)
+        show = self._show
+        return {user_id: show(value) for user_id, value in self._snapshot().items()}
+
+    def _snapshot(self) -> dict[str, Any]:
+        while True:
+            try:
+                return self.held.copy()
+            except RuntimeError:  # as above
+                continue
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._snapshot())
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self._snapshot())
+
+    def keys(self) -> dict_keys[str, T]:
+        return self._snapshot().keys()
+
+    def items(self) -> dict_items[str, T]:
+        return self.copy().items()
+
+    def values(self) -> dict_values[str, T]:
+        return self.copy().values()
+
+    def __eq__(self, other: object) -> bool:
+        return self.copy() == other
+
+    def __ne__(self, other: object) -> bool:
+        return self.copy() != other
+
+    def __or__(self, other: Any) -> Any:  # noqa: ANN401  (dict's own signature)
+        return self.copy() | other
+
+    def __ror__(self, other: Any) -> Any:  # noqa: ANN401  (dict's own signature)
+        return other | self.copy()
+
+    __hash__ = None
 
     def __repr__(self) -> str:
-        return f"<{super().__len__()} users>"
+        return f"<{len(self.held)} users>"
 
 
 class LiveView(View[T]):
@@ -74,13 +137,6 @@ class LiveView(View[T]):
             self._copied = {}
         return super().__getitem__(user_id)
 
-    def __missing__(self, user_id: str) -> T:
-        return self._copied[user_id]
-
-    def get(self, user_id: str, default: Any = None) -> Any:  # noqa: ANN401  (dict's own signature)
-        self._fetch()
-        return super().get(user_id, default)
-
     def __contains__(self, user_id: object) -> bool:
         self._fetch()
         return super().__contains__(user_id)
@@ -89,43 +145,34 @@ class LiveView(View[T]):
         self._fetch()
         return super().__len__()
 
-    def __iter__(self) -> Iterator[str]:
-        self._fetch()
-        return super().__iter__()
-
-    def __reversed__(self) -> Iterator[str]:
-        self._fetch()
-        return super().__reversed__()
-
     def keys(self) -> dict_keys[str, T]:
-        self._fetch()
         # `dict(view)` takes the keys and then looks all of them up, in order. Who is removed in
         # between must not break the copy: for just that walk what the keys belonged to is found.
-        self._copied = _snapshot(self)
-        self._order = iter(list(self._copied))
+        copied = self.copy()
         with suppress(RuntimeError):
             asyncio.get_running_loop().call_soon(self._forget_copy)
-            return self._copied.keys()
-        copied, self._copied = self._copied, {}
+            self._copied, self._order = copied, iter(list(copied))
         return copied.keys()
 
     def _forget_copy(self) -> None:
         self._copied = {}
 
-    def items(self) -> dict_items[str, T]:
+    def _snapshot(self) -> dict[str, Any]:
         self._fetch()
-        return super().items()
+        return super()._snapshot()
 
-    def values(self) -> dict_values[str, T]:
-        self._fetch()
-        return super().values()
 
-    def copy(self) -> dict[str, T]:
-        self._fetch()
-        return super().copy()
+def packed(pair: TokenPair) -> str | TokenPair:
+    """As one string, if it can be one: for the garbage collector a string is nothing to look at."""
+    access, refresh = pair
+    if SEPARATOR in access or (refresh is not None and SEPARATOR in refresh):
+        return pair
+    return access if refresh is None else f"{access}{SEPARATOR}{refresh}"
 
-    def __eq__(self, other: object) -> bool:
-        self._fetch()
-        return super().__eq__(other)
 
-    __hash__ = None  # type: ignore[assignment]
+def unpacked(held: str | TokenPair) -> TokenPair:
+    """The pair that `packed` has packed."""
+    if not isinstance(held, str):
+        return held
+    access, separator, refresh = held.partition(SEPARATOR)
+    return TokenPair(access, refresh if separator else None)
