@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: much of the time a test waits for a server or a process."""
-    return (os.cpu_count() or 1) + 1
+    """More than there are cores: much of the time a test waits for a server or a process."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.fixture

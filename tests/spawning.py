@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 CONTEXT: Final = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["twitchvault.app", "twitchvault.testing.fake", "aiosqlite", "redis.asyncio", "cryptography"]
+    ["twitchvault.cli", "twitchvault.testing.fake", "aiosqlite", "redis.asyncio", "cryptography"]
 )
 
 

@@ -1,20 +1,31 @@
-"""The installed command, run as a person runs it."""
+"""The command, run as a person runs it: in a process of its own, without a terminal.
+
+The process is forked from one that has imported everything; that the installed command starts by
+itself is shown where the pages' commands are run.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
+import socket
 import sys
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+from tests.spawning import fork
+from twitchvault.cli import main
 
 if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamWriter
+    from multiprocessing.context import ForkServerProcess
+    from pathlib import Path
+
     from twitchvault.testing import FakeTwitch
     from twitchvault.testing.fake import Client
 
-COMMAND: Final = Path(sys.executable).parent / "twitchvault"
+    Stream = tuple[StreamReader, StreamWriter]
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,7 @@ class Shell:
         """The options that lead to the double."""
         return ("--id-url", self.twitch.id_url, "--api-url", self.twitch.api_url)
 
-    async def start(self, *arguments: str, **variables: str) -> asyncio.subprocess.Process:
+    async def start(self, *arguments: str, **variables: str) -> Command:
         """Start the command in its own session, with no terminal."""
         settings = {
             "TWITCHVAULT_STORE": self.store,
@@ -55,38 +66,78 @@ class Shell:
         if self.client.client_secret is not None:
             settings["TWITCHVAULT_CLIENT_SECRET"] = self.client.client_secret
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        pipe = asyncio.subprocess.PIPE
-        return await asyncio.create_subprocess_exec(
-            COMMAND,
-            *arguments,
-            stdin=pipe,
-            stdout=pipe,
-            stderr=pipe,
-            env={**kept, **settings, **variables},
-            start_new_session=True,
-        )
+        return await Command.start(arguments, {**kept, **settings, **variables})
 
     async def run(self, *arguments: str, typed: str = "", **variables: str) -> Outcome:
         """Run it to its end; nothing it says may hold a secret."""
-        process = await self.start(*arguments, **variables)
-        return await self.end(process, typed)
+        command = await self.start(*arguments, **variables)
+        return await self.end(command, typed)
 
-    async def end(self, process: asyncio.subprocess.Process, typed: str = "") -> Outcome:
+    async def end(self, command: Command, typed: str = "") -> Outcome:
         """Wait for its end; nothing it says may hold a secret."""
         async with asyncio.timeout(30):
-            out, err = await process.communicate(typed.encode())
-        assert process.returncode is not None
-        outcome = Outcome(process.returncode, out.decode(), err.decode())
+            outcome = await command.end(typed)
         for secret in self.twitch.secrets:
             assert secret not in outcome.out + outcome.err
         assert "Traceback" not in outcome.err, outcome.err
         return outcome
 
-    async def interrupt(self, process: asyncio.subprocess.Process, after: str) -> Outcome:
+    async def interrupt(self, command: Command, after: str) -> Outcome:
         """Press Ctrl-C once it has said something."""
-        assert process.stdout is not None
         async with asyncio.timeout(30):
-            while after not in (line := await process.stdout.readline()).decode():
+            while after not in (line := await command.readline()):
                 assert line, "it has ended before"
-        process.send_signal(signal.SIGINT)
-        return await self.end(process)
+        command.interrupt()
+        return await self.end(command)
+
+
+class Command:
+    """One run of the command."""
+
+    def __init__(self, process: ForkServerProcess, streams: list[Stream]) -> None:
+        self._process = process
+        self._stdout, self._stderr = streams[0][0], streams[1][0]
+        self._writers = [writer for _, writer in streams]
+
+    @classmethod
+    async def start(cls, arguments: tuple[str, ...], variables: dict[str, str]) -> Command:
+        """Start it."""
+        ours, theirs = zip(*(socket.socketpair() for _ in range(3)), strict=True)
+        process = fork(_live, arguments, variables, *theirs)
+        for end in theirs:
+            end.close()
+        return cls(process, [await asyncio.open_connection(sock=end) for end in ours])
+
+    async def readline(self) -> str:
+        """The next line that it prints; empty when it has ended."""
+        return (await self._stdout.readline()).decode()
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        assert self._process.pid is not None
+        os.kill(self._process.pid, signal.SIGINT)
+
+    async def end(self, typed: str) -> Outcome:
+        """Type something, and wait for its end."""
+        self._writers[-1].write(typed.encode())
+        self._writers[-1].write_eof()
+        try:
+            out, err = await asyncio.gather(self._stdout.read(), self._stderr.read())
+            await asyncio.to_thread(self._process.join)
+        finally:
+            self._process.kill()
+            for writer in self._writers:
+                writer.close()
+        assert self._process.exitcode is not None
+        return Outcome(self._process.exitcode, out.decode(), err.decode())
+
+
+def _live(arguments: tuple[str, ...], variables: dict[str, str], *streams: socket.socket) -> None:
+    os.setsid()
+    for number, stream in zip((1, 2, 0), streams, strict=True):
+        os.dup2(stream.detach(), number)
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
+    os.environ.clear()
+    os.environ.update(variables)
+    sys.argv = ["twitchvault", *arguments]
+    main()
