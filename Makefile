@@ -9,7 +9,7 @@ USERS ?= 0
 BENCH := .venv-bench
 BENCH_STAMP := $(BENCH)/.installed
 
-.PHONY: setup demo test format bench bench-compare clean
+.PHONY: setup demo test lint tests format bench bench-compare clean
 
 setup: $(STAMP)
 
@@ -25,10 +25,16 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	@$(BIN)/python -m twitchvault.cli.demo --store $(STORE)
 
+# Side by side: much of the time the tests wait for servers and processes.
 test: $(STAMP)
+	@$(MAKE) --no-print-directory -j2 lint tests
+
+lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+tests: $(STAMP)
 	$(BIN)/pytest -q -n auto --dist worksteal
 
 format: $(STAMP)

@@ -77,8 +77,9 @@ class Server:
             "unixsocket": f"{self.folder}/redis.sock",
             "save": "",
             "logfile": f"{self.folder}/log",
-            "enable-debug-command": "yes",
         }
+        if self.binary == valkey():  # others may be older than the setting
+            settings["enable-debug-command"] = "yes"
         pairs = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
         return [self.binary, *pairs, *self.options]
 
