@@ -34,7 +34,9 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Compiled once, not by each of the some hundred processes, where Python is told to keep no bytecode.
 tests: $(STAMP)
+	@$(BIN)/python -m compileall -q src
 	$(BIN)/pytest -q -n auto --dist worksteal
 
 format: $(STAMP)

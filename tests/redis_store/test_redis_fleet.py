@@ -110,7 +110,7 @@ async def test_server_is_killed_and_restarted(fleet: Fleet, own: Server) -> None
         yield
         own.start()
 
-    await endure(fleet, 8, down, 0.2)
+    await endure(fleet, 4, down, 0.2)
 
 
 async def test_server_stands_still(fleet: Fleet, own: Server) -> None:
@@ -124,13 +124,13 @@ async def test_server_stands_still(fleet: Fleet, own: Server) -> None:
         finally:
             own.signal(signal.SIGCONT)
 
-    await endure(fleet, 6, stopped, 3)
+    await endure(fleet, 3, stopped, 3)
 
 
 async def test_connections_are_killed(fleet: Fleet, own: Server) -> None:
     """All connections are killed every 200 ms."""
     async with _killing(own):
-        await endure(fleet, 6, contextlib.nullcontext, 0.25)
+        await endure(fleet, 4, contextlib.nullcontext, 0.25)
 
 
 @contextlib.asynccontextmanager
