@@ -264,6 +264,8 @@ class Reader:
         records = await self._data.link.follow(self._position, AT_ONCE)
         if records:
             await self._apply(records)
+            # Those who wait for the news go first: asking for more would cost them a system call.
+            await asyncio.sleep(0)
         elif self._position < self._expected:
             await self._read_all(await self._state())
         else:
