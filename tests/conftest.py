@@ -20,6 +20,20 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 2
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Each worker begins with its share of the long tests, so that none is left for the end."""
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    long = [item for item in items if item.get_closest_marker("long")]
+    short = [item for item in items if not item.get_closest_marker("long")]
+    total = len(items)
+    items.clear()
+    for worker in range(workers):
+        items += long[worker::workers]
+        share = total * (worker + 1) // workers - len(items)
+        items += short[:share]
+        del short[:share]
+
+
 @pytest.fixture
 def quick_path() -> Iterator[Path]:
     """A folder in memory where there is one: for stores that wait for the disk at every write."""

@@ -130,6 +130,7 @@ async def plain(folder: Path, *arguments: str) -> tuple[int, str]:
     return process.returncode, out.decode()
 
 
+@pytest.mark.long
 async def test_each_expired_token_is_exchanged_once(tmp_path: Path) -> None:
     """Without a terminal: the double's counts agree, no call fails, and the file stays, private."""
     code, text = await plain(tmp_path, "--seconds", "5")
@@ -153,6 +154,7 @@ async def test_each_expired_token_is_exchanged_once(tmp_path: Path) -> None:
         assert str(record.refresh_token) not in text
 
 
+@pytest.mark.long
 async def test_the_demo_runs_on_a_server_too(tmp_path: Path) -> None:
     """--store redis starts a server of its own, which ends with the demo."""
     code, text = await plain(tmp_path, "--store", "redis", "--seconds", "4")
@@ -201,6 +203,7 @@ async def test_nothing_outlives_a_demo_that_was_killed(run: Run) -> None:
     await until(lambda: not run.left())
 
 
+@pytest.mark.long
 async def test_a_process_that_dies_stops_the_demo(run: Run) -> None:
     """A demo that lost one of its processes says which, and does not claim success."""
     await run.start()

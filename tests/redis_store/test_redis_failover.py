@@ -7,6 +7,7 @@ import contextlib
 import itertools
 from typing import TYPE_CHECKING
 
+import pytest
 from redis.asyncio import RedisCluster
 from redis.asyncio.sentinel import Sentinel as SentinelClient
 from redis.crc import key_slot
@@ -110,6 +111,7 @@ async def _is_primary(client: Driver) -> bool:
     return bool((await client.info("replication"))["role"] == "master")
 
 
+@pytest.mark.long
 async def test_cluster() -> None:
     """The primary of the namespace's slot dies; its replica is promoted by the other primaries."""
     names = (f"app-{number}" for number in range(1000))
@@ -126,6 +128,7 @@ async def test_cluster() -> None:
             await fail_over(primary, replica, primary.start, store, other)
 
 
+@pytest.mark.long
 async def test_sentinel(own_server: Callable[..., Server]) -> None:
     """The primary dies; Sentinel promotes its replica."""
     primary = await own_server().ready()
