@@ -51,7 +51,7 @@ def test_reads(kind: type[View[TokenPair]], before: str | None, read: str) -> No
     """Whatever was looked up before."""
     view = kind(lambda: None, unpacked)
     for user_id, pair in PAIRS.items():
-        view.hold(user_id, packed(pair))
+        view.hold({user_id: packed(*pair)})
     shown: Shown = MappingProxyType(view)
     if before is not None:
         READS[before](shown)
@@ -63,13 +63,13 @@ def test_changes(kind: type[View[TokenPair]]) -> None:
     """What was looked up is not remembered past a change."""
     view = kind(lambda: None, unpacked)
     for pair in PAIRS.values():
-        view.hold("1", packed(pair))
+        view.hold({"1": packed(*pair)})
         assert view["1"] == pair
         assert view["1"] is view["1"]
     view.drop("1")
     with pytest.raises(KeyError, match="'1'"):
         view["1"]
-    view.hold("1", packed(PAIRS["1"]))
+    view.hold({"1": packed(*PAIRS["1"])})
     assert view.get("1") == PAIRS["1"]
     view.clear()
     assert (len(view), dict(view), view.get("1")) == (0, {}, None)

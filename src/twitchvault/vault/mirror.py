@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from twitchvault.errors import StoreError, again
 from twitchvault.stores.base import Change
-from twitchvault.vault.record import TokenPair, decode, encode
-from twitchvault.vault.views import LiveView, View, packed, unpacked
+from twitchvault.vault.record import decode, encode
+from twitchvault.vault.views import LiveView, Shown, View, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -50,19 +50,16 @@ class Mirror:
         self._pending: dict[str, Callable[[Record | None], Record | None]] = {}
         self._writing: dict[str, bytes | None] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
-        self._scopes_seen: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._drain: Callable[[], list[Change]] | None = None
         self._thread = 0
         self._scans: list[Scan] = []
         self._hidden = False
         self.on_change: Callable[[str], None] = lambda _user_id: None
-        self._tokens: View[TokenPair] = View(self.fetch, unpacked)
-        self._validity: View[tuple[float, float]] = View(self.fetch)
-        self._scopes: View[tuple[str, ...]] = View(self.fetch)
+        self._shown = Shown(client_id, self.fetch)
         self._damaged: View[StoreError] = View(self.fetch)
-        self.tokens: MappingProxyType[str, tuple[str, str | None]] = MappingProxyType(self._tokens)
-        self.validity: MappingProxyType[str, tuple[float, float]] = MappingProxyType(self._validity)
-        self.scopes: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(self._scopes)
+        self.tokens = MappingProxyType(self._shown.tokens)
+        self.validity = MappingProxyType(self._shown.validity)
+        self.scopes = MappingProxyType(self._shown.scopes)
         self.damaged: MappingProxyType[str, StoreError] = MappingProxyType(self._damaged)
 
     def read_with(self, drain: Callable[[], list[Change]] | None) -> None:
@@ -72,7 +69,7 @@ class Mirror:
         # The views that users hold stay the same objects. Only stores that must be asked pay for
         # the asking: the others' reads are plain dictionary lookups.
         kind = View if drain is None else LiveView
-        for view in (self._tokens, self._validity, self._scopes, self._damaged):
+        for view in (*self._shown.views, self._damaged):
             view.__class__ = kind  # type: ignore[assignment]
 
     def fetch(self) -> None:
@@ -90,7 +87,7 @@ class Mirror:
     def get(self, user_id: str) -> Record | None:
         """The record of a user as shown, or None; raises the error of a damaged one."""
         self.fetch()
-        record = _shown(self._folded(user_id, self.stored(user_id)))
+        record = _visible(self._folded(user_id, self.stored(user_id)))
         error = self._damaged.held.get(user_id)
         if record is None and error is not None:
             raise again(error)
@@ -107,7 +104,7 @@ class Mirror:
 
     def users(self) -> list[str]:
         """The ids of all users with a readable record, the client id for the app token."""
-        return list(self._tokens.held)
+        return list(self._shown.tokens.held)
 
     def known(self) -> list[str]:
         """The ids of all whose record is held, of removed users too."""
@@ -116,7 +113,7 @@ class Mirror:
     def holder_of(self, *, access: str | None = None, refresh: str | None = None) -> str | None:
         """The user who holds this token. Walks over all of them: for rare questions."""
         self.fetch()
-        for user_id, held in self._tokens.held.items():
+        for user_id, held in self._shown.tokens.held.items():
             pair = unpacked(held)
             if pair[0] == access or (refresh is not None and pair[1] == refresh):
                 return user_id
@@ -201,7 +198,7 @@ class Mirror:
         known = self._damaged.held.get(user_id)
         self._note(user_id, version)
         self._records.pop(user_id, None)
-        self._damaged.hold(user_id, again(error))
+        self._damaged.hold({user_id: again(error)})
         self._project(user_id, None)
         if known is None or str(known) != str(error):
             self._events.emit("damaged", user_id, origin, str(error))
@@ -244,7 +241,8 @@ class Mirror:
         """
         start, versions, records = self._prefix, self._versions, self._records
         special = {self._client_id, *self._pending, *self._waiters}
-        left = []
+        left: list[Entry] = []
+        found: dict[str, Record] = {}
         for entry in entries:
             key, version, value = entry
             user_id = key[start:]
@@ -258,7 +256,9 @@ class Mirror:
                 continue
             versions[user_id] = version
             records[user_id] = value
-            self._show(user_id, record)
+            found[user_id] = record
+        self._shown.show(found)
+        for user_id in found:
             self.on_change(user_id)
         return left
 
@@ -289,7 +289,7 @@ class Mirror:
         self._hidden = True
         for table in (self._records, self._versions, self._pending):
             table.clear()
-        for view in (self._tokens, self._validity, self._scopes, self._damaged):
+        for view in (*self._shown.views, self._damaged):
             view.clear()
 
     def reveal(self) -> None:
@@ -353,32 +353,19 @@ class Mirror:
 
     def _project(self, user_id: str, record: Record | None) -> None:
         """Show `record`, unless a pending one stands above it."""
-        record = _shown(self._folded(user_id, record))
+        record = _visible(self._folded(user_id, record))
         if record is None:
-            for view in (self._tokens, self._validity, self._scopes):
-                view.drop(user_id)
+            self._shown.drop(user_id)
         else:
-            self._show(user_id, record)
+            self._shown.show({user_id: record})
         self.on_change(user_id)
-
-    def _show(self, user_id: str, record: Record) -> None:
-        self._tokens.hold(user_id, packed(record.pair))
-        validated = record.last_validated
-        if validated is None:
-            self._validity.drop(user_id)
-            self._scopes.drop(user_id)
-            return
-        self._validity.hold(user_id, (validated, record.expires_in))
-        if user_id != self._client_id:
-            scopes = record.scopes or ()
-            self._scopes.hold(user_id, self._scopes_seen.setdefault(scopes, scopes))
 
     def _tell(
         self, user_id: str, before: Record | None, after: Record | None, origin: Origin
     ) -> None:
         if self._quiet:
             return
-        before, after = _shown(before), _shown(after)
+        before, after = _visible(before), _visible(after)
         if after is None:
             if before is not None:
                 self._events.emit("removed", user_id, origin)
@@ -395,5 +382,5 @@ class Mirror:
             self._events.emit("validated", user_id, origin)
 
 
-def _shown(record: Record | None) -> Record | None:
+def _visible(record: Record | None) -> Record | None:
     return None if record is None else record.shown

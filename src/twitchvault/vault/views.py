@@ -11,9 +11,11 @@ from twitchvault.vault.record import TokenPair
 
 if TYPE_CHECKING:
     from _collections_abc import dict_items, dict_keys, dict_values
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["LiveView", "View", "packed", "unpacked"]
+    from twitchvault.vault.record import Record
+
+__all__ = ["LiveView", "Shown", "View", "packed", "unpacked"]
 
 SEPARATOR: Final = "\n"
 
@@ -42,10 +44,12 @@ class View(dict[str, T]):
         self._copied: dict[str, T] = {}
         self._order: Iterator[str] = iter(())
 
-    def hold(self, user_id: str, value: object) -> None:
-        """From now on show this value."""
-        self.held[user_id] = value
-        super().pop(user_id, None)
+    def hold(self, values: Mapping[str, object]) -> None:
+        """From now on show these values."""
+        self.held.update(values)
+        if super().__len__():
+            for user_id in values:
+                super().pop(user_id, None)
 
     def drop(self, user_id: str) -> None:
         """From now on show nothing."""
@@ -162,11 +166,42 @@ class LiveView(View[T]):
         return super()._snapshot()
 
 
-def packed(pair: TokenPair) -> str | TokenPair:
+class Shown:
+    """The views of the readable records: what users see of each."""
+
+    def __init__(self, client_id: str, fetch: Callable[[], None]) -> None:
+        self.tokens: View[TokenPair] = View(fetch, unpacked)
+        self.validity: View[tuple[float, float]] = View(fetch)
+        self.scopes: View[tuple[str, ...]] = View(fetch)
+        self.views = (self.tokens, self.validity, self.scopes)
+        self._client_id = client_id
+        self._scopes_seen: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def show(self, records: dict[str, Record]) -> None:
+        """From now on show these users as their records say."""
+        told = {one: record for one, record in records.items() if record.last_validated is not None}
+        if len(told) < len(records):
+            for user_id in records.keys() - told.keys():
+                self.validity.drop(user_id)
+                self.scopes.drop(user_id)
+        self.tokens.hold(
+            {one: packed(r.access_token, r.refresh_token) for one, r in records.items()}
+        )
+        self.validity.hold({one: (r.last_validated, r.expires_in) for one, r in told.items()})
+        told.pop(self._client_id, None)  # the app token has no scopes
+        scopes, seen = {one: r.scopes or () for one, r in told.items()}, self._scopes_seen
+        self.scopes.hold({one: seen.setdefault(some, some) for one, some in scopes.items()})
+
+    def drop(self, user_id: str) -> None:
+        """From now on show nothing of this user."""
+        for view in self.views:
+            view.drop(user_id)
+
+
+def packed(access: str, refresh: str | None) -> str | TokenPair:
     """As one string, if it can be one: for the garbage collector a string is nothing to look at."""
-    access, refresh = pair
     if SEPARATOR in access or (refresh is not None and SEPARATOR in refresh):
-        return pair
+        return TokenPair(access, refresh)
     return access if refresh is None else f"{access}{SEPARATOR}{refresh}"
 
 

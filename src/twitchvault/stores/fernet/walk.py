@@ -14,7 +14,7 @@ __all__ = ["SLICE", "walk"]
 
 SLICE: Final = 0.005
 """Seconds of work after which other tasks get their turn."""
-_ENTRIES: Final = 100
+_ENTRIES: Final = 250
 _BYTES: Final = 500_000
 
 
