@@ -193,7 +193,7 @@ async def encrypted(plan: Plan) -> list[Outcome]:
             Contestant("App.authorize, FernetStore(SQLite)", "ours", ours),
             *await _wrapped(outcome, stack, secret, users),
         ]
-        await race(outcome, contestants, plan.rounds(3))
+        await race(outcome, contestants, plan.rounds(5))
     outcome.keep("App.authorize, FernetStore(SQLite)", 1.15, "plain + decrypt")
     return [outcome]
 
