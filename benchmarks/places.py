@@ -82,8 +82,8 @@ async def _answering(port: int) -> None:
 
 
 def client(port: int) -> Any:  # noqa: ANN401 - the driver's methods are typed for no one protocol
-    """A bare client of the driver."""
-    return redis.asyncio.Redis(host="127.0.0.1", port=port)
+    """A bare client of the driver, with the patience that HGETALL of a million fields needs."""
+    return redis.asyncio.Redis(host="127.0.0.1", port=port, socket_timeout=120)
 
 
 class Hand:
