@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import signal
 from typing import TYPE_CHECKING, Literal
@@ -29,9 +28,7 @@ pytestmark = [
 
 PROCESSES = 8
 TASKS = 100
-UNDISTURBED = 20
-DISTURBED = int(os.environ.get("DISTURBED_EXPIRIES", "12"))
-"""Each costs more than a second of the processors' time."""
+EXPIRIES = 20
 
 
 @pytest.fixture
@@ -73,7 +70,7 @@ async def expire(fleet: Fleet, user_id: str, trouble: Trouble = nothing) -> None
 async def test_one_exchange_per_expiry(fleet: Fleet) -> None:
     """8 processes x 100 tasks on one expired token, 20 times: one exchange, no failed call."""
     user_id = await begin(fleet)
-    for _ in range(UNDISTURBED):
+    for _ in range(EXPIRIES):
         await expire(fleet, user_id)
 
 
@@ -82,7 +79,7 @@ async def endure(
     outage: Callable[[], AbstractContextManager[None]],
     seconds: float,
 ) -> None:
-    """Several expiries with an outage of `seconds` in each, at different moments.
+    """20 expiries with an outage of `seconds` in each, at different moments.
 
     In turn: any moment; while the request is on its way to Twitch; while the new pair is on its way
     back, so that it comes home to a store that is away.
@@ -102,7 +99,7 @@ async def endure(
                 await gate.release()
                 await asyncio.sleep(seconds)
 
-    for number in range(DISTURBED):
+    for number in range(EXPIRIES):
         moments = (at_any_moment, lambda: in_the_middle("before"), lambda: in_the_middle("after"))
         await expire(fleet, user_id, moments[number % 3])
 
