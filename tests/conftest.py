@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.clear()
     for worker in range(workers):
         items += long[worker::workers]
-        share = total * (worker + 1) // workers - len(items)
+        share = max(0, total * (worker + 1) // workers - len(items))
         items += short[:share]
         del short[:share]
 
