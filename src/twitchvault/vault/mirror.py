@@ -8,6 +8,7 @@ what this process has changed but the store has not confirmed yet; it shows at o
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from twitchvault.vault.record import Record
 
 __all__ = ["Mirror"]
+
+_logger = logging.getLogger(__name__)
 
 
 class Scan:
@@ -51,6 +54,7 @@ class Mirror:
         self._writing: dict[str, bytes | None] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._drain: Callable[[], list[Change]] | None = None
+        self._complained = False
         self._thread = 0
         self._scans: list[Scan] = []
         self._hidden = False
@@ -65,6 +69,7 @@ class Mirror:
     def read_with(self, drain: Callable[[], list[Change]] | None) -> None:
         """From now on ask `drain` for news before a read; None: news come by themselves."""
         self._drain = drain
+        self._complained = False
         self._thread = threading.get_ident()
         # The views that users hold stay the same objects. Only stores that must be asked pay for
         # the asking: the others' reads are plain dictionary lookups.
@@ -79,7 +84,13 @@ class Mirror:
             return
         try:
             changes = self._drain()
-        except Exception:
+        except StoreError:
+            return  # the pump meets it too, tells of it and tries on
+        except Exception as error:
+            if not self._complained:
+                self._complained = True
+                what = type(error).__name__
+                _logger.warning("the feed's drain() failed with %s: reads may lag behind", what)
             return
         if changes:
             self.apply(changes)
