@@ -59,6 +59,7 @@ async def measure(url: str, users: int, *, watch: bool) -> dict[str, float]:
     began = time.perf_counter()
     await app.authorize()
     took = time.perf_counter() - began
+    await app.sync()  # by then the records are decoded, too
     stop.set()
     hold = await watcher if watcher is not None else 0.0
     gc.collect()

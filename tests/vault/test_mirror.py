@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twitchvault.errors import CorruptRecord
 from twitchvault.stores.base import Change, Entry
 from twitchvault.vault.events import Events
 from twitchvault.vault.mirror import Mirror
@@ -16,6 +18,8 @@ from twitchvault.vault.record import Record, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from twitchvault.vault.events import EventStream
 
 CLIENT = "client"
 USERS = ("1", "2", "client")
@@ -130,22 +134,119 @@ def test_a_scan_in_the_middle(
 @given(histories())
 @few
 def test_the_first_scan(history: list[Change]) -> None:
-    """It shows what a feed would have shown, tells of each user, and of no event but damage."""
+    """It shows what a feed would have shown, and tells of no event but damage."""
     events = Events()
     stream = events.stream()
     mirror = Mirror(CLIENT, events)
-    changed: list[str] = []
-    mirror.on_change = changed.append
     entries = entries_of(history)
     scan = mirror.begin_scan(quiet=True)
     mirror.met(scan, entries)
     assert mirror.missing(scan) == []
     mirror.end_scan(scan)
     assert picture(mirror) == told([Change(*entry) for entry in entries])
-    assert sorted(changed) == sorted(entry.key.removeprefix(f"{CLIENT}:") for entry in entries)
     assert {(event.kind, event.user_id) for event in stream._queue} == {
         ("damaged", user_id) for user_id in mirror.damaged
     }
+
+
+def fill(history: list[Change], *, ended: bool = True) -> tuple[Mirror, EventStream]:
+    """A mirror that has just found what the store holds after that; its scan may go on."""
+    events = Events()
+    stream = events.stream()
+    mirror = Mirror(CLIENT, events)
+    scan = mirror.begin_scan(quiet=True)
+    mirror.met(scan, entries_of(history))
+    if ended:
+        mirror.end_scan(scan)
+    return mirror, stream
+
+
+def signed_in(_held: Record | None) -> Record:
+    """A login that the store has not confirmed yet."""
+    return Record("mine", "too")
+
+
+STEPS: dict[str, Callable[[Mirror, str], object]] = {
+    "look": lambda mirror, user_id: user_id in mirror.tokens,
+    "damaged": lambda mirror, user_id: user_id in mirror.damaged,
+    "find": lambda mirror, user_id: (
+        mirror.holder_of(access=f"A{mirror.version(user_id)}"),
+        mirror.heir_of(f"R{mirror.version(user_id)}", "mark"),
+    ),
+    "changed": lambda mirror, user_id: news(mirror, user_id, encode(Record("new", "R"))),
+    "deleted": lambda mirror, user_id: news(mirror, user_id, None),
+    "garbage": lambda mirror, user_id: news(mirror, user_id, b"garbage"),
+    "forget": lambda mirror, user_id: mirror.forget(user_id, "remote"),
+    "damage": lambda mirror, user_id: mirror.learn_damage(user_id, CorruptRecord("it is")),
+    "sign in": lambda mirror, user_id: mirror.set_pending(user_id, signed_in, asked_for=True),
+    "settle": lambda mirror, user_id: mirror.drop_pending(user_id),
+}
+
+
+def news(mirror: Mirror, user_id: str, value: bytes | None) -> None:
+    """The store tells of a change."""
+    mirror.apply((Change(f"{CLIENT}:{user_id}", mirror.version(user_id) + 1, value),))
+
+
+@given(
+    histories(),
+    st.booleans(),
+    st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.sampled_from(USERS[:2])), min_size=1),
+)
+@settings(max_examples=150, deadline=None)
+def test_records_may_be_read_late(
+    history: list[Change], ended: bool, steps: list[tuple[str, str]]
+) -> None:
+    """What opening found and nobody has looked at is, at any later time, as if read at once."""
+    late, late_events = fill(history, ended=ended)
+    early, early_events = fill(history, ended=ended)
+    len(early.tokens)
+    for name, user_id in steps:
+        assert STEPS[name](late, user_id) == STEPS[name](early, user_id), name
+    assert picture(late) == picture(early)
+    assert sorted(late_events._queue) == sorted(early_events._queue)
+
+
+def test_looking_at_one_reads_one() -> None:
+    """Opening decodes nobody; who asks for one user does not wait for the others."""
+    users = [str(number) for number in range(1_000)]
+    value = encode(Record("A", "R", last_validated=1.0, expires_in=2.0))
+    mirror, _ = fill([Change(f"{CLIENT}:{one}", at, value) for at, one in enumerate(users, 1)])
+    assert mirror.tokens["7"] == ("A", "R")
+    assert mirror.validity["8"] == (1.0, 2.0)
+    assert "9" in mirror.scopes
+    assert mirror.get("10") is not None
+    assert sorted(mirror._backlog) == sorted(set(users) - {"7", "8", "9", "10"})
+    assert list(mirror.tokens) == sorted(users, key=list(mirror.tokens).index)
+    assert not list(mirror._backlog)
+
+
+def test_threads_may_look_first() -> None:
+    """Every thread sees everybody, whoever reads a record first, and no old one in the end."""
+    users = [str(number) for number in range(3_000)]
+    old, new = (encode(Record(name, "R", last_validated=1.0)) for name in ("old", "new"))
+    history = [Change(f"{CLIENT}:{one}", at, old) for at, one in enumerate(users, 1)]
+    history[5] = history[5]._replace(value=b"garbage")
+    mirror, stream = fill(history)
+    start = threading.Barrier(3)
+    missed: list[str] = []
+
+    def look(order: list[str]) -> None:
+        start.wait()
+        missed.extend(one for one in order if one not in mirror.tokens and one != "5")
+        missed.extend({*order} - {*mirror.validity, "5"})
+
+    threads = [threading.Thread(target=look, args=(users[::step],)) for step in (1, -1)]
+    for thread in threads:
+        thread.start()
+    start.wait()
+    for at, user_id in enumerate(users, 10_000):
+        mirror.apply((Change(f"{CLIENT}:{user_id}", at, new),))
+    for thread in threads:
+        thread.join()
+    assert not missed
+    assert set(mirror.tokens.values()) == {("new", "R")}
+    assert [event.user_id for event in stream._queue if event.kind == "damaged"] == ["5"]
 
 
 async def test_the_first_scan_finds_who_is_waited_for() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from twitchvault.vault.backlog import Backlog
 from twitchvault.vault.record import TokenPair
 from twitchvault.vault.views import LiveView, View, packed, unpacked
 
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Shown = MappingProxyType[str, TokenPair]
+
+
+def backlog() -> Backlog:
+    """One in which nothing waits."""
+    return Backlog(lambda _records: None, lambda _user_id, _error: None)
+
 
 PAIRS = {
     "1": TokenPair("access", "refresh"),
@@ -49,7 +56,7 @@ READS: dict[str, Callable[[Shown], object]] = {
 @pytest.mark.parametrize("read", READS)
 def test_reads(kind: type[View[TokenPair]], before: str | None, read: str) -> None:
     """Whatever was looked up before."""
-    view = kind(lambda: None, unpacked)
+    view = kind(lambda: None, backlog(), unpacked)
     for user_id, pair in PAIRS.items():
         view.hold({user_id: packed(*pair)})
     shown: Shown = MappingProxyType(view)
@@ -61,7 +68,7 @@ def test_reads(kind: type[View[TokenPair]], before: str | None, read: str) -> No
 @pytest.mark.parametrize("kind", [View, LiveView])
 def test_changes(kind: type[View[TokenPair]]) -> None:
     """What was looked up is not remembered past a change."""
-    view = kind(lambda: None, unpacked)
+    view = kind(lambda: None, backlog(), unpacked)
     for pair in PAIRS.values():
         view.hold({"1": packed(*pair)})
         assert view["1"] == pair

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["EventStream", "Events", "Kind", "Origin", "VaultEvent"]
+    from twitchvault.vault.record import Record
+
+__all__ = ["EventStream", "Events", "Kind", "Origin", "VaultEvent", "kind_of"]
 
 _logger = logging.getLogger(__name__)
 
@@ -100,3 +102,15 @@ class Events:
         for stream in list(self._streams):
             stream.end()
         self._streams.clear()
+
+
+def kind_of(before: Record | None, after: Record | None, *, app: bool) -> Kind | None:
+    """What it is called when a user's record changes so, the app token's if `app`."""
+    if before is None or after is None:
+        return None if before is after else "added" if before is None else "removed"
+    if after.state == "needs_login" != before.state:
+        return "needs_login"
+    if after.access_token != before.access_token:
+        renewed = app or (after.seeds, after.exchanged) != (before.seeds, before.exchanged)
+        return "refreshed" if renewed else "added"
+    return None if after.last_validated == before.last_validated else "validated"

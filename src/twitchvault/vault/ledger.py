@@ -9,18 +9,18 @@ Every call is bounded in time, whatever the store does, and every failure is a `
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeVar
 
 from twitchvault.errors import CorruptRecord, DecryptionError, StoreError, StoreUnavailable
 from twitchvault.stores.base import check_key
+from twitchvault.stores.pages import pages_of
 from twitchvault.vault.record import Record, decode, encode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
-    from twitchvault.stores.base import Entry, TokenStore
+    from twitchvault.stores.base import TokenStore
     from twitchvault.vault.mirror import Mirror, Scan
 
 __all__ = ["Held", "Ledger"]
@@ -29,7 +29,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 STORE_TIMEOUT: Final = 30.0
-SCAN_STEP: Final = 256
 
 
 class Held(NamedTuple):
@@ -125,27 +124,20 @@ class Ledger:
     async def _look_for(self, user_id: str) -> None:
         # A scan may pass over what is written meanwhile; whether it is gone only `get` can tell.
         known = self._mirror.version(user_id)
-        with contextlib.suppress(CorruptRecord, DecryptionError):
+        with suppress(CorruptRecord, DecryptionError):
             if await self.read(self.user_key(user_id)) is None:
                 self._mirror.forget(user_id, "remote", known=known)
 
     async def _load_from(self, scan: Scan) -> None:
-        entries: AsyncIterator[Entry] = self.store.scan(self.prefix)
         clock = asyncio.get_running_loop().time
-        some: list[Entry] = []
-        try:
-            async with asyncio.timeout(STORE_TIMEOUT) as limit:
-                async for entry in entries:
-                    some.append(entry)
-                    if len(some) == SCAN_STEP:
-                        self._mirror.met(scan, some)
-                        some.clear()
-                        limit.reschedule(clock() + STORE_TIMEOUT)
-                        await asyncio.sleep(0)
-        finally:
-            self._mirror.met(scan, some)  # also what came before a failure
-            if isinstance(entries, AsyncGenerator):
-                await entries.aclose()
+        async with (
+            aclosing(pages_of(self.store, self.prefix)) as pages,
+            asyncio.timeout(STORE_TIMEOUT) as limit,
+        ):
+            async for page in pages:
+                self._mirror.met(scan, page)
+                limit.reschedule(clock() + STORE_TIMEOUT)
+                await asyncio.sleep(0)
 
     async def call(self, method: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
         """What the store answers, within STORE_TIMEOUT; every failure is a `StoreError`."""

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 
 from twitchvault.errors import StoreError, again
 from twitchvault.stores.base import Change
-from twitchvault.vault.record import decode, encode
-from twitchvault.vault.views import LiveView, Shown, View, unpacked
+from twitchvault.vault.backlog import Backlog
+from twitchvault.vault.events import kind_of
+from twitchvault.vault.record import decode, encode, quoted
+from twitchvault.vault.views import LiveView, Shown, View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -59,8 +61,9 @@ class Mirror:
         self._scans: list[Scan] = []
         self._hidden = False
         self.on_change: Callable[[str], None] = lambda _user_id: None
-        self._shown = Shown(client_id, self.fetch)
-        self._damaged: View[StoreError] = View(self.fetch)
+        self._backlog = Backlog(self._read_late, self.learn_damage)
+        self._shown = Shown(client_id, self.fetch, self._backlog)
+        self._damaged: View[StoreError] = View(self.fetch, self._backlog)
         self.tokens = MappingProxyType(self._shown.tokens)
         self.validity = MappingProxyType(self._shown.validity)
         self.scopes = MappingProxyType(self._shown.scopes)
@@ -106,6 +109,7 @@ class Mirror:
 
     def stored(self, user_id: str) -> Record | None:
         """The record below what is pending, a removed one too."""
+        self._backlog.look(user_id)
         value = self._records.get(user_id)
         return None if value is None else decode(value, user_id)
 
@@ -114,19 +118,24 @@ class Mirror:
         return self._versions.get(user_id, 0)
 
     def users(self) -> list[str]:
-        """The ids of all users with a readable record, the client id for the app token."""
-        return list(self._shown.tokens.held)
+        """The ids of all users with a record, the client id for the app token.
+
+        Of some it may not be known yet whether theirs is readable.
+        """
+        return [*self._shown.tokens.held, *self._backlog]
 
     def known(self) -> list[str]:
         """The ids of all whose record is held, of removed users too."""
         return list(self._records)
 
     def holder_of(self, *, access: str | None = None, refresh: str | None = None) -> str | None:
-        """The user who holds this token. Walks over all of them: for rare questions."""
+        """The user who holds this access or refresh token. Walks over all: for rare questions."""
         self.fetch()
-        for user_id, held in self._shown.tokens.held.items():
-            pair = unpacked(held)
-            if pair[0] == access or (refresh is not None and pair[1] == refresh):
+        for user_id in (*self._pending, *self._mentioning(access or refresh or "")):
+            record = _visible(self._folded(user_id, self.stored(user_id)))
+            if record is None:
+                continue
+            if record.access_token == access or (refresh and record.refresh_token == refresh):
                 return user_id
         return None
 
@@ -143,11 +152,16 @@ class Mirror:
 
     def spender_of(self, mark: str) -> str | None:
         """The user whose stored record remembers this refresh token as spent, by fingerprint."""
-        needle = mark.encode()
-        for user_id, value in self._records.items():
-            if needle in value and decode(value, user_id).has_spent(mark):
+        for user_id in self._mentioning(mark):
+            record = self.stored(user_id)
+            if record is not None and record.has_spent(mark):
                 return user_id
         return None
+
+    def _mentioning(self, text: str) -> list[str]:
+        """Those in whose stored records it stands, wherever: decoding all would take a second."""
+        needle = quoted(text)
+        return [user_id for user_id, value in self._records.items() if needle in value]
 
     @property
     def _quiet(self) -> bool:
@@ -185,6 +199,7 @@ class Mirror:
         if self._hidden and user_id not in self._pending:
             self._wake(user_id)
             return
+        self._backlog.look(user_id)
         known = self._versions.get(user_id, 0)
         # What could not be read at this version may be readable by now.
         if version < known or (version == known and user_id not in self._damaged.held):
@@ -206,6 +221,7 @@ class Mirror:
     def _learn_damage(self, user_id: str, version: int, error: StoreError, origin: Origin) -> None:
         if self._hidden and user_id not in self._pending:
             return
+        self._backlog.look(user_id)
         known = self._damaged.held.get(user_id)
         self._note(user_id, version)
         self._records.pop(user_id, None)
@@ -245,33 +261,27 @@ class Mirror:
         self.apply(Change(*entry) for entry in entries)
 
     def _fill(self, entries: list[Entry]) -> list[Entry]:
-        """Show those of whom nothing is known yet; the others are left for a closer look.
+        """Note those of whom nothing is known yet; the others are left for a closer look."""
+        start = self._prefix
+        versions = {entry[0][start:]: entry[1] for entry in entries}
+        if len(versions) < len(entries) or min(versions.values(), default=1) <= 0:
+            return entries
+        found = dict(zip(versions, [entry[2] for entry in entries], strict=True))
+        special = {self._client_id, *self._pending, *self._waiters} & versions.keys()
+        special |= versions.keys() & self._versions.keys()
+        for user_id in special:
+            del versions[user_id], found[user_id]
+        self._versions.update(versions)
+        self._records.update(found)
+        self._backlog.add(found)
+        return [entry for entry in entries if entry[0][start:] in special] if special else []
 
-        All that `apply` would do for them, and nothing that it does for others: with 100,000 users
-        that is most of the time that opening takes.
-        """
-        start, versions, records = self._prefix, self._versions, self._records
-        special = {self._client_id, *self._pending, *self._waiters}
-        left: list[Entry] = []
-        found: dict[str, Record] = {}
-        for entry in entries:
-            key, version, value = entry
-            user_id = key[start:]
-            known = user_id in versions or user_id in special or version <= 0
-            try:
-                record = None if known else decode(value, user_id).shown
-            except StoreError:
-                record = None
-            if record is None:
-                left.append(entry)
-                continue
-            versions[user_id] = version
-            records[user_id] = value
-            found[user_id] = record
-        self._shown.show(found)
-        for user_id in found:
-            self.on_change(user_id)
-        return left
+    def _read_late(self, records: dict[str, Record]) -> None:
+        self._shown.show({one: record for one, record in records.items() if record.shown})
+
+    async def read_all(self) -> None:
+        """Decode what opening has found, without holding the loop; reads do it on the spot."""
+        await self._backlog.read_all()
 
     def missing(self, scan: Scan) -> list[str]:
         """Whom neither the scan nor any news since its beginning has mentioned."""
@@ -298,6 +308,7 @@ class Mirror:
     def clear(self) -> None:
         """Forget everything, and show nothing but what this process adds, until `reveal`."""
         self._hidden = True
+        self._backlog.clear()
         for table in (self._records, self._versions, self._pending):
             table.clear()
         for view in (*self._shown.views, self._damaged):
@@ -322,6 +333,7 @@ class Mirror:
         """
         if self._hidden and not asked_for:
             return
+        self._backlog.look(user_id)
         if asked_for:
             self._damaged.drop(user_id)
         self._pending[user_id] = fold
@@ -376,21 +388,10 @@ class Mirror:
     ) -> None:
         if self._quiet:
             return
-        before, after = _visible(before), _visible(after)
-        if after is None:
-            if before is not None:
-                self._events.emit("removed", user_id, origin)
-        elif before is None:
-            self._events.emit("added", user_id, origin)
-        elif after.state == "needs_login" != before.state:
-            self._events.emit("needs_login", user_id, origin, after.reason)
-        elif after.access_token != before.access_token:
-            renewed = user_id == self._client_id or (
-                (after.seeds, after.exchanged) != (before.seeds, before.exchanged)
-            )
-            self._events.emit("refreshed" if renewed else "added", user_id, origin)
-        elif after.last_validated != before.last_validated:
-            self._events.emit("validated", user_id, origin)
+        kind = kind_of(_visible(before), _visible(after), app=user_id == self._client_id)
+        if kind is not None:
+            reason = after.reason if after is not None and kind == "needs_login" else ""
+            self._events.emit(kind, user_id, origin, reason)
 
 
 def _visible(record: Record | None) -> Record | None:

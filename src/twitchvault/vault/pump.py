@@ -140,11 +140,13 @@ class Pump:
             if not ready.done():
                 ready.set_result(None)
             restoring = asyncio.create_task(self._restore_losses(), name="twitchvault write-back")
+            reading = asyncio.create_task(self._mirror.read_all(), name="twitchvault reading")
             try:
                 while True:
                     self._mirror.apply(await feed.wait())
             finally:
                 restoring.cancel()
+                reading.cancel()
                 self._feed = None
                 self._mirror.read_with(None)
 
@@ -161,4 +163,5 @@ class Pump:
                 await self._ledger.load(quiet=not ready.done())
             if not ready.done():
                 ready.set_result(None)
+            await self._mirror.read_all()
             await asyncio.sleep(SCAN_EVERY)

@@ -41,6 +41,7 @@ __all__ = [
     "login",
     "mourned",
     "moved",
+    "quoted",
     "refused",
     "released",
     "removed",
@@ -142,6 +143,11 @@ def encode(record: Record) -> bytes:
         if value != default:
             values[name] = value
     return json.dumps(values, separators=(",", ":")).encode()
+
+
+def quoted(text: str) -> bytes:
+    """How `encode` writes a piece of text, without the quotation marks."""
+    return json.dumps(text)[1:-1].encode()
 
 
 _HEAD: Final = b'{"schema":%d,' % SCHEMA

@@ -149,6 +149,7 @@ class Vault:
     async def sync(self) -> None:
         """Return once the views show all that any process had committed before the call."""
         await self._pump.catch_up()
+        await self.mirror.read_all()
         for user_id in self.mirror.damaged:
             # What could not be read before may be readable by now.
             with contextlib.suppress(CorruptRecord, DecryptionError):

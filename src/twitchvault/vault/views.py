@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from _collections_abc import dict_items, dict_keys, dict_values
     from collections.abc import Callable, Iterator, Mapping
 
+    from twitchvault.vault.backlog import Backlog
     from twitchvault.vault.record import Record
 
 __all__ = ["LiveView", "Shown", "View", "packed", "unpacked"]
@@ -32,14 +33,18 @@ class View(dict[str, T]):
     Its iterators walk over a snapshot, so that it may change meanwhile.
     """
 
-    __slots__ = ("_copied", "_fetch", "_order", "_show", "held")
+    __slots__ = ("_backlog", "_copied", "_fetch", "_order", "_show", "held")
 
     def __init__(
-        self, fetch: Callable[[], None], show: Callable[[Any], T] = lambda value: value
+        self,
+        fetch: Callable[[], None],
+        backlog: Backlog,
+        show: Callable[[Any], T] = lambda value: value,
     ) -> None:
         super().__init__()
         self.held: dict[str, Any] = {}
         self._fetch = fetch
+        self._backlog = backlog
         self._show = show
         self._copied: dict[str, T] = {}
         self._order: Iterator[str] = iter(())
@@ -61,6 +66,7 @@ class View(dict[str, T]):
         super().clear()
 
     def __missing__(self, user_id: str) -> T:
+        self._backlog.look(user_id)
         try:
             value = self.held[user_id]
         except KeyError:
@@ -78,9 +84,11 @@ class View(dict[str, T]):
             return default
 
     def __contains__(self, user_id: object) -> bool:
+        self._backlog.look(user_id)
         return user_id in self.held
 
     def __len__(self) -> int:
+        self._backlog.look_all()
         return len(self.held)
 
     def copy(self) -> dict[str, T]:
@@ -88,6 +96,7 @@ class View(dict[str, T]):
         return {user_id: show(value) for user_id, value in self._snapshot().items()}
 
     def _snapshot(self) -> dict[str, Any]:
+        self._backlog.look_all()
         while True:
             try:
                 return self.held.copy()
@@ -124,7 +133,7 @@ class View(dict[str, T]):
     __hash__ = None
 
     def __repr__(self) -> str:
-        return f"<{len(self.held)} users>"
+        return f"<{View.__len__(self)} users>"
 
 
 class LiveView(View[T]):
@@ -169,10 +178,10 @@ class LiveView(View[T]):
 class Shown:
     """The views of the readable records: what users see of each."""
 
-    def __init__(self, client_id: str, fetch: Callable[[], None]) -> None:
-        self.tokens: View[TokenPair] = View(fetch, unpacked)
-        self.validity: View[tuple[float, float]] = View(fetch)
-        self.scopes: View[tuple[str, ...]] = View(fetch)
+    def __init__(self, client_id: str, fetch: Callable[[], None], backlog: Backlog) -> None:
+        self.tokens: View[TokenPair] = View(fetch, backlog, unpacked)
+        self.validity: View[tuple[float, float]] = View(fetch, backlog)
+        self.scopes: View[tuple[str, ...]] = View(fetch, backlog)
         self.views = (self.tokens, self.validity, self.scopes)
         self._client_id = client_id
         self._scopes_seen: dict[tuple[str, ...], tuple[str, ...]] = {}

@@ -48,12 +48,14 @@ class Ring:
         except InvalidToken:
             return None
 
-    def decrypt_all(self, tokens: list[bytes]) -> list[bytes | None]:
-        """As `decrypt`, one after the other: in between with other work each would cost more."""
+    def decrypt_all(self, tokens: Iterable[bytes]) -> list[bytes] | None:
+        """What is inside of each, one after the other: in between with other work each would cost
+        more. None if some do not open.
+        """
         try:
             return list(map(self._decrypt, tokens))
         except InvalidToken:
-            return [self.decrypt(token) for token in tokens]
+            return None
 
     def find(self, token: bytes) -> tuple[int, bytes] | None:
         """The place of the key that opens it, and what is inside; None if none does."""

@@ -8,12 +8,16 @@ does not open. They are authenticated with the value, and cost no second pass ov
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import CorruptRecord, DecryptionError
 from twitchvault.stores.base import Entry, Unreadable
+from twitchvault.stores.pages import entries_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twitchvault.errors import StoreError
     from twitchvault.stores.fernet.keys import Ring
 
@@ -35,7 +39,9 @@ class Seal:
     def __init__(self, ring: Ring, store_id: bytes) -> None:
         self.ring = ring
         self.store_id = store_id
-        self._head = _FORMAT + store_id
+        self._head: Callable[[int], bytes] = cache(
+            lambda size: _FORMAT + store_id + size.to_bytes(_LENGTH_BYTES)
+        )
 
     def close(self, key: str, value: bytes) -> bytes:
         """The ciphertext of a value, under the first key."""
@@ -47,16 +53,17 @@ class Seal:
 
     def open_all(self, entries: list[Entry], shut: list[Entry]) -> list[Entry]:
         """The users' entries opened; those that no key opens are put into `shut` instead."""
+        keys, versions, tokens = zip(*entries, strict=True)
+        plains = self.ring.decrypt_all(tokens)
+        headers = list(map(self._header, keys))
+        if plains and all(map(bytes.startswith, plains, headers)) and RESERVED not in keys:
+            return entries_of(keys, versions, map(bytes.removeprefix, plains, headers))
         opened = []
-        entries = [entry for entry in entries if entry.key != RESERVED]
-        plains = self.ring.decrypt_all([entry.value for entry in entries])
-        header_of = self._header
-        for entry, plain in zip(entries, plains, strict=True):
+        for entry in entries:
             key, version, token = entry
-            header = header_of(key)
-            if plain and plain.startswith(header):  # as `_value` would, for nearly all of them
-                opened.append(Entry(key, version, plain[len(header) :]))
-            elif (value := self._value(key, token, plain)) is None:
+            if key == RESERVED:
+                continue
+            if (value := self.open(key, token)) is None:
                 shut.append(entry)
             else:
                 opened.append(Entry(key, version, value))
@@ -76,7 +83,7 @@ class Seal:
 
     def _header(self, key: str) -> bytes:
         name = key.encode()
-        return self._head + len(name).to_bytes(_LENGTH_BYTES) + name
+        return self._head(len(name)) + name
 
     def _misfit(self, key: str, plain: bytes) -> StoreError:
         what = f"the entry of key {key!r}"

@@ -17,7 +17,7 @@ from twitchvault.stores.fernet.walk import walk
 from twitchvault.stores.url import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from twitchvault.stores.base import Feed
     from twitchvault.stores.fernet.check import Check
@@ -122,17 +122,24 @@ class FernetStore(TokenStore):
 
         Those that do not open have an `Unreadable` for their value.
         """
+        async with aclosing(self.scan_pages(prefix)) as pages:
+            async for page in pages:
+                for entry in page:
+                    yield entry
+
+    async def scan_pages(self, prefix: str = "") -> AsyncGenerator[list[Entry], None]:
+        """As `scan`, some entries at a time."""
         session = self._opened()
         shut: list[Entry] = []
         async with aclosing(walk(self._inner, prefix)) as pieces:
             async for piece in pieces:
-                for entry in session.seal.open_all(piece, shut):
-                    yield entry
+                yield session.seal.open_all(piece, shut)
         if shut:
             with suppress(StoreUnavailable):
                 await session.renew()
-        for key, version, token in shut:
-            yield Entry(key, version, session.open_late(key, token))
+            yield [
+                Entry(key, version, session.open_late(key, token)) for key, version, token in shut
+            ]
 
     @discreet
     async def rotate(self) -> EncryptionReport:

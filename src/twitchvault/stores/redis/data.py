@@ -18,7 +18,7 @@ from twitchvault.stores.redis.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from twitchvault.stores.base import Change, Entry
     from twitchvault.stores.redis.link import Link
@@ -87,7 +87,7 @@ class Data:
         lines += lines[-1:] * (len(writes) - len(lines))
         return [self._result(*pair, shortfall) for pair in zip(writes, lines, strict=True)]
 
-    async def pages(self, prefix: str) -> AsyncIterator[list[Entry]]:
+    async def pages(self, prefix: str) -> AsyncGenerator[list[Entry], None]:
         """All entries under a prefix, each once, in steps."""
         pattern, cursor = glob_of(prefix), b"0"
         met: set[bytes] = set()

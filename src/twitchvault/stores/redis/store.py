@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from twitchvault.errors import MissingDriver, StoreError, discreet
@@ -18,7 +18,7 @@ from twitchvault.stores.base import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from redis.asyncio import Redis, RedisCluster
 
@@ -141,9 +141,14 @@ class RedisStore(TokenStore):
 
         The value of a damaged one is `Unreadable`.
         """
-        async for page in self._ready().data.pages(prefix):
-            for entry in page:
-                yield entry
+        async with aclosing(self.scan_pages(prefix)) as pages:
+            async for page in pages:
+                for entry in page:
+                    yield entry
+
+    def scan_pages(self, prefix: str = "") -> AsyncGenerator[list[Entry], None]:
+        """As `scan`, a step at a time."""
+        return self._ready().data.pages(prefix)
 
     @asynccontextmanager
     async def watch(self, prefix: str = "") -> AsyncIterator[RedisFeed]:

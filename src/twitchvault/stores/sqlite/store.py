@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -18,12 +18,13 @@ from twitchvault.stores.base import (
     check_key,
     check_value,
 )
+from twitchvault.stores.pages import PAGE
 from twitchvault.stores.sqlite.feed import SQLiteFeed
 from twitchvault.stores.sqlite.steadfast import Steadfast, under_way
 from twitchvault.stores.sqlite.table import Write, chunk, find
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from twitchvault.stores.sqlite.session import Session
 
@@ -113,13 +114,20 @@ class SQLiteStore(TokenStore, Watchable):
 
         Read piece by piece: it holds no lock and no snapshot between two of them.
         """
+        async with aclosing(self.scan_pages(prefix)) as pages:
+            async for page in pages:
+                for entry in page:
+                    yield entry
+
+    async def scan_pages(self, prefix: str = "") -> AsyncGenerator[list[Entry], None]:
+        """As `scan`, some entries at a time."""
         first = prefix.encode()
         after: bytes | None = first
         while after is not None:
             piece = partial(chunk, prefix=first, start=after)
             entries, after = await self._opened().run(piece)
-            for entry in entries:
-                yield entry
+            for start in range(0, len(entries), PAGE):
+                yield entries[start : start + PAGE]
 
     @asynccontextmanager
     async def watch(self, prefix: str = "") -> AsyncIterator[Feed]:

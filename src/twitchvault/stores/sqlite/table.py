@@ -12,10 +12,12 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing, suppress
 from itertools import chain, starmap
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from twitchvault.errors import CorruptRecord, StoreError, VersionConflict
 from twitchvault.stores.base import Change, Entry, Unreadable
+from twitchvault.stores.pages import entries_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,9 +50,10 @@ _CHANGES: Final = (
     "SELECT key, version, value FROM entries "
     "WHERE version > ? AND +key >= ? AND +key < ? ORDER BY version"
 )
-_CHUNK_ROWS: Final = 2_000
+_CHUNK_ROWS: Final = 500
 _CHUNK_BYTES: Final = 4_000_000
 _FETCH: Final = 50
+_value_of: Final = itemgetter(2)
 
 
 class Write(NamedTuple):
@@ -91,7 +94,7 @@ def chunk(
         while size < _CHUNK_BYTES and (rows := cursor.fetchmany(_FETCH)):
             some = _entries(rows)
             entries += some
-            size += sum([len(entry[2]) for entry in some])
+            size += sum(map(len, map(_value_of, some)))
             last = rows[-1][0]
     if last is None or (size < _CHUNK_BYTES and len(entries) < _CHUNK_ROWS):
         return entries, None
@@ -195,9 +198,10 @@ def _end(prefix: bytes) -> bytes:
 
 
 def _entries(rows: list[tuple[bytes, int, bytes]]) -> list[Entry]:
-    if {type(value) for _, _, value in rows} == {bytes}:
+    keys, versions, values = zip(*rows, strict=True)
+    if set(map(type, values)) == {bytes}:
         with suppress(UnicodeDecodeError):
-            return [Entry(key.decode(), version, value) for key, version, value in rows]
+            return entries_of(map(bytes.decode, keys), versions, values)
     return list(starmap(_entry, rows))
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.stores.base import MAX_KEY_BYTES
+from twitchvault.stores.pages import Paged
 from twitchvault.testing.contract.kit import PROMPT, Kit, check_entry, content, held, rule, within
 
 if TYPE_CHECKING:
@@ -128,6 +129,11 @@ class Keys(Kit):
         assert tenth.keys() == {key for key in keys if key.startswith("user:1")}, (
             "scan() of a part of many entries is not complete"
         )
+        if isinstance(store, Paged):
+            paged = [entry async for page in store.scan_pages("user:") for entry in page]
+            assert sorted(paged) == sorted(found.values()), (
+                "scan_pages() must give what scan() does"
+            )
 
     @rule()
     async def test_scan_while_others_write(self, store: TokenStore) -> None:
