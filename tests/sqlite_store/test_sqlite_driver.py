@@ -13,8 +13,8 @@ import pytest
 
 from twitchvault.errors import MissingDriver, StoreError
 from twitchvault.stores.sqlite import SQLiteStore
-from twitchvault.stores.sqlite.table import Write
 from twitchvault.stores.sqlite.trouble import explain
+from twitchvault.stores.sqlite.writing import Writing
 
 from .tools import held, run_script, writer
 
@@ -33,8 +33,12 @@ async def test_no_value_in_any_log_or_error(
     asyncio.get_running_loop().slow_callback_duration = 0
     value = CANARY.encode()
     store = SQLiteStore(path, busy_timeout=0.1)
-    shown: list[str] = [repr(store), repr(Write("a", value, None))]
+    shown: list[str] = [repr(store)]
     await store.open()
+    written = store.put("k0", value)
+    shown.append(repr(written))
+    await written
+    shown.append(repr(written))
     async with store.watch() as feed:
         await asyncio.gather(*(store.put(f"k{n}", value) for n in range(20)))
         shown += [repr(await store.get("k1")), repr(feed), repr(feed.drain())]
@@ -68,7 +72,7 @@ async def test_an_idle_store_holds_no_value(store: SQLiteStore) -> None:
         await asyncio.gather(*(store.put(f"k{n}", b"%d" % number) for n in range(10)))
     await asyncio.sleep(0)
     gc.collect()
-    assert [o for o in gc.get_objects() if type(o) is Write] == []
+    assert [o for o in gc.get_objects() if type(o) is Writing] == []
 
 
 @pytest.mark.parametrize("part", ["_execute", "close"])

@@ -104,7 +104,8 @@ async def test_close_gives_up_in_the_end(
 ) -> None:
     """A thread that hangs delays it for a bounded time; its writers are told."""
     monkeypatch.setattr("twitchvault.stores.sqlite.session._CLOSE_PATIENCE", 0.1)
-    with held(store):
+    with held(store) as busy:
+        assert await asyncio.to_thread(busy.wait, BOUND)
         put = asyncio.create_task(store.put("a", b"1"))
         await asyncio.sleep(0)
         async with asyncio.timeout(BOUND):

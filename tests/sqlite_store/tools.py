@@ -53,8 +53,8 @@ def writer(store: SQLiteStore) -> sqlite3.Connection:
 
 
 @contextmanager
-def held(store: SQLiteStore) -> Iterator[None]:
-    """Keep the worker's thread busy meanwhile."""
+def held(store: SQLiteStore) -> Iterator[threading.Event]:
+    """Keep the worker's thread busy meanwhile; the event says that it is."""
     assert store._session
     gate, busy = threading.Event(), threading.Event()
 
@@ -64,7 +64,7 @@ def held(store: SQLiteStore) -> Iterator[None]:
 
     task = asyncio.ensure_future(store._session.run(hold))
     try:
-        yield
+        yield busy
     finally:
         gate.set()
         task.add_done_callback(lambda _: busy.wait(BOUND))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from twitchvault.errors import CorruptRecord
 from twitchvault.stores.base import Change, Entry
+from twitchvault.stores.pages import Page
 from twitchvault.vault.events import Events
 from twitchvault.vault.mirror import Mirror
 from twitchvault.vault.record import Record, encode
@@ -119,7 +120,7 @@ def test_a_scan_in_the_middle(
     news = list(history[at:])
     while stood:
         count = dice.randint(1, 3)
-        mirror.met(scan, stood[:count])
+        mirror.met(scan, Page.of(stood[:count]))
         del stood[:count]
         if news and dice.random() < 0.5:
             mirror.apply((news.pop(0),))
@@ -140,7 +141,7 @@ def test_the_first_scan(history: list[Change]) -> None:
     mirror = Mirror(CLIENT, events)
     entries = entries_of(history)
     scan = mirror.begin_scan(quiet=True)
-    mirror.met(scan, entries)
+    mirror.met(scan, Page.of(entries))
     assert mirror.missing(scan) == []
     mirror.end_scan(scan)
     assert picture(mirror) == told([Change(*entry) for entry in entries])
@@ -155,7 +156,7 @@ def fill(history: list[Change], *, ended: bool = True) -> tuple[Mirror, EventStr
     stream = events.stream()
     mirror = Mirror(CLIENT, events)
     scan = mirror.begin_scan(quiet=True)
-    mirror.met(scan, entries_of(history))
+    mirror.met(scan, Page.of(entries_of(history)))
     if ended:
         mirror.end_scan(scan)
     return mirror, stream
@@ -257,7 +258,7 @@ async def test_the_first_scan_finds_who_is_waited_for() -> None:
     await asyncio.sleep(0)
     scan = mirror.begin_scan(quiet=True)
     value = encode(Record("A", "R"))
-    mirror.met(scan, [Entry(f"{CLIENT}:{user_id}", 7, value) for user_id in ("1", "2")])
+    mirror.met(scan, Page.of([Entry(f"{CLIENT}:{user_id}", 7, value) for user_id in ("1", "2")]))
     await waiting
     assert dict(mirror.tokens) == {"1": ("A", "R"), "2": ("mine", "too")}
     mirror.drop_pending("2")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from twitchvault.errors import StoreError, again
 from twitchvault.stores.base import Change
+from twitchvault.stores.pages import Page
 from twitchvault.vault.backlog import Backlog
 from twitchvault.vault.events import kind_of
 from twitchvault.vault.record import decode, encode, quoted
@@ -23,7 +24,6 @@ from twitchvault.vault.views import LiveView, Shown, View
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from twitchvault.stores.base import Entry
     from twitchvault.vault.events import Events, Origin
     from twitchvault.vault.record import Record
 
@@ -250,23 +250,24 @@ class Mirror:
         self._scans.append(scan)
         return scan
 
-    def met(self, scan: Scan, entries: list[Entry]) -> None:
+    def met(self, scan: Scan, page: Page) -> None:
         """Take in what the scan has come across."""
         start = self._prefix
         if scan.awaited:
-            for entry in entries:
-                scan.awaited.pop(entry.key[start:], None)
+            for key in page.keys:
+                scan.awaited.pop(key[start:], None)
         if scan.quiet and not self._hidden:
-            entries = self._fill(entries)
-        self.apply(Change(*entry) for entry in entries)
+            page = self._fill(page)
+        self.apply(map(Change, page.keys, page.versions, page.values))
 
-    def _fill(self, entries: list[Entry]) -> list[Entry]:
+    def _fill(self, page: Page) -> Page:
         """Note those of whom nothing is known yet; the others are left for a closer look."""
         start = self._prefix
-        versions = {entry[0][start:]: entry[1] for entry in entries}
-        if len(versions) < len(entries) or min(versions.values(), default=1) <= 0:
-            return entries
-        found = dict(zip(versions, [entry[2] for entry in entries], strict=True))
+        users = [key[start:] for key in page.keys]
+        versions = dict(zip(users, page.versions, strict=True))
+        if len(versions) < len(page) or min(page.versions, default=1) <= 0:
+            return page
+        found = dict(zip(users, page.values, strict=True))
         special = {self._client_id, *self._pending, *self._waiters} & versions.keys()
         special |= versions.keys() & self._versions.keys()
         for user_id in special:
@@ -274,7 +275,7 @@ class Mirror:
         self._versions.update(versions)
         self._records.update(found)
         self._backlog.add(found)
-        return [entry for entry in entries if entry[0][start:] in special] if special else []
+        return Page.of([entry for entry in page if entry.key[start:] in special] if special else [])
 
     def _read_late(self, records: dict[str, Record]) -> None:
         self._shown.show({one: record for one, record in records.items() if record.shown})

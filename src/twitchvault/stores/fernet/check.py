@@ -111,13 +111,13 @@ async def _make(inner: TokenStore, ring: Ring, store_id: bytes, state: bytes) ->
 
 async def _refuse_unless_empty(inner: TokenStore) -> None:
     async with aclosing(walk(inner)) as pieces:
-        async for (key, _, value), *_ in pieces:
+        async for piece in pieces:
             # Another process that opened the store meanwhile made the check entry before all
             # others.
             if await inner.get(RESERVED) is not None:
                 return
-            text = _NO_CHECK if is_token(value) else _PLAINTEXT
-            raise DecryptionError(text.format(key=key, check=RESERVED))
+            text = _NO_CHECK if is_token(piece.values[0]) else _PLAINTEXT
+            raise DecryptionError(text.format(key=piece.keys[0], check=RESERVED))
 
 
 async def _known_id(inner: TokenStore, ring: Ring) -> bytes:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import CorruptRecord, DecryptionError
 from twitchvault.stores.base import Entry, Unreadable
-from twitchvault.stores.pages import entries_of
+from twitchvault.stores.pages import Page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,15 +51,16 @@ class Seal:
         """The value, an `Unreadable`, or None: it is encrypted, and no key opens it."""
         return self._value(key, token, self.ring.decrypt(token))
 
-    def open_all(self, entries: list[Entry], shut: list[Entry]) -> list[Entry]:
+    def open_all(self, page: Page, shut: list[Entry]) -> Page:
         """The users' entries opened; those that no key opens are put into `shut` instead."""
-        keys, versions, tokens = zip(*entries, strict=True)
-        plains = self.ring.decrypt_all(tokens)
-        headers = list(map(self._header, keys))
-        if plains and all(map(bytes.startswith, plains, headers)) and RESERVED not in keys:
-            return entries_of(keys, versions, map(bytes.removeprefix, plains, headers))
+        plains = self.ring.decrypt_all(page.values)
+        head = self._head
+        headers = [head(len(name)) + name for name in map(str.encode, page.keys)]
+        if plains and all(map(bytes.startswith, plains, headers)) and RESERVED not in page.keys:
+            values = list(map(bytes.removeprefix, plains, headers))
+            return Page(page.keys, page.versions, values)
         opened = []
-        for entry in entries:
+        for entry in page:
             key, version, token = entry
             if key == RESERVED:
                 continue
@@ -67,7 +68,7 @@ class Seal:
                 shut.append(entry)
             else:
                 opened.append(Entry(key, version, value))
-        return opened
+        return Page.of(opened)
 
     def fits(self, key: str, plain: bytes) -> bool:
         """Whether the inside of a ciphertext belongs under this key of this store."""

@@ -14,6 +14,7 @@ from twitchvault.stores.fernet.seal import RESERVED
 from twitchvault.stores.fernet.session import Session
 from twitchvault.stores.fernet.source import KeySource
 from twitchvault.stores.fernet.walk import walk
+from twitchvault.stores.pages import Page
 from twitchvault.stores.url import open_store
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class FernetStore(TokenStore):
                 for entry in page:
                     yield entry
 
-    async def scan_pages(self, prefix: str = "") -> AsyncGenerator[list[Entry], None]:
+    async def scan_pages(self, prefix: str = "") -> AsyncGenerator[Page, None]:
         """As `scan`, some entries at a time."""
         session = self._opened()
         shut: list[Entry] = []
@@ -137,9 +138,9 @@ class FernetStore(TokenStore):
         if shut:
             with suppress(StoreUnavailable):
                 await session.renew()
-            yield [
-                Entry(key, version, session.open_late(key, token)) for key, version, token in shut
-            ]
+            yield Page.of(
+                [Entry(key, version, session.open_late(key, token)) for key, version, token in shut]
+            )
 
     @discreet
     async def rotate(self) -> EncryptionReport:

@@ -12,7 +12,8 @@ from twitchvault.stores.pages import pages_of
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
-    from twitchvault.stores.base import Entry, TokenStore
+    from twitchvault.stores.base import TokenStore
+    from twitchvault.stores.pages import Page
 
 __all__ = ["SLICE", "walk"]
 
@@ -22,8 +23,9 @@ _ENTRIES: Final = 250
 _BYTES: Final = 500_000
 
 
-async def walk(store: TokenStore, prefix: str = "") -> AsyncGenerator[list[Entry], None]:
-    """All entries whose key starts with `prefix`, some at a time, a few milliseconds' work.
+async def walk(store: TokenStore, prefix: str = "") -> AsyncGenerator[Page, None]:
+    """All entries whose key starts with `prefix`, some at a time, a few milliseconds' work; large
+    values one at a time.
 
     In pieces, because decrypting one after the other costs a third less than in between with what
     the reader does with each.
@@ -38,17 +40,10 @@ async def walk(store: TokenStore, prefix: str = "") -> AsyncGenerator[list[Entry
                     since = time.monotonic()
 
 
-def _pieces(page: list[Entry]) -> Iterator[list[Entry]]:
-    if 0 < len(page) <= _ENTRIES and sum([len(entry[2]) for entry in page]) <= _BYTES:
-        yield page
-        return
-    piece: list[Entry] = []
-    size = 0
-    for entry in page:
-        piece.append(entry)
-        size += len(entry.value)
-        if len(piece) == _ENTRIES or size >= _BYTES:
+def _pieces(page: Page) -> Iterator[Page]:
+    for start in range(0, len(page), _ENTRIES):
+        piece = page.part(start, _ENTRIES)
+        if sum(map(len, piece.values)) <= _BYTES:
             yield piece
-            piece, size = [], 0
-    if piece:
-        yield piece
+        else:
+            yield from (piece.part(place, 1) for place in range(len(piece)))

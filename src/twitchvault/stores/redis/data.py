@@ -7,6 +7,7 @@ import secrets
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from twitchvault.errors import StoreError, StoreUnavailable, VersionConflict
+from twitchvault.stores.pages import Page
 from twitchvault.stores.redis.link import BUDGET
 from twitchvault.stores.redis.scripts import READ, SCAN, STATE, TOMBSTONES, WRITE
 from twitchvault.stores.redis.wire import (
@@ -87,7 +88,7 @@ class Data:
         lines += lines[-1:] * (len(writes) - len(lines))
         return [self._result(*pair, shortfall) for pair in zip(writes, lines, strict=True)]
 
-    async def pages(self, prefix: str) -> AsyncGenerator[list[Entry], None]:
+    async def pages(self, prefix: str) -> AsyncGenerator[Page, None]:
         """All entries under a prefix, each once, in steps."""
         pattern, cursor = glob_of(prefix), b"0"
         met: set[bytes] = set()
@@ -98,7 +99,7 @@ class Data:
                 if field not in met:  # the server may name one twice while it grows or shrinks
                     met.add(field)
                     page.append(self._entry(field.decode(errors="replace"), raw))
-            yield page
+            yield Page.of(page)
             if int(cursor) == 0:
                 return
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
 
     from twitchvault.stores.base import Entry
+    from twitchvault.stores.pages import Page
     from twitchvault.stores.redis.feed import RedisFeed
     from twitchvault.stores.redis.session import Session
 
@@ -146,7 +147,7 @@ class RedisStore(TokenStore):
                 for entry in page:
                     yield entry
 
-    def scan_pages(self, prefix: str = "") -> AsyncGenerator[list[Entry], None]:
+    def scan_pages(self, prefix: str = "") -> AsyncGenerator[Page, None]:
         """As `scan`, a step at a time."""
         return self._ready().data.pages(prefix)
 

@@ -10,6 +10,7 @@
 | `feed` | the changes |
 | `trouble` | from SQLite's errors to ours |
 | `steadfast` | a task that cancelling does not reach |
+| `writing` | a write under way |
 """
 
 from __future__ import annotations

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from twitchvault.errors import StoreError, StoreUnavailable
 from twitchvault.stores.sqlite.file import FORKED, connect, file_id, inherited
 from twitchvault.stores.sqlite.steadfast import Steadfast, under_way
-from twitchvault.stores.sqlite.table import Write, commit
+from twitchvault.stores.sqlite.table import commit
 from twitchvault.stores.sqlite.trouble import explain
 from twitchvault.stores.sqlite.worker import Worker
+from twitchvault.stores.sqlite.writing import Writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-
-    _Waiting = tuple[Write, asyncio.Future[int]]
 
 __all__ = ["Session"]
 
@@ -41,12 +40,15 @@ class Session:
         self.path = path
         self.busy_timeout = busy_timeout
         self.refusal: str | None = None
+        self.loop = asyncio.get_running_loop()
+        """Where writes are waited for."""
         self.reader = worker.connections.reader.cursor()  # one for all feeds: nothing is cheaper
         self.files = worker.connections.files
         self._worker = worker
-        self._queue: deque[_Waiting] = deque()
-        self._committing: list[_Waiting] = []
+        self._queue: deque[Writing] = deque()
+        self._committing: list[Writing] = []
         self._pump: Steadfast[None] | None = None
+        self._pumping = False
         self._forgotten = weakref.finalize(self, _let_go, worker, os.getpid())
         _sessions.add(self)
 
@@ -84,18 +86,20 @@ class Session:
         self.check()
         return await asyncio.shield(Steadfast(self._run(job)))
 
-    def write(self, write: Write) -> asyncio.Future[int]:
+    def write(self, key: str, value: bytes | None, expect: int | None) -> Writing:
         """To be awaited: the new version, or 0 for the delete of an absent key; durable.
 
         Writes that wait at the same time share one transaction. A caller that is cancelled takes
         back a write that has not begun; one that has begun is carried out or fails as a whole.
         """
-        self.check()
-        if self._pump is None or not under_way(self._pump):
-            self._pump = Steadfast(self._commit_all())
-        future: asyncio.Future[int] = self._pump.get_loop().create_future()
-        self._queue.append((write, future))
-        return future
+        if self.refusal:
+            self.check()
+        if not self._pumping or asyncio.get_running_loop() is not self.loop:
+            self._start_pump()
+        writing = Writing(loop=self.loop)
+        writing.key, writing.value, writing.expect = key, value, expect
+        self._queue.append(writing)
+        return writing
 
     async def close(self) -> None:
         """Finish the writes that wait, then let go of the file; bounded in time."""
@@ -128,19 +132,26 @@ class Session:
         except sqlite3.Error as error:
             raise explain(error, self.path) from None
 
+    def _start_pump(self) -> None:
+        if not under_way(self._pump):
+            self.loop = asyncio.get_running_loop()
+            self._pump = Steadfast(self._commit_all())
+            self._pumping = True
+
     async def _commit_all(self) -> None:
-        while self._queue:
-            if group := self._next_group():
-                self._committing = group
-                await self._sent(group)
-        self._committing = []
+        try:
+            while self._queue:
+                if group := self._next_group():
+                    self._committing = group
+                    await self._sent(group)
+        finally:
+            self._committing, self._pumping = [], False
 
-    def _next_group(self) -> list[_Waiting]:
-        count = min(len(self._queue), _GROUP)
-        group = [self._queue.popleft() for _ in range(count)]
-        return [one for one in group if not one[1].done() and not one[1].get_loop().is_closed()]
+    def _next_group(self) -> list[Writing]:
+        group = [self._queue.popleft() for _ in range(min(len(self._queue), _GROUP))]
+        return [one for one in group if not one.done() and not one.get_loop().is_closed()]
 
-    def _sent(self, group: list[_Waiting]) -> asyncio.Future[None]:
+    def _sent(self, group: list[Writing]) -> asyncio.Future[None]:
         """Have the thread commit the group; done when all of its writers have their results.
 
         They get them in the callback that the thread asks for: one turn of the loop earlier than
@@ -160,11 +171,10 @@ class Session:
             self._worker.hand_over(job)
         return done
 
-    def _commit(self, group: list[_Waiting]) -> Sequence[int | Exception]:
+    def _commit(self, group: list[Writing]) -> Sequence[int | Exception]:
         """On the worker's thread."""
-        writes = [write for write, _ in group]
         try:
-            return self._guarded(lambda connection: commit(connection, writes))
+            return self._guarded(lambda connection: commit(connection, group))
         except Exception as error:
             return [copy.copy(error) for _ in group]
 
@@ -186,26 +196,26 @@ class Session:
                 task.abandon()
         msg = f"{self.path!r} did not answer while the store was being closed: "
         msg += "it is not known whether this write was stored"
-        for _, future in (*self._committing, *self._queue):
-            _settle(future, StoreUnavailable(msg))
+        waiting = [*self._committing, *self._queue]
+        _settle(waiting, [StoreUnavailable(msg) for _ in waiting])
 
 
 def _settle_all(
-    group: list[_Waiting], results: Iterable[int | Exception], done: asyncio.Future[None]
+    group: list[Writing], results: Iterable[int | Exception], done: asyncio.Future[None]
 ) -> None:
-    for (_, future), result in zip(group, results, strict=True):
-        _settle(future, result)
+    _settle(group, results)
     if not done.done():
         done.set_result(None)
 
 
-def _settle(future: asyncio.Future[int], result: int | Exception) -> None:
-    if future.done():
-        return
-    if isinstance(result, Exception):
-        future.set_exception(result)
-    else:
-        future.set_result(result)
+def _settle(group: list[Writing], results: Iterable[int | Exception]) -> None:
+    for writing, result in zip(group, results, strict=True):
+        if writing.done():
+            continue
+        if isinstance(result, int):
+            writing.set_result(result if writing.value is not None else bool(result))
+        else:
+            writing.set_exception(result)
 
 
 def _let_go(worker: Worker, pid: int) -> None:

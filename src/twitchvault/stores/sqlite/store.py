@@ -6,7 +6,7 @@ import asyncio
 import os
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from twitchvault.errors import MissingDriver, StoreError
 from twitchvault.stores.base import (
@@ -21,17 +21,20 @@ from twitchvault.stores.base import (
 from twitchvault.stores.pages import PAGE
 from twitchvault.stores.sqlite.feed import SQLiteFeed
 from twitchvault.stores.sqlite.steadfast import Steadfast, under_way
-from twitchvault.stores.sqlite.table import Write, chunk, find
+from twitchvault.stores.sqlite.table import chunk, find
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 
+    from twitchvault.stores.pages import Page
     from twitchvault.stores.sqlite.session import Session
 
 __all__ = ["SQLiteStore"]
 
 _BUSY_TIMEOUT: Final = 5.0
 _LONGEST: Final = 86_400
+
+_Value = TypeVar("_Value", bytes, None)
 
 
 class SQLiteStore(TokenStore, Watchable):
@@ -96,18 +99,19 @@ class SQLiteStore(TokenStore, Watchable):
         check_key(key)
         return await self._opened().run(lambda connection: find(connection, key))
 
-    async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
-        """Write `value` and return its new version; on disk when it returns."""
-        check_key(key)
-        check_value(value)
-        check_expect(expect)
-        return await self._opened().write(Write(key, value, expect))
+    def put(self, key: str, value: bytes, *, expect: int | None = None) -> Coroutine[Any, Any, int]:
+        """Write `value` and return its new version; on disk when it returns.
 
-    async def delete(self, key: str, *, expect: int | None = None) -> bool:
-        """Remove `key`; True if it was there. On disk when it returns."""
-        check_key(key)
-        check_expect(expect)
-        return bool(await self._opened().write(Write(key, None, expect)))
+        The write is asked for by the call itself; awaiting it gives the version, or what failed.
+        """
+        return self._write(key, value, expect, check_value)
+
+    def delete(self, key: str, *, expect: int | None = None) -> Coroutine[Any, Any, bool]:
+        """Remove `key`; True if it was there. On disk when it returns.
+
+        Asked for by the call itself, as `put`: the two are carried out in the order of the calls.
+        """
+        return self._write(key, None, expect, _no_value)
 
     async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
         """All entries whose key starts with `prefix`, in bytewise order of their keys.
@@ -119,15 +123,15 @@ class SQLiteStore(TokenStore, Watchable):
                 for entry in page:
                     yield entry
 
-    async def scan_pages(self, prefix: str = "") -> AsyncGenerator[list[Entry], None]:
+    async def scan_pages(self, prefix: str = "") -> AsyncGenerator[Page, None]:
         """As `scan`, some entries at a time."""
         first = prefix.encode()
         after: bytes | None = first
         while after is not None:
             piece = partial(chunk, prefix=first, start=after)
-            entries, after = await self._opened().run(piece)
-            for start in range(0, len(entries), PAGE):
-                yield entries[start : start + PAGE]
+            page, after = await self._opened().run(piece)
+            for start in range(0, len(page), PAGE):
+                yield page.part(start, PAGE)
 
     @asynccontextmanager
     async def watch(self, prefix: str = "") -> AsyncIterator[Feed]:
@@ -138,6 +142,31 @@ class SQLiteStore(TokenStore, Watchable):
             yield feed
         finally:
             feed.end()
+
+    def _write(
+        self, key: str, value: _Value, expect: int | None, check: Callable[[_Value], None]
+    ) -> Coroutine[Any, Any, Any]:
+        session = self._session
+        try:
+            if session and asyncio.get_running_loop() is session.loop:
+                check_key(key)
+                check(value)
+                check_expect(expect)
+                return session.write(key, value, expect)
+        except RuntimeError:  # no loop runs here
+            pass
+        except (StoreError, TypeError, ValueError) as error:
+            return _failed(error)
+        return self._write_later(key, value, expect, check)
+
+    async def _write_later(
+        self, key: str, value: _Value, expect: int | None, check: Callable[[_Value], None]
+    ) -> int:
+        """What another loop, or none as yet, asks for: when it is awaited."""
+        check_key(key)
+        check(value)
+        check_expect(expect)
+        return await self._opened().write(key, value, expect)
 
     def _opened(self) -> Session:
         if self._session:
@@ -166,6 +195,14 @@ class SQLiteStore(TokenStore, Watchable):
         session, self._session = self._session, None
         if session:
             await session.close()
+
+
+def _no_value(_: None) -> None:
+    """A delete has none to be checked."""
+
+
+async def _failed(error: Exception) -> NoReturn:
+    raise error
 
 
 async def _end_of(task: Steadfast[None] | None) -> None:

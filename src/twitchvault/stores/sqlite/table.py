@@ -11,20 +11,21 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing, suppress
-from itertools import chain, starmap
-from operator import itemgetter
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from itertools import starmap
+from typing import TYPE_CHECKING, Final, Protocol
 
 from twitchvault.errors import CorruptRecord, StoreError, VersionConflict
 from twitchvault.stores.base import Change, Entry, Unreadable
-from twitchvault.stores.pages import entries_of
+from twitchvault.stores.pages import Page
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    _Row = tuple[bytes, int, bytes | None]
+    from twitchvault.stores.sqlite.writing import Writing
 
-__all__ = ["DDL", "Write", "changes", "chunk", "commit", "find", "last_version"]
+    _Parameters = list[bytes | int | None]
+
+__all__ = ["DDL", "changes", "chunk", "commit", "find", "last_version"]
 
 DDL: Final = (
     """CREATE TABLE entries (
@@ -38,8 +39,9 @@ _LAST: Final = "SELECT coalesce(max(version), 0) FROM entries"
 _FIND: Final = "SELECT key, version, value FROM entries WHERE key = ?"
 _STANDS: Final = "SELECT version FROM entries WHERE key = ? AND value IS NOT NULL"
 _WRITE: Final = "REPLACE INTO entries (key, version, value) VALUES (?, ?, ?)"
-_ROWS: Final = 100
-_WRITE_ROWS: Final = _WRITE + ", (?, ?, ?)" * (_ROWS - 1)
+_COLUMNS: Final = 3
+_MANY: Final = 100
+_WRITE_MANY: Final = _WRITE + ", (?, ?, ?)" * (_MANY - 1)
 _TOO_LARGE: Final = sqlite3.DataError, OverflowError
 _CHUNK: Final = (
     "SELECT key, version, value FROM entries "
@@ -50,21 +52,9 @@ _CHANGES: Final = (
     "SELECT key, version, value FROM entries "
     "WHERE version > ? AND +key >= ? AND +key < ? ORDER BY version"
 )
-_CHUNK_ROWS: Final = 500
+_CHUNK_ROWS: Final = 2_000
 _CHUNK_BYTES: Final = 4_000_000
 _FETCH: Final = 50
-_value_of: Final = itemgetter(2)
-
-
-class Write(NamedTuple):
-    """A put or, when `value` is None, a delete."""
-
-    key: str
-    value: bytes | None
-    expect: int | None
-
-    def __repr__(self) -> str:
-        return f"Write(key={self.key!r}, expect={self.expect})"
 
 
 class _Execute(Protocol):
@@ -80,25 +70,28 @@ def find(connection: sqlite3.Connection, key: str) -> Entry | None:
     return entry
 
 
-def chunk(
-    connection: sqlite3.Connection, prefix: bytes, start: bytes
-) -> tuple[list[Entry], bytes | None]:
+def chunk(connection: sqlite3.Connection, prefix: bytes, start: bytes) -> tuple[Page, bytes | None]:
     """The next entries from key `start` on, in order of keys, and where to go on after them.
 
     None: there are no more.
     """
     bounds = max(prefix, start), _end(prefix), _CHUNK_ROWS
-    entries: list[Entry] = []
+    keys: list[str] = []
+    versions: list[int] = []
+    values: list[bytes] = []
+    page = Page(keys, versions, values)
     size, last = 0, None
     with closing(connection.execute(_CHUNK, bounds)) as cursor:  # left open it holds a snapshot
         while size < _CHUNK_BYTES and (rows := cursor.fetchmany(_FETCH)):
-            some = _entries(rows)
-            entries += some
-            size += sum(map(len, map(_value_of, some)))
+            some = _page(rows)
+            keys += some.keys
+            versions += some.versions
+            values += some.values
+            size += sum(map(len, some.values))
             last = rows[-1][0]
-    if last is None or (size < _CHUNK_BYTES and len(entries) < _CHUNK_ROWS):
-        return entries, None
-    return entries, last + b"\0"  # what follows directly on the last key
+    if last is None or (size < _CHUNK_BYTES and len(page) < _CHUNK_ROWS):
+        return page, None
+    return page, last + b"\0"  # what follows directly on the last key
 
 
 def last_version(execute: _Execute) -> int:
@@ -113,7 +106,7 @@ def changes(execute: _Execute, prefix: bytes, since: int) -> list[Change]:
     return [_change(*row) for row in rows]
 
 
-def commit(connection: sqlite3.Connection, writes: Sequence[Write]) -> list[int | StoreError]:
+def commit(connection: sqlite3.Connection, writes: Sequence[Writing]) -> list[int | StoreError]:
     """Carry out all writes in one transaction: for each its version, 0 (nothing to delete) or
     why it was refused. Refusing one does not touch the others; an exception means that none
     was written.
@@ -125,7 +118,7 @@ def commit(connection: sqlite3.Connection, writes: Sequence[Write]) -> list[int 
 
 
 def _transaction(
-    connection: sqlite3.Connection, parts: Iterable[Sequence[Write]]
+    connection: sqlite3.Connection, parts: Iterable[Sequence[Writing]]
 ) -> list[int | StoreError]:
     _roll_back(connection)
     connection.execute("BEGIN IMMEDIATE")
@@ -138,13 +131,14 @@ def _transaction(
     return results
 
 
-def _carry_out(connection: sqlite3.Connection, writes: Sequence[Write]) -> list[int | StoreError]:
+def _carry_out(connection: sqlite3.Connection, writes: Sequence[Writing]) -> list[int | StoreError]:
     """What becomes of each is decided first; then all that is to be stored goes as one."""
     last = last_version(connection.execute)
     standing: dict[str, int] = {}  # what the writes so far have made of their keys
     results: list[int | StoreError] = []
-    rows: list[_Row] = []
-    for key, value, expect in writes:
+    parameters: _Parameters = []
+    for write in writes:
+        key, value, expect = write.key, write.value, write.expect
         if value is None or expect is not None:
             found = standing[key] if key in standing else _stands(connection, key)
             if expect not in (None, found):
@@ -155,10 +149,10 @@ def _carry_out(connection: sqlite3.Connection, writes: Sequence[Write]) -> list[
                 continue
         last += 1
         standing[key] = 0 if value is None else last
-        rows.append((key.encode(), last, value))
+        parameters += (key.encode(), last, value)
         results.append(last)
     try:
-        _store(connection, rows)
+        _store(connection, parameters)
     except _TOO_LARGE:
         if len(writes) > 1:
             raise
@@ -172,16 +166,17 @@ def _stands(connection: sqlite3.Connection, key: str) -> int:
     return row[0] if row else 0
 
 
-def _store(connection: sqlite3.Connection, rows: Sequence[_Row]) -> None:
+def _store(connection: sqlite3.Connection, parameters: _Parameters) -> None:
     """Many rows to a statement: SQLite then takes a tenth less time than for as many statements."""
-    whole = len(rows) - len(rows) % _ROWS
-    for start in range(0, whole, _ROWS):
-        some = chain.from_iterable(rows[start : start + _ROWS])
-        connection.execute(_WRITE_ROWS, tuple(some))
-    connection.executemany(_WRITE, rows[whole:])
+    start = 0
+    for sql, rows in ((_WRITE_MANY, _MANY), (_WRITE, 1)):
+        size = rows * _COLUMNS
+        while len(parameters) - start >= size:
+            connection.execute(sql, parameters[start : start + size])
+            start += size
 
 
-def _too_large(write: Write) -> StoreError:
+def _too_large(write: Writing) -> StoreError:
     size = len(write.value or b"")
     return StoreError(f"the value for key {write.key!r} is too large for SQLite: {size} bytes")
 
@@ -197,12 +192,12 @@ def _end(prefix: bytes) -> bytes:
     return prefix + b"\xff"  # a byte that UTF-8 never holds
 
 
-def _entries(rows: list[tuple[bytes, int, bytes]]) -> list[Entry]:
+def _page(rows: list[tuple[bytes, int, bytes]]) -> Page:
     keys, versions, values = zip(*rows, strict=True)
     if set(map(type, values)) == {bytes}:
         with suppress(UnicodeDecodeError):
-            return entries_of(map(bytes.decode, keys), versions, values)
-    return list(starmap(_entry, rows))
+            return Page(list(map(bytes.decode, keys)), versions, values)
+    return Page.of(list(starmap(_entry, rows)))
 
 
 def _entry(key: bytes, version: int, value: bytes) -> Entry:
