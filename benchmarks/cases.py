@@ -27,6 +27,7 @@ CASES: Final[dict[str, Callable[[Plan], Coroutine[Any, Any, list[Outcome]]]]] = 
     "storm-cancel": storms.cancelled,
     "news-redis": news.redis,
     "memory": costs.memory,
+    "hold": costs.hold,
     "helix": costs.helix,
 }
 

@@ -2,9 +2,10 @@
 
     python -m benchmarks.opening [users]
 
-Two stores of the same users: records as they are after a login, and as they are after weeks, when
-the fingerprints of the last 16 refresh tokens are remembered. Every figure is taken in a fresh
-process. Marks: at most 1.5 KB of resident memory per user, at most 50 ms at a stretch.
+Three stores of the same users: records as they are after a login; as they are after weeks, when the
+fingerprints of the last 16 refresh tokens are remembered; and those after a login, encrypted. Every
+figure is taken in a fresh process. Marks: at most 1.5 KB of resident memory per user, at most 50 ms
+at a stretch.
 """
 
 from __future__ import annotations
@@ -18,14 +19,20 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from cryptography.fernet import Fernet
 
 from benchmarks.records import CLIENT_ID, fill
-from twitchvault import App, open_store
+from twitchvault import App, FernetStore, open_store
+
+if TYPE_CHECKING:
+    from twitchvault import TokenStore
 
 BYTES_PER_USER: Final = 1536
 LONGEST_HOLD_MS: Final = 50.0
 OLD_TOKENS: Final = 16
+KINDS: Final = {"after a login": 0, "after weeks": OLD_TOKENS, "encrypted": 0}
 
 
 def resident() -> int:
@@ -46,9 +53,14 @@ async def longest_hold(stop: asyncio.Event) -> float:
     return longest
 
 
-async def measure(url: str, users: int, *, watch: bool) -> dict[str, float]:
+def store_of(url: str, secret: str) -> TokenStore:
+    """The store of this URL, encrypted if there is a secret."""
+    return FernetStore(url, secret) if secret else open_store(url)
+
+
+async def measure(url: str, users: int, secret: str, *, watch: bool) -> dict[str, float]:
     """Open an app on the store and look at what that took."""
-    store = open_store(url)
+    store = store_of(url, secret)
     await store.open()
     stop = asyncio.Event()
     gc.collect()
@@ -72,9 +84,9 @@ async def measure(url: str, users: int, *, watch: bool) -> dict[str, float]:
     return {"seconds": took, "hold_ms": hold * 1000, "bytes_per_user": per_user}
 
 
-def in_fresh_process(url: str, users: int, *, watch: bool) -> dict[str, float]:
+def in_fresh_process(url: str, users: int, *, watch: bool, secret: str = "") -> dict[str, float]:
     """`measure`, where nothing else has been allocated before."""
-    command = [sys.executable, "-m", "benchmarks.opening", "--measure", url, str(users)]
+    command = [sys.executable, "-m", "benchmarks.opening", "--measure", url, str(users), secret]
     result = subprocess.run(
         [*command, *(["--watch"] if watch else [])], check=True, capture_output=True, text=True
     )
@@ -82,9 +94,9 @@ def in_fresh_process(url: str, users: int, *, watch: bool) -> dict[str, float]:
     return figures
 
 
-async def prepare(url: str, users: int, old_tokens: int) -> None:
+async def prepare(url: str, users: int, old_tokens: int, secret: str = "") -> None:
     """Put so many users into an empty store."""
-    store = open_store(url)
+    store = store_of(url, secret)
     await store.open()
     await fill(store, users, old_tokens)
     await store.close()
@@ -101,11 +113,12 @@ def main() -> int:
         table.add_column(heading, justify="left" if heading == "records" else "right")
     good = True
     with tempfile.TemporaryDirectory() as folder:
-        for label, old_tokens in (("after a login", 0), ("after weeks", OLD_TOKENS)):
-            url = f"sqlite:///{Path(folder) / f'{old_tokens}.db'}"
-            asyncio.run(prepare(url, users, old_tokens))
-            plain = in_fresh_process(url, users, watch=False)
-            watched = in_fresh_process(url, users, watch=True)
+        for label, old_tokens in KINDS.items():
+            secret = Fernet.generate_key().decode() if label == "encrypted" else ""
+            url = f"sqlite:///{Path(folder) / f'{label}.db'}"
+            asyncio.run(prepare(url, users, old_tokens, secret))
+            plain = in_fresh_process(url, users, watch=False, secret=secret)
+            watched = in_fresh_process(url, users, watch=True, secret=secret)
             good &= plain["bytes_per_user"] <= BYTES_PER_USER
             good &= watched["hold_ms"] <= LONGEST_HOLD_MS
             table.add_row(
@@ -124,9 +137,8 @@ def main() -> int:
 if __name__ == "__main__":
     if "--measure" in sys.argv:
         at = sys.argv.index("--measure")
-        figures = asyncio.run(
-            measure(sys.argv[at + 1], int(sys.argv[at + 2]), watch="--watch" in sys.argv)
-        )
+        place, size, key = sys.argv[at + 1 : at + 4]
+        figures = asyncio.run(measure(place, int(size), key, watch="--watch" in sys.argv))
         print(json.dumps(figures))
     else:
         sys.exit(main())

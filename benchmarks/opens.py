@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from twitchvault import TokenStore
 
 FETCH: Final = "SELECT key, version, value FROM entries"
-LOOK: Final = "the same, and a look at everybody"
+LOOK: Final = "the same, and a look at everybody, "
 ROUNDS: Final = {1_000: 9, 10_000: 5}
 
 
@@ -89,7 +89,7 @@ async def _sqlite(plan: Plan, users: int) -> Outcome:
     contestants = [
         Contestant("fetching the rows alone", "limit", fetching(path, users)),
         Contestant("App.authorize, SQLite", "ours", opening(lambda: SQLiteStore(path), users)),
-        Contestant(LOOK, "ours", opening(lambda: SQLiteStore(path), users, look=True)),
+        Contestant(f"{LOOK}SQLite", "ours", opening(lambda: SQLiteStore(path), users, look=True)),
         *_files(plan, outcome, users),
     ]
     await race(outcome, contestants, _rounds(plan, users))
@@ -134,7 +134,9 @@ async def _redis(plan: Plan, users: int) -> Outcome:
             contestants = [
                 Contestant("HGETALL + json.loads", "limit", _hgetall(port, users)),
                 Contestant("App.authorize, Redis", "ours", opening(lambda: RedisStore(url), users)),
-                Contestant(LOOK, "ours", opening(lambda: RedisStore(url), users, look=True)),
+                Contestant(
+                    f"{LOOK}Redis", "ours", opening(lambda: RedisStore(url), users, look=True)
+                ),
             ]
             if users <= 10_000:
                 contestants += await _key_value(outcome, stack, port, users)
@@ -203,7 +205,7 @@ async def encrypted(plan: Plan) -> list[Outcome]:
             Contestant("App.authorize, FernetStore(SQLite)", "ours", ours),
             *await _wrapped(outcome, stack, secret, users),
         ]
-        await race(outcome, contestants, plan.rounds(5))
+        await race(outcome, contestants, plan.rounds(9))
     outcome.keep("App.authorize, FernetStore(SQLite)", 1.15, "plain + decrypt")
     return [outcome]
 

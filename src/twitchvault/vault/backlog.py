@@ -96,5 +96,7 @@ class Backlog:
                 return
             for user_id in errors:
                 del self._found[user_id]
+            if not self._found:
+                self._found.clear()  # an emptied dict keeps its size, 100 bytes for each user
         for user_id, why in errors.items():
             self._damaged(user_id, why)
