@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from twitchvault.vault import upkeep
-from twitchvault.vault.record import Record, encode
+from twitchvault.vault import mirror, upkeep
+from twitchvault.vault.record import Record, decode, encode
 
 from .world import until
 
@@ -259,6 +259,50 @@ async def test_early_refresh(world: World, store: TokenStore) -> None:
     assert world.live(ending.user_id)[0] != ending.access_token
     assert world.live(living.user_id)[0] == living.access_token
     assert await world.stored(store, ending.user_id) == world.live(ending.user_id)
+
+
+@pytest.mark.usefixtures("fast")
+async def test_who_ends_soon_comes_first(
+    world: World, memory: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many that are due, in rounds that do not hold them all; the others follow."""
+    monkeypatch.setattr(upkeep, "ROUND", 20)
+    ending = [world.issue() for _ in range(5)]
+    for pair in ending:
+        await put(world, memory, pair, expires_in=1_250.0, last_validated=time.time() - 1_000)
+    others = [world.issue() for _ in range(60)]
+    for pair in others:
+        await put(world, memory, pair, expires_in=20_000.0, last_validated=time.time() - 4_000)
+    async with world.app(memory, maintain=True):
+        await until(lambda: all(validated(world, pair.access_token) for pair in others))
+    asked = [entry.endpoint for entry in world.twitch.requests]
+    assert asked[:5] == [TOKEN] * 5
+    assert world.twitch.counts.exchanges == 5
+    assert [validated(world, pair.access_token) for pair in others] == [1] * 60
+
+
+async def test_who_was_validated_lately_costs_nothing(
+    world: World, memory: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking for who is due decodes no record that cannot be: with very many, that would take
+    seconds of each minute.
+    """
+    monkeypatch.setattr(upkeep, "SWEEP", 0.01)
+    for _ in range(3):
+        await put(world, memory, world.issue(), expires_in=9_000.0, last_validated=time.time())
+    async with world.app(memory, maintain=True) as app:
+        await app.sync()
+        decoded: list[str] = []
+
+        def counting(value: bytes, user_id: str) -> Record:
+            decoded.append(user_id)
+            return decode(value, user_id)
+
+        monkeypatch.setattr(mirror, "decode", counting)
+        await asyncio.sleep(0.1)
+        assert decoded == []
+        assert app.get_user_by_id(next(iter(app.tokens))).login is None
+        assert decoded, "the records are decoded elsewhere: the test shows nothing"
 
 
 @pytest.mark.usefixtures("fast")

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from twitchvault.stores.base import TokenStore
-    from twitchvault.vault.mirror import Mirror, Scan
+    from twitchvault.vault.mirror import Mirror
+    from twitchvault.vault.scan import Scan
 
 __all__ = ["Held", "Ledger"]
 

@@ -19,6 +19,7 @@ from twitchvault.stores.pages import Page
 from twitchvault.vault.backlog import Backlog
 from twitchvault.vault.events import kind_of
 from twitchvault.vault.record import decode, encode, quoted
+from twitchvault.vault.scan import Scan
 from twitchvault.vault.views import LiveView, Shown, View
 
 if TYPE_CHECKING:
@@ -30,15 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Mirror"]
 
 _logger = logging.getLogger(__name__)
-
-
-class Scan:
-    """A look at the whole store; `awaited` are those of whom neither it nor news has told yet."""
-
-    def __init__(self, known: Iterable[str], *, quiet: bool) -> None:
-        self.quiet = quiet
-        # A dict, not a set: one of strings only is nothing for the garbage collector.
-        self.awaited: dict[str, None] = dict.fromkeys(known)
 
 
 class Mirror:
@@ -101,11 +93,20 @@ class Mirror:
     def get(self, user_id: str) -> Record | None:
         """The record of a user as shown, or None; raises the error of a damaged one."""
         self.fetch()
-        record = _visible(self._folded(user_id, self.stored(user_id)))
+        record = self.peek(user_id)
         error = self._damaged.held.get(user_id)
         if record is None and error is not None:
             raise again(error)
         return record
+
+    def peek(self, user_id: str) -> Record | None:
+        """As `get`, but of what is known already, and None of a damaged one."""
+        return _visible(self._folded(user_id, self.stored(user_id)))
+
+    def validated(self, user_id: str) -> tuple[float, float] | None:
+        """What the view of validity shows, as known already; for questions about all users."""
+        shown: tuple[float, float] | None = self._shown.validity.held.get(user_id)
+        return shown
 
     def stored(self, user_id: str) -> Record | None:
         """The record below what is pending, a removed one too."""
@@ -132,7 +133,7 @@ class Mirror:
         """The user who holds this access or refresh token. Walks over all: for rare questions."""
         self.fetch()
         for user_id in (*self._pending, *self._mentioning(access or refresh or "")):
-            record = _visible(self._folded(user_id, self.stored(user_id)))
+            record = self.peek(user_id)
             if record is None:
                 continue
             if record.access_token == access or (refresh and record.refresh_token == refresh):
@@ -233,7 +234,7 @@ class Mirror:
     def _note(self, user_id: str, version: int) -> None:
         self._versions[user_id] = version
         for scan in self._scans:
-            scan.awaited.pop(user_id, None)
+            scan.tell(user_id)
         self._wake(user_id)
 
     def _wake(self, user_id: str) -> None:
@@ -255,7 +256,7 @@ class Mirror:
         start = self._prefix
         if scan.awaited:
             for key in page.keys:
-                scan.awaited.pop(key[start:], None)
+                scan.tell(key[start:])
         if scan.quiet and not self._hidden:
             page = self._fill(page)
         self.apply(map(Change, page.keys, page.versions, page.values))

@@ -112,51 +112,58 @@ class Upkeep:
             if time.monotonic() >= next_sweep:
                 next_sweep = time.monotonic() + SWEEP
                 self._changed.clear()
-                due = await self._due(self._mirror.users())
+                await self._mirror.read_all()
+                due, more = await self._due(self._mirror.users())
             else:
                 changed, self._changed = self._changed, set()
-                due = await self._due(list(changed))
+                due, more = await self._due(list(changed))
             self._news.clear()
-            # A round is short, so that who becomes urgent meanwhile need not wait for a long queue.
-            if len(due) > ROUND:
+            if more:
                 next_sweep = 0.0
-            await self._look_after_all(due[:ROUND], group)
+            await self._look_after_all(due, group)
             await _until(self._news, next_sweep - time.monotonic())
 
-    async def _due(self, users: list[str]) -> list[str]:
-        due = []
+    async def _due(self, users: list[str]) -> tuple[list[str], bool]:
+        """The next round, who is to be refreshed first; and whether there are more.
+
+        A round is short, so that who becomes urgent meanwhile need not wait for a long queue.
+        """
+        due: dict[str, list[str]] = {"refresh": [], "validate": []}
         for count, user_id in enumerate(users, 1):
-            if self._task_for(user_id) is not None:
-                due.append(user_id)
+            if task := self._task_for(user_id):
+                due[task].append(user_id)
             if count % SWEEP_STEP == 0:
                 await asyncio.sleep(0)
         # In any order, so that two processes do not ask about the same users at the same time.
-        random.shuffle(due)
-        due.sort(key=lambda user_id: self._task_for(user_id) != "refresh")
-        return due
+        chosen: list[str] = []
+        for some in due.values():
+            chosen += random.sample(some, min(len(some), ROUND - len(chosen)))
+        return chosen, len(chosen) < sum(map(len, due.values()))
 
     def _task_for(self, user_id: str) -> str | None:
         """What is to be done for this user now: "refresh", "validate" or nothing."""
-        if self._not_before.get(user_id, 0.0) > time.monotonic():
+        now = time.time()
+        if self._rests(user_id, now) or self._not_before.get(user_id, 0.0) > time.monotonic():
             return None
-        record = self._known(user_id)
+        record = self._mirror.peek(user_id)
         if record is None or record.dead:
             return None
-        now = time.time()
-        if record.state == "live" and record.refresh_token and _ends_soon(record, now):
-            return "refresh"
         if record.last_validated is None:
             return "validate" if record.state == "live" else None
+        renewable = record.state == "live" and record.refresh_token
+        if renewable and _ends_soon(record.last_validated, record.expires_in, now):
+            return "refresh"
         age = now - record.last_validated
         # A time in the future comes from another machine's clock: do not wait for it.
         due = age < -SKEW or age >= EVERY - HEAD_START * random.random()  # noqa: S311
         return "validate" if due else None
 
-    def _known(self, user_id: str) -> Record | None:
-        try:
-            return self._mirror.get(user_id)
-        except TwitchVaultError:
-            return None
+    def _rests(self, user_id: str, now: float) -> bool:
+        """Whether nothing can be due yet, without reading the record: nearly always so."""
+        known = self._mirror.validated(user_id)
+        if known is None or _ends_soon(*known, now):
+            return False
+        return 0 <= now - known[0] < EVERY - HEAD_START
 
     async def _look_after_all(self, due: list[str], group: asyncio.TaskGroup) -> None:
         """At most PER_SECOND begin in a second, at most AT_ONCE are under way."""
@@ -175,8 +182,9 @@ class Upkeep:
         self._note(user_id)  # a renewed token wants to be validated, too
 
     async def _look_after(self, user_id: str) -> None:
+        self._mirror.fetch()
         what = self._task_for(user_id)
-        record = self._known(user_id)
+        record = self._mirror.peek(user_id)
         if record is None or what is None:
             return
         try:
@@ -230,10 +238,8 @@ class Upkeep:
         await self._outbox.apply(self._ledger.user_key(user_id), Operation(change))
 
 
-def _ends_soon(record: Record, now: float) -> bool:
-    if record.last_validated is None or record.expires_in < 2 * EARLY:
-        return False
-    return record.last_validated + record.expires_in - now < EARLY
+def _ends_soon(last_validated: float, expires_in: float, now: float) -> bool:
+    return expires_in >= 2 * EARLY and last_validated + expires_in - now < EARLY
 
 
 async def _until(news: asyncio.Event, seconds: float) -> None:
