@@ -231,7 +231,8 @@ class App:
     def tokens(self) -> MappingProxyType[str, tuple[str, str | None]]:
         """User id → (access token, refresh token or None); the app token under the client id.
 
-        A live view of what all processes have stored. Reading it never waits.
+        A live view of what all processes have stored. Reading it never waits; with very many users,
+        who asks for all of them right after `authorize` may await `sync()` before.
         """
         return self._core.vault.mirror.tokens
 
@@ -251,7 +252,10 @@ class App:
         return self._core.vault.mirror.damaged
 
     def events(self) -> AsyncIterator[VaultEvent]:
-        """Every change of a token from now on, until `close()` or `clear()`."""
+        """Every change of a token from now on, until `close()` or `clear()`.
+
+        Who is damaged already is told of when that is found, which may be after `authorize`.
+        """
         return self._core.vault.event_stream()
 
     @discreet

@@ -53,7 +53,7 @@ async def test_an_abandoned_scan_holds_nothing(store: SQLiteStore) -> None:
 
 async def test_scan_of_a_store_closed_meanwhile(store: SQLiteStore) -> None:
     """The next piece is an error, not an end."""
-    await asyncio.gather(*(store.put(f"k{n:05}", b"1") for n in range(3_000)))
+    await asyncio.gather(*(store.put(f"k{n:05}", b"1") for n in range(9_000)))
     scan = store.scan()
     await anext(scan)
     await store.close()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from twitchvault.vault.backlog import Backlog
+from twitchvault.vault.events import Events
+from twitchvault.vault.mirror import Mirror
 from twitchvault.vault.record import TokenPair
 from twitchvault.vault.views import LiveView, View, packed, unpacked
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 def backlog() -> Backlog:
     """One in which nothing waits."""
-    return Backlog(lambda _records: None, lambda _user_id, _error: None)
+    return Backlog(Mirror("client", Events()))
 
 
 PAIRS = {

@@ -61,7 +61,14 @@ class Paged(Protocol):
 
 def pages_of(store: TokenStore, prefix: str = "") -> AsyncGenerator[Page, None]:
     """All entries whose key starts with `prefix`; to be closed by who does not read to the end."""
-    return store.scan_pages(prefix) if isinstance(store, Paged) else _gathered(store, prefix)
+    if isinstance(store, Paged) and _home(store, "scan") is _home(store, "scan_pages"):
+        return store.scan_pages(prefix)
+    return _gathered(store, prefix)
+
+
+def _home(store: TokenStore, method: str) -> type | None:
+    """The class that defines it: who overrides only `scan` means all reading."""
+    return next((kind for kind in type(store).__mro__ if method in vars(kind)), None)
 
 
 async def _gathered(store: TokenStore, prefix: str) -> AsyncGenerator[Page, None]:

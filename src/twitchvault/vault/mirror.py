@@ -7,20 +7,20 @@ what this process has changed but the store has not confirmed yet; it shows at o
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from twitchvault.errors import StoreError, again
-from twitchvault.stores.base import Change
+from twitchvault.stores.base import Change, Unreadable
 from twitchvault.stores.pages import Page
 from twitchvault.vault.backlog import Backlog
 from twitchvault.vault.events import kind_of
 from twitchvault.vault.record import decode, encode, quoted
 from twitchvault.vault.scan import Scan
 from twitchvault.vault.views import LiveView, Shown, View
+from twitchvault.vault.waiters import Waiters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -46,14 +46,14 @@ class Mirror:
         self._versions: dict[str, int] = {}
         self._pending: dict[str, Callable[[Record | None], Record | None]] = {}
         self._writing: dict[str, bytes | None] = {}
-        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._waiters = Waiters()
         self._drain: Callable[[], list[Change]] | None = None
         self._complained = False
         self._thread = 0
         self._scans: list[Scan] = []
         self._hidden = False
         self.on_change: Callable[[str], None] = lambda _user_id: None
-        self._backlog = Backlog(self._read_late, self.learn_damage)
+        self._backlog = Backlog(self)
         self._shown = Shown(client_id, self.fetch, self._backlog)
         self._damaged: View[StoreError] = View(self.fetch, self._backlog)
         self.tokens = MappingProxyType(self._shown.tokens)
@@ -112,7 +112,9 @@ class Mirror:
         """The record below what is pending, a removed one too."""
         self._backlog.look(user_id)
         value = self._records.get(user_id)
-        return None if value is None else decode(value, user_id)
+        if value is None or user_id in self._damaged.held:
+            return None
+        return decode(value, user_id)
 
     def version(self, user_id: str) -> int:
         """The newest version known of this user, 0 if none."""
@@ -162,7 +164,9 @@ class Mirror:
     def _mentioning(self, text: str) -> list[str]:
         """Those in whose stored records it stands, wherever: decoding all would take a second."""
         needle = quoted(text)
-        return [user_id for user_id, value in self._records.items() if needle in value]
+        return (
+            [user_id for user_id, value in self._records.items() if needle in value] if text else []
+        )
 
     @property
     def _quiet(self) -> bool:
@@ -198,7 +202,7 @@ class Mirror:
     ) -> None:
         """The store holds `record` at `version` (None: deleted). Older news changes nothing."""
         if self._hidden and user_id not in self._pending:
-            self._wake(user_id)
+            self._waiters.wake(user_id)
             return
         self._backlog.look(user_id)
         known = self._versions.get(user_id, 0)
@@ -235,12 +239,7 @@ class Mirror:
         self._versions[user_id] = version
         for scan in self._scans:
             scan.tell(user_id)
-        self._wake(user_id)
-
-    def _wake(self, user_id: str) -> None:
-        for waiter in self._waiters.pop(user_id, ()):
-            if not waiter.done():
-                waiter.set_result(None)
+        self._waiters.wake(user_id)
 
     def begin_scan(self, *, quiet: bool) -> Scan:
         """From now on note who is mentioned, so that `missing` knows who is gone.
@@ -266,8 +265,9 @@ class Mirror:
         start = self._prefix
         users = [key[start:] for key in page.keys]
         versions = dict(zip(users, page.versions, strict=True))
-        if len(versions) < len(page) or min(page.versions, default=1) <= 0:
-            return page
+        regular = {*map(type, page.values)} <= {bytes, Unreadable}
+        if not regular or len(versions) < len(page) or min(page.versions, default=1) <= 0:
+            return page  # what a store must not give is told of at once
         found = dict(zip(users, page.values, strict=True))
         special = {self._client_id, *self._pending, *self._waiters} & versions.keys()
         special |= versions.keys() & self._versions.keys()
@@ -278,8 +278,16 @@ class Mirror:
         self._backlog.add(found)
         return Page.of([entry for entry in page if entry.key[start:] in special] if special else [])
 
-    def _read_late(self, records: dict[str, Record]) -> None:
+    def show_found(self, records: dict[str, Record], damaged: dict[str, StoreError]) -> None:
+        """Show what the backlog has read."""
         self._shown.show({one: record for one, record in records.items() if record.shown})
+        self._damaged.hold({one: again(error) for one, error in damaged.items()})
+
+    def tell_damaged(self, user_id: str, error: StoreError) -> None:
+        """The backlog has read it: no news for a scan, whose version may be another one's."""
+        self._records.pop(user_id, None)
+        self._project(user_id, None)
+        self._events.emit("damaged", user_id, "remote", str(error))
 
     async def read_all(self) -> None:
         """Decode what opening has found, without holding the loop; reads do it on the spot."""
@@ -358,17 +366,7 @@ class Mirror:
         """Return once something newer than `version` is known of this user, or after `timeout`."""
         if self._versions.get(user_id, 0) > version:
             return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(user_id, []).append(waiter)
-        try:
-            await asyncio.wait((waiter,), timeout=timeout)
-        finally:
-            waiter.cancel()
-            waiting = [w for w in self._waiters.get(user_id, ()) if not w.done()]
-            if waiting:
-                self._waiters[user_id] = waiting
-            else:
-                self._waiters.pop(user_id, None)
+        await self._waiters.wait(user_id, timeout)
 
     # Projection
 

@@ -24,8 +24,7 @@ _BYTES: Final = 500_000
 
 
 async def walk(store: TokenStore, prefix: str = "") -> AsyncGenerator[Page, None]:
-    """All entries whose key starts with `prefix`, some at a time, a few milliseconds' work; large
-    values one at a time.
+    """All entries whose key starts with `prefix`, some at a time, a few milliseconds' work.
 
     In pieces, because decrypting one after the other costs a third less than in between with what
     the reader does with each.
@@ -43,7 +42,9 @@ async def walk(store: TokenStore, prefix: str = "") -> AsyncGenerator[Page, None
 def _pieces(page: Page) -> Iterator[Page]:
     for start in range(0, len(page), _ENTRIES):
         piece = page.part(start, _ENTRIES)
-        if sum(map(len, piece.values)) <= _BYTES:
+        size = sum(map(len, piece.values))
+        if size <= _BYTES:
             yield piece
         else:
-            yield from (piece.part(place, 1) for place in range(len(piece)))
+            few = max(1, len(piece) * _BYTES // size)
+            yield from (piece.part(place, few) for place in range(0, len(piece), few))

@@ -7,7 +7,7 @@ import secrets
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from twitchvault.errors import StoreError, StoreUnavailable, VersionConflict
-from twitchvault.stores.pages import Page
+from twitchvault.stores.pages import PAGE, Page
 from twitchvault.stores.redis.link import BUDGET
 from twitchvault.stores.redis.scripts import READ, SCAN, STATE, TOMBSTONES, WRITE
 from twitchvault.stores.redis.wire import (
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Data", "State", "Write"]
 
-PAGE: Final = 1000
+STEP: Final = 1000
 """Entries read in one step of a scan: some milliseconds of the server's time."""
 
 
@@ -89,23 +89,25 @@ class Data:
         return [self._result(*pair, shortfall) for pair in zip(writes, lines, strict=True)]
 
     async def pages(self, prefix: str) -> AsyncGenerator[Page, None]:
-        """All entries under a prefix, each once, in steps."""
+        """All entries under a prefix, each once, some hundred at a time."""
         pattern, cursor = glob_of(prefix), b"0"
         met: set[bytes] = set()
         while True:
-            cursor, flat = await self.link.side_call(SCAN, cursor, pattern, PAGE)
-            page = []
+            cursor, flat = await self.link.side_call(SCAN, cursor, pattern, STEP)
+            entries = []
             for field, raw in parse_pairs(flat):
                 if field not in met:  # the server may name one twice while it grows or shrinks
                     met.add(field)
-                    page.append(self._entry(field.decode(errors="replace"), raw))
-            yield Page.of(page)
+                    entries.append(self._entry(field.decode(errors="replace"), raw))
+            page = Page.of(entries)
+            for start in range(0, len(page), PAGE):
+                yield page.part(start, PAGE)
             if int(cursor) == 0:
                 return
 
     async def tombstones(self, after: int, until: int) -> AsyncIterator[list[Change]]:
         """The remembered deletes whose versions lie there, in steps."""
-        while elements := await self.link.side_call(TOMBSTONES, after, until, PAGE):
+        while elements := await self.link.side_call(TOMBSTONES, after, until, STEP):
             changes = [parse_tombstone(element) for element in elements]
             yield changes
             after = changes[-1].version

@@ -52,7 +52,7 @@ _CHANGES: Final = (
     "SELECT key, version, value FROM entries "
     "WHERE version > ? AND +key >= ? AND +key < ? ORDER BY version"
 )
-_CHUNK_ROWS: Final = 2_000
+_CHUNK_ROWS: Final = 4_000
 _CHUNK_BYTES: Final = 4_000_000
 _FETCH: Final = 50
 
