@@ -99,8 +99,10 @@ class Backlog:
     def _settle(
         self, records: dict[str, Record], errors: dict[str, StoreError], *, ours: bool
     ) -> None:
-        for some in (records, errors):  # a signal handler may have read them meanwhile
-            for user_id in some.keys() - self._found.keys():
+        # A signal handler may have read them meanwhile. User by user: the difference of the keys
+        # would walk over all that was found, for each piece.
+        for some in (records, errors):
+            for user_id in [one for one in some if one not in self._found]:
                 del some[user_id]
         self._reader.show_found(records, errors)
         # Only now: who is not found here any more must be found there. Those that the loop is
