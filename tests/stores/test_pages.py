@@ -9,7 +9,7 @@ from cryptography.fernet import Fernet
 
 from twitchvault.stores import FernetStore, MemoryStore, SQLiteStore
 from twitchvault.stores.base import Entry
-from twitchvault.stores.pages import Page, pages_of
+from twitchvault.stores.pages import Page, in_larger_pages, pages_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,16 +49,31 @@ async def test_who_overrides_scan_overrides_all_reading(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "size", "pages"), [(400, 100, 2), (400, 3_000, 6), (6, 600_000, 6)]
+    ("count", "size", "pages"), [(2_500, 100, 3), (1_000, 3_000, 5), (6, 600_000, 4)]
 )
 async def test_encrypted_pages_by_size(count: int, size: int, pages: int) -> None:
-    """As many entries at once as make some milliseconds' work, but one at least."""
+    """As many entries at once as make a thousand, or some milliseconds' work."""
     store = FernetStore(MemoryStore(), Fernet.generate_key())
     await store.open()
-    for number in range(count):
-        await store.put(f"k{number}", bytes(size))
-    sizes = [len(page) async for page in pages_of(store) if len(page)]
-    assert sum(sizes) == count
-    assert len(sizes) <= pages
-    assert all(some == 1 or some * size <= 500_000 for some in sizes)
+    keys = [f"k{number:04}" for number in range(count)]
+    for key in keys:
+        await store.put(key, bytes(size))
+    found = [page async for page in pages_of(store) if len(page)]
+    assert sorted(key for page in found for key in page.keys) == keys
+    assert len(found) <= pages
+    assert all(page.size <= 2 * 1_000_000 for page in found)
     await store.close()
+
+
+async def test_larger_pages_lose_nothing_to_a_failure() -> None:
+    """What came before it is handed over, then it is raised."""
+
+    async def broken() -> AsyncIterator[Page]:
+        for number in range(3):
+            yield Page.of([Entry(f"k{number}", 1, b"")])
+        raise OSError("no more")
+
+    pages = in_larger_pages(broken())
+    assert list((await anext(pages)).keys) == ["k0", "k1", "k2"]
+    with pytest.raises(OSError, match="no more"):
+        await anext(pages)

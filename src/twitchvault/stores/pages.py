@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Final, Protocol, Self, runtime_checkable
 from twitchvault.stores.base import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import AsyncIterable, Iterator, Sequence
 
     from twitchvault.stores.base import TokenStore
 
-__all__ = ["PAGE", "Page", "Paged", "pages_of"]
+__all__ = ["PAGE", "Page", "Paged", "in_larger_pages", "pages_of"]
 
 PAGE: Final = 250
+LARGE: Final = 1_000
+LARGE_BYTES: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -41,6 +43,11 @@ class Page:
 
     def __iter__(self) -> Iterator[Entry]:
         return map(Entry, self.keys, self.versions, self.values)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all values."""
+        return sum(map(len, self.values))
 
     def part(self, start: int, size: int) -> Page:
         """So many of its entries, from that place on."""
@@ -64,6 +71,27 @@ def pages_of(store: TokenStore, prefix: str = "") -> AsyncGenerator[Page, None]:
     if isinstance(store, Paged) and _home(store, "scan") is _home(store, "scan_pages"):
         return store.scan_pages(prefix)
     return _gathered(store, prefix)
+
+
+async def in_larger_pages(pages: AsyncIterable[Page]) -> AsyncGenerator[Page, None]:
+    """The same entries, up to a thousand at a time: what takes them in is then at hand for long."""
+    keys: list[str] = []
+    versions: list[int] = []
+    values: list[bytes] = []
+    size = 0
+    try:
+        async for page in pages:
+            keys += page.keys
+            versions += page.versions
+            values += page.values
+            size += page.size
+            if len(keys) >= LARGE or size >= LARGE_BYTES:
+                yield Page(keys, versions, values)
+                keys, versions, values, size = [], [], [], 0
+    except Exception:
+        yield Page(keys, versions, values)  # what came before a failure is known all the same
+        raise
+    yield Page(keys, versions, values)
 
 
 def _home(store: TokenStore, method: str) -> type | None:

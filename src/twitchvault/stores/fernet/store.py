@@ -14,7 +14,7 @@ from twitchvault.stores.fernet.seal import RESERVED
 from twitchvault.stores.fernet.session import Session
 from twitchvault.stores.fernet.source import KeySource
 from twitchvault.stores.fernet.walk import walk
-from twitchvault.stores.pages import Page
+from twitchvault.stores.pages import Page, in_larger_pages
 from twitchvault.stores.url import open_store
 
 if TYPE_CHECKING:
@@ -132,9 +132,12 @@ class FernetStore(TokenStore):
         """As `scan`, some entries at a time."""
         session = self._opened()
         shut: list[Entry] = []
-        async with aclosing(walk(self._inner, prefix)) as pieces:
-            async for piece in pieces:
-                yield session.seal.open_all(piece, shut)
+        async with (
+            aclosing(walk(self._inner, prefix)) as pieces,
+            aclosing(in_larger_pages(session.seal.open_pages(pieces, shut))) as pages,
+        ):
+            async for page in pages:
+                yield page
         if shut:
             with suppress(StoreUnavailable):
                 await session.renew()

@@ -42,9 +42,8 @@ async def walk(store: TokenStore, prefix: str = "") -> AsyncGenerator[Page, None
 def _pieces(page: Page) -> Iterator[Page]:
     for start in range(0, len(page), _ENTRIES):
         piece = page.part(start, _ENTRIES)
-        size = sum(map(len, piece.values))
-        if size <= _BYTES:
+        if piece.size <= _BYTES:
             yield piece
         else:
-            few = max(1, len(piece) * _BYTES // size)
+            few = max(1, len(piece) * _BYTES // piece.size)
             yield from (piece.part(place, few) for place in range(0, len(piece), few))
