@@ -86,7 +86,7 @@ def panel(title: str, found: list[Curve]) -> list[str]:
         style = f'stroke="{colour}"' + (' stroke-dasharray="5 4"' if one.dashed else "")
         path = "L".join(f"{across(x)} {upwards(y)}" for x, y in one.points)
         parts.append(f'<path d="M{path}" fill="none" stroke-width="2" {style}/>')
-        x, y = LEFT + (number % 2) * 190 - 40, bottom + 52 + (number // 2) * 18
+        x, y = LEFT + (number % 2) * 200 - 50, bottom + 52 + (number // 2) * 18
         parts.append(f'<path d="M{x} {y}h24" stroke-width="2" {style}/>')
         parts.append(text(x + 30, y + 4, one.who, "start"))
     return parts

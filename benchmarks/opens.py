@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from twitchvault import TokenStore
 
 FETCH: Final = "SELECT key, version, value FROM entries"
-LOOK: Final = "the same, and a look at everybody, "
+LOOK: Final = "all read, "
 ROUNDS: Final = {1_000: 9, 10_000: 5}
 
 
