@@ -88,13 +88,14 @@ def test_a_signal_handler_may_look() -> None:
 
     before = signal.signal(signal.SIGALRM, look)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)  # again and again: none is missed
         assert len(mirror.tokens) == 20_000
         while not seen:
             signal.pause()
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert seen == [20_000]
+    assert set(seen) == {20_000}
 
 
 class Users(str, Enum):  # noqa: UP042 - a StrEnum would not do it

@@ -293,13 +293,21 @@ async def test_who_was_validated_lately_costs_nothing(
     async with world.app(memory, maintain=True) as app:
         await app.sync()
         decoded: list[str] = []
+        sweeps: list[int] = []
+        users = app._core.vault.mirror.users
+
+        def sweeping() -> list[str]:
+            sweeps.append(1)
+            return users()
+
+        monkeypatch.setattr(app._core.vault.mirror, "users", sweeping)
 
         def counting(value: bytes, user_id: str) -> Record:
             decoded.append(user_id)
             return decode(value, user_id)
 
         monkeypatch.setattr(mirror, "decode", counting)
-        await asyncio.sleep(0.1)
+        await until(lambda: len(sweeps) > 3)
         assert decoded == []
         assert app.get_user_by_id(next(iter(app.tokens))).login is None
         assert decoded, "the records are decoded elsewhere: the test shows nothing"
