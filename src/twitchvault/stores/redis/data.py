@@ -82,7 +82,7 @@ class Data:
         number = next(self._numbers)
         args = [self._name(number), self.seen, self._writer, number]
         for kind, key, value, expect in writes:
-            args += (kind, key.encode(), "" if expect is None else expect, value)
+            args += (kind if expect is None else f"{kind}{expect}", key.encode(), value)
         lines, shortfall = await self._send(tuple(args))
         # The script stops at an error: what it has no line for failed for the same reason.
         lines += lines[-1:] * (len(writes) - len(lines))

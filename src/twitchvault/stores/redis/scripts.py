@@ -103,7 +103,7 @@ end
 
 WRITE: Final = Script.of(f"""\
 -- ARGV: a name for a new epoch, the newest version known, the writer, the number of its batch;
--- then for each write: 'p' or 'd', the key, the expected version or '', the value.
+-- then for each write: 'p' or 'd' with the expected version, if any, behind it; the key; the value.
 -- Returns a line for each: '=<version>', '-' (was not there), '!<version found>', 'C' (unreadable)
 -- or, at the end, 'E<error>': this one and all after it were not carried out.
 {_TOOLS}
@@ -137,11 +137,12 @@ else
   if redis.call('HLEN', KEYS[1]) >= {2 * WRITERS_KEPT} then forget_writers() end
 end
 if not epoch or seen > version then begin_epoch(ARGV[1], seen) end
-local results, failure = {{}}, nil
+local pcall, results, failure = redis.pcall, {{}}, nil
+local stands, trimmed = text(version), false  -- the version as elements name it
 
 local function try(...)
   if failure then return nil end
-  local reply = redis.pcall(...)
+  local reply = pcall(...)
   if type(reply) == 'table' and reply.err then
     failure = reply.err
     return nil
@@ -150,7 +151,9 @@ local function try(...)
 end
 
 local function change(id, key, ...)
-  try('XADD', KEYS[3], 'MAXLEN', '~', {CHANGES_KEPT}, id .. '-0', 'k', key, 'p', text(version), ...)
+  if trimmed then return try('XADD', KEYS[3], id .. '-0', 'k', key, 'p', stands, ...) end
+  trimmed = true  -- by the first of a batch, for all of it
+  try('XADD', KEYS[3], 'MAXLEN', '~', {CHANGES_KEPT}, id .. '-0', 'k', key, 'p', stands, ...)
 end
 
 local function write(kind, key, value)
@@ -164,12 +167,13 @@ local function write(kind, key, value)
     change(id, key)
     try('XADD', KEYS[4], 'MAXLEN', '~', {DELETES_KEPT}, id .. '-0', 'k', key)
   end
-  if not failure then version = after end
+  if not failure then version, stands = after, id end
   return '=' .. id
 end
 
-local function carry_out(kind, key, expect, value)
-  if expect == '' and kind == 'p' then return write(kind, key, value) end
+local function carry_out(what, key, value)
+  if what == 'p' then return write(what, key, value) end
+  local kind, expect = string.sub(what, 1, 1), string.sub(what, 2)
   local raw = try('HGET', KEYS[2], key)
   if expect ~= '' then
     local found = raw and string.match(raw, '^1:(%d+):') or '0'
@@ -180,8 +184,8 @@ local function carry_out(kind, key, expect, value)
   return write(kind, key, value)
 end
 
-for i = 5, #ARGV, 4 do
-  local result = carry_out(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
+for i = 5, #ARGV, 3 do
+  local result = carry_out(ARGV[i], ARGV[i + 1], ARGV[i + 2])
   results[#results + 1] = failure and 'E' .. failure or result
   if failure then break end
 end
