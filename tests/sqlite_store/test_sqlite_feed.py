@@ -240,8 +240,8 @@ async def test_a_damaged_entry_hides_no_other(path: Path, store: SQLiteStore) ->
     async with store.watch() as feed:
         with closing(sqlite3.connect(path)) as file, file:
             file.execute("PRAGMA ignore_check_constraints = ON")
-            file.execute("INSERT INTO entries VALUES (?, 1, CAST(? AS TEXT))", (b"a", b"\xff"))
-            file.execute("INSERT INTO entries VALUES (?, 2, 0)", (b"b",))
+            file.execute("INSERT INTO entries VALUES (1, ?, 1, CAST(? AS TEXT))", (b"a", b"\xff"))
+            file.execute("INSERT INTO entries VALUES (2, ?, 2, 0)", (b"b",))
         await store.put("c", b"1")
         changes = feed.drain()
     assert [change[:2] for change in changes] == [("a", 1), ("b", 2), ("c", 3)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from twitchvault.errors import CorruptRecord
 from twitchvault.stores.base import Entry
 from twitchvault.stores.sqlite import SQLiteStore
 
@@ -29,30 +30,79 @@ async def test_the_stored_form(path: Path, store: SQLiteStore) -> None:
     await store.close()
     with closing(sqlite3.connect(path)) as file:
         assert file.execute("PRAGMA application_id").fetchone() == (0x74777674,)
-        assert file.execute("PRAGMA user_version").fetchone() == (1,)
-        assert file.execute("PRAGMA page_size").fetchone() == (8192,)
+        assert file.execute("PRAGMA user_version").fetchone() == (2,)
         assert file.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        assert file.execute("SELECT type, name, sql FROM sqlite_master").fetchall() == [
+        assert file.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall() == [
             (
-                "table",
-                "entries",
                 """CREATE TABLE entries (
+    id INTEGER PRIMARY KEY,
+    key BLOB NOT NULL UNIQUE CHECK (typeof(key) = 'blob'),
+    version INTEGER NOT NULL,
+    value BLOB CHECK (typeof(value) IN ('blob', 'null'))
+)""",
+            ),
+            ("CREATE UNIQUE INDEX entries_by_version ON entries (version)",),
+        ]
+        assert file.execute("SELECT * FROM entries").fetchall() == [
+            (1, b"client:1", 4, None),
+            (2, b"client:2", 5, b"second"),
+            (3, b"nul\0 and \xf0\x9f\x98\x80", 3, b"\0\xff"),
+        ]
+
+
+FIRST_FORM = """
+CREATE TABLE entries (
     key BLOB NOT NULL PRIMARY KEY CHECK (typeof(key) = 'blob'),
     version INTEGER NOT NULL,
     value BLOB CHECK (typeof(value) IN ('blob', 'null'))
-) WITHOUT ROWID""",
-            ),
-            (
-                "index",
-                "entries_by_version",
-                "CREATE UNIQUE INDEX entries_by_version ON entries (version)",
-            ),
-        ]
-        assert file.execute("SELECT key, version, value FROM entries").fetchall() == [
-            (b"client:1", 4, None),
-            (b"client:2", 5, b"second"),
-            (b"nul\0 and \xf0\x9f\x98\x80", 3, b"\0\xff"),
-        ]
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX entries_by_version ON entries (version);
+PRAGMA application_id = 0x74777674;
+PRAGMA user_version = 1;
+INSERT INTO entries VALUES (x'61', 7, x'31'), (x'62', 8, NULL), (x'63', 5, x'ff');
+"""
+
+
+def damage(path: Path, value: bytes) -> None:
+    """Overwrite the page that holds this value."""
+    content = bytearray(path.read_bytes())
+    page = content.index(value) // 4096 * 4096
+    content[page : page + 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+
+
+async def test_a_file_of_the_first_form_is_taken_over(path: Path, tmp_path: Path) -> None:
+    """Every entry with its version, and what was deleted stays so; it then is as a new file."""
+    with closing(sqlite3.connect(path)) as file:
+        file.executescript(FIRST_FORM)
+    fresh = tmp_path / "new.db"
+    store, new = SQLiteStore(path), SQLiteStore(fresh)
+    await store.open()
+    assert [entry async for entry in store.scan()] == [Entry("a", 7, b"1"), Entry("c", 5, b"\xff")]
+    assert await store.put("b", b"2", expect=0) == 9
+    await store.close()
+    await new.open()
+    await new.close()
+    with closing(sqlite3.connect(path)) as file, closing(sqlite3.connect(fresh)) as other:
+        for question in ("SELECT sql FROM sqlite_master", "PRAGMA user_version"):
+            assert file.execute(question).fetchall() == other.execute(question).fetchall()
+        assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+async def test_taking_over_is_whole_or_not_at_all(path: Path) -> None:
+    """A file whose old form cannot be read to its end stays as it is."""
+    with closing(sqlite3.connect(path)) as file, file:
+        file.executescript(FIRST_FORM)
+        rows = ((b"k%03d" % n, n + 9, b"value %03d" % n * 20) for n in range(300))
+        file.executemany("INSERT INTO entries VALUES (?, ?, ?)", rows)
+    damage(path, b"value 150")
+    with pytest.raises(CorruptRecord):
+        await SQLiteStore(path).open()
+    with closing(sqlite3.connect(path)) as file:
+        assert file.execute("PRAGMA user_version").fetchone() == (1,)
+        assert file.execute("SELECT * FROM entries WHERE key = x'61'").fetchone() == (b"a", 7, b"1")
+        tables = file.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        assert tables == [("entries",)]
 
 
 async def test_how_the_file_is_written(store: SQLiteStore) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 async def test_scan_in_pieces(store: SQLiteStore) -> None:
-    """Every entry comes exactly once, in order of keys, also while others are written."""
+    """Every entry comes exactly once, as they first came, also while others are written."""
     keys = [f"k{n:05}" for n in range(6_000)]
     await asyncio.gather(*(store.put(key, b"1") for key in keys))
     found: list[str] = []
@@ -35,9 +35,9 @@ async def test_scan_in_pieces(store: SQLiteStore) -> None:
 async def test_a_piece_is_bounded_in_bytes(store: SQLiteStore) -> None:
     """Large values come in smaller pieces, so that memory stays small."""
     await asyncio.gather(*(store.put(f"k{n:03}", bytes(200_000)) for n in range(120)))
-    first, after = table.chunk(writer(store), b"", b"")
+    first, after = table.chunk(writer(store), b"", 0)
     assert len(first) == 50
-    assert after == b"k049\0"
+    assert after == 50
     assert len([entry async for entry in store.scan()]) == 120
 
 
@@ -66,10 +66,10 @@ async def test_a_damaged_key_hides_no_other(path: Path, store: SQLiteStore) -> N
     await store.put("a", b"1")
     await store.put("z", b"1")
     with closing(sqlite3.connect(path)) as file, file:
-        file.execute("INSERT INTO entries VALUES (?, 3, ?)", (b"k\xff", b"x"))
+        file.execute("INSERT INTO entries VALUES (9, ?, 3, ?)", (b"k\xff", b"x"))
     entries = [entry async for entry in store.scan()]
-    assert [entry.key for entry in entries] == ["a", "k\\xff", "z"]
-    value = entries[1].value
+    assert [entry.key for entry in entries] == ["a", "z", "k\\xff"]
+    value = entries[2].value
     assert isinstance(value, Unreadable)
     assert str(value.error) == (
         "the key 'k\\\\xff' is not UTF-8: it is damaged, restore the file from a backup"

@@ -23,7 +23,7 @@ from .tools import BOUND, run_script
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PAGE = 8192
+PAGE = 4096
 
 
 def text_file(path: Path) -> None:
@@ -69,7 +69,7 @@ def newer(path: Path) -> None:
     """A store of a version of twitchvault yet to come."""
     with closing(sqlite3.connect(path)) as file:
         file.executescript(
-            f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 2; CREATE TABLE x (y)"
+            f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 3; CREATE TABLE x (y)"
         )
 
 
@@ -81,7 +81,7 @@ NO_DATABASE = (
     "one from a backup; it was left as it is (SQLITE_NOTADB)"
 )
 NEWER = (
-    "has schema 2, this version of twitchvault knows schema 1: upgrade twitchvault, or name "
+    "has schema 3, this version of twitchvault knows schema 2: upgrade twitchvault, or name "
     "another file; it was left as it is"
 )
 

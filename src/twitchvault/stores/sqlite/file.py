@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
 from twitchvault.errors import StoreError, StoreUnavailable
-from twitchvault.stores.sqlite.table import DDL, last_version
+from twitchvault.stores.sqlite.table import DDL, LEAVE_FIRST, TAKE_FIRST, last_version
 from twitchvault.stores.sqlite.trouble import explain, is_busy
 
 if TYPE_CHECKING:
@@ -24,12 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["APPLICATION_ID", "FORKED", "SCHEMA", "Connections", "connect", "file_id", "inherited"]
 
 APPLICATION_ID: Final = int.from_bytes(b"twvt")
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 
 _log = logging.getLogger(__name__)
 _PRIVATE: Final = 0o600
 _OTHERS: Final = 0o077
-_PAGE_BYTES: Final = 8192  # a record of some 2,000 bytes still fits without a page of its own
 _RETRY: Final = 0.01
 # Closing any descriptor of a file drops all locks that this process holds on it, SQLite's too; so
 # no other store of this process may open a file between its creation and the close after it.
@@ -156,9 +155,7 @@ def _patiently(step: Callable[[], object], busy_timeout: float) -> None:
 
 def _prepare(writer: sqlite3.Connection, path: str) -> None:
     with _transaction(writer, "BEGIN"):  # look before touching: it may be another program's
-        new = _is_new(writer, path)
-    if new:
-        writer.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+        _schema_of(writer, path)
     mode = writer.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != b"wal":
         msg = f"{path!r} cannot have a write-ahead log here (SQLite offers {mode.decode()!r}): "
@@ -169,8 +166,9 @@ def _prepare(writer: sqlite3.Connection, path: str) -> None:
     writer.execute("PRAGMA ignore_check_constraints = ON")
     writer.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync stops short of the disk
     with _transaction(writer, "BEGIN IMMEDIATE"):
-        if _is_new(writer, path):
-            _lay_out(writer)
+        schema = _schema_of(writer, path)
+        if schema != SCHEMA:
+            _lay_out(writer, schema)
         writer.execute("DELETE FROM entries WHERE false")  # an error if the file is read-only
 
 
@@ -185,20 +183,24 @@ def _transaction(writer: sqlite3.Connection, begin: str) -> Iterator[None]:
             writer.execute("ROLLBACK")
 
 
-def _lay_out(writer: sqlite3.Connection) -> None:
-    for statement in DDL:
+def _lay_out(writer: sqlite3.Connection, schema: int) -> None:
+    """Make the present form, taking over what a file of the first one holds."""
+    for statement in (*(LEAVE_FIRST if schema else ()), *DDL, *(TAKE_FIRST if schema else ())):
         writer.execute(statement)
     writer.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     writer.execute(f"PRAGMA user_version = {SCHEMA}")
 
 
-def _is_new(writer: sqlite3.Connection, path: str) -> bool:
-    """True: empty. False: a store of ours. `StoreError`: anything else. Ask in a transaction."""
+def _schema_of(writer: sqlite3.Connection, path: str) -> int:
+    """The number of the file's form, 0 if it is empty. Ask in a transaction.
+
+    `StoreError`: it is not ours, or of a form that only a newer version knows.
+    """
     application = writer.execute("PRAGMA application_id").fetchone()[0]
     schema = writer.execute("PRAGMA user_version").fetchone()[0]
     tables = writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if application == APPLICATION_ID and schema == SCHEMA:
-        return False
+    if application == APPLICATION_ID and 0 < schema <= SCHEMA:
+        return int(schema)
     if application == APPLICATION_ID:
         msg = f"{path!r} has schema {schema}, this version of twitchvault knows schema {SCHEMA}: "
         msg += "upgrade twitchvault, or name another file; it was left as it is"
@@ -207,7 +209,7 @@ def _is_new(writer: sqlite3.Connection, path: str) -> bool:
         msg = f"{path!r} is the database of another program: name another file; "
         msg += "it was left as it is"
         raise StoreError(msg)
-    return True
+    return 0
 
 
 def _explain_os(error: OSError, path: str) -> StoreError:

@@ -114,7 +114,7 @@ class SQLiteStore(TokenStore, Watchable):
         return self._write(key, None, expect, _no_value)
 
     async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
-        """All entries whose key starts with `prefix`, in bytewise order of their keys.
+        """All entries whose key starts with `prefix`, in the order in which they first came.
 
         Read piece by piece: it holds no lock and no snapshot between two of them.
         """
@@ -125,10 +125,9 @@ class SQLiteStore(TokenStore, Watchable):
 
     async def scan_pages(self, prefix: str = "") -> AsyncGenerator[Page, None]:
         """As `scan`, some entries at a time."""
-        first = prefix.encode()
-        after: bytes | None = first
+        after: int | None = 0
         while after is not None:
-            piece = partial(chunk, prefix=first, start=after)
+            piece = partial(chunk, prefix=prefix.encode(), after=after)
             page, after = await self._opened().run(piece)
             for start in range(0, len(page), PAGE):
                 yield page.part(start, PAGE)

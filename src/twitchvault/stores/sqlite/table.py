@@ -1,17 +1,17 @@
 """All SQL about entries. These functions block: they run on the worker's thread or are quick.
 
-    entries(key, version, value)
+    entries(id, key, version, value)
 
 `key` is the key in UTF-8 as a BLOB, so that it compares bytewise and NUL is a byte like any other.
 `value` is NULL once the key is deleted. Such a row stays: versions are never given out again, and
-feeds see the delete.
+feeds see the delete. A row keeps its `id`, by which scans go, whatever is written to its key: a
+write changes one page of the table and one or two of the small index by version, no more.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from contextlib import closing, suppress
-from itertools import starmap
 from typing import TYPE_CHECKING, Final, Protocol
 
 from twitchvault.errors import CorruptRecord, StoreError, VersionConflict
@@ -25,27 +25,42 @@ if TYPE_CHECKING:
 
     _Parameters = list[bytes | int | None]
 
-__all__ = ["DDL", "changes", "chunk", "commit", "find", "last_version"]
+__all__ = ["DDL", "LEAVE_FIRST", "TAKE_FIRST", "changes", "chunk", "commit", "find", "last_version"]
 
 DDL: Final = (
     """CREATE TABLE entries (
-    key BLOB NOT NULL PRIMARY KEY CHECK (typeof(key) = 'blob'),
+    id INTEGER PRIMARY KEY,
+    key BLOB NOT NULL UNIQUE CHECK (typeof(key) = 'blob'),
     version INTEGER NOT NULL,
     value BLOB CHECK (typeof(value) IN ('blob', 'null'))
-) WITHOUT ROWID""",
+)""",
     "CREATE UNIQUE INDEX entries_by_version ON entries (version)",
+)
+# The first form had the rows in a tree by key, which is more to write for each change.
+LEAVE_FIRST: Final = (
+    "ALTER TABLE entries RENAME TO entries_of_1",
+    "DROP INDEX entries_by_version",
+)
+TAKE_FIRST: Final = (
+    "INSERT INTO entries (key, version, value) SELECT key, version, value FROM entries_of_1",
+    "DROP TABLE entries_of_1",
 )
 _LAST: Final = "SELECT coalesce(max(version), 0) FROM entries"
 _FIND: Final = "SELECT key, version, value FROM entries WHERE key = ?"
 _STANDS: Final = "SELECT version FROM entries WHERE key = ? AND value IS NOT NULL"
-_WRITE: Final = "REPLACE INTO entries (key, version, value) VALUES (?, ?, ?)"
+_WRITE: Final = (
+    "INSERT INTO entries (key, version, value) VALUES {} "
+    "ON CONFLICT (key) DO UPDATE SET version = excluded.version, value = excluded.value"
+)
 _COLUMNS: Final = 3
+_ROW: Final = "(?, ?, ?)"
 _MANY: Final = 100
-_WRITE_MANY: Final = _WRITE + ", (?, ?, ?)" * (_MANY - 1)
+_WRITES: Final = tuple((_WRITE.format(", ".join([_ROW] * rows)), rows) for rows in (_MANY, 1))
 _TOO_LARGE: Final = sqlite3.DataError, OverflowError
+# The plus keeps SQLite from the index by key, whose order is not that of the rows in the file.
 _CHUNK: Final = (
-    "SELECT key, version, value FROM entries "
-    "WHERE key >= ? AND key < ? AND value IS NOT NULL ORDER BY key LIMIT ?"
+    "SELECT id, key, version, value FROM entries "
+    "WHERE id > ? AND +key >= ? AND +key < ? AND value IS NOT NULL ORDER BY id LIMIT ?"
 )
 # The plus keeps SQLite from walking all keys of the prefix instead of the few new versions.
 _CHANGES: Final = (
@@ -70,17 +85,17 @@ def find(connection: sqlite3.Connection, key: str) -> Entry | None:
     return entry
 
 
-def chunk(connection: sqlite3.Connection, prefix: bytes, start: bytes) -> tuple[Page, bytes | None]:
-    """The next entries from key `start` on, in order of keys, and where to go on after them.
+def chunk(connection: sqlite3.Connection, prefix: bytes, after: int) -> tuple[Page, int | None]:
+    """The next entries whose id is above `after`, and the last id, to go on after.
 
     None: there are no more.
     """
-    bounds = max(prefix, start), _end(prefix), _CHUNK_ROWS
+    bounds = after, prefix, _end(prefix), _CHUNK_ROWS
     keys: list[str] = []
     versions: list[int] = []
     values: list[bytes] = []
     page = Page(keys, versions, values)
-    size, last = 0, None
+    size = 0
     with closing(connection.execute(_CHUNK, bounds)) as cursor:  # left open it holds a snapshot
         while size < _CHUNK_BYTES and (rows := cursor.fetchmany(_FETCH)):
             some = _page(rows)
@@ -88,10 +103,10 @@ def chunk(connection: sqlite3.Connection, prefix: bytes, start: bytes) -> tuple[
             versions += some.versions
             values += some.values
             size += sum(map(len, some.values))
-            last = rows[-1][0]
-    if last is None or (size < _CHUNK_BYTES and len(page) < _CHUNK_ROWS):
+            after = rows[-1][0]
+    if size < _CHUNK_BYTES and len(page) < _CHUNK_ROWS:
         return page, None
-    return page, last + b"\0"  # what follows directly on the last key
+    return page, after
 
 
 def last_version(execute: _Execute) -> int:
@@ -169,7 +184,7 @@ def _stands(connection: sqlite3.Connection, key: str) -> int:
 def _store(connection: sqlite3.Connection, parameters: _Parameters) -> None:
     """Many rows to a statement: SQLite then takes a tenth less time than for as many statements."""
     start = 0
-    for sql, rows in ((_WRITE_MANY, _MANY), (_WRITE, 1)):
+    for sql, rows in _WRITES:
         size = rows * _COLUMNS
         while len(parameters) - start >= size:
             connection.execute(sql, parameters[start : start + size])
@@ -192,12 +207,12 @@ def _end(prefix: bytes) -> bytes:
     return prefix + b"\xff"  # a byte that UTF-8 never holds
 
 
-def _page(rows: list[tuple[bytes, int, bytes]]) -> Page:
-    keys, versions, values = zip(*rows, strict=True)
+def _page(rows: list[tuple[int, bytes, int, bytes]]) -> Page:
+    _, keys, versions, values = zip(*rows, strict=True)
     if set(map(type, values)) == {bytes}:
         with suppress(UnicodeDecodeError):
             return Page(list(map(bytes.decode, keys)), versions, values)
-    return Page.of(list(starmap(_entry, rows)))
+    return Page.of(list(map(_entry, keys, versions, values)))
 
 
 def _entry(key: bytes, version: int, value: bytes) -> Entry:
