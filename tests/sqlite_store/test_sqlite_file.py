@@ -31,6 +31,7 @@ async def test_the_stored_form(path: Path, store: SQLiteStore) -> None:
     with closing(sqlite3.connect(path)) as file:
         assert file.execute("PRAGMA application_id").fetchone() == (0x74777674,)
         assert file.execute("PRAGMA user_version").fetchone() == (2,)
+        assert file.execute("PRAGMA page_size").fetchone() == (8192,)
         assert file.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert file.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall() == [
             (

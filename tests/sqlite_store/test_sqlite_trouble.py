@@ -23,7 +23,7 @@ from .tools import BOUND, run_script
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PAGE = 4096
+PAGE = 8192
 
 
 def text_file(path: Path) -> None:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["PAGE", "Page", "Paged", "in_larger_pages", "pages_of"]
 
 PAGE: Final = 250
-LARGE: Final = 1_000
-LARGE_BYTES: Final = 1_000_000
+LARGE: Final = 4_000
+LARGE_BYTES: Final = 2_000_000
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -74,7 +74,7 @@ def pages_of(store: TokenStore, prefix: str = "") -> AsyncGenerator[Page, None]:
 
 
 async def in_larger_pages(pages: AsyncIterable[Page]) -> AsyncGenerator[Page, None]:
-    """The same entries, up to a thousand at a time: what takes them in is then at hand for long."""
+    """The same entries, some thousands at a time: what takes them in is then at hand for long."""
     keys: list[str] = []
     versions: list[int] = []
     values: list[bytes] = []

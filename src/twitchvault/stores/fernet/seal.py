@@ -29,7 +29,6 @@ RESERVED: Final = "twitchvault/fernet"
 ID_BYTES: Final = 16
 _FORMAT: Final = b"\x01"
 _LENGTH_BYTES: Final = 2
-_FEW: Final = 64
 # Every Fernet token until the year 2106: 0x80, and four zero bytes of its time.
 _TOKEN: Final = b"gAAAAA"
 
@@ -55,10 +54,9 @@ class Seal:
     async def open_pages(
         self, pages: AsyncIterable[Page], shut: list[Entry]
     ) -> AsyncGenerator[Page, None]:
-        """As `open_all`, few at a time: what lies between two decryptions stays near."""
+        """As `open_all`, page by page."""
         async for page in pages:
-            for start in range(0, len(page), _FEW):
-                yield self.open_all(page.part(start, _FEW), shut)
+            yield self.open_all(page, shut)
 
     def open_all(self, page: Page, shut: list[Entry]) -> Page:
         """The users' entries opened; those that no key opens are put into `shut` instead."""
