@@ -67,8 +67,9 @@ INSERT INTO entries VALUES (x'61', 7, x'31'), (x'62', 8, NULL), (x'63', 5, x'ff'
 def damage(path: Path, value: bytes) -> None:
     """Overwrite the page that holds this value."""
     content = bytearray(path.read_bytes())
-    page = content.index(value) // 4096 * 4096
-    content[page : page + 4096] = b"\xff" * 4096
+    size = int.from_bytes(content[16:18])  # of a page, as every SQLite file begins
+    page = content.index(value) // size * size
+    content[page : page + size] = b"\xff" * size
     path.write_bytes(content)
 
 
