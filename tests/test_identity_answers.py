@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from twitchvault.answers import error_of, json_of, message_of
 from twitchvault.errors import (
     BadRequest,
     Conflict,
@@ -21,7 +22,7 @@ from twitchvault.errors import (
     Unauthorized,
 )
 from twitchvault.http import Answer
-from twitchvault.identity import error_of, json_of, parse, pending, refused_grant, slow_down
+from twitchvault.identity import parse, pending, refused_grant, slow_down
 from twitchvault.models import Answered, ClientCredentials, DeviceCode, Token, ValidateToken
 
 if TYPE_CHECKING:
@@ -173,6 +174,7 @@ def test_status_decides_the_kind(status: int, kind: type[HTTPException]) -> None
 def test_message_of_an_error(body: object, message: str) -> None:
     """Both documented forms and plain text are read; anything else is described in a few words."""
     assert error_of(answer(400, body)).message == message
+    assert message_of(answer(400, body)) == message
 
 
 def test_html_by_content_type() -> None:

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 
     from twitchvault.http import Answer
 
-__all__ = ["NO_OBJECT", "TOKEN_FIELDS", "error_of", "is_good", "json_of", "unusable"]
+__all__ = [
+    "NO_OBJECT",
+    "TOKEN_FIELDS",
+    "error_of",
+    "is_good",
+    "json_of",
+    "message_of",
+    "unusable",
+]
 
 NO_OBJECT: Final = "JSON, but not an object"
 _TEXT: Final = "text instead of JSON"
@@ -60,10 +68,14 @@ def error_of(answer: Answer, *secrets: str | None) -> HTTPException:
     Reads Twitch's form (`status`, `message`), RFC 6749's (`error`, `error_description`) and plain
     text. `secrets`, and any token in the answer itself, are cut out of message and headers.
     """
-    readable, data = _decoded(answer.body)
-    text = _message(data) if readable else _plain(answer)
+    text, data = _said(answer)
     hide = _Scrubber(secrets, data)
     return http_error(answer.status, _one_line(hide(text)), hide.headers(answer))
+
+
+def message_of(answer: Answer) -> str:
+    """The text of `error_of` with whatever is secret still in it: to compare, never to show."""
+    return _one_line(_said(answer)[0])
 
 
 def is_good(answer: Answer) -> bool:
@@ -76,6 +88,11 @@ def unusable(answer: Answer, problem: str, secrets: Iterable[str | None]) -> HTT
     hide = _Scrubber(secrets, _decoded(answer.body)[1])
     message = f"the answer cannot be used: {problem}"
     return HTTPException(answer.status, message, hide.headers(answer))
+
+
+def _said(answer: Answer) -> tuple[str, Any]:
+    readable, data = _decoded(answer.body)
+    return (_message(data) if readable else _plain(answer)), data
 
 
 def _decoded(body: bytes) -> tuple[bool, Any]:
@@ -107,7 +124,9 @@ def _plain(answer: Answer) -> str:
 
 def _one_line(text: str) -> str:
     line = text.strip().partition("\n")[0]
-    line = " ".join("".join(char if char.isprintable() else " " for char in line).split())
+    if not line.isprintable():
+        line = "".join(char if char.isprintable() else " " for char in line)
+    line = " ".join(line.split())
     return line if len(line) <= _MESSAGE_LENGTH else f"{line[:_MESSAGE_LENGTH]}..."
 
 

@@ -42,6 +42,7 @@ HELIX_LIMIT: Final = 4 << 20
 """Bytes that an answer of the API may have."""
 
 _CLOSE_TIMEOUT: Final = 5.0
+_NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -205,7 +206,7 @@ class HTTPClient:
             raise_for_status=False,
             proxy=self._proxy,
             proxy_headers=self._proxy_headers(),
-            timeout=aiohttp.ClientTimeout(total=None),
+            timeout=_NO_TIMEOUT,
             trace_request_ctx=body,
         ) as response:
             content = await _read(response, limit)

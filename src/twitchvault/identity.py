@@ -27,8 +27,6 @@ __all__ = [
     "Identity",
     "Request",
     "base_url",
-    "error_of",
-    "json_of",
     "parse",
     "pending",
     "refused_grant",

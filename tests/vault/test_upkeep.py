@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from twitchvault.vault import mirror, upkeep
+from twitchvault.vault import record, upkeep
 from twitchvault.vault.record import Record, decode, encode
 
 from .world import until
@@ -306,7 +306,7 @@ async def test_who_was_validated_lately_costs_nothing(
             decoded.append(user_id)
             return decode(value, user_id)
 
-        monkeypatch.setattr(mirror, "decode", counting)
+        monkeypatch.setattr(record, "decode", counting)
         await until(lambda: len(sweeps) > 3)
         assert decoded == []
         assert app.get_user_by_id(next(iter(app.tokens))).login is None

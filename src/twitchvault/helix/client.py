@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
+from twitchvault.answers import json_of, message_of
 from twitchvault.errors import AuthFailure, TokenError
 from twitchvault.http import HELIX_LIMIT, Answer
-from twitchvault.identity import base_url, error_of, json_of
+from twitchvault.identity import base_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,7 +104,7 @@ class HelixClient:
 def _says_token_is_dead(answer: Answer) -> bool:
     if answer.status != UNAUTHORIZED:
         return False
-    return error_of(answer).message.strip().lower() in DEAD_TOKEN
+    return message_of(answer).lower() in DEAD_TOKEN
 
 
 def _query(params: Mapping[str, Any]) -> list[tuple[str, str]]:

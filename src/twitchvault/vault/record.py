@@ -167,6 +167,24 @@ def decode(value: bytes, user_id: str) -> Record:
     raise CorruptRecord(msg)
 
 
+class Reader:
+    """`decode` that knows the record it read last: who makes a call looks at it several times."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Hold no record any more."""
+        self._last: tuple[bytes, Record] | None = None
+
+    def __call__(self, value: bytes, user_id: str) -> Record:
+        """As `decode`. The same bytes object is the same record, and neither ever changes."""
+        last = self._last
+        if last is None or last[0] is not value:
+            last = self._last = (value, decode(value, user_id))
+        return last[1]
+
+
 def _field_of(location: tuple[int | str, ...]) -> str:
     # An unknown field's name comes from the damaged bytes themselves and may hold anything.
     name = str(location[0]) if location else ""
