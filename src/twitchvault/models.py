@@ -74,7 +74,8 @@ _Seconds = Annotated[int, Field(strict=True, ge=0)]
 class Answered(BaseModel):
     """What the models have in common: they are frozen, and keep the whole answer in `raw`."""
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    # Built on first use: the import would take half a millisecond more for each model.
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, defer_build=True)
 
     raw: RawAnswer = Field(default_factory=RawAnswer, repr=False)
 

@@ -14,7 +14,9 @@ class User(BaseModel):
     the scope user:read:email. Fields that Twitch leaves out are empty.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", hide_input_in_errors=True, defer_build=True
+    )
 
     id: str
     login: str
