@@ -14,7 +14,7 @@ from twitchvault.errors import CorruptRecord
 from twitchvault.stores.base import Entry
 from twitchvault.stores.sqlite import SQLiteStore
 
-from .tools import permissions, writer
+from .tools import page_size, permissions, writer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,6 @@ async def test_the_stored_form(path: Path, store: SQLiteStore) -> None:
     with closing(sqlite3.connect(path)) as file:
         assert file.execute("PRAGMA application_id").fetchone() == (0x74777674,)
         assert file.execute("PRAGMA user_version").fetchone() == (2,)
-        assert file.execute("PRAGMA page_size").fetchone() == (8192,)
         assert file.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert file.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall() == [
             (
@@ -67,7 +66,7 @@ INSERT INTO entries VALUES (x'61', 7, x'31'), (x'62', 8, NULL), (x'63', 5, x'ff'
 def damage(path: Path, value: bytes) -> None:
     """Overwrite the page that holds this value."""
     content = bytearray(path.read_bytes())
-    size = int.from_bytes(content[16:18])  # of a page, as every SQLite file begins
+    size = page_size(path)
     page = content.index(value) // size * size
     content[page : page + size] = b"\xff" * size
     path.write_bytes(content)

@@ -18,12 +18,10 @@ from twitchvault.stores.base import Entry
 from twitchvault.stores.sqlite import SQLiteStore
 from twitchvault.stores.sqlite.file import APPLICATION_ID
 
-from .tools import BOUND, run_script
+from .tools import BOUND, page_size, run_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-PAGE = 8192
 
 
 def text_file(path: Path) -> None:
@@ -209,7 +207,7 @@ DAMAGED = (
 
 async def test_pages_overwritten(path: Path, full: SQLiteStore) -> None:
     """Reading, writing and watching say that it is damaged, never that a key is absent."""
-    overwrite(path, slice(PAGE, None), b"\x5a")
+    overwrite(path, slice(page_size(path), None), b"\x5a")
     with pytest.raises(CorruptRecord) as opened:
         await full.open()
     assert str(opened.value) == f"{str(path)!r} {DAMAGED}"
@@ -217,8 +215,9 @@ async def test_pages_overwritten(path: Path, full: SQLiteStore) -> None:
 
 async def test_a_leaf_overwritten(path: Path, full: SQLiteStore) -> None:
     """What can be read is read, what cannot is an error."""
-    leaf = page_with(path, value_of(250))
-    overwrite(path, slice(PAGE * (leaf - 1), PAGE * leaf), b"\0")
+    size = page_size(path)
+    leaf = path.read_bytes().index(value_of(250)) // size * size  # noqa: ASYNC240
+    overwrite(path, slice(leaf, leaf + size), b"\0")
     await full.open()
     with pytest.raises(CorruptRecord) as missing:
         await full.get("k0250")
@@ -242,7 +241,7 @@ async def test_header_overwritten(path: Path, full: SQLiteStore) -> None:
 
 async def test_cut_short(path: Path, full: SQLiteStore) -> None:
     """Nor is one whose end is missing."""
-    os.truncate(path, PAGE * 3)
+    os.truncate(path, page_size(path) * 3)
     with pytest.raises(CorruptRecord) as refused:
         await full.open()
     assert str(refused.value) == f"{str(path)!r} {DAMAGED}"
@@ -265,11 +264,6 @@ def overwrite(path: Path, place: slice, byte: bytes) -> None:
     start, stop, _ = place.indices(len(data))
     data[start:stop] = byte * (stop - start)
     path.write_bytes(data)
-
-
-def page_with(path: Path, value: bytes) -> int:
-    """The number of the page that holds a value, counted from 1."""
-    return path.read_bytes().index(value) // PAGE + 1
 
 
 # The disk and permissions, each in a process that can be limited

@@ -30,6 +30,11 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.002)
 
 
+def page_size(path: Path) -> int:
+    """Bytes of a page, as every SQLite file tells in its header."""
+    return int.from_bytes(path.read_bytes()[16:18])
+
+
 def open_files() -> list[str]:
     """The paths this process has open, where the system tells."""
     names = []

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twitchvault import CorruptRecord
-from twitchvault.vault.record import Reader, Record, decode, encode, fingerprint, refused, removed
+from twitchvault.vault.record import Decoder, Record, decode, encode, fingerprint, refused, removed
 
 from .records import CANARY, few, records, words
 
@@ -54,9 +54,9 @@ def test_the_smallest_stored_form() -> None:
     assert encode(gone).startswith(b'{"schema":1,"access_token":"","state":"removed","seeds":"')
 
 
-def test_a_reader_never_mixes_records_up() -> None:
+def test_a_decoder_never_mixes_records_up() -> None:
     """Other bytes are another record, be they of the same user; damaged ones change nothing."""
-    read = Reader()
+    read = Decoder()
     first, second = encode(Record("A0", "R0")), encode(Record("A1", "R1"))
     before = read(first, "1")
     assert before == Record("A0", "R0")

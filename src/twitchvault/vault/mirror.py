@@ -17,7 +17,7 @@ from twitchvault.stores.base import Change, Unreadable
 from twitchvault.stores.pages import Page
 from twitchvault.vault.backlog import Backlog
 from twitchvault.vault.events import kind_of
-from twitchvault.vault.record import Reader, decode, encode, quoted
+from twitchvault.vault.record import Decoder, decode, encode, quoted
 from twitchvault.vault.scan import Scan
 from twitchvault.vault.views import LiveView, Shown, View
 from twitchvault.vault.waiters import Waiters
@@ -43,7 +43,7 @@ class Mirror:
         # As stored, not as objects: nothing for the garbage collector to look into again and again.
         # With 100,000 objects a full collection would hold the loop.
         self._records: dict[str, bytes] = {}
-        self._read = Reader()
+        self._decode = Decoder()
         self._versions: dict[str, int] = {}
         self._pending: dict[str, Callable[[Record | None], Record | None]] = {}
         self._writing: dict[str, bytes | None] = {}
@@ -115,7 +115,7 @@ class Mirror:
         value = self._records.get(user_id)
         if value is None or user_id in self._damaged.held:
             return None
-        return self._read(value, user_id)
+        return self._decode(value, user_id)
 
     def version(self, user_id: str) -> int:
         """The newest version known of this user, 0 if none."""
@@ -320,7 +320,7 @@ class Mirror:
         """Forget everything, and show nothing but what this process adds, until `reveal`."""
         self._hidden = True
         self._backlog.clear()
-        self._read.forget()
+        self._decode.forget()
         for table in (self._records, self._versions, self._pending):
             table.clear()
         for view in (*self._shown.views, self._damaged):

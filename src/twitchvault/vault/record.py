@@ -167,7 +167,7 @@ def decode(value: bytes, user_id: str) -> Record:
     raise CorruptRecord(msg)
 
 
-class Reader:
+class Decoder:
     """`decode` that knows the record it read last: who makes a call looks at it several times."""
 
     def __init__(self) -> None:

@@ -29,7 +29,6 @@ SCHEMA: Final = 2
 _log = logging.getLogger(__name__)
 _PRIVATE: Final = 0o600
 _OTHERS: Final = 0o077
-_PAGE_BYTES: Final = 8192  # reading all of it takes half as many calls as with 4096
 _RETRY: Final = 0.01
 # Closing any descriptor of a file drops all locks that this process holds on it, SQLite's too; so
 # no other store of this process may open a file between its creation and the close after it.
@@ -156,9 +155,7 @@ def _patiently(step: Callable[[], object], busy_timeout: float) -> None:
 
 def _prepare(writer: sqlite3.Connection, path: str) -> None:
     with _transaction(writer, "BEGIN"):  # look before touching: it may be another program's
-        new = _schema_of(writer, path) == 0
-    if new:
-        writer.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+        _schema_of(writer, path)
     mode = writer.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != b"wal":
         msg = f"{path!r} cannot have a write-ahead log here (SQLite offers {mode.decode()!r}): "

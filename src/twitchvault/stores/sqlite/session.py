@@ -9,6 +9,7 @@ import os
 import sqlite3
 import weakref
 from collections import deque
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from twitchvault.errors import StoreError, StoreUnavailable
@@ -148,8 +149,15 @@ class Session:
             self._committing, self._pumping = [], False
 
     def _next_group(self) -> list[Writing]:
-        group = [self._queue.popleft() for _ in range(min(len(self._queue), _GROUP))]
-        return [one for one in group if not one.done() and not one.get_loop().is_closed()]
+        queue = self._queue
+        if len(queue) > _GROUP:
+            group = [queue.popleft() for _ in range(_GROUP)]
+        else:
+            group = list(queue)
+            queue.clear()
+        group = list(filterfalse(Writing.done, group))
+        gone = {loop for loop in set(map(Writing.get_loop, group)) if loop.is_closed()}
+        return [one for one in group if one.get_loop() not in gone] if gone else group
 
     def _sent(self, group: list[Writing]) -> asyncio.Future[None]:
         """Have the thread commit the group; done when all of its writers have their results.
