@@ -99,7 +99,7 @@ async def imports(plan: Plan) -> list[Outcome]:
     outcome = Outcome("import", "import, in a fresh interpreter")
     await asyncio.to_thread(compileall.compile_dir, Path(twitchvault.__file__).parent, quiet=1)
     contestants = [Contestant(who, role, _importing(code)) for who, role, code in IMPORTS]
-    await race(outcome, contestants, plan.rounds(9))
+    await race(outcome, contestants, plan.rounds(15))
     outcome.keep("import twitchvault", 1.1, "aiohttp, pydantic")
     return [outcome]
 

@@ -197,7 +197,7 @@ async def encrypted(plan: Plan) -> list[Outcome]:
             Contestant("App.authorize, FernetStore(SQLite)", "ours", _apart("ours", *turn)),
             *await _wrapped(outcome, stack, secret, users),
         ]
-        await race(outcome, contestants, plan.rounds(9))
+        await race(outcome, contestants, plan.rounds(13))
     outcome.keep("App.authorize, FernetStore(SQLite)", 1.15, "plain + decrypt")
     return [outcome]
 

@@ -125,6 +125,8 @@ async def race(outcome: Outcome, contestants: Sequence[Contestant], rounds: int)
     for turn in range(rounds):
         shift = turn % len(running)
         for one in (*running[shift:], *running[:shift]):
+            # The loop lets go of what the last turn has made when it goes on: not in the next one.
+            await asyncio.sleep(0)
             gc.collect()
             try:
                 async with asyncio.timeout(PATIENCE):

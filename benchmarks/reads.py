@@ -102,7 +102,7 @@ async def _pushed(plan: Plan, users: int) -> Outcome:
         ]
         if users == plan.sizes[0]:
             contestants += await _peers(plan, outcome, stack, port, users, ids)
-        await race(outcome, contestants, plan.rounds(11))
+        await race(outcome, contestants, plan.rounds(21))
     outcome.keep("view, memory", 1.3, "dict lookup")
     outcome.keep("view, Redis", 1.3, "dict lookup")
     return outcome

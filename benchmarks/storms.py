@@ -120,7 +120,7 @@ async def one_process(plan: Plan) -> list[Outcome]:
             Contestant(f"{2 * count} bare calls, aiohttp", "limit", bare),
             *(Contestant(who, role, storm(who, make)) for who, role, make in clients(outcome)),
         ]
-        await race(outcome, contestants, plan.rounds(5))
+        await race(outcome, contestants, plan.rounds(9))
     for who, found in tallies.items():
         if any(line.who == who for line in outcome.lines):
             outcome.line(who).said = said(max(found))

@@ -110,7 +110,7 @@ async def sqlite(plan: Plan) -> list[Outcome]:
             Contestant("SQLiteStore.put, all at once", "ours", at_once(store, size)),
             *await _file_peers(plan, outcome, stack, size),
         ]
-        await race(outcome, contestants, plan.rounds(9))
+        await race(outcome, contestants, plan.rounds(21))
     outcome.keep("SQLiteStore.put, all at once", 2.5, "one transaction")
     return [outcome]
 
@@ -196,7 +196,7 @@ async def one_by_one(plan: Plan) -> list[Outcome]:
             Contestant("aiosqlite execute + commit", "limit", bare),
             Contestant("SQLiteStore.put", "ours", in_turn(store, size)),
         ]
-        await race(outcome, contestants, plan.rounds(9))
+        await race(outcome, contestants, plan.rounds(21))
     outcome.keep("SQLiteStore.put", 1.1, "aiosqlite execute + commit")
     return [outcome]
 
