@@ -52,8 +52,9 @@ class Ring:
         """What is inside of each, one after the other: in between with other work each would cost
         more. None if some do not open.
         """
+        decrypt = self._decrypt
         try:
-            return list(map(self._decrypt, tokens))
+            return [decrypt(token) for token in tokens]  # quicker than `map` for Python's own code
         except InvalidToken:
             return None
 
