@@ -42,7 +42,7 @@ HELIX_LIMIT: Final = 4 << 20
 """Bytes that an answer of the API may have."""
 
 _CLOSE_TIMEOUT: Final = 5.0
-_NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)
+_NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)  # `send` has its own, around everything
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 
 

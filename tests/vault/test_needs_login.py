@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from twitchvault import AuthFailure, TokenError, TwitchVaultError
-from twitchvault.vault.record import encode, refused
+from twitchvault.vault.changes import refused
+from twitchvault.vault.record import encode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twitchvault import CorruptRecord
-from twitchvault.vault.record import Decoder, Record, decode, encode, fingerprint, refused, removed
+from twitchvault.vault.changes import refused, removed
+from twitchvault.vault.record import Decoder, Record, decode, encode, fingerprint
 
 from .records import CANARY, few, records, words
 

@@ -8,14 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twitchvault import Token, ValidateToken
-from twitchvault.vault.record import (
+from twitchvault.vault.changes import (
     EXCHANGED_KEPT,
-    Record,
-    TokenPair,
-    decode,
-    encode,
     exchanged,
-    fingerprint,
     login,
     moved,
     refused,
@@ -23,6 +18,7 @@ from twitchvault.vault.record import (
     removed,
     settled,
 )
+from twitchvault.vault.record import Record, TokenPair, decode, encode, fingerprint
 
 from .records import (
     CANARY,

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import HTTPException, NoAnswer, RateLimited, StoreError, TwitchServerError
 from twitchvault.identity import refused_grant
+from twitchvault.vault.changes import app_record, exchanged, refused, released
 from twitchvault.vault.outbox import Operation
-from twitchvault.vault.record import Record, app_record, exchanged, refused, released
 
 if TYPE_CHECKING:
     from twitchvault.identity import Identity
     from twitchvault.vault.ledger import Ledger
     from twitchvault.vault.outbox import Outbox
+    from twitchvault.vault.record import Record
 
 __all__ = ["Exchange", "Lease"]
 

@@ -11,8 +11,9 @@ import time
 from typing import TYPE_CHECKING
 
 from twitchvault.errors import AuthFailure, Unauthorized, again
+from twitchvault.vault.changes import login, settled
 from twitchvault.vault.outbox import Operation
-from twitchvault.vault.record import Record, TokenPair, fingerprint, login, settled
+from twitchvault.vault.record import Record, TokenPair, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

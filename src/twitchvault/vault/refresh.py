@@ -27,9 +27,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from twitchvault.errors import AuthFailure, TokenError, TwitchVaultError, VersionConflict, again
+from twitchvault.vault.changes import moved
 from twitchvault.vault.exchange import Exchange, Lease
 from twitchvault.vault.outbox import Operation
-from twitchvault.vault.record import Record, fingerprint, moved
+from twitchvault.vault.record import Record, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine

@@ -21,8 +21,8 @@ from twitchvault.errors import (
     TwitchVaultError,
     Unauthorized,
 )
+from twitchvault.vault.changes import mourned, validated
 from twitchvault.vault.outbox import Operation
-from twitchvault.vault.record import Record, mourned, validated
 
 if TYPE_CHECKING:
     from twitchvault.identity import Identity
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from twitchvault.vault.ledger import Ledger
     from twitchvault.vault.mirror import Mirror
     from twitchvault.vault.outbox import Outbox
+    from twitchvault.vault.record import Record
     from twitchvault.vault.refresh import Refresher
 
 __all__ = ["Upkeep"]

@@ -19,21 +19,14 @@ from twitchvault.errors import (
     again,
 )
 from twitchvault.models import Token
+from twitchvault.vault.changes import app_record, removed, removed_with, restored
 from twitchvault.vault.events import Events
 from twitchvault.vault.ledger import Ledger
 from twitchvault.vault.logins import Logins
 from twitchvault.vault.mirror import Mirror
 from twitchvault.vault.outbox import Operation, Outbox
 from twitchvault.vault.pump import Pump
-from twitchvault.vault.record import (
-    Record,
-    TokenPair,
-    app_record,
-    fingerprint,
-    removed,
-    removed_with,
-    restored,
-)
+from twitchvault.vault.record import Record, TokenPair, fingerprint
 from twitchvault.vault.refresh import Refresher
 from twitchvault.vault.upkeep import Upkeep
 
