@@ -37,6 +37,8 @@ async def test_explicit_refreshes_at_once(fleet: Fleet) -> None:
     gate = await fleet.twitch.hold("token:refresh_token")
     asked = [worker.order("refresh", user_id=user_id) for worker in workers for _ in range(10)]
     await gate.reached()
+    # Who begins only after the exchange sees its pair already, and rightly asks for the next one.
+    await all_do(workers, "token", user_id=user_id)
     await gate.release()
     pairs = await asyncio.gather(*asked)
     assert pairs == [await fleet.live(user_id)] * len(asked)
