@@ -169,6 +169,36 @@ def test_an_interrupted_loop_waits_for_the_write_under_way(path: Path) -> None:
     blocker.close()
 
 
+def test_what_a_closed_loop_has_left_behind_disturbs_nobody(path: Path) -> None:
+    """A write that it asked for and that has not begun is dropped, and the next loop's go on."""
+    store = SQLiteStore(path)
+    blocker = sqlite3.connect(path.parent / "tokens.db", isolation_level=None)
+
+    async def leave() -> None:
+        await store.open()
+        blocker.execute("BEGIN IMMEDIATE")
+        begun = store.put("a", b"1")
+        for _ in range(3):
+            await asyncio.sleep(0)
+        tasks.extend(asyncio.ensure_future(one) for one in (begun, store.put("b", b"1")))
+        for task in tasks:
+            task.add_done_callback(lambda _: None)  # somebody waits, and could not be told
+
+    async def come_back() -> list[Entry | None]:
+        async with asyncio.timeout(BOUND):
+            await store.put("c", b"1")
+            return [await store.get(key) for key in "abc"]
+
+    tasks: list[asyncio.Future[int]] = []
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(leave())
+    loop.close()
+    blocker.rollback()
+    assert asyncio.run(come_back()) == [Entry("a", 1, b"1"), None, Entry("c", 2, b"1")]
+    asyncio.run(store.close())
+    blocker.close()
+
+
 @pytest.mark.parametrize("how", ["deleted", "replaced", "log deleted", "folder moved"])
 async def test_a_file_taken_away_is_noticed(path: Path, how: str) -> None:
     """Nothing is written into a file that nobody will see; opening again starts anew."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import threading
 from typing import TYPE_CHECKING
@@ -76,6 +77,17 @@ def told(history: list[Change]) -> tuple[object, ...]:
     mirror = Mirror(CLIENT, Events())
     mirror.apply(history)
     return picture(mirror)
+
+
+def test_cleared_it_holds_no_record() -> None:
+    """What was looked at last is forgotten with the rest."""
+    mirror = Mirror(CLIENT, Events())
+    mirror.apply([Change(f"{CLIENT}:1", 1, encode(Record("access token of 1", "R1")))])
+    assert mirror.get("1") == Record("access token of 1", "R1")
+    mirror.clear()
+    gc.collect()
+    alive = [one for one in gc.get_objects() if isinstance(one, Record)]
+    assert "access token of 1" not in {one.access_token for one in alive}
 
 
 @given(histories(), dice)
