@@ -171,6 +171,7 @@ class Exchange:
                 if failure is _Failure.TOO_LATE and not lease.in_doubt:
                     return None
                 if failure is _Failure.REFUSED:
+                    lease.in_doubt = False
                     await self.refuse(lease.key, lease.record, f"{REFUSED} ({error})")
                     return None
                 if failure is _Failure.OUTCOME_UNKNOWN:
@@ -197,9 +198,13 @@ class Exchange:
     async def _ask(self, lease: Lease) -> Update:
         base, sent = lease.record, lease.record.refresh_token
         if sent is None:
+            self._backoff.sent(lease.user)
             fresh = app_record(await self._identity.client_credentials(), self._clocks.wall())
             return Update(lambda now: app_renewed(now, base, fresh))
         lease.sent = False
+        if lease.left <= 0:
+            msg = "the lease ran out before the request could leave; nothing was sent"
+            raise NoAnswer(msg, sent=False, too_late=True)
 
         def may_send() -> bool:
             if lease.left <= 0:
@@ -208,8 +213,7 @@ class Exchange:
             self._backoff.sent(lease.user)
             return True
 
-        timeout = max(lease.left, 0.0)
-        token = await self._identity.refresh(sent, may_send=may_send, timeout=timeout)
+        token = await self._identity.refresh(sent, may_send=may_send, timeout=lease.left)
         return self._update(lease, token)
 
     def _update(self, lease: Lease, token: Token) -> Update:

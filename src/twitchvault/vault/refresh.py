@@ -195,7 +195,10 @@ class Refresher:
         job.lease = await self._exchange.take(key, name, held, lease, alive=alive)
         if job.lease is None:
             return None
-        return await self._exchange.run(job.lease, doubtful=doubtful)
+        try:
+            return await self._exchange.run(job.lease, doubtful=doubtful)
+        finally:
+            job.lease = None
 
     async def _wait_for_lease(
         self, job: Job, key: str, held: Held, patience: Patience

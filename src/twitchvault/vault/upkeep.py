@@ -271,12 +271,14 @@ class Upkeep:
             try:
                 await self._refresher.renew(user_id, record.generation, refused=refused)
             except AuthFailure:
-                self._guard.refused()
+                if record.refresh_token is not None:
+                    self._guard.refused()
                 raise
             except TwitchVaultError as error:
                 self._note_failure(user_id, error)
                 raise
-            self._guard.refreshed()
+            if record.refresh_token is not None:
+                self._guard.refreshed()
         if user_id in self._failing:
             self._failing.discard(user_id)
             _logger.info("the token of user %r is refreshed again", user_id)

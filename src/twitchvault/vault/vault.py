@@ -29,7 +29,7 @@ from twitchvault.vault.outbox import Outbox, Update
 from twitchvault.vault.record import TokenPair, fingerprint
 from twitchvault.vault.refresh import Refresher
 from twitchvault.vault.repository import Repository
-from twitchvault.vault.transitions import app_record, removed, removed_login
+from twitchvault.vault.transitions import app_added, app_record, removed, removed_login
 from twitchvault.vault.upkeep import Upkeep
 from twitchvault.vault.watcher import Watcher
 
@@ -353,7 +353,7 @@ class Vault:
         answer = await self.identity.client_credentials()
         fresh = app_record(answer, self._clocks.wall())
         key = self._repository.user_key(self._client_id)
-        self._outbox.submit(key, Update(lambda held: held or fresh, asked_for=True))
+        self._outbox.submit(key, Update(lambda held: app_added(held, fresh), asked_for=True))
         await self._outbox.written(key)
         return True
 
