@@ -16,7 +16,7 @@ import pytest
 from twitchvault.testing import FakeTwitchProcess, RemoteTwitch
 from twitchvault.testing.fake import Client, Counts, Pair, Switches, User
 
-from .wire import Wire
+from .http import HTTP
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,7 +48,7 @@ async def test_commands_across_the_process_border(twitch: FakeTwitchProcess) -> 
     await twitch.configure(user_token_lifetime=2.0)
     await twitch.rename(alice, "alicia")
     async with aiohttp.ClientSession() as session:
-        await _drive(Wire(twitch, session), twitch, client, pair)  # type: ignore[arg-type]
+        await _drive(HTTP(twitch, session), twitch, client, pair)  # type: ignore[arg-type]
     counts = await twitch.counts()
     assert isinstance(counts, Counts)
     assert (counts.exchanges, counts.expiries, counts.secrets_in_query) == (1, 1, 1)
@@ -57,19 +57,19 @@ async def test_commands_across_the_process_border(twitch: FakeTwitchProcess) -> 
     assert pair.refresh_token in await twitch.secrets()
 
 
-async def _drive(wire: Wire, twitch: FakeTwitchProcess, client: Client, pair: Pair) -> None:
+async def _drive(http: HTTP, twitch: FakeTwitchProcess, client: Client, pair: Pair) -> None:
     gate = await twitch.hold("token", when="after")
-    task = asyncio.create_task(wire.refreshed(client, pair.refresh_token))
+    task = asyncio.create_task(http.refreshed(client, pair.refresh_token))
     await gate.reached()
     assert not task.done()
     await gate.release()
     access, _ = await task
-    assert (await wire.validate(access)).json["login"] == "alicia"
+    assert (await http.validate(access)).json["login"] == "alicia"
     await twitch.advance(2)
     await twitch.fail("validate", status=503)
-    assert [(await wire.validate(access)).status for _ in range(2)] == [503, 401]
+    assert [(await http.validate(access)).status for _ in range(2)] == [503, 401]
     assert len(await twitch.validations_of(access)) == 2
-    await wire.send("POST", twitch.id_url + "revoke", params={"token": access})
+    await http.send("POST", twitch.id_url + "revoke", params={"token": access})
 
 
 async def test_errors_come_back(twitch: FakeTwitchProcess) -> None:

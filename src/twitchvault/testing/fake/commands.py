@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .consent import Consent
-from .faults import Faults, Gate, When, canned, dropped
+from .faults import Faults, Gate, When, dropped, fault_answer
 from .helix import Helix, Resource
 from .identity import Identity
 from .logins import Logins
@@ -135,7 +135,7 @@ class Commands(Settings):
             victims = [token]
         else:
             known = None if client is None else self._state.client(client)
-            victims = self._tokens.of_user(self._state.user(target), known)
+            victims = self._tokens.live_tokens_of(self._state.user(target), known)
         for victim in victims:
             self._tokens.expire(victim)
         return len(victims)
@@ -234,7 +234,7 @@ class Commands(Settings):
         elif status is None and body is None:
             answer = None
         else:
-            answer = canned(endpoint, status, body, content_type, headers)
+            answer = fault_answer(endpoint, status, body, content_type, headers)
         if answer is None and delay <= 0:
             raise ValueError("give one of 'status', 'body', 'drop' and 'delay'")
         self._faults.fail(endpoint, answer=answer, times=times, when=when, delay=delay, match=match)

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
 from . import pages, scopes
+from .messages import HTML, Answer
 from .model import Refusal
-from .wire import HTML, Answer
 
 if TYPE_CHECKING:
     from .logins import Logins
+    from .messages import Call
     from .model import Client, User
     from .state import State
     from .tokens import Tokens
-    from .wire import Call
 
 COOKIE: Final = "fake_twitch_user"
 MISMATCH: Final = "Parameter redirect_uri does not match registered URI"
 
 
 @dataclass(slots=True)
-class Wish:
+class ConsentRequest:
     """A checked request for consent."""
 
     client: Client
@@ -45,35 +45,37 @@ class Consent:
 
     def authorize(self, call: Call) -> Answer:
         """Consent by command, by an earlier consent, or by a click."""
-        wish = self._wish(call)
-        if isinstance(wish, Answer):
-            return wish
+        asked = self._parse(call)
+        if isinstance(asked, Answer):
+            return asked
         if call.method == "POST":
-            return self._clicked(wish, call)
+            return self._clicked(asked, call)
         if self._logins.auto_consent_deny:
-            return _denied(wish)
-        user = self._logins.auto_consent or self._consented_before(wish, call)
-        return self._granted(wish, user) if user is not None else self._ask(wish, call)
+            return _denied(asked)
+        user = self._logins.auto_consent or self._consented_before(asked, call)
+        return self._granted(asked, user) if user is not None else self._ask(asked, call)
 
-    def _wish(self, call: Call) -> Wish | Answer:
+    def _parse(self, call: Call) -> ConsentRequest | Answer:
         params = call.params
         client = self._consent_client(params.get("client_id"))
         redirect_uri, state = params.get("redirect_uri", ""), params.get("state")
         if redirect_uri not in client.redirect_uris:
             return _mismatch(client)
         response_type = params.get("response_type", "")
-        wish = Wish(client, redirect_uri, response_type, (), state, _flag(call, "force_verify"))
+        asked = ConsentRequest(
+            client, redirect_uri, response_type, (), state, _flag(call, "force_verify")
+        )
         if response_type not in {"code", "token"}:
             return _redirect(
-                wish,
+                asked,
                 error="unsupported_response_type",
                 error_description="Response type is not supported",
             )
         if "scope" not in params:
             raise Refusal(400, "missing scope")
-        wish.scopes = scopes.split(params["scope"])
-        self._check_scopes(wish)
-        return wish
+        asked.scopes = scopes.split(params["scope"])
+        self._check_scopes(asked)
+        return asked
 
     def _consent_client(self, client_id: str | None) -> Client:
         if not client_id:
@@ -82,54 +84,54 @@ class Consent:
             raise Refusal(400, "invalid client")
         return self._state.clients[client_id]
 
-    def _check_scopes(self, wish: Wish) -> None:
-        if wish.client.switches.unknown_scopes == "grant":
+    def _check_scopes(self, asked: ConsentRequest) -> None:
+        if asked.client.switches.unknown_scopes == "grant":
             return
-        bad = scopes.unknown(wish.scopes) or next(
-            (name for name in wish.scopes if name in scopes.RETIRED), None
+        bad = scopes.unknown(asked.scopes) or next(
+            (name for name in asked.scopes if name in scopes.RETIRED), None
         )
         if bad is not None:
             raise Refusal(400, f"The scope {bad} is currently unavailable")
 
-    def _consented_before(self, wish: Wish, call: Call) -> User | None:
+    def _consented_before(self, asked: ConsentRequest, call: Call) -> User | None:
         user = self._state.users.get(call.cookies.get(COOKIE, ""))
-        if user is None or wish.force:
+        if user is None or asked.force:
             return None
-        grant = self._tokens.grant(wish.client, user)
-        return user if grant is not None and grant.scopes.issuperset(wish.scopes) else None
+        grant = self._tokens.grant(asked.client, user)
+        return user if grant is not None and grant.scopes.issuperset(asked.scopes) else None
 
-    def _ask(self, wish: Wish, call: Call) -> Answer:
+    def _ask(self, asked: ConsentRequest, call: Call) -> Answer:
         hidden = {name: call.params[name] for name in _FIELDS if name in call.params}
         chosen = call.cookies.get(COOKIE)
         users = list(self._state.users.values())
         return _page(
-            pages.consent("/oauth2/authorize", wish.client, wish.scopes, users, chosen, hidden)
+            pages.consent("/oauth2/authorize", asked.client, asked.scopes, users, chosen, hidden)
         )
 
-    def _clicked(self, wish: Wish, call: Call) -> Answer:
+    def _clicked(self, asked: ConsentRequest, call: Call) -> Answer:
         if call.form.get("decision") != "authorize":
-            return _denied(wish)
+            return _denied(asked)
         user = self._state.users.get(call.form.get("user", ""))
         if user is None:
             return _page(pages.notice("Nobody chosen", "Go back and choose a user."), 400)
-        return self._granted(wish, user)
+        return self._granted(asked, user)
 
-    def _granted(self, wish: Wish, user: User) -> Answer:
-        if wish.response_type == "token":
-            answer = self._implicit(wish, user)
+    def _granted(self, asked: ConsentRequest, user: User) -> Answer:
+        if asked.response_type == "token":
+            answer = self._implicit(asked, user)
         else:
-            code = self._logins.consent(wish.client, user, wish.scopes, wish.redirect_uri)
-            answer = _redirect(wish, code=code, scope=" ".join(wish.scopes))
+            code = self._logins.consent(asked.client, user, asked.scopes, asked.redirect_uri)
+            answer = _redirect(asked, code=code, scope=" ".join(asked.scopes))
         answer.headers["Set-Cookie"] = f"{COOKIE}={user.user_id}; Path=/; HttpOnly; SameSite=Lax"
         return answer
 
-    def _implicit(self, wish: Wish, user: User) -> Answer:
-        token = self._tokens.issue_implicit(wish.client, user, wish.scopes)
+    def _implicit(self, asked: ConsentRequest, user: User) -> Answer:
+        token = self._tokens.issue_implicit(asked.client, user, asked.scopes)
         return _redirect(
-            wish,
+            asked,
             "#",
             access_token=token.value,
-            scope=" ".join(wish.scopes),
+            scope=" ".join(asked.scopes),
             token_type="bearer",  # noqa: S106 - a word of the wire
         )
 
@@ -179,10 +181,10 @@ def _flag(call: Call, name: str) -> bool:
     return call.params.get(name, "false").lower() == "true"
 
 
-def _redirect(wish: Wish, mark: str = "?", **params: str) -> Answer:
-    if wish.state is not None:
-        params["state"] = wish.state
-    return _redirect_to(wish.redirect_uri, mark, params)
+def _redirect(asked: ConsentRequest, mark: str = "?", **params: str) -> Answer:
+    if asked.state is not None:
+        params["state"] = asked.state
+    return _redirect_to(asked.redirect_uri, mark, params)
 
 
 def _redirect_to(uri: str, mark: str, params: dict[str, str]) -> Answer:
@@ -198,10 +200,10 @@ def _mismatch(client: Client) -> Answer:
     return _redirect_to(client.redirect_uris[0], "?", params)
 
 
-def _denied(wish: Wish) -> Answer:
-    mark = "#" if wish.response_type == "token" else "?"
+def _denied(asked: ConsentRequest) -> Answer:
+    mark = "#" if asked.response_type == "token" else "?"
     text = "The user denied you access"
-    return _redirect(wish, mark, error="access_denied", error_description=text)
+    return _redirect(asked, mark, error="access_denied", error_description=text)
 
 
 def _page(text: str, status: int = 200) -> Answer:

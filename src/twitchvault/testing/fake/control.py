@@ -17,8 +17,8 @@ from aiohttp import web
 
 from .commands import Commands
 from .faults import Gate
+from .messages import JSON, encode
 from .model import Client, Counts, Leak, Pair, RequestLog, Switches, User
-from .wire import JSON, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 PREFIX: Final = "/control/"
 COMMANDS: Final = frozenset(name for name in vars(Commands) if not name.startswith("_"))
 
-_MARK: Final = "$"
-_SHAPES: Final[dict[str, Callable[..., object]]] = {
+_TYPE: Final = "$"
+_TYPES: Final[dict[str, Callable[..., object]]] = {
     shape.__name__: shape for shape in (Client, Counts, Leak, Pair, RequestLog, Switches, User)
 }
 _ERRORS: Final[dict[str, type[Exception]]] = {
@@ -41,7 +41,7 @@ def pack(value: object) -> object:
         return value.number
     if is_dataclass(value) and not isinstance(value, type):
         parts = {item.name: pack(getattr(value, item.name)) for item in fields(value)}
-        return {_MARK: type(value).__name__, **parts}
+        return {_TYPE: type(value).__name__, **parts}
     if isinstance(value, list | tuple | set | frozenset):
         return [pack(item) for item in value]
     return value
@@ -51,9 +51,9 @@ def unpack(value: object) -> object:
     """The reverse of `pack`; lists come back as tuples."""
     if isinstance(value, list):
         return tuple(unpack(item) for item in value)
-    if isinstance(value, dict) and _MARK in value:
-        parts = {name: unpack(item) for name, item in value.items() if name != _MARK}
-        return _SHAPES[value[_MARK]](**parts)
+    if isinstance(value, dict) and _TYPE in value:
+        parts = {name: unpack(item) for name, item in value.items() if name != _TYPE}
+        return _TYPES[value[_TYPE]](**parts)
     return value
 
 

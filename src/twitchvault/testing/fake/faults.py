@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from .identity import GRANTS
-from .wire import DROPPED, HTML, JSON, Answer, encode, helix_error, identity_error, not_found
+from .messages import DROPPED, HTML, JSON, Answer, encode, helix_error, identity_error, not_found
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .messages import Call
     from .model import Seconds
-    from .wire import Call
 
 When: TypeAlias = Literal["before", "after"]
 
@@ -78,7 +78,7 @@ class Gate:
         """Whether requests pass."""
         return self._open.is_set()
 
-    async def pass_through(self) -> None:
+    async def wait(self) -> None:
         """What a request does here: arrive, and wait."""
         if not self.released:
             self.arrived += 1
@@ -142,11 +142,11 @@ class Faults:
         for gate in self._gates.values():
             gate.release()
 
-    async def meet(self, call: Call, when: When) -> Answer | None:
+    async def apply(self, call: Call, when: When) -> Answer | None:
         """Pass the gates, then the first fault planned; an answer replaces the real one."""
         for gate in list(self._gates.values()):
-            if gate.when == when and _concerns(gate.endpoint, gate.match, call):
-                await gate.pass_through()
+            if gate.when == when and _matches(gate.endpoint, gate.match, call):
+                await gate.wait()
         fault = self._take(call, when)
         if fault is None:
             return None
@@ -163,7 +163,7 @@ class Faults:
 
     def _take(self, call: Call, when: When) -> Fault | None:
         for fault in self._faults:
-            if fault.when == when and _concerns(fault.endpoint, fault.match, call):
+            if fault.when == when and _matches(fault.endpoint, fault.match, call):
                 if fault.times is not None:
                     fault.times -= 1
                     if fault.times <= 0:
@@ -179,7 +179,7 @@ def check_endpoint(endpoint: str) -> None:
         raise ValueError(f"'endpoint': {endpoint!r} is none of {names}, helix:<path>")
 
 
-def canned(
+def fault_answer(
     endpoint: str,
     status: int | None,
     body: str | Mapping[str, object] | None,
@@ -212,7 +212,7 @@ def _usual(endpoint: str, status: int) -> Answer:
     return not_found() if status == _NOT_FOUND else identity_error(status, "")
 
 
-def _concerns(endpoint: str, match: dict[str, str], call: Call) -> bool:
+def _matches(endpoint: str, match: dict[str, str], call: Call) -> bool:
     if call.endpoint != endpoint and not call.endpoint.startswith(f"{endpoint}:"):
         return False
     return all(call.params.get(name) == value for name, value in match.items())

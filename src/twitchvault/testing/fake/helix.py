@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from .messages import Answer, Call, credentials, encode, helix_error
 from .model import Refusal
-from .wire import Answer, Call, credentials, encode, helix_error
 
 if TYPE_CHECKING:
     from .model import User
@@ -50,21 +50,21 @@ class Helix:
 
     def handle(self, call: Call) -> Answer:
         """Gate, rate limit, then the endpoint."""
-        self._state.tally["helix_calls"] += 1
+        self._state.counters["helix_calls"] += 1
         try:
             token = self._authorize(call)
             bucket = self._bucket(token)
             if bucket.points < 1:
-                self._state.tally["rate_limited"] += 1
+                self._state.counters["rate_limited"] += 1
                 raise Refusal(429, "Request limit exceeded")
             bucket.points -= 1
             return self._endpoint(call, token)
         except Refusal as refusal:
             if refusal.status == _UNAUTHORIZED:
-                self._state.tally["helix_unauthorized"] += 1
+                self._state.counters["helix_unauthorized"] += 1
             return helix_error(refusal.status, refusal.message)
 
-    def dress(self, call: Call, answer: Answer) -> None:
+    def add_rate_limit_headers(self, call: Call, answer: Answer) -> None:
         """Put the Ratelimit-* headers on an answer, unless it has them or they are switched off."""
         settings = self._state.settings
         if not settings.helix_headers:
@@ -86,7 +86,7 @@ class Helix:
         scheme, value = credentials(call)
         if scheme != "bearer" or not value:
             raise Refusal(401, "OAuth token is missing")
-        token = self._tokens.present(value)
+        token = self._tokens.find_valid(value)
         if token is None:
             raise Refusal(401, "Invalid OAuth token")
         if call.headers.get("Client-Id") != token.client.client_id:

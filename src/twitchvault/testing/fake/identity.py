@@ -6,8 +6,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from . import scopes
+from .messages import TEXT, Answer, Call, credentials, encode
 from .model import Client, Pair, Refusal
-from .wire import TEXT, Answer, Call, credentials, encode
 
 if TYPE_CHECKING:
     from .logins import Logins
@@ -78,12 +78,12 @@ class Identity:
 
     def _refresh(self, call: Call) -> Answer:
         try:
-            return self._carry_out_refresh(call)
+            return self._exchange_refresh_token(call)
         except Refusal:
-            self._state.tally["refused_refreshes"] += 1
+            self._state.counters["refused_refreshes"] += 1
             raise
 
-    def _carry_out_refresh(self, call: Call) -> Answer:
+    def _exchange_refresh_token(self, call: Call) -> Answer:
         client = self._client(call)
         presented = call.params.get("refresh_token")
         if not presented:
@@ -109,7 +109,7 @@ class Identity:
         client = self._client(call)
         _require_secret(client, call.params.get("client_secret"))
         token, seconds = self._tokens.issue_app(client)
-        self._state.tally["app_tokens"] += 1
+        self._state.counters["app_tokens"] += 1
         answer: dict[str, object] = {"access_token": token.value}
         if seconds is not None and not client.switches.omit_expires_in:
             answer["expires_in"] = seconds
@@ -165,14 +165,14 @@ class Identity:
 
     def validate(self, call: Call) -> Answer:
         """Say whose token it is; `OAuth` and `Bearer` in any case."""
-        self._state.tally["validations"] += 1
+        self._state.counters["validations"] += 1
         scheme, value = credentials(call)
         if scheme not in {"oauth", "bearer"} or not value:
             raise Refusal(401, "missing authorization token")
         known = self._tokens.find(value)
         if known is not None:
             known.validations.append(self._state.now())
-        token = self._tokens.present(value)
+        token = self._tokens.find_valid(value)
         if token is None:
             raise Refusal(401, "invalid access token")
         return Answer(200, encode(self._description(token)))
@@ -201,11 +201,11 @@ class Identity:
         value = call.params.get("token")
         if not value:
             raise Refusal(400, "missing oauth token")
-        token = self._tokens.present(value)
+        token = self._tokens.find_valid(value)
         if token is None or token.client is not client:
             raise Refusal(400, "Invalid token")
         self._tokens.kill(token)
-        self._state.tally["revocations"] += 1
+        self._state.counters["revocations"] += 1
         return Answer(200, content_type=TEXT)
 
 

@@ -73,21 +73,21 @@ class Logins:
         )
         self._devices[login.device_code] = login
         self._by_user_code[login.user_code] = login
-        self._state.tally["device_starts"] += 1
+        self._state.counters["device_starts"] += 1
         return login
 
     def poll(self, client: Client, device_code: str) -> Pair:
         """The pair, once, after approval; a refusal at any other time."""
-        self._state.tally["polls"] += 1
+        self._state.counters["polls"] += 1
         login = self._devices.get(device_code)
         if login is None or login.client is not client or login.status == "dead":
             raise Refusal(400, "invalid device code")
         self._check_time(login)
-        self._settle(login)
+        self._apply_auto_approve(login)
         if login.status == "approved" and login.user is not None:
             login.status = "dead"
             return self._tokens.issue(client, login.user, login.scopes)
-        raise self._waiting(login)
+        raise self._not_yet(login)
 
     def _check_time(self, login: DeviceLogin) -> None:
         now = self._state.now()
@@ -104,7 +104,7 @@ class Logins:
         login.interval += SLOW_DOWN
         raise Refusal(400, "slow_down")
 
-    def _waiting(self, login: DeviceLogin) -> Refusal:
+    def _not_yet(self, login: DeviceLogin) -> Refusal:
         switches = login.client.switches
         if login.status == "denied" and switches.denied_device is not None:
             return Refusal(400, switches.denied_device)
@@ -113,7 +113,7 @@ class Logins:
             return Refusal(400, "invalid device code")
         return Refusal(400, "authorization_pending")
 
-    def _settle(self, login: DeviceLogin) -> None:
+    def _apply_auto_approve(self, login: DeviceLogin) -> None:
         if login.status == "pending" and self.auto_approve is not None:
             user, after = self.auto_approve
             if self._state.now() >= login.started + after:
@@ -124,7 +124,7 @@ class Logins:
         login = self._by_user_code.get(user_code.strip().replace("-", "").upper())
         if login is None or self._state.now() >= login.expires_at:
             return None
-        self._settle(login)
+        self._apply_auto_approve(login)
         return login if login.status == "pending" else None
 
     def decide(self, user_code: str, user: User | None) -> None:
@@ -165,5 +165,5 @@ class Logins:
         if redirect_uri != login.redirect_uri:
             raise Refusal(400, "Parameter redirect_uri does not match registered URI")
         login.used = True
-        self._state.tally["code_exchanges"] += 1
+        self._state.counters["code_exchanges"] += 1
         return self._tokens.issue(client, login.user, login.scopes)

@@ -195,7 +195,7 @@ class Refusal(Exception):
 
 
 @functools.cache
-def _kinds(owner: type) -> dict[str, object]:
+def _field_types(owner: type) -> dict[str, object]:
     hints = get_type_hints(owner)
     return {item.name: hints[item.name] for item in fields(owner)}
 
@@ -203,7 +203,7 @@ def _kinds(owner: type) -> dict[str, object]:
 def apply_options(target: Settings | Switches, options: dict[str, object]) -> None:
     """Set fields by name; an unknown name is a TypeError, an impossible choice a ValueError."""
     owner = Settings if isinstance(target, Settings) else Switches
-    kinds = _kinds(owner)
+    kinds = _field_types(owner)
     for name, value in options.items():
         if name not in kinds:
             raise TypeError(f"unknown switch {name!r}; there are: {', '.join(sorted(kinds))}")

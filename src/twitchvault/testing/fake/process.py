@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, c
 import aiohttp
 
 from . import control
+from .addresses import Addresses
 from .commands import Commands
-from .places import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -43,7 +43,7 @@ def _remote(
     return call
 
 
-class RemoteTwitch(Places):
+class RemoteTwitch(Addresses):
     """A double that runs elsewhere on this machine, by its root URL; `async with` it.
 
     The commands are those of `FakeTwitch`, as coroutines. What they return is a copy: a client's
@@ -206,10 +206,10 @@ class FakeTwitchProcess(RemoteTwitch):
                 process.terminate()
         await super().close()
         if process is not None:
-            await _end(process)
+            await _wait_for_end(process)
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _wait_for_end(process: asyncio.subprocess.Process) -> None:
     try:
         async with asyncio.timeout(STOP_TIMEOUT):
             await process.wait()

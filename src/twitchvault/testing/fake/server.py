@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from . import control
+from .addresses import Addresses
 from .commands import Commands
 from .identity import GRANTS
+from .messages import DROPPED, JSON, Answer, Call, identity_error, not_found
 from .model import Leak, Refusal, RequestLog
-from .places import Places
-from .wire import DROPPED, JSON, Answer, Call, identity_error, not_found
 
 if TYPE_CHECKING:
-    from .wire import Handler
+    from .messages import Handler
 
 SECRET_NAMES: Final = frozenset(
     {"client_secret", "access_token", "refresh_token", "token", "device_code", "code"}
@@ -25,7 +25,7 @@ LIMITED: Final = frozenset({"token", "device", "validate", "revoke"})
 BACKLOG: Final = 1024
 
 
-class FakeTwitch(Places, Commands):
+class FakeTwitch(Addresses, Commands):
     """Twitch's identity service and a little Helix, on this machine; see the package's page.
 
     host, port: where to listen; port 0 takes a free one.
@@ -89,7 +89,7 @@ class FakeTwitch(Places, Commands):
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         task = asyncio.current_task()
         if task is None or self._runner is None:
-            return _cut(request)
+            return _abort(request)
         self._serving.add(task)
         try:
             return await self._handle(request)
@@ -102,34 +102,34 @@ class FakeTwitch(Places, Commands):
         call = await _read(request, self.url)
         handler = self._route(call)
         answer = await self._answer(call, handler)
-        self._journal(call, answer)
+        self._log(call, answer)
         if answer.status == DROPPED:
-            return _cut(request)
+            return _abort(request)
         return await self._send(request, call, answer)
 
     def _route(self, call: Call) -> Handler:
         if call.path.startswith("/helix/"):
             call.endpoint = "helix:" + call.path.removeprefix("/helix/")
             return self._helix.handle
-        name, handler = self._routes.get((call.method, call.path), ("", _nowhere))
+        name, handler = self._routes.get((call.method, call.path), ("", _unknown_path))
         if name == "token":
             name = GRANTS.get(call.params.get("grant_type", ""), name)
         call.endpoint = name
         return handler
 
     async def _answer(self, call: Call, handler: Handler) -> Answer:
-        answer = await self._faults.meet(call, "before")
+        answer = await self._faults.apply(call, "before")
         if answer is None:
             answer = self._commit(call, handler)
-            answer = await self._faults.meet(call, "after") or answer
+            answer = await self._faults.apply(call, "after") or answer
         if call.endpoint.startswith("helix:"):
-            self._helix.dress(call, answer)
+            self._helix.add_rate_limit_headers(call, answer)
         return answer
 
     def _commit(self, call: Call, handler: Handler) -> Answer:
         limited = call.endpoint.partition(":")[0] in LIMITED
         if limited and self._identity.limited(call):
-            self._state.tally["rate_limited"] += 1
+            self._state.counters["rate_limited"] += 1
             return Answer(429)
         try:
             answer = handler(call)
@@ -158,7 +158,7 @@ class FakeTwitch(Places, Commands):
         await response.write(answer.body[half:])
         return response
 
-    def _journal(self, call: Call, answer: Answer) -> None:
+    def _log(self, call: Call, answer: Answer) -> None:
         now = self._state.now()
         self._state.requests.append(
             RequestLog(
@@ -167,7 +167,7 @@ class FakeTwitch(Places, Commands):
         )
         for name, value in call.query.items():
             if name in SECRET_NAMES or value in self._state.secrets:
-                self._state.tally["secrets_in_query"] += 1
+                self._state.counters["secrets_in_query"] += 1
                 self._state.leaks.append(Leak(now, call.path, name))
 
 
@@ -185,11 +185,11 @@ async def _read(request: web.BaseRequest, base: str) -> Call:
     return Call(request.method, request.path, query, form, headers, cookies, base, body)
 
 
-def _cut(request: web.BaseRequest) -> web.StreamResponse:
+def _abort(request: web.BaseRequest) -> web.StreamResponse:
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=500)
 
 
-def _nowhere(_: Call) -> Answer:
+def _unknown_path(_: Call) -> Answer:
     return not_found()

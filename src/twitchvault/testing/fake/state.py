@@ -32,11 +32,11 @@ class State:
         self.settings = settings
         self.clients: dict[str, Client] = {}
         self.users: dict[str, User] = {}
-        self.tally: Counter[str] = Counter()
+        self.counters: Counter[str] = Counter()
         self.requests: deque[RequestLog] = deque(maxlen=LOG_SIZE)
         self.leaks: deque[Leak] = deque(maxlen=LOG_SIZE)
         self.secrets: set[str] = set()
-        self._dice = random.Random(seed)  # noqa: S311 - a double: a seed must repeat its tokens
+        self._random = random.Random(seed)  # noqa: S311 - a double: a seed must repeat its tokens
         self._origin = time.time() - time.monotonic()
 
     def now(self) -> float:
@@ -53,7 +53,7 @@ class State:
         """A duration, drawn where a range is given."""
         if isinstance(duration, int | float):
             return duration
-        return self._dice.uniform(*duration)
+        return self._random.uniform(*duration)
 
     def token(self, length: int = 30) -> str:
         """A new lower-case alphanumeric secret: client secret, access token (30), refresh (50)."""
@@ -65,16 +65,16 @@ class State:
 
     def user_code(self) -> str:
         """A new user code: 8 capitals."""
-        return "".join(self._dice.choices(string.ascii_uppercase, k=8))
+        return "".join(self._random.choices(string.ascii_uppercase, k=8))
 
     def _secret(self, letters: str, length: int) -> str:
-        value = "".join(self._dice.choices(letters, k=length))
+        value = "".join(self._random.choices(letters, k=length))
         self.secrets.add(value)
         return value
 
     def counts(self) -> Counts:
         """A snapshot of the counters."""
-        return Counts(**self.tally)
+        return Counts(**self.counters)
 
     def register_client(
         self,
@@ -91,7 +91,7 @@ class State:
             raise ValueError("'client_secret': a public client has none")
         chosen = Switches()
         apply_options(chosen, switches)
-        identity = client_id or "".join(self._dice.choices(_LOWER, k=30))
+        identity = client_id or "".join(self._random.choices(_LOWER, k=30))
         if identity in self.clients:
             raise ValueError(f"'client_id': {identity!r} is registered already")
         secret = None if public else client_secret or self.token()

@@ -77,25 +77,25 @@ class Tokens:
 
     def is_live(self, token: Access) -> bool:
         """Whether it works at this moment."""
-        return not token.killed and not self._over(token.expires_at)
+        return not token.killed and not self._is_past(token.expires_at)
 
     def is_live_refresh(self, value: str) -> bool:
         """Whether a refresh token would be exchanged at this moment."""
         token = self._refresh.get(value)
         if token is None or token.spent or not token.grant.alive:
             return False
-        return not self._over(token.expires_at)
+        return not self._is_past(token.expires_at)
 
-    def present(self, value: str) -> Access | None:
+    def find_valid(self, value: str) -> Access | None:
         """A live access token, or None; one found expired is counted, once."""
         token = self._access.get(value)
         if token is None or token.killed:
             return None
-        if not self._over(token.expires_at):
+        if not self._is_past(token.expires_at):
             return token
         if not token.seen_expired:
             token.seen_expired = True
-            self._state.tally["expiries"] += 1
+            self._state.counters["expiries"] += 1
         return None
 
     def grant(self, client: Client, user: User) -> Grant | None:
@@ -109,7 +109,7 @@ class Tokens:
             return None
         return self._pair(grant.newest, None)
 
-    def of_user(self, user: User, client: Client | None = None) -> list[Access]:
+    def live_tokens_of(self, user: User, client: Client | None = None) -> list[Access]:
         """A user's access tokens that nothing has killed."""
         return [
             token
@@ -139,23 +139,23 @@ class Tokens:
         return self._new_access(client, tuple(scopes), IMPLICIT_LIFETIME, grant)
 
     def issue_app(self, client: Client) -> tuple[Access, int | None]:
-        """A new app token and the seconds to announce."""
+        """A new app token and the seconds to announced_lifetime."""
         lifetime = self._state.draw(self._state.settings.app_token_lifetime)
         if client.switches.limit_app_tokens:
-            self._make_room(client, self._app.setdefault(client.client_id, {}))
+            self._enforce_limit(client, self._app.setdefault(client.client_id, {}))
         token = self._new_access(client, (), lifetime, None)
-        return token, announce(client, lifetime)
+        return token, announced_lifetime(client, lifetime)
 
     def refresh(self, client: Client, presented: str) -> Pair:
         """Exchange a refresh token, or refuse it; a replay punishes."""
         token = self._refresh.get(presented)
         if token is None or token.grant.client is not client:
-            raise _dead(client)
+            raise _invalid_refresh_token(client)
         if token.spent:
             self._replay(token)
-            raise _dead(client)
-        if not token.grant.alive or self._over(token.expires_at):
-            raise _dead(client)
+            raise _invalid_refresh_token(client)
+        if not token.grant.alive or self._is_past(token.expires_at):
+            raise _invalid_refresh_token(client)
         return self._exchange(token)
 
     def _exchange(self, token: Refresh) -> Pair:
@@ -169,15 +169,15 @@ class Tokens:
             token.access = access
         else:
             token = self._new_refresh(grant, access)
-        self._state.tally["exchanges"] += 1
+        self._state.counters["exchanges"] += 1
         return self._pair(token, announced)
 
     def _replay(self, token: Refresh) -> None:
-        self._state.tally["replays"] += 1
+        self._state.counters["replays"] += 1
         client = token.grant.client
         punish = client.switches.punish_replay
         if (client.public if punish is None else punish) and token.grant.alive:
-            self._end(token.grant)
+            self._end_grant(token.grant)
 
     # Killing
 
@@ -204,17 +204,17 @@ class Tokens:
         """End the connection: every access and refresh token of it dies."""
         grant = self.grant(client, user)
         if grant is not None:
-            self._end(grant)
+            self._end_grant(grant)
         return grant is not None
 
     def change_password(self, user: User) -> int:
         """End all connections of a user; returns how many."""
         grants = self._grants_of(user)
         for grant in grants:
-            self._end(grant)
+            self._end_grant(grant)
         return len(grants)
 
-    def _end(self, grant: Grant) -> None:
+    def _end_grant(self, grant: Grant) -> None:
         grant.alive = False
         for token in list(grant.live.values()):
             self.kill(token)
@@ -232,7 +232,7 @@ class Tokens:
         self, grant: Grant, scopes: tuple[str, ...], lifetime: float | None
     ) -> tuple[Access, int | None]:
         settings = self._state.settings
-        self._make_room(grant.client, grant.live)
+        self._enforce_limit(grant.client, grant.live)
         if lifetime is None:
             announced = self._state.draw(settings.user_token_lifetime)
             exact = isinstance(settings.user_token_lifetime, int | float)
@@ -240,7 +240,7 @@ class Tokens:
         else:
             announced = actual = lifetime
         token = self._new_access(grant.client, scopes, actual, grant)
-        return token, announce(grant.client, announced)
+        return token, announced_lifetime(grant.client, announced)
 
     def _new_access(
         self, client: Client, scopes: tuple[str, ...], lifetime: float, grant: Grant | None
@@ -260,17 +260,17 @@ class Tokens:
         grant.newest = token
         return token
 
-    def _make_room(self, client: Client, live: dict[str, Access]) -> None:
+    def _enforce_limit(self, client: Client, live: dict[str, Access]) -> None:
         if len(live) < client.switches.token_limit:
             return
-        for token in [token for token in live.values() if self._over(token.expires_at)]:
+        for token in [token for token in live.values() if self._is_past(token.expires_at)]:
             live.pop(token.value)
         for oldest in list(_surplus(live, client.switches.token_limit)):
             if client.switches.over_limit == "fail":
                 raise Refusal(400, "too many access tokens")  # the real text is not known
             self.kill(oldest)
 
-    def _over(self, moment: float | None) -> bool:
+    def _is_past(self, moment: float | None) -> bool:
         return moment is not None and self._state.now() >= moment
 
     def _pair(self, token: Refresh, announced: int | None) -> Pair:
@@ -282,12 +282,12 @@ class Tokens:
         )
 
 
-def announce(client: Client, lifetime: float) -> int | None:
+def announced_lifetime(client: Client, lifetime: float) -> int | None:
     """Whole seconds for the token answer, at least 1; None for a legacy client."""
     return None if client.switches.legacy else max(1, int(lifetime))
 
 
-def _dead(client: Client) -> Refusal:
+def _invalid_refresh_token(client: Client) -> Refusal:
     return Refusal(client.switches.dead_refresh_status, "Invalid refresh token")
 
 

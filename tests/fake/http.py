@@ -51,7 +51,7 @@ class Reply:
         return self.status, self.json["message"]
 
 
-class Wire:
+class HTTP:
     """The double, and a session to talk to it."""
 
     def __init__(self, twitch: FakeTwitch, session: aiohttp.ClientSession) -> None:
@@ -110,20 +110,20 @@ class Wire:
         return await self.send(method, self.twitch.api_url + path, headers=headers, **o)
 
 
-def register(wire: Wire, *, public: bool = False, **switches: object) -> Client:
+def register(http: HTTP, *, public: bool = False, **switches: object) -> Client:
     """A client with these switches and two redirect URIs."""
-    client = wire.twitch.register_client(public=public, redirect_uris=[FIRST, HOME])
-    wire.twitch.switch(client, **switches)
+    client = http.twitch.register_client(public=public, redirect_uris=[FIRST, HOME])
+    http.twitch.switch(client, **switches)
     return client
 
 
-def public(wire: Wire, **switches: object) -> tuple[Client, Pair]:
+def public(http: HTTP, **switches: object) -> tuple[Client, Pair]:
     """A public client and a pair of alice's."""
-    return connected(wire, public=True, **switches)
+    return connected(http, public=True, **switches)
 
 
-def connected(wire: Wire, *, public: bool = False, **switches: object) -> tuple[Client, Pair]:
+def connected(http: HTTP, *, public: bool = False, **switches: object) -> tuple[Client, Pair]:
     """A client and a pair of alice's."""
-    client = register(wire, public=public, **switches)
-    alice = wire.twitch.add_user("alice")
-    return client, wire.twitch.issue(client, alice, ["chat:read"])
+    client = register(http, public=public, **switches)
+    alice = http.twitch.add_user("alice")
+    return client, http.twitch.issue(client, alice, ["chat:read"])

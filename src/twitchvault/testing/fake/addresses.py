@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["Places"]
+__all__ = ["Addresses"]
 
 
-class Places:
+class Addresses:
     """A double that has addresses while it runs."""
 
     _url = ""
