@@ -1,4 +1,4 @@
-"""What a double is to those who use it, wherever it runs: its addresses, and `async with`."""
+"""What `FakeTwitch` and its remote control have in common: addresses, and `async with`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Self
-
-__all__ = ["Addresses"]
 
 
 class Addresses:
