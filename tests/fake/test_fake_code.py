@@ -84,6 +84,13 @@ async def test_mismatch_goes_to_the_first_uri_without_state(http: HTTP, uri: str
     assert params == {"error": "redirect_mismatch", "error_description": MISMATCH}
 
 
+async def test_bad_response_type(http: HTTP) -> None:
+    """Anything but code and token is not supported here."""
+    _, params = (await http.authorize(register(http), response_type="id_token")).redirected
+    assert params["error"] == "unsupported_response_type"
+    assert params["error_description"] == "Response type is not supported"
+
+
 async def test_denial(http: HTTP) -> None:
     """A denial, by command or on the page, comes back with error, description and state."""
     client, _ = app(http)
@@ -99,14 +106,6 @@ async def test_denial(http: HTTP) -> None:
             "error_description": "The user denied you access",
             "state": "a b&c",
         }
-
-
-async def test_bad_response_type(http: HTTP) -> None:
-    """Anything but code and token is not supported here."""
-    client, _ = app(http)
-    _, params = (await http.authorize(client, response_type="id_token")).redirected
-    assert params["error"] == "unsupported_response_type"
-    assert params["error_description"] == "Response type is not supported"
 
 
 @pytest.mark.parametrize(

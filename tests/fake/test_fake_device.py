@@ -34,7 +34,7 @@ async def test_life_cycle(http: HTTP) -> None:
 
 async def test_start_answer(http: HTTP) -> None:
     """Formats and numbers as recorded; the link has the code in it, and leads here."""
-    answer = (await http.device(http.twitch.register_client())).json
+    answer = (await http.device(register(http))).json
     assert re.fullmatch(r"[A-Za-z0-9]{40}", str(answer["device_code"]))
     assert re.fullmatch(r"[A-Z]{8}", str(answer["user_code"]))
     assert (answer["expires_in"], answer["interval"]) == (1800, 5)
@@ -42,26 +42,20 @@ async def test_start_answer(http: HTTP) -> None:
     assert answer["verification_uri"] == link
 
 
-async def test_an_unknown_scope_is_refused(http: HTTP) -> None:
-    """Unless the switch grants it."""
-    client = http.twitch.register_client()
+async def test_refusals(http: HTTP) -> None:
+    """An unknown scope, unless the switch grants it, and another client's code."""
+    client = register(http)
     reply = await http.device(client, scopes="no:such")
     assert reply.message == (400, "invalid scope requested: 'no:such'")
     http.twitch.switch(client, unknown_scopes="grant")
-    assert (await http.device(client, scopes="no:such")).status == 200
-
-
-async def test_a_code_belongs_to_one_client(http: HTTP) -> None:
-    """Another client's code is invalid, and stays good for its own."""
-    client, other = http.twitch.register_client(), http.twitch.register_client()
-    code = (await http.device(client)).json["device_code"]
-    assert (await http.poll(other, code)).message == INVALID
+    code = (await http.device(client, scopes="no:such")).json["device_code"]
+    assert (await http.poll(register(http), code)).message == INVALID
     assert (await http.poll(client, code)).message == PENDING
 
 
 async def test_a_confidential_client_polls_without_secret_but_cannot_refresh(http: HTTP) -> None:
     """Start and poll need no secret; the refresh afterwards does."""
-    client = http.twitch.register_client()
+    client = register(http)
     http.twitch.auto_approve(http.twitch.add_user("alice"))
     code = (await http.device(client)).json["device_code"]
     token = str((await http.poll(client, code)).json["refresh_token"])
@@ -152,7 +146,7 @@ async def test_spurious_invalid_code(http: HTTP) -> None:
 
 async def test_auto_approve_after_a_while(http: HTTP) -> None:
     """Approval by command comes so many seconds after the start, on the double's clock."""
-    client = http.twitch.register_client()
+    client = register(http)
     http.twitch.auto_approve(http.twitch.add_user("alice"), after=60)
     code = (await http.device(client)).json["device_code"]
     assert (await http.poll(client, code)).message == PENDING
@@ -203,6 +197,6 @@ async def test_the_page_without_a_code_asks_for_one(http: HTTP) -> None:
     """Somebody who typed the address can enter the code, in any case and with a dash."""
     page = await http.send("GET", http.twitch.url + "/activate")
     assert 'name="device-code"' in page.text
-    code = str((await http.device(http.twitch.register_client())).json["user_code"]).lower()
+    code = str((await http.device(register(http))).json["user_code"]).lower()
     params = {"device-code": f"{code[:4]}-{code[4:]}"}
     assert (await http.send("GET", http.twitch.url + "/activate", params=params)).status == 200
