@@ -94,7 +94,7 @@ class Repository:
         """
         user_id = self.user_of(key)
         if user_id is None:
-            return await self._get(key)
+            return await self._read_seed(key)
         for _ in range(RESTORES):
             held = await self._get(key)
             ours = self._mirror.confirmed(user_id)
@@ -130,6 +130,8 @@ class Repository:
         # That nothing was found is for the feed to tell the mirror: it knows a delete from a loss.
         if user_id is not None and held is not None:
             self._mirror.learn(user_id, held.version, held.record, "remote")
+        elif user_id is None and held is not None and not held.record.seeded:
+            self._hold_seed(key, held.record)
         return held
 
     async def version_of(self, key: str) -> int | None:
@@ -196,26 +198,41 @@ class Repository:
         finally:
             self._mirror.end_write(user_id)
 
-    # Losses
+    # Seeds are in no mirror: what this process knows of them is held until it is with its user.
 
-    def _hold_seed(self, key: str, record: Record | None) -> None:
-        """Seeds are in no mirror: what this process wrote is held until it is with its user."""
-        if record is not None and record.state == "live":
-            self._seeds[key] = record
-        else:
-            self._seeds.pop(key, None)
-
-    async def restore_seeds(self) -> None:
-        """Write back the seeds of this process that a store has lost."""
-        for key, ours in list(self._seeds.items()):
+    async def _read_seed(self, key: str) -> Held | None:
+        """As `read`. A seed that is gone is lost unless a user's record remembers it."""
+        for _ in range(RESTORES):
             held = await self._get(key)
-            if held is not None and held.record.order >= ours.order:
-                continue
-            if self._mirror.spender_of(key.removeprefix(self._seed_prefix)) is not None:
-                self._seeds.pop(key, None)  # another process has brought it to its user
-                continue
+            ours = self._seeds.get(key)
+            if ours is None or (held is not None and held.record.order >= ours.order):
+                return held
+            if held is None and await self._has_user(key):
+                self._seeds.pop(key, None)
+                return None
             with suppress(VersionConflict):
                 await self.write(key, ours, expect=0 if held is None else held.version)
+        msg = "the store does not keep the record of a refresh token; nothing was sent"
+        raise StoreUnavailable(msg)
+
+    async def _has_user(self, key: str) -> bool:
+        if self.catch_up is not None:
+            await self.catch_up()
+        return self._mirror.spender_of(key.removeprefix(self._seed_prefix)) is not None
+
+    def _hold_seed(self, key: str, record: Record | None) -> None:
+        known = self._seeds.get(key)
+        if record is not None and known is not None and record.order < known.order:
+            return
+        if record is None or record.state != "live" or (record.seeded and record.lease is None):
+            self._seeds.pop(key, None)
+        else:
+            self._seeds[key] = record
+
+    async def restore_seeds(self) -> None:
+        """Write back the seeds that a store has lost."""
+        for key in list(self._seeds):
+            await self._read_seed(key)
 
     # Calling the store
 
