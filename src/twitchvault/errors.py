@@ -91,8 +91,6 @@ class HTTPException(TwitchVaultError):
     "invalid_grant", also where Twitch puts it in words; "" if there is none.
     """
 
-    error_code = ""
-
     def __init__(
         self, status: int, message: str = "", headers: Mapping[str, str] | None = None
     ) -> None:
@@ -100,6 +98,7 @@ class HTTPException(TwitchVaultError):
         self.status = status
         self.message = message
         self.headers: Mapping[str, str] = CIMultiDictProxy(CIMultiDict(headers or {}))
+        self.error_code = ""
 
     def __str__(self) -> str:
         text = self.message or "the answer carries no message"
