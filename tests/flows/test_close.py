@@ -248,7 +248,7 @@ async def test_a_cancelled_close_can_be_made_good(world: World) -> None:
 
 async def test_close_is_bounded_when_twitch_hangs(world: World) -> None:
     """A refresh that gets no answer does not hold `close()` up for longer than the lease."""
-    flow = world.device(world.public, lease_ttl=0.6)
+    flow = world.device(world.public, lease_ttl=1)
     user, _ = await _with_alice(world, flow)
     with world.twitch.hold("token:refresh_token") as gate:
         refresh = asyncio.create_task(user.refresh())
@@ -299,7 +299,7 @@ async def test_close_is_bounded_when_opening_hangs(
     monkeypatch.setattr("twitchvault.vault.vault.FLUSH_TIMEOUT", 0.3)
     monkeypatch.setattr("twitchvault.vault.ledger.STORE_TIMEOUT", 0.3)
     store = SlowScanStore()
-    flow = small.device(small.public, store=store, lease_ttl=0.5)
+    flow = small.device(small.public, store=store, lease_ttl=1)
     task = asyncio.create_task(flow.authorize())
     await store.waiting.wait()
     try:

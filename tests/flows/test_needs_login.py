@@ -174,7 +174,7 @@ async def test_weather_and_configuration(
     small: World, fault: dict[str, Any], error: type[HTTPException]
 ) -> None:
     """Any other answer is raised as it is and touches nothing; later the same pair works."""
-    async with small.device(lease_ttl=0.4) as flow:
+    async with small.device(lease_ttl=1) as flow:
         user = await _alice(small, flow, small.client)
         before = flow.get_token(user.user_id)
         small.twitch.expire_access(user.token)

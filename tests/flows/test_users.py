@@ -120,7 +120,7 @@ async def test_add_user_in_bad_weather_at_the_refresh(
 ) -> None:
     """Weather at the exchange raises as itself, no user is stored, and a later try succeeds."""
     pair = small.pair(small.public, expired=True)
-    async with small.device(small.public, lease_ttl=0.5) as flow:
+    async with small.device(small.public, lease_ttl=1) as flow:
         small.twitch.fail("token:refresh_token", times=None, **fault)
         with pytest.raises(error) as caught:
             await within(flow.add_user(pair.access_token, pair.refresh_token))

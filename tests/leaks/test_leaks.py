@@ -201,7 +201,7 @@ async def test_bad_answers(witness: Witness, world: World, status: int, body: st
     """A service that echoes all that it was sent, in every form, in bad answers of every kind."""
     pair, dead = world.pair(), world.pair(user=world.bob, expired=True)
     code = witness.secret("an-authorization-code/+to be echoed")
-    async with world.code(lease_ttl=0.2) as flow, world.device(lease_ttl=0.2) as device:
+    async with world.code(lease_ttl=1) as flow, world.device(lease_ttl=1) as device:
         user = await flow.add_user(pair.access_token, pair.refresh_token)
         secret = str(world.client.client_secret)
         device_code = (await device.request_device_code()).device_code
@@ -274,7 +274,7 @@ async def ask_all(witness: Witness, world: World, root: str, **options: object) 
     """Ask a service that cannot answer for everything; the pair stays."""
     arguments = world.arguments(store="memory://", id_url=f"{root}/oauth2", api_url=f"{root}/helix")
     pair = world.pair()
-    arguments |= {"lease_ttl": 0.2, **options}
+    arguments |= {"lease_ttl": 1, **options}
     async with world.device(world.public, **arguments | {"client_secret": None}) as flow:
         user = flow.add_token("1", pair.access_token, pair.refresh_token)
         await failing(
