@@ -237,7 +237,7 @@ class App:
         Raises `CorruptRecord` or `DecryptionError` for a user in `damaged`.
         """
         record = self._core.vault.record(self._user_id(user_id))
-        return None if record is None else (record.access_token, record.refresh_token)
+        return None if record is None else record.pair
 
     def get_token_quota(self, user_id: str) -> int | None:
         """Helix points left as Twitch last reported, or None."""

@@ -215,6 +215,10 @@ class MissingDriver(StoreError, ImportError):
     """A backend's driver is not installed; the message names the extra to install."""
 
 
+class WrongType(TypeError):
+    """A `TypeError` raised on purpose, for an argument: it shows no frame of ours either."""
+
+
 def _version(version: int) -> str:
     return f"version {version}" if version else "no entry"
 
@@ -256,8 +260,8 @@ def scrub_traceback(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
     The local variables of those frames are tokens and keys, which debuggers, rich and error
     trackers show; causes and contexts have such frames too, or quote what they were given.
-    Expected are our own errors, `ValueError`, `TimeoutError` and `CancelledError`, and the
-    `TypeError` of a function that is no coroutine. Any other is a bug and keeps its traceback.
+    Expected are our own errors, `ValueError`, `WrongType`, `TimeoutError`, `CancelledError`, and
+    any `TypeError` of a plain function. Every other error is a bug and keeps its traceback.
     """
     if inspect.iscoroutinefunction(function):
 
@@ -284,7 +288,13 @@ def scrub_traceback(function: Callable[_P, _T]) -> Callable[_P, _T]:
     return called
 
 
-_EXPECTED: Final = (TwitchVaultError, ValueError, TimeoutError, asyncio.CancelledError)
+_EXPECTED: Final = (
+    TwitchVaultError,
+    ValueError,
+    WrongType,
+    TimeoutError,
+    asyncio.CancelledError,
+)
 
 
 def _without_frames(error: BaseException) -> BaseException:

@@ -176,7 +176,7 @@ def rows(world: World) -> list[bytes]:
 def fresh(witness: Witness) -> tuple[str, str]:
     """A pair that is only in memory."""
     number = next(NUMBERS)
-    return witness.secret(f"{number}-th access token"), witness.secret(f"{number}-th refresh token")
+    return witness.secret(f"{number}-th-access-token"), witness.secret(f"{number}-th-refresh-token")
 
 
 async def test_redis_refuses(witness: Witness, world: World, account: Account) -> None:
