@@ -42,14 +42,11 @@ from twitchvault.vault.transitions import (
 )
 
 if TYPE_CHECKING:
-    from twitchvault.identity import Identity
     from twitchvault.models import Token
-    from twitchvault.vault.backoff import Backoff
     from twitchvault.vault.clocks import Clocks
-    from twitchvault.vault.mirror import Mirror
-    from twitchvault.vault.outbox import Outbox
+    from twitchvault.vault.context import Context
     from twitchvault.vault.record import Record
-    from twitchvault.vault.repository import Held, Repository
+    from twitchvault.vault.repository import Held
 
 __all__ = ["Exchange", "Lease"]
 
@@ -100,21 +97,13 @@ class _Failure(Enum):
 class Exchange:
     """Carries exchanges out under a lease."""
 
-    def __init__(
-        self,
-        repository: Repository,
-        outbox: Outbox,
-        identity: Identity,
-        backoff: Backoff,
-        mirror: Mirror,
-        clocks: Clocks,
-    ) -> None:
-        self._repository = repository
-        self._outbox = outbox
-        self._identity = identity
-        self._backoff = backoff
-        self._mirror = mirror
-        self._clocks = clocks
+    def __init__(self, context: Context) -> None:
+        self._repository = context.repository
+        self._outbox = context.outbox
+        self._identity = context.identity
+        self._backoff = context.backoff
+        self._mirror = context.mirror
+        self._clocks = context.clocks
         self._in_doubt: dict[str, str] = {}
 
     def left_in_doubt(self, key: str, lease: str) -> bool:
@@ -250,7 +239,8 @@ class Exchange:
         try:
             await self._validate(lease.record.access_token)
         except Unauthorized:
-            if lease.alive:
+            # Only of a public client the token is surely spent; others may send it once more.
+            if lease.alive and self._identity.public:
                 lease.in_doubt = False
                 await self.refuse(lease.key, lease.record, _explain(SPENT, error))
                 return False

@@ -36,14 +36,10 @@ from twitchvault.vault.transitions import attached, new_seed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twitchvault.identity import Identity
-    from twitchvault.vault.backoff import Backoff
-    from twitchvault.vault.clocks import Clocks
+    from twitchvault.vault.context import Context
     from twitchvault.vault.jobs import Job
-    from twitchvault.vault.mirror import Mirror
-    from twitchvault.vault.outbox import Outbox
     from twitchvault.vault.record import Record, TokenPair
-    from twitchvault.vault.repository import Held, Repository
+    from twitchvault.vault.repository import Held
 
 __all__ = ["Refresher"]
 
@@ -59,25 +55,16 @@ ROUNDS: Final = 20
 class Refresher:
     """Renews records, once in all processes."""
 
-    def __init__(
-        self,
-        repository: Repository,
-        mirror: Mirror,
-        outbox: Outbox,
-        identity: Identity,
-        backoff: Backoff,
-        clocks: Clocks,
-        lease_ttl: float,
-    ) -> None:
-        self.jobs = Jobs(clocks, lease_ttl)
-        self._repository = repository
-        self._mirror = mirror
-        self._outbox = outbox
-        self._identity = identity
-        self._backoff = backoff
-        self._clocks = clocks
-        self._lease_ttl = lease_ttl
-        self._exchange = Exchange(repository, outbox, identity, backoff, mirror, clocks)
+    def __init__(self, context: Context) -> None:
+        self.jobs = Jobs(context.clocks, context.lease_ttl)
+        self._repository = context.repository
+        self._mirror = context.mirror
+        self._outbox = context.outbox
+        self._identity = context.identity
+        self._backoff = context.backoff
+        self._clocks = context.clocks
+        self._lease_ttl = context.lease_ttl
+        self._exchange = Exchange(context)
         self._owner = ""
 
     def start(self) -> None:
@@ -210,12 +197,15 @@ class Refresher:
         lease = held.record.lease
         if lease is None:
             return False
-        if lease.startswith(self._owner):
-            return self._exchange.left_in_doubt(key, lease)
         ttl = held.record.lease_ttl
+        if lease.startswith(self._owner):
+            if not self.jobs.another_runs(key, job):
+                return self._exchange.left_in_doubt(key, lease)
+            left = ttl
+        else:
+            left = patience.left(key, held)
         # A dead owner's lease falls due within this.
         job.limit = max(job.limit, 2 * ttl)
-        left = patience.left(key, held)
         if left <= 0:
             return True
         look = max(min(left, ttl / LOOKS, LONGEST_LOOK), SHORTEST_LOOK)
@@ -237,7 +227,7 @@ class Refresher:
             return True
         sent = record.refresh_token
         seed_key = self._repository.seed_key(fingerprint(sent))
-        seed = await self._repository.read(seed_key)
+        seed = await self._read(seed_key)
         if seed is None:
             return await self._is_unspent(key, record, fingerprint(sent))
         if seed.record.state == "needs_login":
@@ -279,7 +269,7 @@ class Refresher:
     ) -> Record | None:
         patience = Patience(self._clocks)
         while job.left > 0:
-            held = await self._repository.read(key)
+            held = await self._read(key)
             if held is None:
                 if generation > 1:
                     return None

@@ -22,6 +22,7 @@ from twitchvault.errors import (
 from twitchvault.stores.base import Watchable
 from twitchvault.vault.backoff import Backoff
 from twitchvault.vault.clocks import Clocks
+from twitchvault.vault.context import Context
 from twitchvault.vault.events import Events
 from twitchvault.vault.logins import Logins, as_token
 from twitchvault.vault.mirror import Mirror
@@ -72,24 +73,31 @@ class Vault:
         live = isinstance(store, Watchable) and not getattr(store, "pushes_changes", False)
         self.identity = identity
         self.events = Events()
-        self.mirror = mirror = Mirror(identity.client_id, self.events, live=live)
+        self.mirror = Mirror(identity.client_id, self.events, live=live)
         self._client_id = identity.client_id
         self._store = store
         self._maintain = maintain
         self._lease_ttl = lease_ttl
         self._clocks = clocks
-        self._backoff = backoff = Backoff(clocks)
-        self._repository = repository = Repository(store, identity.client_id, mirror)
-        self._watcher = Watcher(repository, mirror)
+        self._backoff = Backoff(clocks)
+        self._repository = Repository(store, identity.client_id, self.mirror)
+        self._watcher = Watcher(self._repository, self.mirror)
         # A pair that waits for the store is tried often enough that no waiter takes its lease over.
-        self._outbox = outbox = Outbox(repository, mirror, min(LONGEST_PAUSE, lease_ttl / 4))
-        self._refresher = refresher = Refresher(
-            repository, mirror, outbox, identity, backoff, clocks, lease_ttl
+        pause = min(LONGEST_PAUSE, lease_ttl / 4)
+        self._outbox = Outbox(self._repository, self.mirror, pause)
+        context = Context(
+            identity,
+            clocks,
+            self.events,
+            self.mirror,
+            self._repository,
+            self._outbox,
+            self._backoff,
+            lease_ttl,
         )
-        self._logins = Logins(repository, mirror, outbox, identity, refresher, backoff, clocks)
-        self._upkeep = Upkeep(
-            repository, mirror, outbox, identity, refresher, backoff, self.events, clocks
-        )
+        self._refresher = Refresher(context)
+        self._logins = Logins(context, self._refresher)
+        self._upkeep = Upkeep(context, self._refresher)
         self._opening = asyncio.Lock()
         self._open = False
         self._clearings = 0
