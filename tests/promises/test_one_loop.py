@@ -106,9 +106,7 @@ def coroutines(thing: object) -> dict[str, Call]:
 @pytest.mark.parametrize("kind", [DeviceCodeFlow, AuthorizationCodeGrantFlow])
 @pytest.mark.parametrize("ended", [False, True], ids=["another loop runs", "the loop is closed"])
 async def test_every_coroutine_looks_at_the_loop_first(
-    small: World,
-    kind: type[App],
-    ended: bool,
+    small: World, kind: type[App], ended: bool
 ) -> None:
     """On another loop each of them is refused in words that help, and nothing is sent."""
     flow = kind(**small.arguments())
@@ -118,8 +116,8 @@ async def test_every_coroutine_looks_at_the_loop_first(
         user, app = await authorized(flow, small)
     before = flow.get_token(user.user_id)
     asked = len(small.twitch.requests)
-    calls = {**coroutines(flow), **coroutines(user), **coroutines(app)}
-    for name, call in calls.items():
+    calls = [each for thing in (flow, user, app) for each in coroutines(thing).items()]
+    for name, call in calls:
         if ended and name in {"authorize", "close"}:
             continue  # they are the way out, see below
         with pytest.raises(RuntimeError, match=ELSEWHERE) as caught:
