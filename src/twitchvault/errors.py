@@ -64,6 +64,7 @@ __all__ = [
     "Unauthorized",
     "VersionConflict",
     "WrongEventLoop",
+    "WrongType",
     "fresh_copy",
     "http_error",
     "scrub_traceback",

@@ -11,7 +11,7 @@ import json as jsonlib
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from twitchvault.errors import AuthFailure, TokenError
+from twitchvault.errors import AuthFailure, TokenError, WrongType
 from twitchvault.http import HELIX_LIMIT, Answer
 from twitchvault.identity import base_url
 from twitchvault.responses import is_good, json_of, message_of
@@ -77,7 +77,7 @@ class HelixClient:
     ) -> dict[str, Any]:
         """The JSON object that Helix answers, {} for an empty answer; else an `HTTPException`."""
         url, query = self._url(path), _query(params or {})
-        jsonlib.dumps(json, allow_nan=False)  # its errors are raised before a token is in a frame
+        _check_json(json)  # here, where no frame holds a token yet
         record = self.record(user_id)
         answer = await self._send(user_id, record, method.upper(), url, query, json)
         for _ in range(RENEWALS):
@@ -138,6 +138,14 @@ def _content(answer: Answer, token: str) -> dict[str, Any]:
     if content is None:
         return {}
     return content if isinstance(content, dict) else {"data": content}
+
+
+def _check_json(json: object) -> None:
+    try:
+        jsonlib.dumps(json, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        msg = f"'json' cannot be sent as JSON: {error}"
+        raise (WrongType if isinstance(error, TypeError) else ValueError)(msg) from None
 
 
 def _query(params: Mapping[str, Any]) -> list[tuple[str, str]]:
