@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from twitchvault.http import HTTPClient
-    from twitchvault.loops import HomeLoop
+    from twitchvault.loops import LoopBinding
     from twitchvault.vault.record import Record
     from twitchvault.vault.vault import Vault
 
@@ -44,9 +44,9 @@ _MOST_DIGITS: Final = 9
 class HelixClient:
     """Sends Helix calls with the tokens of a vault and notes the points left."""
 
-    def __init__(self, http: HTTPClient, vault: Vault, home: HomeLoop, api_url: str) -> None:
+    def __init__(self, http: HTTPClient, vault: Vault, binding: LoopBinding, api_url: str) -> None:
         self.vault = vault
-        self.home = home
+        self.binding = binding
         self._http = http
         self._api_url = base_url("api_url", api_url) + "/"
         self._points: dict[str, int] = {}

@@ -11,7 +11,7 @@ from twitchvault.app import App
 from twitchvault.errors import BadRequest, NoAnswer, RateLimited, TwitchServerError
 from twitchvault.http import DEFAULT_TIMEOUT
 from twitchvault.identity import pending, slow_down
-from twitchvault.loops import on_home_loop
+from twitchvault.loops import on_bound_loop
 from twitchvault.vault.record import fingerprint
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class DeviceCodeFlow(App):
     Works with and without a client secret. Parameters as for `App`.
     """
 
-    @on_home_loop
+    @on_bound_loop
     async def request_device_code(self, scopes: Iterable[str] = frozenset()) -> DeviceCode:
         """Start: show the user `verification_uri` and `user_code`.
 
@@ -48,7 +48,7 @@ class DeviceCodeFlow(App):
             del intervals[next(iter(intervals))]
         return code
 
-    @on_home_loop
+    @on_bound_loop
     async def get_device_token(self, device_code: str) -> Token:
         """Ask once. `BadRequest` with "authorization_pending" while the user has not decided.
 
@@ -57,15 +57,15 @@ class DeviceCodeFlow(App):
         device_code = inputs.secret("device_code", device_code)
         return await self._core.identity.poll_device(device_code)
 
-    @on_home_loop
+    @on_bound_loop
     async def wait_for_device_token(
         self, device_code: str, interval: float = 5, timeout: float = WAIT_TIMEOUT
     ) -> Token:
         """Ask until the user has approved; the first time after one interval.
 
-        The interval is the larger of `interval` and what the server said to this flow, in seconds;
+        The interval is the larger of `interval` and what the server stated for this code;
         `slow_down` adds 5 s for good. Network errors, 429 and 5xx do not end the wait.
-        `TimeoutError` after `timeout` seconds, `BadRequest` if the code expired or was denied.
+        Both are seconds. `TimeoutError` after `timeout`, `BadRequest` if the code expired or was denied.
         A `timeout` of 0 is an `expires_in` that the answer did not state: 300 seconds then.
         """
         device_code = inputs.secret("device_code", device_code)
