@@ -65,15 +65,15 @@ class DeviceCodeFlow(App):
 
         The interval is the larger of `interval` and what the server stated for this code;
         `slow_down` adds 5 s for good. Network errors, 429 and 5xx do not end the wait.
-        Both are seconds. `TimeoutError` after `timeout`, `BadRequest` if the code expired or was denied.
+        `TimeoutError` after `timeout` seconds, `BadRequest` if the code expired or was denied.
         A `timeout` of 0 is an `expires_in` that the answer did not state: 300 seconds then.
         """
         device_code = inputs.secret("device_code", device_code)
         code = fingerprint(device_code)
         return await poll(
             lambda left: self._core.identity.poll_device(device_code, timeout=left),
-            interval=max(float(interval), self._intervals.get(code, 0.0)),
-            timeout=timeout or WAIT_TIMEOUT,
+            interval=max(inputs.seconds("interval", interval), self._intervals.get(code, 0.0)),
+            timeout=inputs.seconds("timeout", timeout or WAIT_TIMEOUT),
             on_slow_down=lambda longer: self._intervals.__setitem__(code, longer),
         )
 
@@ -98,10 +98,6 @@ async def poll(
     `ask` takes the seconds that it may take. One deadline, on `clock`; `sleep` is what waits.
     `on_slow_down` is called with every longer interval.
     """
-    for name, seconds in (("interval", interval), ("timeout", timeout)):
-        if not seconds > 0:
-            msg = f"{name!r} must be a number of seconds above 0, not {seconds!r}"
-            raise ValueError(msg)
     deadline = clock() + timeout
     while True:
         await sleep(max(min(interval, deadline - clock()), 0.0))
