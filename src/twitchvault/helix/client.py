@@ -11,7 +11,7 @@ import json as jsonlib
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from twitchvault.errors import AuthFailure, TokenError, WrongType
+from twitchvault.errors import AuthFailure, HTTPException, TokenError, WrongType, fresh_copy
 from twitchvault.http import HELIX_LIMIT, Answer
 from twitchvault.identity import base_url
 from twitchvault.responses import is_good, json_of, message_of
@@ -120,9 +120,16 @@ class HelixClient:
         """A newer record if the answer refused the token of this one, else None."""
         if answer.status != UNAUTHORIZED or _OTHER_CAUSE.search(message_of(answer)):
             return None
-        if message_of(answer).casefold() in _DEAD_TOKEN:
-            return await self.vault.renew(user_id, refused.generation)
-        token = await self.vault.renew_refused(user_id, refused.access_token)
+        try:
+            if message_of(answer).casefold() in _DEAD_TOKEN:
+                return await self.vault.renew(user_id, refused.generation)
+            token = await self.vault.renew_refused(user_id, refused.access_token)
+        except HTTPException as error:
+            failure = fresh_copy(error)
+            text = error.message or "the answer carries no message"
+            failure.message = f"the refresh of user {user_id!r} failed: {text}"
+            failure.args = (failure.status, failure.message)
+            raise failure from None
         return None if token == refused.access_token else self.record(user_id)
 
     def _url(self, path: str) -> str:
