@@ -206,7 +206,7 @@ async def test_close_after_the_loop_has_ended(small: World, url: str, tmp_path: 
     await on_another_loop(flow.authorize, flow)
     begun = time.monotonic()
     await within(flow.close())
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 5
     await flow.close()
     await flow.authorize()
     flow.add_token("1", "a", "r")
@@ -240,7 +240,7 @@ async def test_close_while_another_loop_runs(small: World) -> None:
         begun = time.monotonic()
         with pytest.raises(RuntimeError, match=ELSEWHERE):
             await on_another_loop(flow.close)
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 5
         assert flow.application is not None
         flow.add_token("1", "a", "r")
         await flow.flush()
