@@ -42,14 +42,11 @@ from twitchvault.vault.transitions import (
 )
 
 if TYPE_CHECKING:
-    from twitchvault.identity import Identity
     from twitchvault.models import Token
-    from twitchvault.vault.backoff import Backoff
     from twitchvault.vault.clocks import Clocks
-    from twitchvault.vault.mirror import Mirror
-    from twitchvault.vault.outbox import Outbox
+    from twitchvault.vault.context import Context
     from twitchvault.vault.record import Record
-    from twitchvault.vault.repository import Held, Repository
+    from twitchvault.vault.repository import Held
 
 __all__ = ["Exchange", "Lease"]
 
@@ -66,7 +63,7 @@ class Lease:
 
     `name` is who holds it, `user` the name that `Backoff` knows the user by. `alive`: Twitch had
     accepted the access token shortly before; None if nobody knows. `sent`: a request has left.
-    `in_doubt`: the token may be spent.
+    `given_up`: no request may leave any more. `in_doubt`: the token may be spent.
     """
 
     def __init__(
@@ -80,6 +77,7 @@ class Lease:
         self.version = 0
         self.alive = alive
         self.sent = False
+        self.given_up = False
         self.in_doubt = False
         self._stopwatch = Stopwatch(clocks)
 
@@ -100,21 +98,13 @@ class _Failure(Enum):
 class Exchange:
     """Carries exchanges out under a lease."""
 
-    def __init__(
-        self,
-        repository: Repository,
-        outbox: Outbox,
-        identity: Identity,
-        backoff: Backoff,
-        mirror: Mirror,
-        clocks: Clocks,
-    ) -> None:
-        self._repository = repository
-        self._outbox = outbox
-        self._identity = identity
-        self._backoff = backoff
-        self._mirror = mirror
-        self._clocks = clocks
+    def __init__(self, context: Context) -> None:
+        self._repository = context.repository
+        self._outbox = context.outbox
+        self._identity = context.identity
+        self._backoff = context.backoff
+        self._mirror = context.mirror
+        self._clocks = context.clocks
         self._in_doubt: dict[str, str] = {}
 
     def left_in_doubt(self, key: str, lease: str) -> bool:
@@ -207,7 +197,7 @@ class Exchange:
             raise NoAnswer(msg, sent=False, too_late=True)
 
         def may_send() -> bool:
-            if lease.left <= 0:
+            if lease.given_up or lease.left <= 0:
                 return False
             lease.sent = True
             self._backoff.sent(lease.user)
@@ -250,6 +240,7 @@ class Exchange:
         try:
             await self._validate(lease.record.access_token)
         except Unauthorized:
+            self._backoff.refused(lease.user)
             if lease.alive:
                 lease.in_doubt = False
                 await self.refuse(lease.key, lease.record, _explain(SPENT, error))

@@ -9,23 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import AuthFailure, HTTPException, TokenError, Unauthorized
+from twitchvault.errors import AuthFailure, TokenError, Unauthorized
 from twitchvault.models import Token
 from twitchvault.vault.outbox import Update
 from twitchvault.vault.record import TokenPair, fingerprint
 from twitchvault.vault.transitions import attached, logged_in
 
 if TYPE_CHECKING:
-    from twitchvault.identity import Identity
     from twitchvault.models import ValidateToken
-    from twitchvault.vault.backoff import Backoff
-    from twitchvault.vault.clocks import Clocks
+    from twitchvault.vault.context import Context
     from twitchvault.vault.jobs import Job
-    from twitchvault.vault.mirror import Mirror
-    from twitchvault.vault.outbox import Outbox
     from twitchvault.vault.record import Record
     from twitchvault.vault.refresh import Refresher
-    from twitchvault.vault.repository import Repository
 
 __all__ = ["Logins"]
 
@@ -39,23 +34,14 @@ ROUNDS: Final = 5
 class Logins:
     """Takes pairs from outside into the vault."""
 
-    def __init__(
-        self,
-        repository: Repository,
-        mirror: Mirror,
-        outbox: Outbox,
-        identity: Identity,
-        refresher: Refresher,
-        backoff: Backoff,
-        clocks: Clocks,
-    ) -> None:
-        self._repository = repository
-        self._mirror = mirror
-        self._outbox = outbox
-        self._identity = identity
+    def __init__(self, context: Context, refresher: Refresher) -> None:
+        self._repository = context.repository
+        self._mirror = context.mirror
+        self._outbox = context.outbox
+        self._identity = context.identity
+        self._backoff = context.backoff
+        self._clocks = context.clocks
         self._refresher = refresher
-        self._backoff = backoff
-        self._clocks = clocks
 
     def store(self, user_id: str, pair: TokenPair, answer: ValidateToken | None = None) -> str:
         """Take a pair in: shown at once, written in the background; returns the record's key."""
@@ -81,7 +67,8 @@ class Logins:
     async def exchange(self, token: str) -> Token:
         """Exchange a refresh token, or hand out what it was exchanged for; its user's from now on.
 
-        If its user cannot be learned just now, the new pair waits in the store for the next call.
+        If its user cannot be learned just now, that is an error, and the new pair waits in the
+        store for the next call.
         """
         mark = fingerprint(token)
         pair = TokenPair("", token)
@@ -94,10 +81,7 @@ class Logins:
                 continue
             if parked.state == "needs_login":
                 raise AuthFailure(f"this refresh token does not work: {parked.reason}")
-            try:
-                await self._find_user(pair, mark)
-            except (HTTPException, AuthFailure):
-                return as_token(parked)
+            await self._find_user(pair, mark)
         raise TokenError(_moves(mark))
 
     async def _renewed(self, user_id: str, token: str) -> Record:
@@ -152,12 +136,12 @@ class Logins:
         # must reach its user.
         key = f"{self._repository.seed_key(mark)}/user"
 
-        async def work(_job: Job) -> None:
-            await self._exchange_and_attach(pair, mark)
+        async def work(job: Job) -> None:
+            await self._exchange_and_attach(job, pair, mark)
 
         await self._refresher.jobs.join(key, work)
 
-    async def _exchange_and_attach(self, pair: TokenPair, mark: str) -> None:
+    async def _exchange_and_attach(self, job: Job, pair: TokenPair, mark: str) -> None:
         parked = await self._refresher.exchange_seed(pair, mark)
         for _ in range(ROUNDS):
             if parked is None:
@@ -171,16 +155,17 @@ class Logins:
                 generation = parked.generation
                 parked = await self._refresher.exchange_seed(pair, mark, generation)
             else:
-                await self._attach(pair.refresh_token or "", parked, answer)
+                await self._attach(job, pair.refresh_token or "", parked, answer)
                 return
         raise AuthFailure(NEITHER_WORKS)
 
-    async def _attach(self, sent: str, parked: Record, answer: ValidateToken) -> None:
+    async def _attach(self, job: Job, sent: str, parked: Record, answer: ValidateToken) -> None:
         user_id = self._user_of(answer)
         now = self._clocks.wall()
         self._backoff.forget(user_id)
         self._backoff.accepted(user_id, parked.access_token)
         await self._refresher.attach(
+            job,
             self._repository.user_key(user_id),
             sent,
             parked,
