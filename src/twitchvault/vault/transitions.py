@@ -145,13 +145,13 @@ def _foreign(current: Record, reason: str) -> Record:
     return replace(_free(current), state="needs_login", reason=reason, access_refused=True)
 
 
-def leased(current: Record, name: str, ttl: float, *, alive: bool = False) -> Record:
+def leased(current: Record, name: str, ttl: float) -> Record:
     """Somebody takes the right to exchange the refresh token."""
-    return replace(current, lease=name, lease_ttl=ttl, lease_alive=alive)
+    return replace(current, lease=name, lease_ttl=ttl)
 
 
 def _free(current: Record) -> Record:
-    return replace(current, lease=None, lease_ttl=0.0, lease_alive=False)
+    return replace(current, lease=None, lease_ttl=0.0)
 
 
 def released(current: Record | None, name: str) -> Record | None:
