@@ -250,7 +250,7 @@ class Refresher:
                 key,
                 sent,
                 parked,
-                lambda held: attached(held, sent, parked, None, now, public=self._identity.public),
+                lambda held: attached(held, sent, parked, None, now),
             )
         elif await self._wait_for_lease(job, seed_key, seed, patience) is not None:
             with suppress(VersionConflict):
