@@ -58,16 +58,19 @@ def logged_in(
         pair = current.pair
     if pair == current.pair:
         return current if answer is None else _confirmed(current, answer, now)
-    if pair.refresh_token is None:
-        return _successor(current, fresh)
-    if pair.refresh_token == current.refresh_token:
+    if pair.refresh_token is not None and pair.refresh_token == current.refresh_token:
         return _other_access_token(current, fresh, answer)
-    mark = fingerprint(pair.refresh_token)
-    if current.remembers(mark) and answer is None and current.state == "live":
+    return _other_pair(current, fresh, answer)
+
+
+def _other_pair(current: Record, fresh: Record, answer: ValidateToken | None) -> Record:
+    mark = fingerprint(fresh.refresh_token or "")
+    spent = current.has_spent(mark)
+    if current.state == "live" and (spent or (answer is None and current.remembers(mark))):
         return current
-    if current.has_spent(mark):
-        if current.state == "live" or answer is None:
-            return current
+    if spent and answer is None:
+        return current
+    if spent:
         # Its access token lives, but its refresh token must not be sent once more.
         fresh = replace(fresh, refresh_token=None)
     return _successor(current, fresh)
@@ -249,9 +252,8 @@ def removed(current: Record | None) -> Record | None:
     gone = replace(_successor(current, Record("", state="removed")), scopes=None, login=None)
     if current.lease is None:
         gone = replace(gone, given_up=current.given_up)
-    if gone.generation == 2 and not (gone.seeds or gone.exchanged or gone.given_up):
-        return None
-    return gone
+    leaves_trace = current.generation > 1 or gone.seeds or gone.exchanged or gone.given_up
+    return gone if leaves_trace else None
 
 
 def removed_login(current: Record | None, base: Record) -> Record | None:
