@@ -92,9 +92,9 @@ class FernetStore(TokenStore):
     @discreet
     async def get(self, key: str) -> Entry | None:
         """The entry of `key`, or None; `DecryptionError` if there is one that does not open."""
-        _check(key)
+        check_key(key)
         session = self._opened()
-        entry = await self._inner.get(key)
+        entry = None if key == RESERVED else await self._inner.get(key)
         if entry is None:
             return None
         value = session.seal.open(key, entry.value)
