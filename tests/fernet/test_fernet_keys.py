@@ -177,7 +177,7 @@ async def test_hanging_callable(inner: MemoryStore, monkeypatch: pytest.MonkeyPa
         await opening
 
 
-@pytest.mark.parametrize("keys", [[WRONG], ["short"], []])
+@pytest.mark.parametrize("keys", [[WRONG], ["short"], [], [None]])
 async def test_wrong_keys_are_not_taken(inner: MemoryStore, keys: list[str]) -> None:
     """Keys of a callable that do not decrypt the store are refused; those in use go on."""
     service = Service(KEY)
@@ -218,7 +218,8 @@ async def test_nothing_shows_a_key(tmp_path: Path, caplog: pytest.LogCaptureFixt
     await store.put("key", b"canary-value")
     texts = [repr(store), repr([entry async for entry in store.scan()])]
     assert texts[0] == f"FernetStore(SQLiteStore({str(path)!r}))"
-    for keys in (WRONG, lambda: KEY + KEY, failing):
+    bad: list[Any] = [WRONG, lambda: KEY + KEY, lambda: {KEY}, failing]
+    for keys in bad:
         other = FernetStore(f"sqlite:///{path}", keys)
         with pytest.raises((StoreError, ValueError)) as caught:
             await other.open()

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote
 
-from twitchvault.errors import MissingDriver, StoreError, TwitchVaultError, discreet
+from twitchvault.errors import MissingDriver, StoreError, TwitchVaultError, scrub_traceback
 from twitchvault.stores.base import TokenStore
 from twitchvault.stores.memory import MemoryStore
 
@@ -25,7 +25,7 @@ with the whole URL and returns a `TokenStore` that is not open.
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 
 
-@discreet
+@scrub_traceback
 def open_store(url: str) -> TokenStore:
     """The store of a URL, not opened yet: `await store.open()` does that.
 

@@ -70,7 +70,10 @@ async def load(keys: KeyRing | KeysCallable) -> KeyRing:
     except Exception as error:  # its text might hold a key
         msg = f"the callable 'keys' gave no keys within {_TIMEOUT:.0f} s: {type(error).__name__}"
         raise StoreUnavailable(msg) from None
-    return KeyRing(given)
+    try:
+        return KeyRing(given)
+    except TypeError as error:  # a `ValueError` leaves `open` without this frame, which holds keys
+        raise ValueError(str(error)) from None
 
 
 def _named_fernet(key: object, place: int) -> tuple[str, Fernet]:

@@ -7,7 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from twitchvault.errors import StoreError, discreet
+from twitchvault.errors import StoreError, scrub_traceback
 from twitchvault.stores.base import (
     ENCRYPTION_CHECK_KEY,
     Change,
@@ -51,7 +51,7 @@ class FernetStore(TokenStore):
     fails, `MissingDriver`, and the inner store's own.
     """
 
-    @discreet
+    @scrub_traceback
     def __init__(self, inner: TokenStore | str, keys: Keys | KeysCallable) -> None:
         from twitchvault.stores.fernet.keys import KeyRing, load  # noqa: PLC0415 - the driver
 
@@ -73,7 +73,7 @@ class FernetStore(TokenStore):
     def __reduce_ex__(self, _: object) -> NoReturn:
         raise TypeError("a FernetStore holds keys and cannot be pickled or copied: make another")
 
-    @discreet
+    @scrub_traceback
     async def open(self) -> None:
         """Open the inner store and see whether the keys are those of its entries; idempotent.
 
@@ -91,7 +91,7 @@ class FernetStore(TokenStore):
         self._state = "is closed"
         await self._inner.close()
 
-    @discreet
+    @scrub_traceback
     async def get(self, key: str) -> Entry | None:
         """The entry of `key`, or None; `DecryptionError` if it cannot be decrypted."""
         check_key(key)
@@ -125,7 +125,7 @@ class FernetStore(TokenStore):
                 for key, version, token in batch:
                     yield Entry(key, version, decrypt(key, token))
 
-    @discreet
+    @scrub_traceback
     async def rotate(self) -> rotation.EncryptionReport:
         """Bring all entries under the first key, while any process reads and writes.
 
@@ -138,7 +138,7 @@ class FernetStore(TokenStore):
         cipher.key_ring = renewed.key_ring
         return await rotation.rotate(self._inner, cipher)
 
-    @discreet
+    @scrub_traceback
     async def encrypt_existing(self) -> rotation.EncryptionReport:
         """Encrypt what stands in plaintext in the inner store; once, when encryption begins.
 

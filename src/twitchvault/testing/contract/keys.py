@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from twitchvault.stores.base import MAX_KEY_BYTES
-from twitchvault.stores.pages import Paged
-from twitchvault.testing.contract.kit import PROMPT, Kit, check_entry, content, held, rule, within
+import pytest
+
+from twitchvault.stores.base import MAX_KEY_BYTES, Entry
+from twitchvault.testing.contract.support import (
+    ContractFixtures,
+    check_parts,
+    scan_all,
+    time_limit,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import Iterable
 
-    from twitchvault.stores.base import Entry, TokenStore
+    from twitchvault.stores.base import TokenStore
 
 # fmt: off
 HOSTILE: Final = (
@@ -37,105 +43,68 @@ HOSTILE: Final = (
 """Keys that no store may confuse: patterns, escapes, separators, case, Unicode forms, lengths."""
 
 KEYS: Final[tuple[str, ...]] = tuple(dict.fromkeys(HOSTILE))
-IMPOSSIBLE: Final[tuple[object, ...]] = (
-    "",
-    "k" * (MAX_KEY_BYTES + 1),
-    "\xe9" * (MAX_KEY_BYTES // 2) + "k",
-    "\ud800",
-    "a\udfffb",
-    None,
-    7,
-    b"key",
-)
+TOO_LONG: Final = ("k" * (MAX_KEY_BYTES + 1), "\xe9" * (MAX_KEY_BYTES // 2) + "k")
+NOT_UTF8: Final = ("\ud800", "a\udfffb")
 MANY: Final = 2500
-BATCH: Final = 250
-SOME: Final = 300
+SOME: Final = 250
 
 
-class Keys(Kit):
+class Keys(ContractFixtures):
     """What holds between keys."""
 
-    @rule()
     async def test_hostile_keys_are_kept_apart(self, store: TokenStore) -> None:
-        """Each key of the table holds its own value, in get and in scan."""
+        """Each key of the table holds its own value, and is deleted alone."""
         versions = await _fill(store, KEYS)
-        mixed = [k for k in KEYS if await store.get(k) != (k, versions[k], _value(k))]
-        assert not mixed, f"these keys do not give back what was put under them: {mixed!a}"
-        scanned = {entry.key: entry.value for entry in (await content(store)).values()}
-        assert scanned == {key: _value(key) for key in KEYS}, (
-            f"scan() lost or changed these keys: {_differing(scanned)!a}"
-        )
-
-    @rule()
-    async def test_hostile_keys_are_deleted_alone(self, store: TokenStore) -> None:
-        """Deleting one key leaves all the others."""
-        await _fill(store, KEYS)
-        left = list(KEYS)
+        wrong = [k for k in KEYS if await store.get(k) != (k, versions[k], _value(k))]
+        assert not wrong, f"these keys do not give back what was put under them: {wrong!a}"
+        found = await scan_all(store)
+        wrong = [k for k in KEYS if k not in found or found[k].value != _value(k)]
+        assert not wrong, f"scan() lost or changed these keys: {wrong!a}"
         for key in KEYS[::2]:
             assert await store.delete(key) is True, f"delete({key!a}) did not find the key"
-            left.remove(key)
-        found = await content(store)
-        assert found.keys() == set(left), (
-            f"after deleting every second key these are wrongly there or gone: "
-            f"{sorted(found.keys() ^ set(left))!a}"
-        )
+        wrong = sorted((await scan_all(store)).keys() ^ set(KEYS[1::2]))
+        assert not wrong, f"after deleting every second key these are wrongly there: {wrong!a}"
 
-    @rule()
-    async def test_impossible_keys(self, store: TokenStore) -> None:
-        """Empty, too long, not UTF-8 or no str: ValueError or TypeError, and nothing happens."""
+    async def test_wrong_arguments(self, store: TokenStore) -> None:
+        """What can be no key, value or version is a ValueError or TypeError; nothing happens."""
         await store.put("key", b"value")
-        before = await content(store)
-        for key in IMPOSSIBLE:
-            for method in ("get", "put", "delete"):
-                assert await _refuses(store, method, key), (
-                    f"{method}() of the key {_shown(key)} must raise ValueError or TypeError"
-                )
-        assert await content(store) == before, "a call with an impossible key changed the store"
+        before = await scan_all(store)
+        calls: list[tuple[Any, ...]] = []
+        for key in ("", *TOO_LONG, *NOT_UTF8, None, 7, b"key"):
+            calls += [(store.get, key), (store.put, key, b"value"), (store.delete, key)]
+        calls += [(store.put, key, value) for key in ("key", "new") for value in ("text", None, 7)]
+        for method, *arguments in calls:
+            await _check_refused(method, *arguments)
+        for expect in (-1, True, False, "1", 1.0):
+            await _check_refused(store.put, "key", b"other", expect=expect)
+            await _check_refused(store.delete, "key", expect=expect)
+        assert await scan_all(store) == before, "a call with a wrong argument changed the store"
 
-    @rule()
     async def test_prefixes_are_literal(self, store: TokenStore) -> None:
         """A scan gives the keys that start with the prefix, and no others, for any prefix."""
         await _fill(store, KEYS)
-        prefixes = dict.fromkeys(["", *KEYS, *(k[:1] for k in KEYS), *(k[:2] for k in KEYS), "zz"])
-        for prefix in prefixes:
-            found = (await content(store, prefix)).keys()
+        for prefix in {"", "zz", *KEYS, *(k[:1] for k in KEYS), *(k[:2] for k in KEYS)}:
+            found = (await scan_all(store, prefix)).keys()
             right = {key for key in KEYS if key.startswith(prefix)}
             assert found == right, (
-                f"scan({_shown(prefix)}) must give the keys that start with it, literally; "
+                f"scan({prefix!a:.300}) must give the keys that start with it, literally; "
                 f"too many: {sorted(found - right)!a}, missing: {sorted(right - found)!a}"
             )
-
-    @rule()
-    async def test_prefix_that_no_key_can_have(self, store: TokenStore) -> None:
-        """A prefix longer than a key, or not UTF-8, finds nothing or is a ValueError."""
-        await store.put("k" * MAX_KEY_BYTES, b"value")
-        for prefix in ("k" * (MAX_KEY_BYTES + 1), "\ud800", "k\udfff"):
+        for prefix in (*TOO_LONG, *NOT_UTF8):
             try:
-                found = await content(store, prefix)
+                found = (await scan_all(store, prefix)).keys()
             except ValueError:
                 continue
-            assert not found, f"scan({_shown(prefix)}) found {len(found)} keys; none starts with it"
+            assert not found, f"no key can start with {prefix!a:.300}, yet scan() found {found!a}"
 
-    @rule()
     async def test_scan_of_many(self, store: TokenStore) -> None:
         """A scan of 2,500 entries is complete, and no key comes twice."""
-        keys = [f"user:{number}" for number in range(MANY)]
-        versions = await _fill(store, keys)
-        found = await content(store, "user:")
-        assert {key: entry.version for key, entry in found.items()} == versions, (
-            f"scan() gave {len(found)} of {MANY} entries, or wrong versions: a page lost?"
-        )
-        tenth = await content(store, "user:1")
-        assert tenth.keys() == {key for key in keys if key.startswith("user:1")}, (
-            "scan() of a part of many entries is not complete"
-        )
-        if isinstance(store, Paged):
-            paged = [entry async for page in store.scan_pages("user:") for entry in page]
-            assert sorted(paged) == sorted(found.values()), (
-                "scan_pages() must give what scan() does"
-            )
+        versions = await _fill(store, [f"user:{number}" for number in range(MANY)])
+        for prefix in ("user:", "user:1"):
+            found = {key: entry.version for key, entry in (await scan_all(store, prefix)).items()}
+            right = {key: version for key, version in versions.items() if key.startswith(prefix)}
+            assert found == right, f"scan() gave {len(found)} of {len(right)}: a page lost?"
 
-    @rule()
     async def test_scan_while_others_write(self, store: TokenStore) -> None:
         """Entries that stand still during a scan come exactly once; others in a form they had."""
         still = [f"still:{number}" for number in range(SOME)]
@@ -143,34 +112,37 @@ class Keys(Kit):
         await _fill(store, [key for pair in zip(still, moving, strict=True) for key in pair])
         seen: list[Entry] = []
         async for entry in store.scan():
-            check_entry(entry, "scan()")
+            check_parts(entry, Entry, "scan()")
             seen.append(entry)
-            await _disturb(store, moving, len(seen))
+            key = moving[len(seen) * 7 % SOME]
+            match len(seen) % 12:
+                case 0:
+                    await store.put(key, b"changed")
+                case 4:
+                    await store.delete(key)
+                case 8:
+                    await store.put(f"added:{len(seen)}", b"changed")
         counts = Counter(entry.key for entry in seen)
-        assert [counts[key] for key in still] == [1] * SOME, (
-            f"while others were written, of {SOME} entries that stood still these did not come "
-            f"exactly once in the scan: { {k: counts[k] for k in still if counts[k] != 1} }"
-        )
-        odd = [e for e in seen if e.value not in (_value(e.key), b"changed", b"new")]
+        wrong = {key: counts[key] for key in still if counts[key] != 1}
+        assert not wrong, f"entries that stood still must come exactly once in a scan: {wrong}"
+        odd = [entry for entry in seen if entry.value not in (_value(entry.key), b"changed")]
         assert not odd, f"scan() gave values that were never written: {odd!r}"
 
-    @rule()
     async def test_abandoned_scan_blocks_nothing(self, store: TokenStore) -> None:
         """A scan that was begun and left does not hold up writes, scans or close."""
         await _fill(store, [f"user:{number}" for number in range(SOME)])
         left = [store.scan() for _ in range(3)]
-        for scan in left:
-            await _step(scan)
-        async with within(PROMPT, "put(), delete() and scan() return while a scan is half-way"):
+        async with time_limit("put(), delete() and scan() return while scans are half-way"):
+            for scan in left:
+                await anext(scan)
             await store.put("user:1", b"changed")
             await store.delete("user:2")
-            found = await content(store)
+            found = await scan_all(store)
         assert found["user:1"].value == b"changed", "a scan does not see a write that returned"
         assert "user:2" not in found, "a scan shows an entry whose delete had returned"
-        async with within(PROMPT, "close() and open() return while a scan is half-way"):
+        async with time_limit("close() and open() return while a scan is half-way"):
             await store.close()
             await store.open()
-        assert (await held(store, "user:1")).value == b"changed", "lost by close() in a scan"
 
 
 def _value(key: str) -> bytes:
@@ -180,49 +152,19 @@ def _value(key: str) -> bytes:
 
 async def _fill(store: TokenStore, keys: Iterable[str]) -> dict[str, int]:
     """Write all keys, some at a time; their versions."""
-    waiting = list(keys)
-    versions: dict[str, int] = {}
+    waiting, versions = list(keys), dict[str, int]()
     while waiting:
-        batch, waiting = waiting[:BATCH], waiting[BATCH:]
+        batch, waiting = waiting[:SOME], waiting[SOME:]
         done = await asyncio.gather(*(store.put(key, _value(key)) for key in batch))
         versions.update(zip(batch, done, strict=True))
     return versions
 
 
-async def _disturb(store: TokenStore, moving: list[str], step: int) -> None:
-    """Change something that the scan of the test does not count."""
-    key = moving[step * 7 % len(moving)]
-    match step % 12:
-        case 0:
-            await store.put(key, b"changed")
-        case 4:
-            await store.delete(key)
-        case 8:
-            await store.put(f"added:{step}", b"new")
-
-
-async def _step(scan: AsyncIterator[Entry]) -> None:
-    """Take one entry."""
-    async with within(PROMPT, "scan() gives its first entry, also while other scans are half-way"):
-        await anext(scan)
-
-
-async def _refuses(store: TokenStore, method: str, key: object) -> bool:
-    """Whether the method raises what a wrong argument must raise."""
-    value = (b"value",) if method == "put" else ()
+async def _check_refused(method: Any, *arguments: object, **named: object) -> None:  # noqa: ANN401
+    """Fail unless the call raises what a wrong argument must raise."""
     try:
-        await getattr(store, method)(key, *value)
+        await method(*arguments, **named)
     except (ValueError, TypeError):
-        return True
-    return False
-
-
-def _shown(key: object) -> str:
-    """The key, or its beginning."""
-    shown = ascii(key)
-    return shown if len(shown) <= BATCH else f"{shown[:40]}… ({len(shown)} characters)"
-
-
-def _differing(scanned: dict[str, bytes]) -> list[str]:
-    """The keys of the table that a scan did not give as they were put."""
-    return [key for key in KEYS if scanned.get(key) != _value(key)]
+        return
+    call = f"{method.__name__}({', '.join(map(ascii, arguments)):.300}, {named})"
+    pytest.fail(f"{call} must raise ValueError or TypeError")
