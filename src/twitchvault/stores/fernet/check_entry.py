@@ -76,7 +76,7 @@ async def open_or_create(inner: TokenStore, key_ring: KeyRing) -> CheckEntry | N
     check = await read(inner, key_ring)
     if check is None:
         await _refuse_unless_empty(inner)
-        check = await _create(inner, key_ring, os.urandom(STORE_ID_BYTES), _READY)
+        check = await _create(inner, EntryCipher(key_ring, os.urandom(STORE_ID_BYTES)), _READY)
     if check and not check.ready:
         raise DecryptionError(_UNFINISHED)
     return check
@@ -86,7 +86,8 @@ async def begin_encrypting(inner: TokenStore, key_ring: KeyRing) -> CheckEntry |
     """The check entry, made if there is none, whatever the store holds."""
     if check := await read(inner, key_ring):
         return check
-    return await _create(inner, key_ring, await _store_id(inner, key_ring), _ENCRYPTING)
+    cipher = EntryCipher(key_ring, await _store_id(inner, key_ring))
+    return await _create(inner, cipher, _ENCRYPTING)
 
 
 async def finish_encrypting(inner: TokenStore, cipher: EntryCipher) -> None:
@@ -110,13 +111,11 @@ async def read(inner: TokenStore, key_ring: KeyRing) -> CheckEntry | None:
     return CheckEntry(store_id=parts[0], ready=parts[2] != _ENCRYPTING, version=entry.version)
 
 
-async def _create(
-    inner: TokenStore, key_ring: KeyRing, store_id: bytes, state: bytes
-) -> CheckEntry | None:
-    value = EntryCipher(key_ring, store_id).encrypt(ENCRYPTION_CHECK_KEY, state)
+async def _create(inner: TokenStore, cipher: EntryCipher, state: bytes) -> CheckEntry | None:
     with suppress(VersionConflict):  # another process was faster: its check entry stands
+        value = cipher.encrypt(ENCRYPTION_CHECK_KEY, state)
         await inner.put(ENCRYPTION_CHECK_KEY, value, expect=0)
-    return await read(inner, key_ring)
+    return await read(inner, cipher.key_ring)
 
 
 async def _refuse_unless_empty(inner: TokenStore) -> None:

@@ -79,9 +79,8 @@ class EntryCipher:
             return DecryptionError(f"{entry} was not written by a FernetStore")
         if parts[0] != self.store_id:
             return DecryptionError(f"{entry} was encrypted for another store with the same key")
-        return DecryptionError(
-            f"{entry} was encrypted for another key, {parts[1]!r}, and moved here"
-        )
+        msg = f"{entry} was encrypted for another key, {parts[1]!r}, and moved here"
+        return DecryptionError(msg)
 
 
 def _undecryptable(key: str, token: bytes) -> Unreadable:

@@ -39,8 +39,7 @@ class KeyRing:
             msg += f"{type(keys).__name__}: their order counts, the first one encrypts"
             raise TypeError(msg)
         if not keys:
-            msg = "'keys' is empty: give at least one Fernet key"
-            raise ValueError(msg)
+            raise ValueError("'keys' is empty: give at least one Fernet key")
         self._fernets = dict(_named_fernet(key, place) for place, key in enumerate(keys))
         self.names = tuple(self._fernets)
         self.encrypt = self._fernets[self.names[0]].encrypt
@@ -78,8 +77,7 @@ async def load(keys: KeyRing | KeysCallable) -> KeyRing:
 
 def _named_fernet(key: object, place: int) -> tuple[str, Fernet]:
     if not isinstance(key, str | bytes):
-        msg = f"'keys'[{place}] must be str or bytes, not {type(key).__name__}"
-        raise TypeError(msg)
+        raise TypeError(f"'keys'[{place}] must be str or bytes, not {type(key).__name__}")
     text = key.strip()  # the last line of a file ends with a newline
     # Python's base64 stops at the first '=': "new,old" would be taken for "new".
     if len(text) == _KEY_LENGTH:

@@ -26,7 +26,6 @@ from twitchvault.stores.url import open_store
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from twitchvault.stores.fernet.check_entry import CheckEntry
     from twitchvault.stores.fernet.keys import Keys, KeysCallable
 
 __all__ = ["FernetStore"]
@@ -47,8 +46,7 @@ class FernetStore(TokenStore):
     another key is a `DecryptionError` in `get`, an `Unreadable` in `scan` and feeds, and is left as
     it is until it is written or deleted. Keys, sizes and times are not hidden.
 
-    Errors: `TypeError` or `ValueError` for what are no keys, `StoreUnavailable` if the callable
-    fails, `MissingDriver`, and the inner store's own.
+    What are no keys is a `TypeError` or `ValueError`; a callable that fails, `StoreUnavailable`.
     """
 
     @scrub_traceback
@@ -108,8 +106,7 @@ class FernetStore(TokenStore):
         """Encrypt `value` under the first key and write it; its new version."""
         _check_writable(key)
         check_value(value)
-        token = self._opened().encrypt(key, value)
-        return await self._inner.put(key, token, expect=expect)
+        return await self._inner.put(key, self._opened().encrypt(key, value), expect=expect)
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
         """Remove `key`, also if it cannot be decrypted; True if it was there."""
@@ -161,7 +158,9 @@ class FernetStore(TokenStore):
         async with self._inner.watch(prefix) as inner:
             yield _FernetFeed(cipher, inner)
 
-    async def _unlock(self, read: Callable[..., Awaitable[CheckEntry | None]]) -> EntryCipher:
+    async def _unlock(
+        self, read: Callable[..., Awaitable[check_entry.CheckEntry | None]]
+    ) -> EntryCipher:
         key_ring = await self._load_keys()
         await self._inner.open()
         check = await read(self._inner, key_ring)
@@ -172,8 +171,7 @@ class FernetStore(TokenStore):
     def _opened(self) -> EntryCipher:
         if self._cipher:
             return self._cipher
-        msg = f"this FernetStore {self._state}: call 'await store.open()' first"
-        raise StoreError(msg)
+        raise StoreError(f"this FernetStore {self._state}: call 'await store.open()' first")
 
 
 class _FernetFeed(Feed):
