@@ -21,7 +21,6 @@ from .makers import (
     all_bytes,
     content,
     opened,
-    over_custom,
     over_sqlite,
     token,
     values,
@@ -175,15 +174,6 @@ async def test_overtaken_while_it_opens(key: str) -> None:
     else:
         with pytest.raises(DecryptionError, match="none of the keys"):
             await opening
-
-
-async def test_many_open_an_empty_store(tmp_path: Path) -> None:
-    """Stores that open an empty file at the same time agree on one check entry."""
-    stores = [over_custom(tmp_path / "tokens.db") for _ in range(12)]
-    await asyncio.gather(*(store.open() for store in stores))
-    await asyncio.gather(*(s.put(f"cid:{n}", b"value") for n, s in enumerate(stores)))
-    for store in stores:
-        assert await values(store) == {f"cid:{n}": b"value" for n in range(12)}
 
 
 async def write_one(path: Path, key: str, name: str, barrier: Barrier) -> None:

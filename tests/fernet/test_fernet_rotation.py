@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.fernet import Fernet
 
-from twitchvault.errors import DecryptionError, StoreUnavailable, VersionConflict
+from twitchvault.errors import DecryptionError, VersionConflict
 from twitchvault.stores import FernetStore, MemoryStore, SQLiteStore
 from twitchvault.stores.fernet import EncryptionReport
 
@@ -165,35 +165,6 @@ async def test_cancelled_anywhere(inner: MemoryStore, users: dict[str, bytes]) -
         await asyncio.wait({rotating})
         assert await values(store) == users
     assert (await store.rotate()).by_key == {NEW_NAME: USERS + 1, OLD_NAME: 0}
-
-
-class Full(MemoryStore):
-    """Some writes fail."""
-
-    full = False
-
-    async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
-        """Write, if there is space."""
-        if self.full and key.endswith("7"):
-            msg = "no space left"
-            raise StoreUnavailable(msg)
-        return await super().put(key, value, expect=expect)
-
-
-async def test_failing_inner_store() -> None:
-    """A store that is down ends the rotation with its own error; the next one goes on."""
-    inner = Full()
-    store = await opened(inner, KEY)
-    users = {f"cid:{number}": b"value" for number in range(20)}
-    for key, value in users.items():
-        await store.put(key, value)
-    store = await opened(inner, NEW, KEY)
-    inner.full = True
-    with pytest.raises(StoreUnavailable, match="no space left"):
-        await store.rotate()
-    assert await values(store) == users
-    inner.full = False
-    assert (await store.rotate()).old_keys_unused
 
 
 async def test_while_others_write(tmp_path: Path) -> None:
