@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from twitchvault.stores.base import Entry, TokenStore
     from twitchvault.stores.fernet.keys import KeyRing
 
-__all__ = ["begin_encrypting", "finish_encrypting", "in_batches", "open_or_create", "read"]
+__all__ = ["BATCH", "begin_encrypting", "finish_encrypting", "in_batches", "open_or_create", "read"]
 
-_BATCH: Final = 100
+BATCH: Final = 100
 _READY: Final = b"ready"
 _ENCRYPTING: Final = b"encrypting"
 
@@ -61,7 +61,7 @@ async def in_batches(store: TokenStore, prefix: str = "") -> AsyncGenerator[list
         async for entry in scan:
             if entry.key != ENCRYPTION_CHECK_KEY:
                 batch.append(entry)
-            if len(batch) == _BATCH:
+            if len(batch) == BATCH:
                 yield batch
                 batch = []
                 await asyncio.sleep(0)

@@ -78,6 +78,9 @@ class StoreContract(Entries, Keys, Lifecycle, Concurrency, Processes, Feeds, Bus
         assert "watch" not in self.omits or not isinstance(store, Watchable), (
             f"{type(store).__name__} has a watch(), so 'watch' must not be in 'omits'"
         )
+        assert isinstance(store, Watchable) or not getattr(store, "pushes_changes", False), (
+            f"{type(store).__name__} has no watch(), so it cannot have 'pushes_changes'"
+        )
 
 
 def _tests(contract: type) -> list[tuple[str, Callable[..., Awaitable[None]]]]:
