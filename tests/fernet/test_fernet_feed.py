@@ -56,9 +56,12 @@ async def test_losses_are_told_if_the_inner_feed_tells_them(store: FernetStore) 
         redis = await opened(RedisStore(client))
         async with watchable(redis).watch() as feed, asyncio.timeout(20):
             getattr(feed, "on_loss")(lost.set)  # noqa: B009 - not every feed has it
+            reading = asyncio.create_task(feed.wait())
             await client.flushall()
             await redis.put("key", b"value")
             await lost.wait()
+            reading.cancel()
+            await asyncio.wait({reading})
         await redis.close()
 
 
