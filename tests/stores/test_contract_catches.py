@@ -12,7 +12,7 @@ import pytest
 from twitchvault.errors import StoreUnavailable, VersionConflict
 from twitchvault.testing import StoreContract
 from twitchvault.testing.contract import support
-from twitchvault.testing.contract.processes import write_in_processes
+from twitchvault.testing.contract.concurrency import write_in_processes
 from twitchvault.testing.contract.support import MakeStore, opened
 
 from .broken_feeds import (
@@ -105,9 +105,9 @@ FAULTS: list[tuple[type[Right], str, str]] = [
     (feeding(NoDeletes), "test_delete_is_a_change", "missed a delete"),
     (feeding(NoDeletes), "test_drain_gives_all_in_time", "drain() gives"),
     (feeding(NoDeletes), "test_feeds_miss_nothing", "missed changes"),
-    (feeding(OldDeletes), "test_delete_is_a_change", "would take it for old"),
+    (feeding(OldDeletes), "test_delete_is_a_change", "for old: puts came at"),
     (feeding(DrainsLate), "test_drain_gives_all_in_time", "drain() gives"),
-    (feeding(NoBarrier), "test_catch_up_is_a_barrier", "had returned before the call"),
+    (feeding(NoBarrier), "test_catch_up_is_a_barrier", "missed a put"),
     (feeding(LosesWhenCancelled), "test_cancelled_wait_loses_nothing", "cancelled wait()"),
     (feeding(WaitsForNothing), "test_wait_of_a_quiet_store", "nothing changed"),
     (feeding(Backwards), "test_feeds_miss_nothing", "in version order"),

@@ -11,6 +11,7 @@ from twitchvault.testing.contract.support import (
     ContractFixtures,
     MakeStore,
     Watch,
+    check_entry,
     get_entry,
     opened,
     scan_all,
@@ -18,6 +19,8 @@ from twitchvault.testing.contract.support import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from twitchvault.stores.base import TokenStore
 
 CALLS: Final = ("get()", "put()", "delete()", "scan()", "watch()")
@@ -30,11 +33,11 @@ class Lifecycle(ContractFixtures):
         """Opening an open store and closing a closed one do nothing, also both at once."""
         version = await store.put("key", b"value")
         await asyncio.gather(store.open(), store.open())
-        assert await get_entry(store, "key") == ("key", version, b"value"), "lost by a second open"
+        await check_entry(store, ("key", version, b"value"), "lost by a second open()")
         await asyncio.gather(store.close(), store.close())
         await store.close()
         await store.open()
-        assert await get_entry(store, "key") == ("key", version, b"value"), "lost by close and open"
+        await check_entry(store, ("key", version, b"value"), "lost by close() and open()")
 
     async def test_before_open(self, opener: MakeStore) -> None:
         """A store that was never opened works or raises StoreError, and can be closed."""
@@ -52,10 +55,8 @@ class Lifecycle(ContractFixtures):
             worked = await _works(store, call, "after close()")
             await store.open()
             present = await store.get("key") is not None
-            assert present == (worked and call == "put()"), (
-                f"after close() {call} {'returned' if worked else 'raised StoreError'}, "
-                f"yet the key that it wrote is {'there' if present else 'absent'}"
-            )
+            right = worked and call == "put()"
+            assert present == right, f"{call} {worked=} after close(); its key is there: {present}"
             await store.delete("key")
 
     async def test_closed_again_and_again(self, store: TokenStore) -> None:
@@ -82,8 +83,7 @@ class Lifecycle(ContractFixtures):
         await store.open()
         for number, result in enumerate(results):
             if isinstance(result, int):
-                entry = await get_entry(store, f"key:{number}")
-                assert entry.version == result, "a put that returned before close() was lost"
+                await check_entry(store, (f"key:{number}", result, b"value"), "a put is lost")
             else:
                 assert isinstance(result, StoreError), f"close() made a put raise {result!r}"
 
@@ -98,8 +98,9 @@ class Lifecycle(ContractFixtures):
         for other in others:
             await other.close()
         async with opened(opener) as new:
-            assert await scan_all(new) == {"kept": ("kept", kept, b"value")}, (
-                "a new store does not find what the last ones have left"
+            found = await scan_all(new)
+            assert found == {"kept": ("kept", kept, b"value")}, (
+                f"a new store does not find it: {found}"
             )
             again = await new.put("newest", b"value")
             assert again > newest, f"version {again} came after {newest} in a new store: reused"
@@ -113,18 +114,24 @@ class Lifecycle(ContractFixtures):
                 await store.close()
             waiting.cancel()
             (result,) = await asyncio.gather(waiting, return_exceptions=True)
-            assert isinstance(result, StoreError | asyncio.CancelledError), (
-                f"wait() of a closed store must wait or raise StoreError, it gave {result!r}"
-            )
+            right = isinstance(result, StoreError | asyncio.CancelledError)
+            assert right, f"wait() of a closed store must wait or raise StoreError, not {result!r}"
         await store.open()
         assert await store.put("key", b"value"), "put() after close() with a feed, and open()"
 
 
 async def _works(store: TokenStore, call: str, when: str) -> bool:
     """Whether the call worked; fail if it raises anything but a StoreError."""
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "get()": lambda: store.get("key"),
+        "put()": lambda: store.put("key", b"value"),
+        "delete()": lambda: store.delete("key"),
+        "scan()": lambda: scan_all(store),
+        "watch()": lambda: _enter_feed(store),
+    }
     try:
         async with time_limit(f"{call} {when} works or raises StoreError"):
-            await _do(store, call)
+            await calls[call]()
     except StoreError:
         return False
     except AssertionError:
@@ -135,16 +142,7 @@ async def _works(store: TokenStore, call: str, when: str) -> bool:
     return True
 
 
-async def _do(store: TokenStore, call: str) -> None:
-    match call:
-        case "get()":
-            await store.get("key")
-        case "put()":
-            await store.put("key", b"value")
-        case "delete()":
-            await store.delete("key")
-        case "scan()":
-            await scan_all(store)
-        case _ if isinstance(store, Watchable):
-            async with store.watch():
-                pass
+async def _enter_feed(store: TokenStore) -> None:
+    if isinstance(store, Watchable):
+        async with store.watch():
+            pass

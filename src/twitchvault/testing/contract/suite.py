@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import pytest
 
 from twitchvault.stores.base import TokenStore, Watchable
-from twitchvault.testing.contract.busy_feeds import BusyFeeds
-from twitchvault.testing.contract.concurrency import Concurrency
-from twitchvault.testing.contract.entries import Entries
+from twitchvault.testing.contract.concurrency import Concurrency, Processes
+from twitchvault.testing.contract.entries import Entries, Keys
 from twitchvault.testing.contract.feeds import Feeds
-from twitchvault.testing.contract.keys import Keys
 from twitchvault.testing.contract.lifecycle import Lifecycle
-from twitchvault.testing.contract.processes import Processes
 from twitchvault.testing.contract.support import TEST_TIMEOUT, time_limit
 
 if TYPE_CHECKING:
@@ -27,7 +24,7 @@ ABILITIES: Final = {"handles": "others", "processes": "in_processes", "watch": "
 
 
 @pytest.mark.asyncio(loop_scope="function")
-class StoreContract(Entries, Keys, Lifecycle, Concurrency, Processes, Feeds, BusyFeeds):
+class StoreContract(Entries, Keys, Lifecycle, Concurrency, Processes, Feeds):
     """The contract of a token store. Inherit, give it one fixture, run pytest:
 
         class TestMyStore(StoreContract):

@@ -122,10 +122,7 @@ async def scan_all(store: TokenStore, prefix: str = "") -> dict[str, Entry]:
     """What a scan finds, by key; checks the entries' types, and that no key comes twice."""
     found: dict[str, Entry] = {}
     scan = store.scan(prefix)
-    assert hasattr(scan, "__aiter__"), (
-        f"scan() must return an async iterator without being awaited (write it as an async "
-        f"generator: 'async def' with 'yield'); it returned a {type(scan).__name__}"
-    )
+    assert hasattr(scan, "__aiter__"), "scan() must return an async iterator without an await"
     async for entry in scan:
         check_parts(entry, Entry, "scan()")
         assert entry.key not in found, f"scan({prefix!a}) gave the key {entry.key!a} twice"
@@ -143,6 +140,12 @@ async def get_entry(store: TokenStore, key: str) -> Entry:
     return entry
 
 
+async def check_entry(store: TokenStore, entry: tuple[str, int, bytes], otherwise: str) -> None:
+    """Fail, saying what is wrong otherwise, unless this entry stands in the store."""
+    found = await get_entry(store, entry[0])
+    assert found == entry, f"{otherwise}: expected {entry}, found {tuple(found)}"
+
+
 def check_parts(found: object, kind: type[Entry | Change], source: str) -> None:
     """Fail unless it is an `Entry` or a `Change` of the right parts."""
     given = type(found).__name__
@@ -150,9 +153,8 @@ def check_parts(found: object, kind: type[Entry | Change], source: str) -> None:
     assert type(found.key) is str, f"{source}: 'key' must be str, not {type(found.key).__name__}"
     check_version(found.version, source)
     deleted = kind is Change and found.value is None
-    assert deleted or type(found.value) in (bytes, Unreadable), (
-        f"{source}: 'value' must be bytes, or None in a Change that is a delete: {found!r}"
-    )
+    value = type(found.value)
+    assert deleted or value in (bytes, Unreadable), f"{source}: 'value' is a {value.__name__}"
 
 
 def check_version(version: object, source: str) -> None:
@@ -161,14 +163,11 @@ def check_version(version: object, source: str) -> None:
     assert version > 0, f"{source}: a version must be positive, not {version} (0 means absent)"
 
 
-def check_unreadable(value: bytes | None, source: str) -> None:
+def check_unreadable(value: bytes | None) -> None:
     """Fail unless the value stands for a damaged one and says why."""
-    assert isinstance(value, Unreadable), (
-        f"{source} must give a damaged entry with an Unreadable as its value, not {value!r:.60}"
-    )
-    assert isinstance(value.error, CorruptRecord | DecryptionError), (
-        f"{source}: Unreadable.error must be CorruptRecord or DecryptionError, not {value.error!r}"
-    )
+    error = getattr(value, "error", None)
+    assert isinstance(value, Unreadable), f"damage must be an Unreadable value, not {value!r:.60}"
+    assert isinstance(error, CorruptRecord | DecryptionError), f"Unreadable.error is {error!r}"
 
 
 async def check_refused(call: Awaitable[object], key: str, expected: int, found: int) -> None:
@@ -181,10 +180,8 @@ async def check_refused(call: Awaitable[object], key: str, expected: int, found:
 def check_conflict(error: object, key: str, expected: int, found: int) -> None:
     """Fail unless it is a conflict that names what was asked for and what stood there."""
     assert isinstance(error, VersionConflict), f"a VersionConflict was expected, not {error!r}"
-    said = (error.key, error.expected, error.found)
-    assert said == (key, expected, found), (
-        f"VersionConflict(key, expected, found) should say {(key, expected, found)}, it says {said}"
-    )
+    said, right = (error.key, error.expected, error.found), (key, expected, found)
+    assert said == right, f"VersionConflict(key, expected, found) should be of {right}, not {said}"
 
 
 async def reach_point(point: int) -> None:
@@ -194,3 +191,55 @@ async def reach_point(point: int) -> None:
         await asyncio.sleep(0)
     if point > turns:
         await asyncio.sleep((point - turns) * 0.0004)
+
+
+class Replica:
+    """The newest change of each key; a change counts if its version is larger."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Change] = {}
+        self._given: dict[str, int] = {}
+
+    def apply(self, changes: object) -> None:
+        """Take in what a feed gave; fail if it is no list of changes in order."""
+        assert isinstance(changes, list), f"a feed must give a list, not {type(changes).__name__}"
+        for change in changes:
+            check_parts(change, Change, "a feed")
+            given = self._given.get(change.key, 0)
+            assert change.version >= given, f"{change} came after {given}, not in version order"
+            self._given[change.key] = change.version
+            self.add(change)
+
+    def add(self, change: Change) -> None:
+        """Take in one change, or an entry as one."""
+        known = self.known.get(change.key)
+        if known is None or change.version > known.version:
+            self.known[change.key] = change
+
+    async def check(self, store: TokenStore, reader: str) -> None:
+        """Fail unless the replica is what is in the store."""
+        there = {key: Change(*entry) for key, entry in (await scan_all(store)).items()}
+        alive = {key: change for key, change in self.known.items() if change.value is not None}
+        wrong = {
+            key: f"known: {self.known.get(key)}, there: {there.get(key)}"
+            for key in sorted(alive.keys() | there.keys())
+            if alive.get(key) != there.get(key)
+        }
+        assert not wrong, f"{reader} missed changes: {wrong}"
+
+
+async def caught_up(feed: Feed) -> dict[str, Change]:
+    """The newest change of each key that `catch_up` gives."""
+    replica = Replica()
+    async with time_limit("catch_up() returns"):
+        replica.apply(await feed.catch_up())
+    return replica.known
+
+
+async def check_caught_up(feed: Feed, *expected: tuple[str, int, bytes]) -> dict[str, Change]:
+    """The newest changes that `catch_up` gives; fail unless these are among them."""
+    known = await caught_up(feed)
+    for change in expected:
+        found = tuple(known.get(change[0], ()))
+        assert found == change, f"catch_up() missed a put: it must give {change}, it gave {found}"
+    return known
