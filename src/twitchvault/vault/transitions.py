@@ -30,6 +30,7 @@ __all__ = [
     "released",
     "removed",
     "removed_login",
+    "reserved_seed",
     "seed_exchanged",
     "seed_refused",
     "validated",
@@ -40,12 +41,18 @@ EXCHANGED_KEPT: Final = 16
 
 
 def logged_in(
-    current: Record | None, pair: TokenPair, answer: ValidateToken | None, now: float
+    current: Record | None,
+    pair: TokenPair,
+    answer: ValidateToken | None,
+    now: float,
+    *,
+    public: bool,
 ) -> Record:
     """A pair came from outside, with Twitch's validation of its access token if it was asked.
 
     A new pair replaces the record. One whose refresh token was exchanged before is old news: the
-    record stands, unless it needs a login and the access token was seen to work.
+    record stands, unless it needs a login and the access token was seen to work. That of a `public`
+    client proves that its refresh token is good: the exchange would have killed it.
     """
     fresh = Record(access_token=pair.access_token, refresh_token=pair.refresh_token)
     if answer is not None:
@@ -57,17 +64,19 @@ def logged_in(
     if pair == current.pair:
         return current if answer is None else _confirmed(current, answer, now)
     if pair.refresh_token is not None and pair.refresh_token == current.refresh_token:
-        return _other_access_token(current, fresh, answer)
+        return _other_access_token(current, fresh, answer, public=public)
     spent = pair.refresh_token is not None and current.has_spent(fingerprint(pair.refresh_token))
     if spent and (current.state == "live" or answer is None):
         return current
-    if spent:
+    if spent and not public:
         # Its access token lives, but its refresh token must not be sent once more.
         fresh = replace(fresh, refresh_token=None)
     return _successor(current, fresh)
 
 
-def _other_access_token(current: Record, fresh: Record, answer: ValidateToken | None) -> Record:
+def _other_access_token(
+    current: Record, fresh: Record, answer: ValidateToken | None, *, public: bool
+) -> Record:
     """The refresh token that stands, with another access token.
 
     It is older than ours unless Twitch has just confirmed it: a confidential client's refresh token
@@ -75,16 +84,22 @@ def _other_access_token(current: Record, fresh: Record, answer: ValidateToken | 
     """
     if answer is None and current.state == "live" and not current.seeded:
         return current
-    if current.state != "live" and current.has_spent(fingerprint(fresh.refresh_token or "")):
-        fresh = replace(fresh, refresh_token=None)  # it was refused
+    refused = current.state != "live" and current.has_spent(fingerprint(fresh.refresh_token or ""))
+    if refused and (answer is None or not public):
+        fresh = replace(fresh, refresh_token=None)
     return replace(_successor(current, fresh), seeded=current.seeded)
 
 
 def _successor(current: Record, fresh: Record) -> Record:
-    """`fresh` as the next record of the same user: it inherits what must not be forgotten."""
+    """`fresh` as the next record of the same user: it inherits what must not be forgotten.
+
+    Scopes and login are those of the last validation, until the next one.
+    """
     current = _remember_leased(current)
     return replace(
         fresh,
+        scopes=current.scopes if fresh.scopes is None else fresh.scopes,
+        login=current.login if fresh.login is None else fresh.login,
         generation=current.generation + 1,
         seeds=current.seeds,
         exchanged=current.exchanged,
@@ -127,7 +142,7 @@ def validated(
 
 
 def _foreign(current: Record, reason: str) -> Record:
-    return replace(current, state="needs_login", reason=reason, access_refused=True, lease=None)
+    return replace(_free(current), state="needs_login", reason=reason, access_refused=True)
 
 
 def leased(current: Record, name: str, ttl: float) -> Record:
@@ -135,11 +150,15 @@ def leased(current: Record, name: str, ttl: float) -> Record:
     return replace(current, lease=name, lease_ttl=ttl)
 
 
+def _free(current: Record) -> Record:
+    return replace(current, lease=None, lease_ttl=0.0)
+
+
 def released(current: Record | None, name: str) -> Record | None:
     """The owner of the lease `name` gives it back without having changed anything."""
     if current is None or current.lease != name:
         return current
-    return replace(current, lease=None, lease_ttl=0.0)
+    return _free(current)
 
 
 def exchanged(current: Record | None, base: Record, token: Token, now: float) -> Record | None:
@@ -166,14 +185,12 @@ def _spent(current: Record, sent: str, successor: str | None, now: float) -> Rec
     if sent != successor:
         current = _remember(current, sent, seeded=current.seeded)
     return replace(
-        current,
+        _free(current),
         generation=current.generation + 1,
         last_validated=None if current.last_validated is None else now,
         state="live",
         reason="",
         access_refused=False,
-        lease=None,
-        lease_ttl=0.0,
         seeded=False,
     )
 
@@ -218,7 +235,7 @@ def refused(current: Record | None, base: Record, reason: str) -> Record | None:
         return current
     if sent is not None:
         current = _remember(current, sent, seeded=current.seeded)
-    return replace(current, state="needs_login", reason=reason, lease=None, lease_ttl=0.0)
+    return replace(_free(current), state="needs_login", reason=reason)
 
 
 def marked_access_refused(current: Record | None, access_token: str) -> Record | None:
@@ -231,12 +248,14 @@ def marked_access_refused(current: Record | None, access_token: str) -> Record |
 def removed(current: Record | None) -> Record | None:
     """The user is taken out of the vault.
 
-    An entry without tokens stays. It tells apart who was removed from whom a store has lost, and it
-    remembers what was spent: an old configuration file may bring such a token back.
+    What was spent is remembered, without any token: an old configuration file may bring a spent
+    token back. A user whose first pair was never exchanged leaves nothing behind.
     """
     if current is None or current.state == "removed":
         return current
-    return _successor(current, Record("", state="removed"))
+    gone = replace(_successor(current, Record("", state="removed")), scopes=None, login=None)
+    untouched = current.generation == 1 and not gone.seeds and not gone.exchanged
+    return None if untouched else gone
 
 
 def removed_login(current: Record | None, base: Record) -> Record | None:
@@ -258,6 +277,12 @@ def new_seed(pair: TokenPair) -> Record:
     return Record(pair.access_token, pair.refresh_token)
 
 
+def reserved_seed() -> Record:
+    """The entry of a successor that is exchanged before its user is known: nobody else may."""
+    reason = "it was exchanged already, and its successor waits for its user"
+    return Record("", state="needs_login", reason=reason)
+
+
 def seed_exchanged(current: Record | None, base: Record, token: Token) -> Record:
     """The seed of `base` was exchanged: its successor waits here until its user is known."""
     if current is not None and current.generation > base.generation:
@@ -265,7 +290,7 @@ def seed_exchanged(current: Record | None, base: Record, token: Token) -> Record
     if not base.seeded and base.refresh_token is not None:
         base = _remember(base, base.refresh_token, seeded=False)
     return replace(
-        base,
+        _free(base),
         access_token=token.access_token,
         refresh_token=token.refresh_token or base.refresh_token,
         generation=base.generation + 1,
@@ -273,8 +298,6 @@ def seed_exchanged(current: Record | None, base: Record, token: Token) -> Record
         expires_in=float(token.expires_in),
         state="live",
         reason="",
-        lease=None,
-        lease_ttl=0.0,
         seeded=False,
     )
 
@@ -287,7 +310,13 @@ def seed_refused(current: Record | None, base: Record, reason: str) -> Record | 
 
 
 def attached(
-    current: Record | None, sent: str, parked: Record, answer: ValidateToken | None, now: float
+    current: Record | None,
+    sent: str,
+    parked: Record,
+    answer: ValidateToken | None,
+    now: float,
+    *,
+    public: bool,
 ) -> Record:
     """The successor of the seed `sent`, `parked` under its key, comes to its user."""
     if current is not None and current.refresh_token == sent:
@@ -302,7 +331,7 @@ def attached(
     if current is not None and current.has_spent(fingerprint(sent)) and current.state == "live":
         return current
     pair = TokenPair(parked.access_token, parked.refresh_token)
-    new = logged_in(current, pair, answer, now)
+    new = logged_in(current, pair, answer, now, public=public)
     if new.generation < parked.generation:
         new = replace(new, generation=parked.generation)
     if sent != parked.refresh_token:
