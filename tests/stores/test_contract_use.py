@@ -72,24 +72,22 @@ class TestUnpicklable(StoreContract):
     def make_store(self):
         return lambda: Plain()
 '''
-
-
-NEEDS = {
-    name: getattr(StoreContract, name).needs
-    for name in dir(StoreContract)
-    if name.startswith("test_")
-}
 LOOPS = {"strict": "session", "auto": "function"}  # the contract depends on neither
 
 
-async def run(project: Path, mode: str, *arguments: str) -> tuple[int | None, str]:
+def names_of(contract: type[StoreContract]) -> set[str]:
+    """The names of its tests."""
+    return {name for name in dir(contract) if name[:5] == "test_" and getattr(contract, name)}
+
+
+async def run(project: Path, mode: str, chosen: str) -> tuple[int | None, str]:
     """Run pytest in a project of its own, warnings being errors."""
     (project / "test_mine.py").write_text(PROJECT)
     (project / "pytest.ini").write_text(
         f"[pytest]\nasyncio_mode = {mode}\nasyncio_default_fixture_loop_scope = {LOOPS[mode]}\n"
         "filterwarnings = error\naddopts = -rfEs --tb=short"
     )
-    command = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments)
+    command = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", chosen)
     process = await create_subprocess_exec(
         *command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -103,28 +101,24 @@ async def run(project: Path, mode: str, *arguments: str) -> tuple[int | None, st
     return process.returncode, output.decode()
 
 
-@pytest.mark.parametrize("mode", ["strict", "auto"])
-async def test_right_stores_pass_in_a_project(mode: str, tmp_path: Path) -> None:
-    """One plain fixture is enough; what does not apply is skipped, saying why."""
-    plain = mode == "strict"
-    code, output = await run(tmp_path, mode, "-k", "TestPlain" if plain else "TestMemory")
+async def test_stores_pass_in_a_project(tmp_path: Path) -> None:
+    """One plain fixture is enough; feeds are skipped for a store that has none, saying why."""
+    code, output = await run(tmp_path, "auto", "TestMemory")
     assert code == 0, output
-    run_here = [need for need in NEEDS.values() if not need & {"handles", "processes", "damage"}]
-    with_feed = sum("watch" in need for need in run_here)
-    if plain:
-        assert f"{len(run_here) - with_feed} passed, {with_feed} skipped" in output
-        assert "Plain has no watch(): readers scan it and compare" in output
-    else:
-        assert f"{len(run_here)} passed" in output
-        assert "skipped" not in output
+    assert "skipped" not in output
+    code, plain = await run(tmp_path, "strict", "TestPlain")
+    assert code == 0, plain
+    assert "Plain has no watch(): readers scan it and compare" in plain
+    numbers = re.search(r"(\d+) passed, (\d+) skipped", plain)
+    assert numbers
+    assert f"{sum(map(int, numbers.groups()))} passed" in output
 
 
 async def test_wrong_stores_fail_in_a_project(tmp_path: Path) -> None:
     """Failures say what must hold, how to write a fixture that is missing, and what to omit."""
-    broken = "TestBroken"
     forgotten = "(TestForgotten and test_put_then_get)"
     unpicklable = "(TestUnpicklable and processes)"
-    code, output = await run(tmp_path, "strict", "-k", f"{broken} or {forgotten} or {unpicklable}")
+    code, output = await run(tmp_path, "strict", f"TestBroken or {forgotten} or {unpicklable}")
     assert code == 1, output
     failed = set(re.findall(r"^FAILED test_mine.py::TestBroken::(\w+)", output, re.MULTILINE))
     assert {"test_expect_zero_creates", "test_increments_of_many_tasks"} <= failed
@@ -149,25 +143,25 @@ def test_omitted_tests_are_gone() -> None:
         async def damage(self, store: TokenStore, key: str) -> None:
             raise NotImplementedError
 
-    def left(contract: type[StoreContract]) -> set[str]:
-        return {n for n in dir(contract) if n.startswith("test_") and getattr(contract, n)}
-
-    assert left(StoreContract) - left(Alone) >= {"test_stores_see_each_other"}
-    assert left(Alone) - left(Quiet) >= {"test_wait_wakes_up", "test_feed_of_other_processes"}
-    assert left(Quiet) >= {"test_compare_and_set_between_processes", "test_put_then_get"}
-    assert left(Checked) - left(Quiet) == {"test_damage_is_not_absence"}
+    assert names_of(StoreContract) - names_of(Alone) >= {"test_stores_see_each_other"}
+    assert names_of(Alone) - names_of(Quiet) >= {
+        "test_wait_wakes_up",
+        "test_feed_of_other_processes",
+    }
+    assert names_of(Quiet) >= {"test_compare_and_set_between_processes", "test_put_then_get"}
+    assert names_of(Checked) - names_of(Quiet) == {"test_damage_is_not_absence"}
     assert dict(Quiet.omits) == {"handles": "alone", "watch": "quiet"}
 
 
-def test_omission_without_reason() -> None:
+@pytest.mark.parametrize(
+    ("omits", "message"),
+    [
+        ({"sync": "why"}, "Odd: 'sync' in 'omits' must be one of handles, processes, watch"),
+        ({"watch": " "}, "Odd: 'omits' must say why it has no 'watch'"),
+    ],
+)
+def test_omission_without_reason(omits: dict[str, str], message: str) -> None:
     """An unknown ability and an empty reason are errors when the class is made."""
-    with pytest.raises(TypeError, match=r"^Odd: 'sync' in 'omits' must be one of handles, proc"):
-        type("Odd", (StoreContract,), {}, omits={"sync": "why"})
-    with pytest.raises(TypeError, match=r"^Odd: 'omits' must say why it has no 'watch'$"):
-        type("Odd", (StoreContract,), {}, omits={"watch": " "})
-
-
-def test_every_test_tells_its_promise() -> None:
-    """Each test of the contract has a docstring: a failure in time names it."""
-    assert [name for name in NEEDS if not getattr(StoreContract, name).__doc__] == []
-    assert len(NEEDS) > 60
+    with pytest.raises(TypeError) as caught:
+        type("Odd", (StoreContract,), {}, omits=omits)
+    assert str(caught.value) == message
