@@ -36,7 +36,7 @@ class TestUrl(StoreContract):
         """Put something there that is not of our form."""
         assert isinstance(store, RedisStore)
         async with Redis.from_url(str(store._source())) as client:
-            await client.hset(f"{{{store._namespace}}}:entries", key, "9:1:value")
+            await client.hset(f"{{{store._name}}}:entries", key, "9:1:value")
 
 
 @parametrized
