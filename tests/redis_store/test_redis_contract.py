@@ -58,8 +58,8 @@ class TestClient(StoreContract):
     omits = {"processes": "as by URL: the options change answers, not scripts"}  # noqa: RUF012
 
     @pytest.fixture(
-        params=[(2, True), (3, False)],
-        ids=["resp2-decoded", "resp3"],
+        params=[(2, False), (3, False)],
+        ids=["resp2", "resp3"],
     )
     async def make_store(
         self, request: pytest.FixtureRequest, server: Server, namespace: str

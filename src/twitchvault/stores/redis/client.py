@@ -13,23 +13,18 @@ from redis.backoff import ExponentialBackoff
 
 from twitchvault.errors import StoreError
 from twitchvault.stores.redis.errors import map_error
-from twitchvault.stores.redis.scripts import READ
+from twitchvault.stores.redis.scripts import READ, STEP
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
 __all__ = ["Argument", "Client", "check_source"]
 
-LIMIT: Final = 5.0
-"""Seconds for a call, with all that the driver does to repeat it."""
-QUIET: Final = 1.0
-"""Seconds that the server may stay silent on purpose: XREAD BLOCK, WAIT."""
-SOCKET_TIMEOUT: Final = 3.0
-"""Seconds for one try of a client made from a URL."""
-RETRIES: Final = 10
-"""Tries of such a client; with the pauses between them they take about four seconds."""
-AT_ONCE: Final = 500
-"""Changes that one XREAD returns at most."""
+LIMIT: Final = 5.0  # seconds for a call, with all that the driver does to repeat it
+QUIET: Final = 1.0  # seconds that the server may stay silent on purpose: XREAD BLOCK, WAIT
+# A client made from a URL gives up within the limit, so that its error says what was the matter.
+ONE_TRY: Final = 3.0  # seconds
+RETRY: Final = Retry(ExponentialBackoff(cap=0.5, base=0.01), 10)
 
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
 
@@ -69,9 +64,9 @@ def _connect(url: str) -> Redis:
             # What the URL says itself goes before these.
             client = Redis.from_url(
                 url,
-                retry=Retry(ExponentialBackoff(cap=0.5, base=0.01), RETRIES),
-                socket_timeout=SOCKET_TIMEOUT,
-                socket_connect_timeout=SOCKET_TIMEOUT,
+                retry=RETRY,
+                socket_timeout=ONE_TRY,
+                socket_connect_timeout=ONE_TRY,
             )
             pool = client.connection_pool
             pool.connection_class(**pool.connection_kwargs)  # an unknown option shows only here
@@ -93,11 +88,13 @@ class Client:
         self._owned = isinstance(source, str)
         self._driver: Any = _connect(source) if isinstance(source, str) else source
         self._scripts: dict[str, Any] = {}
-        self._settings = self._driver.get_connection_kwargs()
-        self._secret = str(self._settings.get("password") or "")
-        self.server = self._server()
+        settings = self._driver.get_connection_kwargs()
+        self._secret = str(settings.get("password") or "")
+        # Less than the client's own patience.
+        self._quiet = min(QUIET, (settings.get("socket_timeout") or LIMIT) / 2)
+        self.server = self._server(settings)
 
-    def _server(self) -> str:
+    def _server(self, settings: dict[str, Any]) -> str:
         """How messages name the server."""
         if isinstance(self._driver, RedisCluster):
             first = next(iter(self._driver.nodes_manager.startup_nodes), "?")
@@ -105,68 +102,72 @@ class Client:
         service = getattr(self._driver.connection_pool, "service_name", None)
         if service is not None:
             return f"Redis Sentinel service {service!r}"
-        if path := self._settings.get("path"):
+        if path := settings.get("path"):
             return f"Redis at {str(path)!r}"
-        host, port = self._settings.get("host", "localhost"), self._settings.get("port", 6379)
+        host, port = settings.get("host", "localhost"), settings.get("port", 6379)
         return f"Redis at '{host}:{port}'"
 
-    @property
-    def quiet(self) -> float:
-        """Seconds for which the server may be told to wait: less than the client's own patience."""
-        return min(QUIET, (self._settings.get("socket_timeout") or LIMIT) / 2)
+    def _script(self, source: str) -> Answer:
+        """The driver's object for a script, which loads it where the server does not know it."""
+        if source not in self._scripts:
+            self._scripts[source] = self._driver.register_script(source)
+        return self._scripts[source]
 
-    async def run(
-        self, source: str, keys: tuple[str, ...], *args: Argument, writes: bool = False
-    ) -> Answer:
-        """The answer of a script; `writes`: whether its failure leaves it open what happened."""
-        script = self._scripts.get(source)
-        if script is None:
-            script = self._scripts[source] = self._driver.register_script(source)
-        return await self._limited(script(keys, args), writes=writes)
+    async def run(self, source: str, keys: Sequence[str], *args: Argument) -> Answer:
+        """The answer of a script that may be repeated."""
+        return await self._limited(self._script(source)(keys, args))
 
-    async def run_replicated(
-        self, source: str, keys: tuple[str, ...], *args: Argument, replicas: int
-    ) -> tuple[Answer, int | StoreError]:
-        """As `run` for a script that writes; also how many replicas have confirmed it in time.
+    async def run_write(
+        self, source: str, keys: Sequence[str], args: Sequence[Argument], *, replicas: int
+    ) -> tuple[Answer, str]:
+        """The answer of a script that writes, and what is missing to so many replicas, if any."""
+        if not replicas:
+            return await self._limited(self._script(source)(keys, args), writes=True), ""
+        answer, confirmed = await self._limited(
+            self._replicated(replicas, "EVAL", source, len(keys), *keys, *args), writes=True
+        )
+        if isinstance(confirmed, Exception):
+            return answer, f"WAIT failed ({self._error(confirmed)})"
+        if confirmed >= replicas:
+            return answer, ""
+        in_time = f"within {self._quiet:g} s"
+        return answer, f"{confirmed} of {replicas} replicas (min_replicas) confirmed it {in_time}"
 
-        WAIT counts the writes of its own connection, so both travel in one pipeline.
-        """
+    async def _replicated(self, replicas: int, *command: Argument) -> Answer:
+        """The answer of a command and of WAIT, which counts only what its own connection wrote."""
         target: dict[str, Any] = {}
         how: dict[str, bool] = {}
         if isinstance(self._driver, RedisCluster):
             # The driver brings its slots up to date for a single command, not for a pipeline.
-            await self.run(READ, keys, "")
-            target = {"target_nodes": self._driver.get_node_from_key(keys[0])}
+            key = str(command[3])
+            await self._script(READ)([key], [""])
+            target = {"target_nodes": self._driver.get_node_from_key(key)}
             how = {"allow_redirections": False}
         pipe = self._driver.pipeline(transaction=False)
-        pipe.execute_command("EVAL", source, len(keys), *keys, *args, **target)
-        pipe.execute_command("WAIT", replicas, int(self.quiet * 1000), **target)
-        answer, confirmed = await self._limited(
-            pipe.execute(raise_on_error=False, **how), writes=True
-        )
+        pipe.execute_command(*command, **target)
+        pipe.execute_command("WAIT", replicas, int(self._quiet * 1000), **target)
+        answer, confirmed = await pipe.execute(raise_on_error=False, **how)
         if isinstance(answer, Exception):
-            raise self._error(answer, writes=True)
-        if isinstance(confirmed, Exception):
-            confirmed = self._error(confirmed, writes=False)
+            raise answer
         return answer, confirmed
 
     async def changes(self, stream: str, position: int) -> Answer:
         """What XREAD finds behind `position`, waiting for it for a while."""
         call = self._driver.xread(
-            {stream: f"{position}-{2**64 - 1}"}, count=AT_ONCE, block=int(self.quiet * 1000)
+            {stream: f"{position}-{2**64 - 1}"}, count=STEP, block=int(self._quiet * 1000)
         )
-        return await self._limited(call, writes=False)
+        return await self._limited(call)
 
     async def close(self) -> None:
         """Close the client if it is our own."""
         if self._owned:
             try:
-                await self._limited(self._driver.aclose(), writes=False)
+                await self._limited(self._driver.aclose())
             except StoreError as error:
                 log.debug("closing: %s", error)
 
-    async def _limited(self, call: Awaitable[Answer], *, writes: bool) -> Answer:
-        """The result of a call of the driver, in time."""
+    async def _limited(self, call: Awaitable[Answer], *, writes: bool = False) -> Answer:
+        """The result of a call of the driver; `writes`: its failure leaves open what happened."""
         try:
             async with asyncio.timeout(LIMIT):
                 return await call
@@ -175,5 +176,5 @@ class Client:
         # Raised out here: the driver's exception is not the context of ours.
         raise failure
 
-    def _error(self, error: Exception, *, writes: bool) -> StoreError:
+    def _error(self, error: Exception, *, writes: bool = False) -> StoreError:
         return map_error(error, self.server, self._secret, writes=writes)

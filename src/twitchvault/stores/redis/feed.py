@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import StoreError
@@ -27,10 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Follower", "RedisFeed"]
 
-PAUSES: Final = (0.0, 0.05, 0.1, 0.2, 0.4)
-"""Seconds before the follower tries again after a failure; the last one repeats."""
-STOPPING: Final = 2.0
-"""Seconds for the follower to end."""
+PAUSES: Final = (0.0, 0.05, 0.1, 0.2, 0.4)  # seconds before another try; the last one repeats
+STOPPING: Final = 2.0  # seconds for the follower to end
 
 log = logging.getLogger("twitchvault.stores.redis")
 
@@ -61,8 +58,7 @@ class RedisFeed:
             raise StoreError(msg)
         changes = list(self._pending.values())
         self._pending.clear()
-        if self._lost and self._on_loss:
-            asyncio.get_running_loop().call_soon(self._tell_loss)
+        self._tell_loss()
         return changes
 
     async def catch_up(self) -> list[Change]:
@@ -85,8 +81,7 @@ class RedisFeed:
         lost while the store was open but had no feed, or no listener, is told at once.
         """
         self._on_loss = listener
-        if self._lost and not self._pending:
-            self._tell_loss()
+        self._tell_loss()
 
     def take(self, changes: Iterable[Change]) -> None:
         """The follower brings changes."""
@@ -98,10 +93,9 @@ class RedisFeed:
             self._arrived.set()
 
     def lose(self) -> None:
-        """The follower has found that data were lost; told once all before it is handed out."""
+        """The follower has found that data were lost."""
         self._lost = True
-        if self._on_loss and not self._pending:
-            self._tell_loss()
+        self._tell_loss()
 
     def close(self) -> None:
         """Nothing more will come."""
@@ -109,21 +103,20 @@ class RedisFeed:
         self._arrived.set()
 
     def _tell_loss(self) -> None:
-        if not self._lost or self._on_loss is None:
-            return
-        self._lost = False
-        try:
-            self._on_loss()
-        except Exception as error:  # somebody else's code, whose faults must not end the follower
-            log.error("a listener of a feed failed: %s", _place_of(error))
+        """Tell of a loss once all that came before it is handed out."""
+        if self._lost and self._on_loss is not None and not self._pending:
+            self._lost = False
+            # Soon, not now: the reader has to take in first what it is just being given.
+            asyncio.get_running_loop().call_soon(self._on_loss)
 
 
 class Follower:
     """Follows the changes for all feeds of an opened store, by one task."""
 
-    def __init__(self, namespace: Namespace, epoch: int) -> None:
+    def __init__(self, namespace: Namespace) -> None:
+        self.epoch = 0
         self._namespace = namespace
-        self._epoch = epoch
+        self._server = namespace.client.server
         self._position = 0
         self._feeds: set[RedisFeed] = set()
         self._task: asyncio.Task[None] | None = None
@@ -134,9 +127,9 @@ class Follower:
         async with self._turn:
             lost = False
             if self._task is None:
-                state = await self._namespace.check(self._epoch)
-                lost = state.epoch != self._epoch
-                self._epoch, self._position = state.epoch, state.version
+                state = await self._namespace.check(self.epoch)
+                lost = state.epoch != self.epoch
+                self.epoch, self._position = state.epoch, state.version
                 self._task = asyncio.create_task(self._run(), name="twitchvault-redis-changes")
             feed = RedisFeed(self, prefix, lost=lost)
             self._feeds.add(feed)
@@ -166,23 +159,20 @@ class Follower:
 
     async def _run(self) -> None:
         failures = 0
-        while True:
+        me = asyncio.current_task()
+        while self._task is me:  # up to Python 3.11 the driver may swallow a cancellation
             try:
                 await self._step()
-            except StoreError as error:
-                if failures == 1:  # the first may be an idle connection that somebody has closed
-                    log.warning("%s; the feed tries again until it goes on", error)
             except Exception as error:
-                log.error(
-                    "the feed of %s failed: %s", self._namespace.client.server, _place_of(error)
-                )
+                if failures == 1:  # the first may be an idle connection that somebody has closed
+                    told = error if isinstance(error, StoreError) else type(error).__name__
+                    log.warning("%s: the feed tries again until it goes on: %s", self._server, told)
+                await asyncio.sleep(PAUSES[min(failures, len(PAUSES) - 1)])
+                failures += 1
             else:
                 if failures > 1:
-                    log.info("%s: the feed goes on", self._namespace.client.server)
+                    log.info("%s: the feed goes on", self._server)
                 failures = 0
-                continue
-            await asyncio.sleep(PAUSES[min(failures, len(PAUSES) - 1)])
-            failures += 1
 
     async def _step(self) -> None:
         """Take in what comes next; if nothing does, look whether the server still has it all."""
@@ -190,14 +180,23 @@ class Follower:
         async with self._turn:
             if not elements or not self._take(elements):
                 await self._compare()
+        # Those who wait for changes go first: asking for more would cost them a system call.
+        await asyncio.sleep(0)
 
     async def _compare(self) -> None:
         """Come up to where the server stands now."""
         target = 0
         while True:
-            state = await self._namespace.check(self._epoch, self._position)
+            start = self._position
+            state = await self._namespace.check(self.epoch, start)
             target = target or state.version
-            if not (state.epoch == self._epoch and state.changes and self._take(state.changes)):
+            followed = (
+                state.changes is not None
+                and state.epoch == self.epoch
+                and self._take(state.changes)
+                and (self._position > start or start == state.version)
+            )
+            if not followed:
                 await self._read_all(state)
             if self._position >= target:
                 return
@@ -210,7 +209,7 @@ class Follower:
         for version, epoch, before, change in elements:
             if version <= position:
                 continue  # `catch_up` was faster
-            complete = before == position and epoch == self._epoch
+            complete = before == position and epoch == self.epoch
             if not complete:
                 break
             position = version
@@ -230,11 +229,10 @@ class Follower:
         async for entry in self._namespace.scan(""):
             if start < entry.version <= state.version:
                 changes[entry.key] = Change(*entry)
-        lost, self._epoch = state.epoch != self._epoch, state.epoch
+        lost, self.epoch = state.epoch != self.epoch, state.epoch
         self._deliver(changes.values(), state.version)
         if lost:
-            server = self._namespace.client.server
-            log.warning("%s: the server has lost data; a new epoch begins", server)
+            log.warning("%s: the server has lost data; a new epoch begins", self._server)
             for feed in tuple(self._feeds):
                 feed.lose()
 
@@ -243,10 +241,3 @@ class Follower:
         self._namespace.saw(position)
         for feed in self._feeds:
             feed.take(changes)
-
-
-def _place_of(error: Exception) -> str:
-    """Kind and place of an error; its own text might hold a value."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"
-    return f"{type(error).__name__} at {place}"

@@ -7,6 +7,7 @@ import itertools
 import logging
 import re
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from twitchvault.errors import StoreError, StoreUnavailable, VersionConflict
@@ -20,6 +21,7 @@ from twitchvault.stores.redis.entries import (
     parse_entry,
     unreadable,
 )
+from twitchvault.stores.redis.feed import Follower
 from twitchvault.stores.redis.scripts import CHECK, DELETES, INFO, READ, SCAN, WRITE
 
 if TYPE_CHECKING:
@@ -31,8 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Namespace", "State", "Write"]
 
-FINISHING: Final = 3.0
-"""Seconds that `close` gives to what is under way."""
+FINISHING: Final = 3.0  # seconds that `close` gives to what is under way
 
 log = logging.getLogger("twitchvault.stores.redis")
 
@@ -67,6 +68,20 @@ class Namespace:
         self._reads: Batcher[str, Entry | None] = Batcher(self._read)
         self._writes: Batcher[Write, int | bool] = Batcher(self._write)
         self._others = asyncio.Lock()  # so that all the rest needs one connection
+        self.follower = Follower(self)
+
+    async def open(self) -> None:
+        """Begin the namespace if it is new; warns if the server may evict its keys."""
+        self.follower.epoch = (await self.check()).epoch
+        with suppress(StoreError):  # it need not be allowed to ask
+            policy = re.search(rb"maxmemory_policy:(allkeys\S*)", await self._run(INFO))
+            if policy:
+                log.warning(
+                    "%s: maxmemory-policy is %r, so the server may evict tokens when memory runs "
+                    "short; set it to 'noeviction' or 'volatile-*' (our keys have no time to live)",
+                    self.client.server,
+                    policy[1].decode(),
+                )
 
     async def get(self, key: str) -> Entry | None:
         """The entry of a key, or None; raises the error of one that cannot be read."""
@@ -77,7 +92,7 @@ class Namespace:
 
     async def write(self, write: Write) -> int | bool:
         """Put or delete: the new version, or whether the key was there."""
-        return await self._writes.submit(write, len(write.value))
+        return await self._writes.submit(write)
 
     async def scan(self, prefix: str) -> AsyncIterator[Entry]:
         """All entries whose key starts with `prefix`, each once."""
@@ -88,7 +103,7 @@ class Namespace:
             for field, stored in pairs(flat):
                 if field not in yielded:
                     yielded.add(field)
-                    yield self._entry(field.decode(errors="replace"), stored)
+                    yield parse_entry(field.decode(errors="replace"), stored)
             if int(cursor) == 0:
                 return
 
@@ -115,21 +130,13 @@ class Namespace:
                 if change is not None:
                     yield change
 
-    async def eviction_policy(self) -> str:
-        """The server's `maxmemory-policy`, or "" if it does not say."""
-        try:
-            info = await self._run(INFO)
-        except StoreError:
-            return ""
-        found = re.search(rb"maxmemory_policy:(\S+)", info)
-        return found[1].decode() if found else ""
-
     def saw(self, version: int) -> None:
         """Note a version that the server has given out."""
         self._seen = max(self._seen, version)
 
     async def close(self) -> None:
-        """Let what is under way go through, within some seconds; then close the client."""
+        """End the feeds, let what is under way go through in some seconds, close the client."""
+        await self.follower.close()
         await asyncio.gather(self._reads.close(FINISHING), self._writes.close(FINISHING))
         await self.client.close()
 
@@ -140,7 +147,7 @@ class Namespace:
     async def _read(self, keys: list[str]) -> list[Entry | StoreError | None]:
         found = await self.client.run(READ, self._keys, *(key.encode() for key in keys))
         return [
-            None if stored is None else self._entry(key, stored)
+            None if stored is None else parse_entry(key, stored)
             for key, stored in zip(keys, found, strict=True)
         ]
 
@@ -148,45 +155,25 @@ class Namespace:
         args: list[bytes | str | int] = [self._seen, next(self._calls)]
         for kind, key, value, expect in writes:
             args += (kind, "" if expect is None else expect, key.encode(), value)
-        shortfall = ""
-        if self._min_replicas:
-            results, shortfall = await self._write_replicated(args)
-        else:
-            results = await self.client.run(WRITE, self._keys, *args, writes=True)
+        answer, shortfall = await self.client.run_write(
+            WRITE, self._keys, args, replicas=self._min_replicas
+        )
         return [
             self._result(write, result, shortfall)
-            for write, result in zip(writes, results.split(), strict=True)
+            for write, result in zip(writes, answer.split(), strict=True)
         ]
-
-    async def _write_replicated(self, args: list[bytes | str | int]) -> tuple[Answer, str]:
-        """The results, and what is missing to `min_replicas`."""
-        wanted = self._min_replicas
-        results, confirmed = await self.client.run_replicated(
-            WRITE, self._keys, *args, replicas=wanted
-        )
-        if isinstance(confirmed, StoreError):
-            return results, f"WAIT failed ({confirmed})"
-        if confirmed >= wanted:
-            return results, ""
-        in_time = f"within {self.client.quiet:g} s"
-        return results, f"{confirmed} of {wanted} replicas (min_replicas) confirmed it {in_time}"
 
     def _result(self, write: Write, result: bytes, shortfall: str) -> int | bool | StoreError:
         """What became of a write, from the script's word for it."""
         sign, version = result[:1], int(result[1:] or 0)
-        self.saw(version)
         if sign == b"!":
             return VersionConflict(write.key, write.expect or 0, version)
         if sign == b"?":
             return unreadable(write.key)
         if sign == b"-":
             return False
+        self.saw(version)
         if shortfall:
             done = f"key {write.key!r} is written on the primary at version {version}"
             return StoreUnavailable(f"{self.client.server}: {done}, but {shortfall}")
         return version if write.kind == "put" else True
-
-    def _entry(self, key: str, stored: bytes) -> Entry:
-        entry = parse_entry(key, stored)
-        self.saw(entry.version)
-        return entry

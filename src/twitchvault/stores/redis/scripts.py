@@ -12,8 +12,8 @@ newest one given out. Versions follow the server's clock in microseconds, so tha
 lost its data goes on above all it had given out.
 
 An epoch is the time in which nothing was lost. It is named by the version it begins with. A new one
-begins when a key of the namespace is missing, when a caller has seen a version that the server does
-not know, or when the stream lacks a change that a caller has seen.
+begins when one of the keys is missing or does not belong to the others, when a caller has seen a
+version that the server does not know, or when the stream lacks a change that a caller has seen.
 
 In `changes`, p is the version of the change before: a reader that stands elsewhere has missed
 something. w names the write: the driver sends a call again if its connection breaks, and a write
@@ -24,19 +24,21 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["CHECK", "COMMANDS", "DELETES", "INFO", "READ", "SCAN", "WRITE"]
+__all__ = ["CHECK", "COMMANDS", "DELETES", "INFO", "READ", "SCAN", "STEP", "WRITE"]
 
 COMMANDS: Final = (
-    "+evalsha +script +hget +hmget +hset +hdel +hscan +xadd +xtrim +xlen +xrange +xrevrange +xread +time"
+    "+evalsha +script +hget +hmget +hset +hdel +hscan "
+    "+xadd +xtrim +xrange +xrevrange +xread +time"
 )
-"""What a user must be allowed to do, as ACL SETUSER takes it; see `RedisStore` for the rest."""
+"""What a user must be allowed to do, as ACL SETUSER takes it.
 
-CHANGES_KEPT: Final = 10_000
-"""About how many changes a reader may be behind before it has to read everything again."""
-DELETES_KEPT: Final = 100_000
-"""About how many deletes are remembered for readers that are further behind."""
-STEP: Final = 500
-"""How many entries or changes one call returns at most."""
+Besides: eval and wait for `min_replicas`; info for a warning about `maxmemory-policy`; and what the
+driver sends: hello, client, select, in a Cluster also cluster and command.
+"""
+
+CHANGES_KEPT: Final = 10_000  # about so many, before a reader has to read everything again
+DELETES_KEPT: Final = 100_000  # about so many, for readers that are further behind
+STEP: Final = 500  # entries or changes that one call returns
 
 _STATE: Final = """\
 -- ARGV[1]: the newest version that the caller has seen.
@@ -54,16 +56,16 @@ version = tonumber(version)
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 
--- XLEN finds a key of another type too, before anything is written.
-local changes, deletes = redis.call('XLEN', KEYS[2]), redis.call('XLEN', KEYS[3])
-local lost = epoch == '0' or changes == 0 or deletes == 0 or seen > version
+-- Reading the streams also finds a key of another type before anything is written.
+local change = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
+local delete = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
+local lost = epoch == '0' or seen > version
+  or not change or change[1] ~= text(version) .. '-' .. epoch
+  or not delete or string.match(delete[1], '%d+$') ~= epoch
 
 local function begin_epoch()
   local above = math.max(version, seen)
-  for i = 2, 3 do
-    local last = redis.call('XREVRANGE', KEYS[i], '+', '-', 'COUNT', 1)[1]
-    if last then above = math.max(above, version_of(last[1])) end
-  end
+  for _, last in pairs({change, delete}) do above = math.max(above, version_of(last[1])) end
   local before = text(version)
   version = math.max(above + 1, now)
   epoch = text(version)
@@ -80,7 +82,7 @@ WRITE: Final = f"""\
 -- Returns for each: '=<version>', '-' (was not there), '!<version found>' or '?' (unreadable).
 if lost then begin_epoch() end
 
-local first_tries
+local wrote, first_tries = false, nil
 local function first_try(name)
   if not first_tries then
     first_tries = {{}}
@@ -88,6 +90,7 @@ local function first_try(name)
       first_tries[change[2][2]] = '=' .. text(version_of(change[1]))
     end
   end
+  wrote = wrote or first_tries[name]
   return first_tries[name]
 end
 
@@ -112,6 +115,7 @@ local function write(name, kind, expect, key, value)
     redis.call('XADD', KEYS[3], 'MAXLEN', '~', {DELETES_KEPT}, id, 'k', key)
     redis.call('XADD', KEYS[2], id, 'w', name, 'p', before, 'k', key)
   end
+  wrote = true
   return '=' .. this
 end
 
@@ -119,8 +123,10 @@ local results = {{}}
 for i = 3, #ARGV, 4 do
   results[#results + 1] = write(ARGV[2] .. '.' .. i, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
 end
-redis.call('HSET', KEYS[1], '', '1 ' .. epoch .. ' ' .. text(version))
-redis.call('XTRIM', KEYS[2], 'MAXLEN', '~', {CHANGES_KEPT})
+if wrote then  -- for a first try too: WAIT waits for what this call itself has written
+  redis.call('HSET', KEYS[1], '', '1 ' .. epoch .. ' ' .. text(version))
+  redis.call('XTRIM', KEYS[2], 'MAXLEN', '~', {CHANGES_KEPT})
+end
 return table.concat(results, ' ')
 """
 
