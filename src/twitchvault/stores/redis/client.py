@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from twitchvault.errors import StoreError
 from twitchvault.stores.redis.errors import map_error
 from twitchvault.stores.redis.scripts import READ, STEP
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
 __all__ = ["Argument", "Client", "check_source"]
 
 LIMIT: Final = 5.0  # seconds for a call, with all that the driver does to repeat it
 QUIET: Final = 1.0  # seconds that the server may stay silent on purpose: XREAD BLOCK, WAIT
-# A client made from a URL gives up within the limit, so that its error says what was the matter.
-ONE_TRY: Final = 3.0  # seconds
-RETRY: Final = Retry(ExponentialBackoff(cap=0.5, base=0.01), 10)
+ONE_TRY: Final = 3.0  # seconds for one try of a client made from a URL
 
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
 
@@ -33,6 +32,22 @@ log = logging.getLogger("twitchvault.stores.redis")
 Argument: TypeAlias = bytes | str | int
 Answer: TypeAlias = Any
 """What the driver gives back; of what shape, the script or command says."""
+
+
+class _Patient(Retry):
+    """For a client made from a URL: tries for two seconds, but not with a refused password."""
+
+    def __init__(self) -> None:
+        super().__init__(ExponentialBackoff(cap=0.5, base=0.01), retries=8)
+
+    async def call_with_retry(self, do: Callable[[], Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        async def once() -> Any:  # noqa: ANN401
+            try:
+                return await do()
+            except AuthenticationError as error:  # a ConnectionError to the driver
+                raise ResponseError(f"WRONGPASS {error}") from None
+
+        return await super().call_with_retry(once, *args, **kwargs)
 
 
 def check_source(source: object) -> None:
@@ -64,7 +79,7 @@ def _connect(url: str) -> Redis:
             # What the URL says itself goes before these.
             client = Redis.from_url(
                 url,
-                retry=RETRY,
+                retry=_Patient(),
                 socket_timeout=ONE_TRY,
                 socket_connect_timeout=ONE_TRY,
             )
@@ -172,9 +187,17 @@ class Client:
             async with asyncio.timeout(LIMIT):
                 return await call
         except Exception as error:  # whatever comes out of the driver, callers hear of it from us
-            failure = self._error(error, writes=writes)
+            failure = self._error(_driver_error(error), writes=writes)
         # Raised out here: the driver's exception is not the context of ours.
         raise failure
 
-    def _error(self, error: Exception, *, writes: bool = False) -> StoreError:
+    def _error(self, error: BaseException, *, writes: bool = False) -> StoreError:
         return map_error(error, self.server, self._secret, writes=writes)
+
+
+def _driver_error(error: BaseException) -> BaseException:
+    """What the driver was about to try again after, if the limit cut that short; else `error`."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, RedisError):
+        found = found.__context__
+    return found or error

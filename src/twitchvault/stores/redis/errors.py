@@ -24,7 +24,7 @@ _NO_PASSWORD: Final = re.compile(
 )
 
 
-def map_error(error: Exception, server: str, secret: str, *, writes: bool) -> StoreError:
+def map_error(error: BaseException, server: str, secret: str, *, writes: bool) -> StoreError:
     """The error of ours for whatever a call of the driver raised."""
     text = " ".join(str(error).split())
     if secret:
@@ -33,7 +33,7 @@ def map_error(error: Exception, server: str, secret: str, *, writes: bool) -> St
         return StoreUnavailable(
             f"{server}: a password is required; give it in the URL or to the client"
         )
-    if isinstance(error, exceptions.AuthenticationError):
+    if isinstance(error, exceptions.AuthenticationError) or "WRONGPASS" in text:
         return StoreUnavailable(
             f"{server}: the user name or password is wrong; correct it in the URL or the client"
         )
@@ -60,7 +60,7 @@ def _map_reply(server: str, reply: str) -> StoreError:
     return StoreUnavailable(f"{server}: the server answered: {reply}{advice}")
 
 
-def _told(error: Exception, text: str) -> str:
+def _told(error: BaseException, text: str) -> str:
     """What an error says that is no reply of the server."""
     if isinstance(error, exceptions.TimeoutError | TimeoutError):
         return "no answer in time"

@@ -27,8 +27,7 @@ from typing import Final
 __all__ = ["CHECK", "COMMANDS", "DELETES", "INFO", "READ", "SCAN", "STEP", "WRITE"]
 
 COMMANDS: Final = (
-    "+evalsha +script +hget +hmget +hset +hdel +hscan "
-    "+xadd +xtrim +xrange +xrevrange +xread +time"
+    "+evalsha +script +hget +hmget +hset +hdel +hscan +xadd +xtrim +xrange +xrevrange +xread +time"
 )
 """What a user must be allowed to do, as ACL SETUSER takes it.
 
