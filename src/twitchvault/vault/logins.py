@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import AuthFailure, HTTPException, TokenError, Unauthorized
+from twitchvault.errors import AuthFailure, TokenError, Unauthorized
 from twitchvault.models import Token
 from twitchvault.vault.outbox import Update
 from twitchvault.vault.record import TokenPair, fingerprint
@@ -67,7 +67,8 @@ class Logins:
     async def exchange(self, token: str) -> Token:
         """Exchange a refresh token, or hand out what it was exchanged for; its user's from now on.
 
-        If its user cannot be learned just now, the new pair waits in the store for the next call.
+        If its user cannot be learned just now, that is an error, and the new pair waits in the
+        store for the next call.
         """
         mark = fingerprint(token)
         pair = TokenPair("", token)
@@ -80,10 +81,7 @@ class Logins:
                 continue
             if parked.state == "needs_login":
                 raise AuthFailure(f"this refresh token does not work: {parked.reason}")
-            try:
-                await self._find_user(pair, mark)
-            except (HTTPException, AuthFailure):
-                return as_token(parked)
+            await self._find_user(pair, mark)
         raise TokenError(_moves(mark))
 
     async def _renewed(self, user_id: str, token: str) -> Record:
@@ -138,12 +136,12 @@ class Logins:
         # must reach its user.
         key = f"{self._repository.seed_key(mark)}/user"
 
-        async def work(_job: Job) -> None:
-            await self._exchange_and_attach(pair, mark)
+        async def work(job: Job) -> None:
+            await self._exchange_and_attach(job, pair, mark)
 
         await self._refresher.jobs.join(key, work)
 
-    async def _exchange_and_attach(self, pair: TokenPair, mark: str) -> None:
+    async def _exchange_and_attach(self, job: Job, pair: TokenPair, mark: str) -> None:
         parked = await self._refresher.exchange_seed(pair, mark)
         for _ in range(ROUNDS):
             if parked is None:
@@ -157,16 +155,17 @@ class Logins:
                 generation = parked.generation
                 parked = await self._refresher.exchange_seed(pair, mark, generation)
             else:
-                await self._attach(pair.refresh_token or "", parked, answer)
+                await self._attach(job, pair.refresh_token or "", parked, answer)
                 return
         raise AuthFailure(NEITHER_WORKS)
 
-    async def _attach(self, sent: str, parked: Record, answer: ValidateToken) -> None:
+    async def _attach(self, job: Job, sent: str, parked: Record, answer: ValidateToken) -> None:
         user_id = self._user_of(answer)
         now = self._clocks.wall()
         self._backoff.forget(user_id)
         self._backoff.accepted(user_id, parked.access_token)
         await self._refresher.attach(
+            job,
             self._repository.user_key(user_id),
             sent,
             parked,

@@ -22,7 +22,6 @@ from twitchvault.errors import (
 )
 from twitchvault.stores.base import Watchable, check_key
 from twitchvault.vault.record import Record, decode, encode
-from twitchvault.vault.transitions import leaves_trace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -38,6 +37,7 @@ T = TypeVar("T")
 STORE_TIMEOUT: Final = 30.0
 BATCH: Final = 500
 """Entries of a scan that are taken in before the loop goes on."""
+SEEDS_HELD: Final = 1000
 RESTORES: Final = 5
 """So often in a row a record is written back before the store counts as unavailable."""
 
@@ -59,7 +59,8 @@ class Repository:
         self.store = store
         self.prefix = f"{client_id}:"
         self.catch_up: Callable[[], Awaitable[None]] | None = None
-        self._seeds = f"{client_id}/seed/"
+        self._seed_prefix = f"{client_id}/seed/"
+        self._seeds: dict[str, Record] = {}
         self._mirror = mirror
 
     def user_key(self, user_id: str) -> str:
@@ -76,7 +77,7 @@ class Repository:
 
     def seed_key(self, mark: str) -> str:
         """The key of a refresh token from outside, by its fingerprint."""
-        return self._seeds + mark
+        return self._seed_prefix + mark
 
     def user_of(self, key: str) -> str | None:
         """The user that a key belongs to; None for a seed's key."""
@@ -94,25 +95,31 @@ class Repository:
         """
         user_id = self.user_of(key)
         if user_id is None:
-            return await self._get(key)
+            return await self._read_seed(key)
         for _ in range(RESTORES):
             held = await self._get(key)
             ours = self._mirror.confirmed(user_id)
-            if ours is None or (held is not None and held.record.order >= ours.order):
+            if ours is None or (held is not None and not self._is_behind(user_id, held, ours)):
                 return held
             if held is None:
                 lost = absent_is_lost
-                if not (await self._is_lost(user_id, ours) if lost is None else lost):
+                if not (await self._is_lost(user_id) if lost is None else lost):
                     return None
             with suppress(VersionConflict):
                 await self.write(key, ours, expect=0 if held is None else held.version)
         msg = f"the store does not keep the record of user {user_id!r}; nothing was sent"
         raise StoreUnavailable(msg)
 
-    async def _is_lost(self, user_id: str, ours: Record) -> bool:
+    def _is_behind(self, user_id: str, held: Held, ours: Record) -> bool:
+        """Whether the store holds something older than this process does."""
+        if held.record.order == ours.order:
+            return held.version < self._mirror.version(user_id)
+        return held.record.order < ours.order
+
+    async def _is_lost(self, user_id: str) -> bool:
         """Whether a record that is not in the store is there no more without a delete."""
         if self.catch_up is None or not isinstance(self.store, Watchable):
-            return leaves_trace(ours)
+            return False
         await self.catch_up()
         return self._mirror.confirmed(user_id) is not None
 
@@ -130,6 +137,8 @@ class Repository:
         # That nothing was found is for the feed to tell the mirror: it knows a delete from a loss.
         if user_id is not None and held is not None:
             self._mirror.learn(user_id, held.version, held.record, "remote")
+        elif user_id is None and held is not None and held.record.lease is None:
+            self._hold_seed(key, held.record)
         return held
 
     async def version_of(self, key: str) -> int | None:
@@ -140,13 +149,13 @@ class Repository:
             return None
         return 0 if entry is None else entry.version
 
-    async def scan(self, *, quiet: bool) -> set[str]:
-        """Take all users into the mirror; returns whom the store holds."""
+    async def scan(self, *, quiet: bool) -> dict[str, int]:
+        """Take all users into the mirror; returns whom the store holds, and at which version."""
         return await self._mapped(self._scan(quiet=quiet))
 
-    async def _scan(self, *, quiet: bool) -> set[str]:
+    async def _scan(self, *, quiet: bool) -> dict[str, int]:
         clock = asyncio.get_running_loop().time
-        found: set[str] = set()
+        found: dict[str, int] = {}
         batch = []
         start = len(self.prefix)
         entries: Any = self.store.scan(self.prefix)
@@ -155,12 +164,12 @@ class Repository:
                 batch.append(entry)
                 if len(batch) == BATCH:
                     self._mirror.fill(batch, quiet=quiet)
-                    found.update([each.key[start:] for each in batch])
+                    found.update([(each.key[start:], each.version) for each in batch])
                     batch.clear()
                     limit.reschedule(clock() + STORE_TIMEOUT)
                     await asyncio.sleep(0)
         self._mirror.fill(batch, quiet=quiet)
-        found.update([each.key[start:] for each in batch])
+        found.update([(each.key[start:], each.version) for each in batch])
         return found
 
     # Writing
@@ -170,7 +179,9 @@ class Repository:
         user_id = self.user_of(key)
         value = encode(record)
         if user_id is None:
-            return await self.call(self.store.put, key, value, expect=expect)
+            version = await self.call(self.store.put, key, value, expect=expect)
+            self._hold_seed(key, record)
+            return version
         self._mirror.begin_write(user_id, value)
         try:
             version = await self.call(self.store.put, key, value, expect=expect)
@@ -184,6 +195,7 @@ class Repository:
         user_id = self.user_of(key)
         if user_id is None:
             await self.call(self.store.delete, key, expect=expect)
+            self._hold_seed(key, None)
             return
         known = self._mirror.version(user_id) if expect is None else expect
         self._mirror.begin_write(user_id, None)
@@ -192,6 +204,52 @@ class Repository:
             self._mirror.forget(user_id, "local", known=known)
         finally:
             self._mirror.end_write(user_id)
+
+    # Seeds are in no mirror: what this process knows of them is held until it is with its user.
+
+    async def _read_seed(self, key: str) -> Held | None:
+        """As `read`. A seed that is gone is lost unless a user's record remembers it."""
+        for _ in range(RESTORES):
+            held = await self._get(key)
+            ours = self._seeds.get(key)
+            if ours is None or (held is not None and held.record.order >= ours.order):
+                return held
+            if held is None and await self._has_user(key):
+                self._seeds.pop(key, None)
+                return None
+            with suppress(VersionConflict):
+                await self.write(key, ours, expect=0 if held is None else held.version)
+        msg = "the store does not keep the record of a refresh token; nothing was sent"
+        raise StoreUnavailable(msg)
+
+    async def _has_user(self, key: str) -> bool:
+        if self.catch_up is not None:
+            await self.catch_up()
+        return self._mirror.spender_of(key.removeprefix(self._seed_prefix)) is not None
+
+    def _hold_seed(self, key: str, record: Record | None) -> None:
+        known = self._seeds.pop(key, None)
+        if record is None or (record.seeded and record.lease is None and record.state == "live"):
+            return
+        self._seeds[key] = record if known is None or record.order >= known.order else known
+        if len(self._seeds) > SEEDS_HELD:
+            del self._seeds[next(iter(self._seeds))]
+
+    async def restore_seeds(self) -> None:
+        """Write back the seeds that a store has lost."""
+        for key in list(self._seeds):
+            await self._read_seed(key)
+
+    async def delete_again(self, found: dict[str, int]) -> None:
+        """Delete the users of whom only a store that went back in time still knows.
+
+        `found` has the versions at which it holds them; their deletes took larger ones.
+        """
+        for user_id, version in found.items():
+            gone = self._mirror.confirmed(user_id) is None and not self._mirror.is_damaged(user_id)
+            if gone and version < self._mirror.version(user_id):
+                with suppress(VersionConflict):
+                    await self.delete(self.user_key(user_id), expect=version)
 
     # Calling the store
 

@@ -23,7 +23,6 @@ __all__ = [
     "attached",
     "exchanged",
     "leased",
-    "leaves_trace",
     "logged_in",
     "marked_access_refused",
     "new_seed",
@@ -76,11 +75,14 @@ def _other_access_token(current: Record, fresh: Record, answer: ValidateToken | 
     """
     if answer is None and current.state == "live" and not current.seeded:
         return current
+    if current.state != "live" and current.has_spent(fingerprint(fresh.refresh_token or "")):
+        fresh = replace(fresh, refresh_token=None)  # it was refused
     return replace(_successor(current, fresh), seeded=current.seeded)
 
 
 def _successor(current: Record, fresh: Record) -> Record:
     """`fresh` as the next record of the same user: it inherits what must not be forgotten."""
+    current = _remember_leased(current)
     return replace(
         fresh,
         generation=current.generation + 1,
@@ -148,10 +150,8 @@ def exchanged(current: Record | None, base: Record, token: Token, now: float) ->
     """
     sent = base.refresh_token or ""
     successor = token.refresh_token or sent
-    if current is None:
-        current = Record("", state="removed", generation=base.generation + 1)
-    if current.refresh_token != sent:
-        return current if successor == sent else _remember(current, sent, seeded=base.seeded)
+    if current is None or current.refresh_token != sent:
+        return current if successor == sent else _remember_elsewhere(current, base, sent)
     return replace(
         _spent(current, sent, successor, now),
         access_token=token.access_token,
@@ -178,6 +178,20 @@ def _spent(current: Record, sent: str, successor: str | None, now: float) -> Rec
     )
 
 
+def _remember_elsewhere(current: Record | None, base: Record, token: str) -> Record:
+    """The record is gone or holds another login: the spent token of `base` is remembered there."""
+    if current is None:
+        current = Record("", state="removed", generation=base.generation + 1)
+    return _remember(current, token, seeded=base.seeded)
+
+
+def _remember_leased(current: Record) -> Record:
+    """A pair that is being exchanged just now is given up: its refresh token counts as spent."""
+    if current.lease is None or current.refresh_token is None:
+        return current
+    return _remember(current, current.refresh_token, seeded=current.seeded)
+
+
 def _remember(current: Record, token: str, *, seeded: bool) -> Record:
     mark = fingerprint(token)
     if seeded:
@@ -193,9 +207,17 @@ def _append(memory: str, mark: str, kept: int) -> str:
 
 
 def refused(current: Record | None, base: Record, reason: str) -> Record | None:
-    """Twitch refused to renew the pair of `base`; a newer pair wins."""
-    if current is None or current.pair != base.pair or current.state != "live":
+    """Twitch refused to renew the pair of `base`, or has spent it; a newer pair wins.
+
+    The refresh token is remembered like a spent one: it would cut a later login.
+    """
+    sent = base.refresh_token
+    if current is None or current.refresh_token != sent:
+        return current if sent is None else _remember_elsewhere(current, base, sent)
+    if current.generation != base.generation or current.state != "live":
         return current
+    if sent is not None:
+        current = _remember(current, sent, seeded=current.seeded)
     return replace(current, state="needs_login", reason=reason, lease=None, lease_ttl=0.0)
 
 
@@ -209,22 +231,14 @@ def marked_access_refused(current: Record | None, access_token: str) -> Record |
 def removed(current: Record | None) -> Record | None:
     """The user is taken out of the vault.
 
-    What was spent is remembered, and that there was a pair: an old configuration file may bring a
-    spent token back, and a process that has not heard of the removal may hold the pair still. A
-    user whose first pair was never exchanged leaves nothing behind.
+    What was spent is remembered, without any token: an old configuration file may bring a spent
+    token back. A user whose first pair was never exchanged leaves nothing behind.
     """
     if current is None or current.state == "removed":
         return current
-    if not leaves_trace(current):
-        return None
-    generation = current.generation + 1
-    gone = Record("", state="removed", generation=generation, extra=current.extra)
-    return replace(gone, seeds=current.seeds, exchanged=current.exchanged)
-
-
-def leaves_trace(record: Record) -> bool:
-    """Whether the removal of this record keeps an entry; else the vault deletes it for good."""
-    return record.generation > 1 or bool(record.seeds or record.exchanged)
+    gone = _successor(current, Record("", state="removed"))
+    untouched = current.generation == 1 and not gone.seeds and not gone.exchanged
+    return None if untouched else gone
 
 
 def removed_login(current: Record | None, base: Record) -> Record | None:
@@ -250,6 +264,8 @@ def seed_exchanged(current: Record | None, base: Record, token: Token) -> Record
     """The seed of `base` was exchanged: its successor waits here until its user is known."""
     if current is not None and current.generation > base.generation:
         return current
+    if not base.seeded and base.refresh_token is not None:
+        base = _remember(base, base.refresh_token, seeded=False)
     return replace(
         base,
         access_token=token.access_token,
@@ -289,8 +305,12 @@ def attached(
         return current
     pair = TokenPair(parked.access_token, parked.refresh_token)
     new = logged_in(current, pair, answer, now)
+    if new.generation < parked.generation:
+        new = replace(new, generation=parked.generation)
     if sent != parked.refresh_token:
         new = _remember(new, sent, seeded=True)
+    for mark in split_fingerprints(parked.exchanged):
+        new = replace(new, exchanged=_append(new.exchanged, mark, EXCHANGED_KEPT))
     return replace(new, seeded=False) if new.pair == pair else new
 
 
