@@ -168,10 +168,10 @@ class Client:
 
     async def changes(self, stream: str, position: int) -> Answer:
         """What XREAD finds behind `position`, waiting for it for a while."""
-        call = self._driver.xread(
-            {stream: f"{position}-{2**64 - 1}"}, count=STEP, block=int(self._quiet * 1000)
-        )
-        return await self._limited(call)
+        # Not by `xread`: for its metrics that takes the ids for times.
+        command = ("XREAD", "COUNT", STEP, "BLOCK", int(self._quiet * 1000))
+        where = ("STREAMS", stream, f"{position}-{2**64 - 1}")
+        return await self._limited(self._driver.execute_command(*command, *where))
 
     async def close(self) -> None:
         """Close the client if it is our own."""

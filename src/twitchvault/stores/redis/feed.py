@@ -180,8 +180,9 @@ class Follower:
         async with self._turn:
             if not elements or not self._take(elements):
                 await self._compare()
-        # Those who wait for changes go first: asking for more would cost them a system call.
-        await asyncio.sleep(0)
+        # The reader, and who waits for it, go first: asking for more would cost them a system call.
+        for _ in range(2):
+            await asyncio.sleep(0)
 
     async def _compare(self) -> None:
         """Come up to where the server stands now."""
