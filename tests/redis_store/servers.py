@@ -80,8 +80,6 @@ class Server:
             "save": "",
             "logfile": f"{self.folder}/log",
         }
-        if self.binary == valkey():  # others may be older than the setting
-            settings["enable-debug-command"] = "yes"
         pairs = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
         return [self.binary, *pairs, *self.options]
 

@@ -14,12 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from tests.redis_store.proxy import MARK, Proxy
-from tests.redis_store.servers import Server, free_port, until
+from tests.redis_store.servers import Server, free_port
 from twitchvault.errors import CorruptRecord, StoreError, StoreUnavailable
 from twitchvault.stores import RedisStore
 
@@ -30,7 +27,6 @@ if TYPE_CHECKING:
 
 SECRET = "correct-horse-battery"
 PAGE = Path(__file__).parents[2] / "docs" / "stores" / "redis.md"
-ONCE = {"socket_timeout": None, "retry": Retry(NoBackoff(), 0)}
 
 
 def chain(error: BaseException | None) -> str:
@@ -72,10 +68,6 @@ async def test_no_server() -> None:
     assert "cannot be reached: Error 111" in text
     assert time.monotonic() - started < 4
     await refused(RedisStore("unix:///nowhere/redis.sock"), "'/nowhere/redis.sock': cannot be")
-
-
-async def test_unknown_host() -> None:
-    """A host that does not exist."""
     await refused(RedisStore("redis://no-such-host.invalid"), "'no-such-host.invalid:6379': cannot")
 
 
@@ -223,90 +215,6 @@ async def test_out_of_memory(own_server: Callable[..., Server]) -> None:
             assert await store.put("key", b"again") > version
 
 
-async def test_replica(own_server: Callable[..., Server]) -> None:
-    """A replica that cannot be written says so."""
-    primary = await own_server().ready()
-    replica = await own_server("--replicaof", f"127.0.0.1 {primary.port}").ready()
-    async with RedisStore(primary.url) as store:
-        await store.put("key", b"value")
-        async with replica.client() as client:
-            await until(lambda: _linked(client))
-    async with RedisStore(replica.url) as store:
-        with pytest.raises(StoreUnavailable, match="read only replica"):
-            await store.put("key", b"value")
-
-
-async def _linked(client: Driver) -> bool:
-    return bool((await client.info("replication"))["master_link_status"] == "up")
-
-
-async def test_loading(own_server: Callable[..., Server]) -> None:
-    """A server that still loads its data is waited for, and says so if that takes too long."""
-    server = await own_server("--save", "3600 1").ready()
-    async with RedisStore(server.url) as store, server.client() as client:
-        await store.put("key", b"value")
-        await client.execute_command("DEBUG", "POPULATE", "3000")
-        await client.save()
-        server.kill()
-        server.options += (
-            "--key-load-delay",
-            "2000",
-            "--loading-process-events-interval-bytes",
-            "1024",
-        )
-        server.start()
-        await until(lambda: _loading(server))
-        await refused(RedisStore(server.url), "loading")
-        await until(lambda: _readable(store), 20)
-
-
-async def _readable(store: RedisStore) -> bool:
-    with contextlib.suppress(StoreUnavailable):
-        return await store.get("key") is not None
-    return False
-
-
-async def _loading(server: Server) -> bool:
-    async with server.client(**ONCE) as client:
-        try:
-            await client.get("key")
-        except redis.BusyLoadingError:
-            return True
-        except redis.ConnectionError:
-            return False
-    raise AssertionError("loaded too soon")
-
-
-async def test_busy_with_a_script(own_server: Callable[..., Server]) -> None:
-    """A server that is busy with somebody's endless script says so."""
-    server = await own_server("--busy-reply-threshold", "10").ready()
-    async with RedisStore(server.url) as store, server.client(**ONCE) as client:
-        await store.put("key", b"value")
-        endless = asyncio.create_task(client.eval("while true do end", 0))
-        async with server.client(**ONCE) as other:
-            await until(lambda: _busy(other))
-            with pytest.raises(StoreUnavailable, match="busy running a script"):
-                await store.get("key")
-            await other.script_kill()
-        with pytest.raises(redis.ResponseError):
-            await endless
-        assert await store.get("key") is not None
-
-
-async def _busy(client: Driver) -> bool:
-    try:
-        await client.get("key")
-    except redis.ResponseError as error:
-        return "BUSY" in str(error) or "busy" in str(error)
-    return False
-
-
-async def test_too_few_replicas(own_server: Callable[..., Server]) -> None:
-    """A server set to refuse writes without replicas says so."""
-    server = await own_server("--min-replicas-to-write", "1").ready()
-    await refused(RedisStore(server.url), "[Nn]ot enough good replicas")
-
-
 SHA = "f" * 40
 
 
@@ -350,21 +258,8 @@ async def test_replies_of_all_versions(
             await store.put("key", MARK)
 
 
-async def test_tls_with_an_unknown_certificate(tmp_path: Path) -> None:
-    """A certificate that nobody vouches for is refused, and told as such."""
-    context = _certificate(tmp_path)
-
-    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as listener:
-        port = listener.sockets[0].getsockname()[1]
-        url = f"rediss://:{SECRET}@127.0.0.1:{port}"
-        await refused(RedisStore(url), "cannot be reached: .*certificate")
-
-
 async def test_tls(server: Server, namespace: str, tmp_path: Path) -> None:
-    """With a certificate that `ssl_ca_certs` vouches for, all goes through TLS."""
+    """All goes through TLS, with a certificate that `ssl_ca_certs` vouches for, and no other."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", server.port)
@@ -377,6 +272,7 @@ async def test_tls(server: Server, namespace: str, tmp_path: Path) -> None:
         async with RedisStore(url, namespace=namespace) as store, store.watch() as feed:
             version = await store.put("key", b"value")
             assert await feed.catch_up() == [("key", version, b"value")]
+        await refused(RedisStore(f"rediss://:{SECRET}@localhost:{port}"), "cannot be.*certificate")
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -7,10 +7,10 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from redis import exceptions
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from twitchvault.errors import StoreError
 from twitchvault.stores.redis.errors import map_error
@@ -44,8 +44,8 @@ class _Patient(Retry):
         async def once() -> Any:  # noqa: ANN401
             try:
                 return await do()
-            except AuthenticationError as error:  # a ConnectionError to the driver
-                raise ResponseError(f"WRONGPASS {error}") from None
+            except exceptions.AuthenticationError as error:  # a ConnectionError to the driver
+                raise exceptions.ResponseError(f"WRONGPASS {error}") from None
 
         return await super().call_with_retry(once, *args, **kwargs)
 
@@ -80,6 +80,8 @@ def _connect(url: str) -> Redis:
             client = Redis.from_url(
                 url,
                 retry=_Patient(),
+                # Up to redis-py 5 a client does not repeat calls by itself.
+                retry_on_error=[exceptions.ConnectionError, exceptions.TimeoutError],
                 socket_timeout=ONE_TRY,
                 socket_connect_timeout=ONE_TRY,
             )
@@ -198,6 +200,6 @@ class Client:
 def _driver_error(error: BaseException) -> BaseException:
     """What the driver was about to try again after, if the limit cut that short; else `error`."""
     found: BaseException | None = error
-    while found is not None and not isinstance(found, RedisError):
+    while found is not None and not isinstance(found, exceptions.RedisError):
         found = found.__context__
     return found or error
