@@ -202,7 +202,7 @@ async def test_out_of_memory(own_server: Callable[..., Server]) -> None:
     async with RedisStore(server.url) as store:
         version = await store.put("key", b"value")
     async with server.client() as client:
-        await client.config_set("maxmemory", "1mb")
+        await client.config_set("maxmemory", "1kb")
         async with RedisStore(server.url) as store:
             for result in await asyncio.gather(
                 *(store.put(f"k{i}", b"canary") for i in range(10)), return_exceptions=True

@@ -130,7 +130,7 @@ async def test_cluster() -> None:
 async def test_sentinel(own_server: Callable[..., Server]) -> None:
     """The primary dies; Sentinel promotes its replica."""
     primary = await own_server().ready()
-    replica = await own_server("--replicaof", f"127.0.0.1 {primary.port}").ready()
+    replica = await own_server("--replicaof", "127.0.0.1", str(primary.port)).ready()
     sentinel = Sentinel(primary)
     with running(sentinel):
         where = [("127.0.0.1", sentinel.port)]
@@ -144,7 +144,7 @@ async def test_sentinel(own_server: Callable[..., Server]) -> None:
             RedisStore(one, min_replicas=1) as store,
             RedisStore(two) as other,
         ):
-            another = ("--replicaof", f"127.0.0.1 {replica.port}")
+            another = ("--replicaof", "127.0.0.1", str(replica.port))
             await fail_over(primary, replica, lambda: own_server(*another), store, other)
         for client in manager.sentinels:
             await client.aclose()

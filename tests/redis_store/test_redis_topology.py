@@ -163,7 +163,7 @@ async def test_min_replicas_in_a_cluster(own_cluster: RedisCluster, namespace: s
 async def test_min_replicas(own_server: Callable[..., Server]) -> None:
     """A write waits for the replica; without one it is told to be on the primary only."""
     primary = await own_server().ready()
-    replica = await own_server("--replicaof", f"127.0.0.1 {primary.port}").ready()
+    replica = await own_server("--replicaof", "127.0.0.1", str(primary.port)).ready()
     async with RedisStore(primary.url, min_replicas=1) as store, primary.client() as client:
         await until(lambda: followed(client))
         versions = await asyncio.gather(*(store.put(f"k{i}", b"value") for i in range(100)))
