@@ -135,7 +135,7 @@ async def test_minimal_permissions(own_server: Callable[..., Server]) -> None:
             await client.script_flush()
             assert await store.delete("key", expect=version) is True
         await refused(RedisStore(url, namespace="other"), "NOPERM|permission")
-        rules = ("+eval", "+wait", "+select", "+info")
+        rules = ("+wait", "+select", "+info")
         await client.execute_command("ACL", "SETUSER", "bot", *rules)
         more = RedisStore(f"{url}/1?socket_timeout=1", namespace="mine", min_replicas=1)
         async with more:

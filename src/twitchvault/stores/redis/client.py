@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from redis import exceptions
@@ -104,7 +106,6 @@ class Client:
     def __init__(self, source: str | Redis | RedisCluster) -> None:
         self._owned = isinstance(source, str)
         self._driver: Any = _connect(source) if isinstance(source, str) else source
-        self._scripts: dict[str, Any] = {}
         settings = self._driver.get_connection_kwargs()
         self._secret = str(settings.get("password") or "")
         # Less than the client's own patience.
@@ -124,22 +125,16 @@ class Client:
         host, port = settings.get("host", "localhost"), settings.get("port", 6379)
         return f"Redis at '{host}:{port}'"
 
-    def _script(self, source: str) -> Answer:
-        """The driver's object for a script, which loads it where the server does not know it."""
-        if source not in self._scripts:
-            self._scripts[source] = self._driver.register_script(source)
-        return self._scripts[source]
-
     async def run(self, source: str, keys: Sequence[str], *args: Argument) -> Answer:
         """The answer of a script that may be repeated."""
-        return await self._limited(self._script(source)(keys, args))
+        return await self._limited(self._evaluate(source, keys, args))
 
     async def run_write(
         self, source: str, keys: Sequence[str], args: Sequence[Argument], *, replicas: int
     ) -> tuple[Answer, str]:
         """The answer of a script that writes, and what is missing to so many replicas, if any."""
         if not replicas:
-            return await self._limited(self._script(source)(keys, args), writes=True), ""
+            return await self._limited(self._evaluate(source, keys, args), writes=True), ""
         answer, confirmed = await self._limited(
             self._replicated(replicas, "EVAL", source, len(keys), *keys, *args), writes=True
         )
@@ -150,6 +145,14 @@ class Client:
         in_time = f"within {self._quiet:g} s"
         return answer, f"{confirmed} of {replicas} replicas (min_replicas) confirmed it {in_time}"
 
+    async def _evaluate(self, source: str, keys: Sequence[str], args: Sequence[Argument]) -> Answer:
+        try:
+            return await self._driver.evalsha(_digest(source), len(keys), *keys, *args)
+        except exceptions.NoScriptError:
+            # The driver's `register_script` would load it on the primaries that it knows; after a
+            # failover the one that is asked need not be among them.
+            return await self._driver.eval(source, len(keys), *keys, *args)
+
     async def _replicated(self, replicas: int, *command: Argument) -> Answer:
         """The answer of a command and of WAIT, which counts only what its own connection wrote."""
         target: dict[str, Any] = {}
@@ -157,7 +160,7 @@ class Client:
         if isinstance(self._driver, RedisCluster):
             # The driver brings its slots up to date for a single command, not for a pipeline.
             key = str(command[3])
-            await self._script(READ)([key], [""])
+            await self._evaluate(READ, [key], [""])
             target = {"target_nodes": self._driver.get_node_from_key(key)}
             how = {"allow_redirections": False}
         pipe = self._driver.pipeline(transaction=False)
@@ -195,6 +198,12 @@ class Client:
 
     def _error(self, error: BaseException, *, writes: bool = False) -> StoreError:
         return map_error(error, self.server, self._secret, writes=writes)
+
+
+@cache
+def _digest(source: str) -> str:
+    """The name of a script on the server."""
+    return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
 def _driver_error(error: BaseException) -> BaseException:

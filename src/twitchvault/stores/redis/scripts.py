@@ -27,11 +27,11 @@ from typing import Final
 __all__ = ["CHECK", "COMMANDS", "DELETES", "INFO", "READ", "SCAN", "STEP", "WRITE"]
 
 COMMANDS: Final = (
-    "+evalsha +script +hget +hmget +hset +hdel +hscan +xadd +xtrim +xrange +xrevrange +xread +time"
+    "+evalsha +eval +hget +hmget +hset +hdel +hscan +xadd +xtrim +xrange +xrevrange +xread +time"
 )
 """What a user must be allowed to do, as ACL SETUSER takes it.
 
-Besides: eval and wait for `min_replicas`; info for a warning about `maxmemory-policy`; and what the
+Besides: wait for `min_replicas`; info for a warning about `maxmemory-policy`; and what the
 driver sends: hello, client, select, in a Cluster also cluster and command.
 """
 
