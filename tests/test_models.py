@@ -64,6 +64,12 @@ ALL: list[tuple[type[Answered], dict[str, Any]]] = [
     (ValidateToken, VALIDATE),
     (ClientCredentials, CREDENTIALS),
 ]
+ORDER: dict[type[Answered], tuple[str, ...]] = {
+    Token: ("access_token", "refresh_token", "expires_in", "scopes", "token_type", "raw"),
+    DeviceCode: ("device_code", "user_code", "verification_uri", "expires_in", "interval", "raw"),
+    ValidateToken: ("client_id", "login", "user_id", "scopes", "expires_in", "raw"),
+    ClientCredentials: ("access_token", "expires_in", "token_type", "raw"),
+}
 
 
 def without(answer: dict[str, Any], *keys: str) -> dict[str, Any]:
@@ -87,6 +93,21 @@ def test_documented_answers() -> None:
         assert model.from_answer(answer).raw == answer
 
 
+@pytest.mark.parametrize(("model", "answer"), ALL)
+def test_a_model_unpacks_to_its_values(model: type[Answered], answer: dict[str, Any]) -> None:
+    """In the order of its fields, as the tuples of the reference do."""
+    made = model.from_answer(answer)
+    assert list(made) == [getattr(made, name) for name in ORDER[model]]
+    assert tuple(model.model_fields) == ORDER[model]
+
+
+def test_a_token_is_unpacked() -> None:
+    """`access, refresh, *rest = token` works, and `dict` is what `model_dump` is for."""
+    access, refresh, expires_in, scopes, token_type, raw = Token.from_answer(TOKEN)
+    assert (access, refresh, expires_in) == (ACCESS, REFRESH, 14124)
+    assert (scopes, token_type, raw) == (("chat:read", "chat:edit"), "bearer", TOKEN)
+
+
 @pytest.mark.parametrize(
     ("scope", "expected"),
     [
@@ -101,12 +122,23 @@ def test_documented_answers() -> None:
         (["a", 5, None], ("a",)),
         (5, ()),
         ({"a": 1}, ()),
+        (["a\ud800", "b"], ("a?", "b")),
+        ("\udfff", ("?",)),
     ],
 )
 def test_scopes_in_every_shape(scope: object, expected: tuple[str, ...]) -> None:
     """A list, a string, null and [""] are read; what is no scope never costs the tokens."""
     assert Token.from_answer(TOKEN | {"scope": scope}).scopes == expected
     assert ValidateToken.from_answer(VALIDATE | {"scopes": scope}).scopes == expected
+
+
+def test_a_lone_surrogate_costs_no_tokens() -> None:
+    """Half a character in what is said beside the tokens is replaced: it could not be stored."""
+    answer = TOKEN | {"token_type": "be\ud800", "extra\ud800": "\ud800"}
+    token = Token.from_answer(answer)
+    assert (token.access_token, token.token_type) == (ACCESS, "be?")
+    assert token.raw == answer
+    assert ValidateToken.from_answer(VALIDATE | {"login": "b\udfffb"}).login == "b?b"
 
 
 def test_absent_fields_have_defaults() -> None:

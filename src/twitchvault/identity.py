@@ -236,8 +236,7 @@ def refused_grant(error: BaseException) -> bool:
     Only a 400 or 401 says so, with a JSON body that says `Invalid refresh token` or
     `invalid_grant`. Every other failure is weather or configuration and says nothing of the token.
     """
-    refusal = isinstance(error, BadRequest | Unauthorized)
-    return refusal and error.error_code == "invalid_grant"
+    return isinstance(error, BadRequest | Unauthorized) and error.error_code == "invalid_grant"
 
 
 def pending(error: BaseException) -> bool:

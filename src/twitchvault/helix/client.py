@@ -11,7 +11,7 @@ import json as jsonlib
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from twitchvault.errors import AuthFailure, HTTPException, TokenError, fresh_copy
+from twitchvault.errors import AuthFailure, TokenError
 from twitchvault.http import HELIX_LIMIT, Answer
 from twitchvault.identity import base_url
 from twitchvault.responses import is_good, json_of, message_of
@@ -120,17 +120,10 @@ class HelixClient:
         """A newer record if the answer refused the token of this one, else None."""
         if answer.status != UNAUTHORIZED or _OTHER_CAUSE.search(message_of(answer)):
             return None
-        try:
-            if message_of(answer).casefold() in _DEAD_TOKEN:
-                return await self.vault.renew(user_id, refused.generation)
-            token = await self.vault.renew_refused(user_id, refused.access_token)
-        except HTTPException as error:
-            failure = fresh_copy(error)
-            failure.message = f"the refresh of user {user_id!r} failed: {error.message}"
-            failure.args = (failure.status, failure.message)
-        else:
-            return None if token == refused.access_token else self.record(user_id)
-        raise failure
+        if message_of(answer).casefold() in _DEAD_TOKEN:
+            return await self.vault.renew(user_id, refused.generation)
+        token = await self.vault.renew_refused(user_id, refused.access_token)
+        return None if token == refused.access_token else self.record(user_id)
 
     def _url(self, path: str) -> str:
         # A token must not go anywhere but to the API.
