@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from twitchvault.errors import CorruptRecord, DecryptionError, StoreError
+from twitchvault.stores.base import ENCRYPTION_CHECK_KEY as RESERVED
 from twitchvault.stores.fernet import FernetStore
-from twitchvault.stores.fernet.seal import RESERVED
 from twitchvault.vault.record import decode
 
 if TYPE_CHECKING:
