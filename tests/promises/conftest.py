@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.processes.conftest import fleet, twitch  # noqa: F401 - fixtures
+from tests.processes import conftest as processes
 from tests.redis_store.servers import Server, running
 from tests.world import Place, World
 from twitchvault.testing import FakeTwitch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-    from contextlib import ExitStack
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+fleet = processes.fleet
+twitch = processes.twitch
 _databases = itertools.count()
 
 
@@ -48,8 +49,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 @pytest.fixture
 async def world(place: Place) -> AsyncIterator[World]:
     """A public client: one-use refresh tokens, and a replay cuts the connection."""
-    async with FakeTwitch(seed=7, helix_limit=1_000_000) as twitch:
-        world = World(twitch, place, public=True)
+    async with FakeTwitch(seed=7, helix_limit=1_000_000) as double:
+        world = World(double, place, public=True)
         yield world
         await world.end()
 
@@ -57,7 +58,7 @@ async def world(place: Place) -> AsyncIterator[World]:
 @pytest.fixture
 async def small(tmp_path: Path) -> AsyncIterator[World]:
     """The same in memory only, for what does not depend on the store."""
-    async with FakeTwitch(seed=7, helix_limit=1_000_000) as twitch:
-        world = World(twitch, Place("memory", tmp_path), public=True)
+    async with FakeTwitch(seed=7, helix_limit=1_000_000) as double:
+        world = World(double, Place("memory", tmp_path), public=True)
         yield world
         await world.end()

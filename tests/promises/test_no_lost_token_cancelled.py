@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from twitchvault import App, Token
-    from twitchvault.testing.fake import Pair
+    from twitchvault.testing.fake import Pair, User
 
     Act: TypeAlias = Callable[[App, Pair], Coroutine[Any, Any, object]]
 
@@ -57,9 +57,9 @@ FROM_OUTSIDE = (add_user, unknown_refresh_token, seed_refresh)
 ALL = [seed_refresh, own_refresh, helix_call, by_refresh_token, unknown_refresh_token, add_user]
 
 
-async def prepared(world: World, app: App, act: Act) -> Pair:
-    """A pair of a new user in the state that an act begins with."""
-    user = world.new_user()
+async def prepared(world: World, app: App, act: Act, user: User | None = None) -> Pair:
+    """A pair of a (new) user in the state that an act begins with."""
+    user = user or world.new_user()
     if act in FROM_OUTSIDE:
         return world.pair(user=user, expired=True)
     handle = await world.own_pair(app, user)
@@ -350,9 +350,8 @@ async def test_somebody_decides_during_an_exchange(world: World, act: str, seede
             user = app.add_token(spent.user_id, spent.access_token, spent.refresh_token)
             await app.flush()
         else:
-            user = await world.own_pair(app)
-            spent = world.twitch.live_pair(world.client, user.user_id)
-        assert spent is not None
+            spent = await prepared(world, app, own_refresh, world.alice)
+            user = app.get_user_by_id(spent.user_id)
         gate, call = await world.committed(user)
         login = world.pair()
         if act == "remove_token":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import pytest
 
@@ -161,7 +161,10 @@ async def test_lost_since_the_snapshot(world: World, own: Server, lose: Loss, wh
         await healed(world, (one, two), user, exchanges=exchanges)
 
 
-@pytest.mark.parametrize("how", ["DEL", "RENAME", "PEXPIRE"])
+ARGUMENTS: dict[str, list[object]] = {"DEL": [], "RENAME": ["elsewhere"], "PEXPIRE": [1]}
+
+
+@pytest.mark.parametrize("how", ARGUMENTS)
 async def test_one_key_is_lost(world: World, own: Server, how: str) -> None:
     """Whichever key of the store goes, and in whatever way: no user is taken for removed."""
     async with world.app() as one, world.app() as two, own.client() as client:
@@ -169,7 +172,7 @@ async def test_one_key_is_lost(world: World, own: Server, how: str) -> None:
         await two.sync()
         exchanges = 1
         for key in sorted(await client.keys("*")):
-            await client.execute_command(how, key, *{"RENAME": ["x"], "PEXPIRE": [1]}.get(how, []))
+            await client.execute_command(how, key, *ARGUMENTS[how])
             await until(lambda key=key: _is_over(client, key))  # type: ignore[misc]
             outcomes = await of_both((one, two), user.user_id, "get_user", "validate")
             never_sent_to_sign_in(outcomes)
@@ -212,12 +215,13 @@ def durable(own: Server) -> Server:
 
 
 async def test_the_server_is_killed_and_restarted(fleet: Fleet, durable: Server) -> None:
-    """`kill -9` of the server before, during and after an exchange: nothing acknowledged is lost."""
+    """`kill -9` of the server around an exchange: nothing that it acknowledged is lost."""
     await durable.ready()
     await fleet.register()
     workers = await fleet.start(2)
     user_id = await fleet.own_pair(workers[0])
-    for exchanges, when in enumerate(("before", "after", "after"), 2):
+    moments: list[Literal["before", "after"]] = ["before", "after", "after"]
+    for exchanges, when in enumerate(moments, 2):
         await fleet.twitch.expire_access(user_id)
         async with await fleet.twitch.hold("token:refresh_token", when=when) as gate:
             calls = asyncio.ensure_future(all_do(workers, "call", user_id=user_id, count=20))

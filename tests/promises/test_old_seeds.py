@@ -140,8 +140,7 @@ ACTS = [add_user, add_token, refresh_token]
 @pytest.mark.parametrize("second", ACTS)
 async def test_two_at_the_same_time(small: World, first: Act, second: Act) -> None:
     """The second begins while the first is somewhere in the middle: one exchange, no replay."""
-    exchanges = 0
-    for offset in range(0, 40, 3):
+    for exchanges, offset in enumerate(range(0, 45, 3), 1):
         pair = small.pair(user=small.new_user(), expired=True)
         one, two = small.app(), small.app()
         await one.authorize()
@@ -152,7 +151,6 @@ async def test_two_at_the_same_time(small: World, first: Act, second: Act) -> No
         await within(asyncio.gather(begun, second(two, pair)))
         await one.close()
         await two.close()
-        exchanges += 1
         await small.check(exchanges=exchanges, user=pair.user_id)
 
 
@@ -238,11 +236,9 @@ async def test_refused_seeds_leave_no_token(world: World) -> None:
         world.twitch.disconnect(world.client, pairs[-1].user_id)
     async with world.app() as app:
         for number, pair in enumerate(pairs):
+            act = (refresh_token, add_user)[number % 2]
             with pytest.raises((AuthFailure, BadRequest)):
-                if number % 2:
-                    await app.refresh_token(pair.refresh_token)
-                else:
-                    await app.add_user(pair.access_token, pair.refresh_token)
+                await act(app, pair)
         await app.flush()
         assert dict(app.tokens) == {}
     everything = b"\n".join(await world.place.values())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.flows.conftest import place, small, world  # noqa: F401 - fixtures
+from tests.flows import conftest as flows
 from tests.flows.own_stores import DictStore
 from tests.flows.world import REDIRECT, until, within
 from twitchvault import (
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     Call = Callable[[], Coroutine[Any, Any, object]]
 
+place, small, world = flows.place, flows.small, flows.world
 ELSEWHERE = "run_coroutine_threadsafe"
 """What every refusal names as the way back."""
 

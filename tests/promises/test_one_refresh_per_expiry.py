@@ -12,7 +12,10 @@ from tests.processes.fleet import all_do
 from tests.world import REFRESH, World, within
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from tests.processes.fleet import Fleet
+    from twitchvault import UserAPI
 
 PROCESSES = 4
 CLIENTS: list[dict[str, Any]] = [
@@ -128,6 +131,13 @@ async def test_many_callers_one_refresh_behind(fleet: Fleet) -> None:
     assert counts.exchanges <= 1 + expiries
 
 
+WAYS: dict[str, Callable[[UserAPI, str], Coroutine[Any, Any, object]]] = {
+    "renew": lambda user, refused: user.renew(refused),
+    "refresh": lambda user, _refused: user.refresh(),
+    "call": lambda user, _refused: user.get_user(),
+}
+
+
 @pytest.mark.parametrize("acts", [("renew", "renew"), ("renew", "call"), ("refresh", "renew")])
 async def test_refusals_and_wishes_share_an_exchange(world: World, acts: tuple[str, str]) -> None:
     """However two processes come to need a new pair at the same time, it is exchanged once."""
@@ -137,15 +147,11 @@ async def test_refusals_and_wishes_share_an_exchange(world: World, acts: tuple[s
         refused = user.token
         world.twitch.expire_access(refused)
         gate = world.twitch.hold(REFRESH, when="after")
-        asked = []
-        for act, app in zip(acts, (one, two), strict=True):
-            handle = app.get_user_by_id(user.user_id)
-            ways = {
-                "renew": lambda handle=handle: handle.renew(refused),
-                "refresh": handle.refresh,
-                "call": handle.get_user,
-            }
-            asked.append(asyncio.ensure_future(ways[act]()))
+        handles = [app.get_user_by_id(user.user_id) for app in (one, two)]
+        asked = [
+            asyncio.create_task(WAYS[act](handle, refused))
+            for act, handle in zip(acts, handles, strict=True)
+        ]
         await gate.reached()
         await asyncio.sleep(0.05)  # the other one is somewhere on its way to the same exchange
         gate.release()
