@@ -301,8 +301,8 @@ async def test_read_from_another_thread(world: World) -> None:
         stop.set()
         await asyncio.to_thread(thread.join)
         assert failures == []
-        assert await asyncio.to_thread(lambda: len(app.tokens)) == 30
         assert len(app.tokens) == 30
+        assert await asyncio.to_thread(lambda: len(app.tokens)) == 30
 
 
 async def test_one_sqlite_store_in_two_threads(small: World, tmp_path: Path) -> None:
