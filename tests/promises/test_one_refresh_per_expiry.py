@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import time
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 
 from tests.own_stores import OwnStore, WatchedStore
@@ -129,6 +132,59 @@ async def test_many_callers_one_refresh_behind(fleet: Fleet) -> None:
     counts = await fleet.twitch.counts()
     assert counts.replays == 0
     assert counts.exchanges <= 1 + expiries
+
+
+class Holding:
+    """Holds the next refresh request before it leaves."""
+
+    def __init__(self) -> None:
+        self.trace = aiohttp.TraceConfig()
+        self.trace.on_request_start.append(self._hold)
+        self.reached = asyncio.Event()
+        self.released = asyncio.Event()
+        self.armed = False
+
+    async def _hold(self, *request: Any) -> None:  # noqa: ANN401 - aiohttp's own
+        if self.armed and request[-1].url.path.endswith("/token"):
+            self.reached.set()
+            await self.released.wait()
+
+
+def suspended(clock: str, seconds: float, patch: pytest.MonkeyPatch) -> None:
+    """So many seconds have passed that the monotonic clock has not seen."""
+    if clock == "wall":
+        wall = time.time
+        patch.setattr(time, "time", lambda: wall() + seconds)
+    else:
+        read = time.clock_gettime
+        patch.setattr(
+            time,
+            "clock_gettime",
+            lambda which: read(which) + (seconds if which == time.CLOCK_BOOTTIME else 0),
+        )
+
+
+@pytest.mark.parametrize("clock", ["wall", *(["boottime"] if sys.platform == "linux" else [])])
+@pytest.mark.parametrize("seconds", [0.0, 3600.0])
+async def test_a_suspend_between_lease_and_request(
+    small: World, monkeypatch: pytest.MonkeyPatch, clock: str, seconds: float
+) -> None:
+    """The machine slept with the lease in hand: nothing is sent under that lease, but a new one."""
+    store, holding = WatchedStore(small.place.store()), Holding()
+    async with small.app(store=store, http_trace=holding.trace) as app:
+        user = await small.own_pair(app)
+        holding.armed = True
+        store.calls.clear()
+        call = asyncio.create_task(user.refresh())
+        await holding.reached.wait()
+        assert store.calls["put"] == 1
+        suspended(clock, seconds, monkeypatch)
+        holding.released.set()
+        await within(call)
+        await app.flush()
+        assert store.calls["put"] == (3 if seconds else 2)
+        monkeypatch.undo()
+    await small.check(exchanges=2)
 
 
 WAYS: dict[str, Callable[[UserAPI, str], Coroutine[Any, Any, object]]] = {
