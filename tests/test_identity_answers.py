@@ -23,7 +23,7 @@ from twitchvault.errors import (
 )
 from twitchvault.http import Answer
 from twitchvault.identity import parse, pending, refused_grant, slow_down
-from twitchvault.models import Answered, ClientCredentials, DeviceCode, Token, ValidateToken
+from twitchvault.models import AnswerModel, ClientCredentials, DeviceCode, Token, ValidateToken
 from twitchvault.responses import error_of, json_of, message_of
 
 CANARY = "canary-5ecret"
@@ -31,7 +31,7 @@ CANARY = "canary-5ecret"
 SENT = "canary/sent=%20ä"
 """Stands for what is secret in a request."""
 
-GOOD: dict[type[Answered], dict[str, Any]] = {
+GOOD: dict[type[AnswerModel], dict[str, Any]] = {
     Token: {"access_token": CANARY, "refresh_token": CANARY, "scope": []},
     DeviceCode: {"device_code": CANARY, "user_code": "AB", "verification_uri": "https://x"},
     ValidateToken: {"client_id": "abc"},
@@ -57,7 +57,7 @@ def shown(error: BaseException) -> str:
 
 
 @pytest.mark.parametrize("model", GOOD)
-def test_good_answers(model: type[Answered]) -> None:
+def test_good_answers(model: type[AnswerModel]) -> None:
     """A minimal answer is enough, whatever its content type, with or without a byte order mark."""
     text = json.dumps(GOOD[model])
     for body in (text, f"{text}\n", b"\xef\xbb\xbf" + text.encode()):
@@ -91,7 +91,7 @@ def test_good_answers(model: type[Answered]) -> None:
         ({"data": {"access_token": CANARY}}, "is missing"),
     ],
 )
-def test_unusable_answers(model: type[Answered], body: object, problem: str) -> None:
+def test_unusable_answers(model: type[AnswerModel], body: object, problem: str) -> None:
     """A 200 that cannot be used says why in an error of that status, and quotes nothing."""
     bad = answer(200, body, Content_Type="text/plain", X_Echo=f"{SENT} refresh_token={CANARY}")
     with pytest.raises(HTTPException) as caught:
@@ -106,7 +106,7 @@ def test_unusable_answers(model: type[Answered], body: object, problem: str) -> 
 
 
 @pytest.mark.parametrize("model", GOOD)
-def test_missing_field_is_named(model: type[Answered]) -> None:
+def test_missing_field_is_named(model: type[AnswerModel]) -> None:
     """What is missing or of a wrong type is named, not shown."""
     field = next(iter(GOOD[model]))
     for value, problem in ((None, "is missing"), (5, "must be a non-empty string")):

@@ -11,7 +11,7 @@ from twitchvault.errors import NotAuthorized, StoreError, scrub_traceback
 from twitchvault.helix.api import UserAPI
 from twitchvault.http import HTTPClient
 from twitchvault.identity import Identity
-from twitchvault.loops import on_home_loop
+from twitchvault.loops import on_bound_loop
 from twitchvault.stores.base import TokenStore
 from twitchvault.stores.memory import MemoryStore
 from twitchvault.stores.url import open_store
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from twitchvault.helix.api import AppAPI
-    from twitchvault.loops import HomeLoop
+    from twitchvault.loops import LoopBinding
     from twitchvault.models import ClientCredentials, Token, ValidateToken
     from twitchvault.vault.events import VaultEvent
 
@@ -138,7 +138,7 @@ class App:
     def clear(self) -> None:
         """Forget local state and background tasks; the store keeps everything.
 
-        A refresh under way, or a pair not yet written, is still brought home. `authorize()` begins
+        A refresh under way still ends, and what is not yet written still is. `authorize()` begins
         anew.
         """
         if not self._guest:
@@ -174,8 +174,8 @@ class App:
     # Views
 
     @property
-    def _home(self) -> HomeLoop:
-        return self._core.home
+    def _binding(self) -> LoopBinding:
+        return self._core.binding
 
     @property
     def http(self) -> HTTPClient:
@@ -219,12 +219,12 @@ class App:
         """Every change of a token from now on, until `close()` or `clear()`."""
         return self._core.vault.event_stream()
 
-    @on_home_loop
+    @on_bound_loop
     async def sync(self) -> None:
         """Return once the views show everything that any process had committed before the call."""
         await self._core.vault.sync()
 
-    @on_home_loop
+    @on_bound_loop
     async def flush(self) -> None:
         """Return once every local change is durable; raises what failed, which stays queued."""
         await self._core.vault.flush()
@@ -262,11 +262,11 @@ class App:
         """
         user_id = self._no_client_id(self._user_id(user_id))
         pair = _pair(access_token, refresh_token)
-        self._home.check_change()
+        self._binding.check_change()
         self._core.vault.add_token(user_id, pair)
         return UserAPI(user_id, self._core.helix)
 
-    @on_home_loop
+    @on_bound_loop
     async def add_user(self, access_token: str, refresh_token: str | None) -> UserAPI:
         """Validate a pair, renew it if its access token is dead, store it; durable on return.
 
@@ -284,7 +284,7 @@ class App:
         a spent token that comes back from an old configuration file must not be sent to Twitch.
         """
         user_id = self._user_id(user_id)
-        self._home.check_change()
+        self._binding.check_change()
         self._core.vault.remove(user_id)
 
     def _user_id(self, user_id: object) -> str:
@@ -298,12 +298,12 @@ class App:
 
     # Tokens
 
-    @on_home_loop
+    @on_bound_loop
     async def validate_token(self, token: str) -> ValidateToken:
         """Ask Twitch about an access token; `Unauthorized` if it is not good."""
         return await self._core.vault.validate_token(inputs.token("token", token))
 
-    @on_home_loop
+    @on_bound_loop
     async def refresh_token(self, token: str) -> Token:
         """Exchange a refresh token, exactly once in all processes.
 
@@ -312,7 +312,7 @@ class App:
         """
         return await self._core.vault.refresh_token(inputs.token("token", token))
 
-    @on_home_loop
+    @on_bound_loop
     async def revoke_token(self, token: str) -> None:
         """Revoke an access token at Twitch; a vaulted one then leaves the vault, durably.
 
@@ -321,7 +321,7 @@ class App:
         """
         await self._core.vault.revoke_token(inputs.token("token", token))
 
-    @on_home_loop
+    @on_bound_loop
     async def credentials_grant_flow(self) -> ClientCredentials:
         """A new app access token, returned only; `authorize()` gets and keeps one by itself."""
         return await self._core.identity.client_credentials()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from twitchvault.helix.api import AppAPI
 from twitchvault.helix.client import HelixClient
-from twitchvault.loops import HomeLoop, running_loop
+from twitchvault.loops import LoopBinding, running_loop
 
 if TYPE_CHECKING:
     from twitchvault.errors import StoreError
@@ -41,25 +41,25 @@ class Core:
         self.http = http
         self.identity = identity
         self.vault = vault
-        self.home = HomeLoop()
-        self.helix = HelixClient(http, vault, self.home, api_url)
+        self.binding = LoopBinding()
+        self.helix = HelixClient(http, vault, self.binding, api_url)
         self.application: AppAPI | None = None
         self.authorized = False
         self._own_store = own_store
         self._closing: asyncio.Task[None] | None = None
 
     def enter_loop(self) -> None:
-        """Make sure that the running loop may become the home."""
-        if self.home.closed:
+        """Make sure that the flow may be bound to the running loop."""
+        if self.binding.closed:
             self._abandon()
-        self.home.check()
+        self.binding.check()
 
     async def authorize(self, token: str | None) -> None:
         """Open the store and have an app token: `token`, the vault's own or a new one."""
         self.enter_loop()
         if self._closing is not None:
             await asyncio.wait((self._closing,))
-        self.home.bind()
+        self.binding.bind()
         self.http.retired = False
         await self.vault.open()
         if token is not None:
@@ -72,8 +72,8 @@ class Core:
 
     def clear(self) -> None:
         """Forget local state; what is on its way is still written."""
-        self.home.check_change()
-        if self.home.closed:
+        self.binding.check_change()
+        if self.binding.closed:
             self._abandon()
         self.vault.clear()
         self.helix.clear()
@@ -81,13 +81,13 @@ class Core:
 
     async def close(self) -> None:
         """End everything; a second call joins the first."""
-        if self.home.closed:
+        if self.binding.closed:
             error = self._abandon()
             await self._close_outside(running_loop().time() + CLOSE_TIMEOUT)
             if error is not None:
                 raise error
             return
-        self.home.check()
+        self.binding.check()
         if self._closing is None:
             self._reset()
             self._closing = asyncio.create_task(self._close(), name="twitchvault close")
@@ -116,7 +116,7 @@ class Core:
     def _closed(self, task: asyncio.Task[None]) -> None:
         self._closing = None
         if not task.cancelled():  # else the loop ended first, which `_abandon` takes care of
-            self.home.release()
+            self.binding.release()
             task.exception()  # it has been logged, should nobody wait for it any more
 
     def _reset(self) -> None:
@@ -126,7 +126,7 @@ class Core:
         """The loop was closed first: drop what belongs to it; what was not written is returned."""
         self._reset()
         self._closing = None
-        self.home.release()
+        self.binding.release()
         error = self.vault.abandon()
         if error is not None:
             _logger.error("the event loop was closed before the flow: %s", error)

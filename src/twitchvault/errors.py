@@ -147,7 +147,7 @@ class NoAnswer(HTTPException):
 
     `sent` False proves that no byte of the request's body left, so that repeating it is safe;
     True means that the service may have acted on it. `too_late` True: nothing was sent because
-    `may_send` said no.
+    `may_send` returned False.
     """
 
     def __init__(self, message: str, *, sent: bool = True, too_late: bool = False) -> None:

@@ -135,12 +135,16 @@ async def test_a_final_answer_ends_the_wait(final: Exception) -> None:
     assert caught.value is final
 
 
-@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+@pytest.mark.parametrize("seconds", [-1, float("nan"), "5", [5]])
 @pytest.mark.parametrize("name", ["interval", "timeout"])
-async def test_an_impossible_time(name: str, seconds: float) -> None:
+async def test_an_impossible_time(small: World, name: str, seconds: Any) -> None:  # noqa: ANN401
     """It is a ValueError that names the argument."""
-    with pytest.raises(ValueError, match=f"'{name}'"):
-        await Clock(PENDING).poll(**{name: seconds})
+    async with small.device(small.public) as flow:
+        with pytest.raises(ValueError, match=f"'{name}' must be a number of seconds"):
+            await flow.wait_for_device_token("device-code", **{name: seconds})
+        with pytest.raises(ValueError, match="'interval'"):
+            await flow.wait_for_device_token("device-code", interval=0)
+    assert small.twitch.requests == ()
 
 
 @pytest.mark.parametrize("stated", [{}, {"expires_in": 0}])

@@ -16,6 +16,7 @@ from twitchvault import (
     NotFound,
     RateLimited,
     TwitchServerError,
+    Unauthorized,
 )
 from twitchvault.testing.fake import HTML_PAGE
 
@@ -60,6 +61,21 @@ async def test_a_refused_refresh(world: World, status: int) -> None:
             assert dict(flow.needs_login) == {user.user_id: handle.needs_login}
     assert world.twitch.counts.refused_refreshes == 1
     assert world.twitch.counts.replays == 0
+
+
+@pytest.mark.parametrize("status", [400, 401])
+async def test_a_refusal_in_the_words_of_the_rfc(small: World, status: int) -> None:
+    """`invalid_grant` is a refusal as well: the dead token is not sent again."""
+    async with small.device(small.public) as flow:
+        user = await _alice(small, flow, small.public)
+        body = {"error": "invalid_grant", "error_description": "revoked"}
+        small.twitch.fail("token:refresh_token", status=status, body=body, times=None)
+        for _ in range(3):
+            with pytest.raises(AuthFailure, match="sign in again"):
+                await user.refresh()
+        assert user.needs_login
+        sent = [each for each in small.twitch.requests if each.endpoint == "token:refresh_token"]
+        assert len(sent) == 1
 
 
 async def test_the_second_call_asks_twitch_nothing(world: World) -> None:
@@ -169,6 +185,11 @@ NO_REFUSAL: list[tuple[dict[str, Any], type[HTTPException]]] = [
     ({"status": 502, "body": HTML_PAGE}, TwitchServerError),
     ({"status": 503, "body": HTML_PAGE}, TwitchServerError),
     ({"status": 200, "body": HTML_PAGE}, HTTPException),
+    ({"status": 401, "body": HTML_PAGE}, Unauthorized),
+    ({"status": 401, "body": "Invalid refresh token"}, Unauthorized),
+    ({"status": 401, "body": {"error": "invalid_client"}}, Unauthorized),
+    ({"status": 401, "body": {"status": 401, "message": "not you"}}, Unauthorized),
+    ({"status": 400, "body": {"error": "invalid_client"}}, BadRequest),
     ({"drop": True}, NoAnswer),
 ]
 

@@ -108,9 +108,7 @@ def coroutines(thing: object) -> dict[str, Call]:
 @pytest.mark.parametrize("kind", [DeviceCodeFlow, AuthorizationCodeGrantFlow])
 @pytest.mark.parametrize("ended", [False, True], ids=["another loop runs", "the loop is closed"])
 async def test_every_coroutine_looks_at_the_loop_first(
-    small: World,
-    kind: type[App],
-    ended: bool,
+    small: World, kind: type[App], ended: bool
 ) -> None:
     """On another loop each of them is refused in words that help, and nothing is sent."""
     flow = kind(**small.arguments())
@@ -120,8 +118,8 @@ async def test_every_coroutine_looks_at_the_loop_first(
         user, app = await authorized(flow, small)
     before = flow.get_token(user.user_id)
     asked = len(small.twitch.requests)
-    calls = {**coroutines(flow), **coroutines(user), **coroutines(app)}
-    for name, call in calls.items():
+    calls = [each for thing in (flow, user, app) for each in coroutines(thing).items()]
+    for name, call in calls:
         if ended and name in {"authorize", "close"}:
             continue  # they are the way out, see below
         with pytest.raises(RuntimeError, match=ELSEWHERE) as caught:
@@ -210,7 +208,7 @@ async def test_close_after_the_loop_has_ended(small: World, url: str, tmp_path: 
     await on_another_loop(flow.authorize, flow)
     begun = time.monotonic()
     await within(flow.close())
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 5
     await flow.close()
     await flow.authorize()
     flow.add_token("1", "a", "r")
@@ -244,7 +242,7 @@ async def test_close_while_another_loop_runs(small: World) -> None:
         begun = time.monotonic()
         with pytest.raises(RuntimeError, match=ELSEWHERE):
             await on_another_loop(flow.close)
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 5
         assert flow.application is not None
         flow.add_token("1", "a", "r")
         await flow.flush()

@@ -9,13 +9,13 @@ from pydantic import ValidationError
 from twitchvault import inputs
 from twitchvault.errors import HTTPException, NotFound
 from twitchvault.helix.models import User
-from twitchvault.loops import on_home_loop
+from twitchvault.loops import on_bound_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from twitchvault.helix.client import HelixClient
-    from twitchvault.loops import HomeLoop
+    from twitchvault.loops import LoopBinding
     from twitchvault.models import Token, ValidateToken
     from twitchvault.vault.record import Record
 
@@ -75,10 +75,10 @@ class _API:
         return self._helix.record(self.user_id)
 
     @property
-    def _home(self) -> HomeLoop:
-        return self._helix.home
+    def _binding(self) -> LoopBinding:
+        return self._helix.binding
 
-    @on_home_loop
+    @on_bound_loop
     async def request(
         self,
         method: str,
@@ -147,12 +147,12 @@ class _API:
             seen.add(cursor)
             query["after"] = cursor
 
-    @on_home_loop
+    @on_bound_loop
     async def validate(self) -> ValidateToken:
         """Ask Twitch about the access token; `Unauthorized` if it is not good any more."""
         return await self._helix.vault.validate_token(self._record.access_token)
 
-    @on_home_loop
+    @on_bound_loop
     async def refresh(self) -> Token:
         """A pair newer than the one the view shows now; for an application, a new app token.
 
@@ -161,7 +161,7 @@ class _API:
         """
         return await self._helix.vault.refresh(self.user_id)
 
-    @on_home_loop
+    @on_bound_loop
     async def renew(self, refused: str) -> str:
         """An access token that works, for whoever learnt elsewhere that `refused` does not.
 
@@ -171,7 +171,7 @@ class _API:
         token = inputs.token("refused", refused)
         return await self._helix.vault.renew_refused(self.user_id, token)
 
-    @on_home_loop
+    @on_bound_loop
     async def revoke(self) -> None:
         """Revoke the access token at Twitch and take it out of the vault."""
         await self._helix.vault.revoke_token(self._record.access_token)

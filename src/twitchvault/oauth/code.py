@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from twitchvault import inputs
 from twitchvault.app import App
-from twitchvault.loops import on_home_loop
+from twitchvault.loops import on_bound_loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +37,7 @@ class AuthorizationCodeGrantFlow(App):
         """
         return self._core.identity.authorization_url(redirect_uri, scopes, state, force_verify)
 
-    @on_home_loop
+    @on_bound_loop
     async def get_authorization_token(self, code: str, redirect_uri: str) -> Token:
         """Exchange the code of the callback; a code is good once. The answer is only returned.
 

@@ -11,7 +11,7 @@ from twitchvault.app import App
 from twitchvault.errors import BadRequest, NoAnswer, RateLimited, TwitchServerError
 from twitchvault.http import DEFAULT_TIMEOUT
 from twitchvault.identity import pending, slow_down
-from twitchvault.loops import on_home_loop
+from twitchvault.loops import on_bound_loop
 from twitchvault.vault.record import fingerprint
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class DeviceCodeFlow(App):
     Works with and without a client secret. Parameters as for `App`.
     """
 
-    @on_home_loop
+    @on_bound_loop
     async def request_device_code(self, scopes: Iterable[str] = frozenset()) -> DeviceCode:
         """Start: show the user `verification_uri` and `user_code`.
 
@@ -48,7 +48,7 @@ class DeviceCodeFlow(App):
             del intervals[next(iter(intervals))]
         return code
 
-    @on_home_loop
+    @on_bound_loop
     async def get_device_token(self, device_code: str) -> Token:
         """Ask once. `BadRequest` with "authorization_pending" while the user has not decided.
 
@@ -57,13 +57,13 @@ class DeviceCodeFlow(App):
         device_code = inputs.secret("device_code", device_code)
         return await self._core.identity.poll_device(device_code)
 
-    @on_home_loop
+    @on_bound_loop
     async def wait_for_device_token(
         self, device_code: str, interval: float = 5, timeout: float = WAIT_TIMEOUT
     ) -> Token:
         """Ask until the user has approved; the first time after one interval.
 
-        The interval is the larger of `interval` and what the server said to this flow, in seconds;
+        The interval is the larger of `interval` and what the server stated for this code;
         `slow_down` adds 5 s for good. Network errors, 429 and 5xx do not end the wait.
         `TimeoutError` after `timeout` seconds, `BadRequest` if the code expired or was denied.
         A `timeout` of 0 is an `expires_in` that the answer did not state: 300 seconds then.
@@ -72,8 +72,8 @@ class DeviceCodeFlow(App):
         code = fingerprint(device_code)
         return await poll(
             lambda left: self._core.identity.poll_device(device_code, timeout=left),
-            interval=max(float(interval), self._intervals.get(code, 0.0)),
-            timeout=timeout or WAIT_TIMEOUT,
+            interval=max(inputs.seconds("interval", interval), self._intervals.get(code, 0.0)),
+            timeout=inputs.seconds("timeout", timeout or WAIT_TIMEOUT),
             on_slow_down=lambda longer: self._intervals.__setitem__(code, longer),
         )
 
@@ -98,10 +98,6 @@ async def poll(
     `ask` takes the seconds that it may take. One deadline, on `clock`; `sleep` is what waits.
     `on_slow_down` is called with every longer interval.
     """
-    for name, seconds in (("interval", interval), ("timeout", timeout)):
-        if not seconds > 0:
-            msg = f"{name!r} must be a number of seconds above 0, not {seconds!r}"
-            raise ValueError(msg)
     deadline = clock() + timeout
     while True:
         await sleep(max(min(interval, deadline - clock()), 0.0))
