@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pytest
@@ -19,10 +20,10 @@ from twitchvault import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from pathlib import Path
 
-    from twitchvault import Token, TokenStore, UserAPI
+    from twitchvault import Token, TokenStore, UserAPI, VaultEvent
     from twitchvault.testing import FakeTwitch
     from twitchvault.testing.fake import Client, Gate, Pair, User
 
@@ -234,17 +235,42 @@ class World:
         await until(lambda: not our_tasks())
 
 
+class Listener:
+    """Collects all events of a flow."""
+
+    def __init__(self, app: App) -> None:
+        self.heard: list[VaultEvent] = []
+        self._task = asyncio.create_task(self._listen(app.events()))
+
+    async def _listen(self, events: AsyncIterator[VaultEvent]) -> None:
+        async for event in events:
+            self.heard.append(event)
+
+    async def next(self, kind: str | None = None) -> VaultEvent:
+        """The oldest event that was not asked for yet; those before the one of `kind` are left."""
+        while True:
+            await until(lambda: self.heard)
+            event = self.heard.pop(0)
+            if kind in {None, event.kind}:
+                return event
+
+    async def ended(self) -> list[VaultEvent]:
+        """Wait for the end of the stream; what was not asked for."""
+        await within(self._task)
+        return self.heard
+
+
 def our_tasks() -> list[str]:
     """The names of the library's tasks that still run."""
     return [t.get_name() for t in asyncio.all_tasks() if t.get_name().startswith("twitchvault")]
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 5.0) -> None:
-    """Return once the condition holds; fail after `seconds`."""
+async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    """Return once the condition, which may be a coroutine function, holds; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         found = condition()
-        if found if isinstance(found, bool) else await found:
+        if await found if isawaitable(found) else found:
             return
         if time.monotonic() > deadline:
             pytest.fail("the condition did not come true")

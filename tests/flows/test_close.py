@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.world import our_tasks, until, within
 from twitchvault import DeviceCodeFlow, StoreError, TokenError, TwitchVaultError
 
 from .own_stores import DictStore, SlowScanStore
-from .world import our_tasks, until, within
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from tests.world import World
     from twitchvault import UserAPI
     from twitchvault.testing.fake import Pair
-
-    from .world import World
 
 
 async def _with_alice(world: World, flow: DeviceCodeFlow) -> tuple[UserAPI, Pair]:

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.world import GARBAGE, NEWER_SCHEMA, said, until, within
 from twitchvault import CorruptRecord, DecryptionError, FernetStore, MemoryStore, StoreError
 
-from .world import GARBAGE, NEWER_SCHEMA, said, until, within
-
 if TYPE_CHECKING:
+    from tests.world import World
     from twitchvault.oauth import DeviceCodeFlow
-
-    from .world import World
 
 SECRET = "from-the-future"
 DAMAGE = [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.world import said, within
 from twitchvault import (
     AppAPI,
     AuthFailure,
@@ -26,13 +27,11 @@ from twitchvault import (
 )
 
 from .own_stores import SlowFeedStore
-from .world import said, within
 
 if TYPE_CHECKING:
+    from tests.world import World
     from twitchvault.oauth import DeviceCodeFlow
     from twitchvault.testing.fake import Client
-
-    from .world import World
 
 
 async def _alice(world: World, flow: DeviceCodeFlow, client: Client | None = None) -> UserAPI:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.world import said, until, within
 from twitchvault import (
     AuthFailure,
     BadRequest,
@@ -20,14 +21,11 @@ from twitchvault import (
 )
 from twitchvault.testing.fake import HTML_PAGE
 
-from .world import said, until, within
-
 if TYPE_CHECKING:
+    from tests.world import World
     from twitchvault import UserAPI
     from twitchvault.oauth import DeviceCodeFlow
     from twitchvault.testing.fake import Client
-
-    from .world import World
 
 
 async def _alice(world: World, flow: DeviceCodeFlow, client: Client) -> UserAPI:

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
+from tests.world import our_tasks, said, within
 from twitchvault import Forbidden, NoAnswer, StoreError, TwitchServerError
 
 from .own_stores import DictStore
-from .world import our_tasks, said, within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.world import World
     from twitchvault import Entry
-
-    from .world import World
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.world import GARBAGE, said, until, within
 from twitchvault import (
     CorruptRecord,
     DecryptionError,
@@ -18,15 +19,13 @@ from twitchvault import (
 )
 
 from .own_stores import DeniedError, DictStore, Table
-from .world import GARBAGE, said, until, within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from tests.world import World
     from twitchvault import Entry
-
-    from .world import World
 
 
 async def test_sync_shows_what_was_committed(world: World) -> None:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.world import REFRESH, World, until
+from tests.world import REFRESH, Listener, World, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from twitchvault import VaultEvent
     from twitchvault.testing.fake import Pair
 
 
@@ -30,9 +29,7 @@ def wall_clock(offset: float) -> Iterator[None]:
 
 def pairs(world: World, count: int, *, expired: bool = False) -> list[Pair]:
     """Pairs of so many users of the public client."""
-    return [
-        world.pair(world.public, world.new_user(), expired=expired) for _ in range(count)
-    ]
+    return [world.pair(world.public, world.new_user(), expired=expired) for _ in range(count)]
 
 
 async def add(world: World, *some: Pair) -> None:
@@ -195,22 +192,16 @@ async def test_a_refresh_that_fails(small: World, caplog: pytest.LogCaptureFixtu
     (pair,) = pairs(small, 1, expired=True)
     await add(small, pair)
     small.twitch.fail(REFRESH, status=404, times=None)
-    told: list[VaultEvent] = []
+    app = small.app(small.public, maintain=True)
+    listener = Listener(app)
+    await asyncio.sleep(0)
     with caplog.at_level(logging.INFO, logger="twitchvault"):
-        app = small.app(small.public, maintain=True)
-
-        async def listen() -> None:
-            async for event in app.events():
-                told.append(event)
-
-        listening = asyncio.create_task(listen())
-        await asyncio.sleep(0)
         async with app:
-            await until(lambda: "refresh_failed" in [event.kind for event in told])
-        await listening
-    (event,) = [event for event in told if event.kind == "refresh_failed"]
+            event = await listener.next("refresh_failed")
+            await asyncio.sleep(0.6)
     assert (event.user_id, event.origin) == (pair.user_id, "local")
     assert "404" in event.reason
+    assert "refresh_failed" not in [event.kind for event in await listener.ended()]
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 1
     assert pair.user_id in warnings[0].getMessage()

@@ -15,7 +15,7 @@ from twitchvault import SQLiteStore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .world import World
+    from tests.world import World
 
 
 async def test_their_types(world: World) -> None:

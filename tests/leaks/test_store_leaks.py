@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from tests.flows.world import World
     from tests.redis_store.servers import Driver, Server
+    from tests.world import World
     from twitchvault import Entry, TokenStore
 
     from .witness import Witness

@@ -1,4 +1,4 @@
-"""Processes on a store of each kind, and a world in one process."""
+"""Processes on a store of each kind, and the strictest client."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 
 from tests.processes import conftest as processes
 from tests.redis_store.servers import Server, running
-from tests.world import Place, World
-from twitchvault.testing import FakeTwitch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.world import World
 
 fleet = processes.fleet
 twitch = processes.twitch
@@ -40,25 +40,12 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"{server.url}/{next(_databases)}"
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """Where the flows of one process keep their tokens."""
-    return Place(request.param, tmp_path)
-
-
 @pytest.fixture
-async def world(place: Place) -> AsyncIterator[World]:
-    """A public client: one-use refresh tokens, and a replay cuts the connection."""
-    async with FakeTwitch(seed=7, helix_limit=1_000_000) as double:
-        world = World(double, place, public=True)
-        yield world
-        await world.end()
+def public(request: pytest.FixtureRequest) -> None:
+    """The client that is meant where none is named has no secret: its refresh tokens are one-use.
 
-
-@pytest.fixture
-async def small(tmp_path: Path) -> AsyncIterator[World]:
-    """The same in memory only, for what does not depend on the store."""
-    async with FakeTwitch(seed=7, helix_limit=1_000_000) as double:
-        world = World(double, Place("memory", tmp_path), public=True)
-        yield world
-        await world.end()
+    And a replay cuts the connection of the user.
+    """
+    for name in {"world", "small"} & set(request.fixturenames):
+        world: World = request.getfixturevalue(name)
+        world.client = world.public

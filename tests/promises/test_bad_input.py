@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.flows.world import within
+from tests.world import within
 from twitchvault import (
     App,
     AuthFailure,
@@ -21,7 +21,7 @@ from twitchvault import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tests.flows.world import World
+    from tests.world import World
 
 PASTED = ["{}\n", "  {}\t", "oauth:{}", "OAuth:{}\r\n", "Bearer {}", " bearer  {} ", "oauth: {}"]
 NO_TOKENS: list[tuple[Any, str]] = [

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Act: TypeAlias = Callable[[App, Pair], Coroutine[Any, Any, object]]
 
+pytestmark = pytest.mark.usefixtures("public")
+
 
 async def seed_refresh(app: App, pair: Pair) -> object:
     """A pair from outside, refreshed for the first time."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("public")
+
 
 @pytest.fixture(params=[OwnStore, WatchedStore], ids=["scanned", "watched"])
 def store(request: pytest.FixtureRequest, small: World) -> OwnStore:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from tests.processes.fleet import Fleet
     from twitchvault import App, UserAPI
 
+pytestmark = pytest.mark.usefixtures("public")
+
 Fault = dict[str, Any]
 MAYBE_SPENT: list[Fault] = [
     {"status": 500},

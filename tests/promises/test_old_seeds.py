@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     Act: TypeAlias = Callable[[App, Pair], Awaitable[None]]
 
+pytestmark = pytest.mark.usefixtures("public")
+
 PROCESSES = 4
 
 

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.flows import conftest as flows
 from tests.flows.own_stores import DictStore
-from tests.flows.world import REDIRECT, until, within
+from tests.world import REDIRECT, until, within
 from twitchvault import (
     App,
     AppAPI,
@@ -29,11 +28,10 @@ from twitchvault import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from tests.flows.world import World
+    from tests.world import World
 
     Call = Callable[[], Coroutine[Any, Any, object]]
 
-place, small, world = flows.place, flows.small, flows.world
 ELSEWHERE = "run_coroutine_threadsafe"
 """What every refusal names as the way back."""
 

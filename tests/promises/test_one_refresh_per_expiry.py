@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tests.processes.fleet import Fleet
     from twitchvault import UserAPI
 
+pytestmark = pytest.mark.usefixtures("public")
+
 PROCESSES = 4
 CLIENTS: list[dict[str, Any]] = [
     {"public": True},

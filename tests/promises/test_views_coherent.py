@@ -14,7 +14,7 @@ import pytest
 
 from tests.own_stores import Broken, OwnStore, WatchedStore
 from tests.processes.fleet import all_do, until
-from tests.world import World, said, within
+from tests.world import Listener, World, said, within
 from tests.world import until as true
 from twitchvault import (
     AuthFailure,
@@ -22,7 +22,6 @@ from twitchvault import (
     StoreError,
     StoreUnavailable,
     TwitchVaultError,
-    VaultEvent,
     Watchable,
 )
 
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
 
     from tests.processes.fleet import Fleet
     from twitchvault import App, Change, Entry, Feed, TokenStore
+
+pytestmark = pytest.mark.usefixtures("public")
 
 
 # Other processes
@@ -374,30 +375,6 @@ async def test_somebody_elses_token(world: World, whose: str, how: str) -> None:
 # Events
 
 
-class Listener:
-    """Collects all events of a flow."""
-
-    def __init__(self, app: App) -> None:
-        self._heard: list[VaultEvent] = []
-        self._task = asyncio.create_task(self._listen(app.events()))
-
-    async def _listen(self, events: AsyncIterator[VaultEvent]) -> None:
-        async for event in events:
-            self._heard.append(event)
-
-    async def next(self, kind: str) -> VaultEvent:
-        """The next event of this kind; others before it are dropped."""
-        while True:
-            await true(lambda: bool(self._heard))
-            event = self._heard.pop(0)
-            if event.kind == kind:
-                return event
-
-    def waiting(self) -> list[str]:
-        """The kinds of those that nobody has asked for."""
-        return [event.kind for event in self._heard]
-
-
 @pytest.mark.parametrize("how", ["add_user", "add_token"])
 async def test_a_login_that_brings_fewer_scopes(world: World, how: str) -> None:
     """The wider pair is replaced, and everybody is told which scopes are lost."""
@@ -434,4 +411,4 @@ async def test_a_login_that_brings_more_scopes(small: World) -> None:
         await app.add_user(more.access_token, more.refresh_token)
         await listener.next("added")
         await app.flush()
-        assert "scopes_lost" not in listener.waiting()
+        assert "scopes_lost" not in [event.kind for event in listener.heard]
