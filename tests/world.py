@@ -108,6 +108,7 @@ class World:
         self.client = self.public if public else self.confidential
         self.alice = twitch.add_user("alice")
         self.bob = twitch.add_user("bob")
+        self._users = 0
         self._apps: list[App] = []
 
     # Flows
@@ -147,7 +148,8 @@ class World:
 
     def new_user(self) -> User:
         """One more user of Twitch."""
-        return self.twitch.add_user(f"user{len(self.twitch.secrets)}")
+        self._users += 1
+        return self.twitch.add_user(f"user{self._users}")
 
     def pair(
         self,

@@ -68,26 +68,6 @@ class DictStore(TokenStore):
             raise VersionConflict(key, expect, found)
 
 
-class SlowScanStore(DictStore):
-    """Its scan waits at `gate`, and takes a moment to clean up after itself."""
-
-    def __init__(self, table: Table | None = None) -> None:
-        super().__init__(table)
-        self.gate = asyncio.Event()
-        self.waiting = asyncio.Event()
-        self.cleanup = 0.0
-
-    async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
-        """The entries of one moment, in time."""
-        try:
-            self.waiting.set()
-            await self.gate.wait()
-            async for entry in super().scan(prefix):
-                yield entry
-        finally:
-            await asyncio.sleep(self.cleanup)
-
-
 class DeniedError(StoreUnavailable):
     """An error of the user's own; its constructor does not take a message."""
 

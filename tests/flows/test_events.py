@@ -11,7 +11,6 @@ from tests.world import GARBAGE, Listener
 from twitchvault import AuthFailure, VaultEvent
 
 if TYPE_CHECKING:
-
     from tests.world import World
 
 

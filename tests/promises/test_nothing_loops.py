@@ -159,7 +159,11 @@ CONFIGURATION: list[tuple[Fault, type[HTTPException]]] = [
     ({"status": 400, "body": {"status": 400, "message": "missing client secret"}}, BadRequest),
     ({"status": 404}, NotFound),
     ({"status": 400, "body": HTML_PAGE}, BadRequest),
+    ({"status": 400, "body": {"error": "invalid_client"}}, BadRequest),
     ({"status": 401, "body": HTML_PAGE}, Unauthorized),
+    ({"status": 401, "body": "Invalid refresh token"}, Unauthorized),
+    ({"status": 401, "body": {"error": "invalid_client"}}, Unauthorized),
+    ({"status": 401, "body": {"status": 401, "message": "not you"}}, Unauthorized),
     ({"status": 418}, HTTPException),
     ({"status": 302, "headers": {"Location": "/elsewhere"}}, HTTPException),
 ]
