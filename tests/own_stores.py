@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from twitchvault import Entry, MemoryStore, TokenStore, Watchable
+from twitchvault import Entry, MemoryStore, StoreUnavailable, TokenStore, Watchable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,15 +16,17 @@ if TYPE_CHECKING:
 
 
 class OwnStore(TokenStore):
-    """A store over another one; `before(operation, key)` may wait or raise. It is not watchable.
+    """A store over another one; it is not watchable.
 
-    `calls` counts the operations.
+    `before(operation, key)` may wait or raise; `broken` is raised by every write. `calls` counts
+    the operations.
     """
 
     def __init__(self, inner: TokenStore | None = None) -> None:
         self.inner = inner or MemoryStore()
         self.calls: Counter[str] = Counter()
         self.before: Callable[[str, str], Awaitable[None]] = nothing
+        self.broken: BaseException | None = None
 
     async def open(self) -> None:
         """Open the inner store."""
@@ -54,6 +56,8 @@ class OwnStore(TokenStore):
     async def _begin(self, operation: str, key: str) -> None:
         self.calls[operation] += 1
         await self.before(operation, key)
+        if self.broken is not None and operation in {"put", "delete"}:
+            raise self.broken
 
 
 class WatchedStore(OwnStore, Watchable):
@@ -100,3 +104,12 @@ class Held:
 
 async def nothing(_operation: str, _key: str) -> None:
     """A `before` that lets all pass."""
+
+
+class DeniedError(StoreUnavailable):
+    """An error of the user's own; its constructor does not take a message."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(f"{host}:{port} denies")
+        self.host = host
+        self.port = port

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.own_stores import OwnStore
 from tests.world import our_tasks, until, within
 from twitchvault import DeviceCodeFlow, StoreError, TokenError, TwitchVaultError
-
-from .own_stores import DictStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -152,7 +151,7 @@ async def test_calls_after_close_leave_nothing_open(small: World) -> None:
 
 async def test_an_error_in_the_body_is_not_hidden(small: World) -> None:
     """What the body of `async with` raised can be found, even when closing fails as well."""
-    store = DictStore()
+    store = OwnStore()
 
     async def body() -> None:
         async with small.device(store=store) as flow:
@@ -168,7 +167,7 @@ async def test_an_error_in_the_body_is_not_hidden(small: World) -> None:
 
 def test_a_flow_serves_successive_event_loops(tmp_path: object) -> None:
     """Closed in one `asyncio.run`, it opens in the next and writes what is still to be written."""
-    store = DictStore()
+    store = OwnStore()
     flow = DeviceCodeFlow("id", store=store, maintain=False, lease_ttl=1)
 
     async def first() -> None:
@@ -192,4 +191,4 @@ def test_a_flow_serves_successive_event_loops(tmp_path: object) -> None:
 
     asyncio.run(first())
     asyncio.run(second())
-    assert "id:1" in store.table.entries
+    assert asyncio.run(store.inner.get("id:1")) is not None

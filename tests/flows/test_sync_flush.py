@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.own_stores import DeniedError, OwnStore
 from tests.world import GARBAGE, said, until, within
 from twitchvault import (
     CorruptRecord,
@@ -17,8 +18,6 @@ from twitchvault import (
     StoreError,
     StoreUnavailable,
 )
-
-from .own_stores import DeniedError, DictStore, Table
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -78,20 +77,20 @@ async def test_a_locked_file(small: World, tmp_path: Path) -> None:
 
 async def test_a_failed_write_is_repeated_by_itself(small: World) -> None:
     """Without anybody asking, the write goes out again until it succeeds."""
-    store = DictStore()
+    store = OwnStore()
     async with small.device(store=store) as flow:
         store.broken = OSError("connect to db://user:hunter2@host")
         flow.add_token("1", "a", "r")
-        await until(lambda: store.puts >= 3)
-        assert small.key("1") not in store.table.entries
+        await until(lambda: store.calls["put"] >= 3)
+        assert await store.inner.get(small.key("1")) is None
         assert flow.tokens["1"] == ("a", "r")
         store.broken = None
-        await until(lambda: small.key("1") in store.table.entries)
+        await until(lambda: store.inner.get(small.key("1")))
 
 
 async def test_flush_reports_and_keeps(small: World) -> None:
     """Each `flush()` raises what failed, as a StoreError without the driver's text."""
-    store = DictStore()
+    store = OwnStore()
     async with small.device(store=store) as flow:
         flow.add_token("0", "a", "r")
         await flow.flush()
@@ -105,14 +104,15 @@ async def test_flush_reports_and_keeps(small: World) -> None:
         assert set(flow.tokens) == {"1", small.client.client_id}
         store.broken = None
         await flow.flush()
-        assert small.key("1") in store.table.entries
+        assert await store.inner.get(small.key("1")) is not None
         # What stays of a user who was removed holds no token.
-        assert b'"a"' not in store.table.entries[small.key("0")].value
+        left = await store.inner.get(small.key("0"))
+        assert left is None or b'"a"' not in left.value
 
 
 async def test_add_user_raises_what_the_store_raises(small: World) -> None:
     """`add_user` is durable on return, so it fails if the store does; the pair stays queued."""
-    store = DictStore()
+    store = OwnStore()
     async with small.device(store=store) as flow:
         store.broken = OSError("disk full")
         pair = small.pair()
@@ -121,12 +121,12 @@ async def test_add_user_raises_what_the_store_raises(small: World) -> None:
         store.broken = None
         await flow.flush()
         assert flow.get_token(small.alice.user_id) == (pair.access_token, pair.refresh_token)
-        assert small.key(small.alice) in store.table.entries
+        assert await store.inner.get(small.key(small.alice)) is not None
 
 
 async def test_an_error_class_of_the_users_own(small: World) -> None:
     """A store may raise a StoreError of its own making: that is what the caller gets."""
-    store = DictStore()
+    store = OwnStore()
     async with small.device(store=store) as flow:
         store.broken = DeniedError("db1", 5432)
         flow.add_token("1", "a", "r")
@@ -137,9 +137,7 @@ async def test_an_error_class_of_the_users_own(small: World) -> None:
 
 async def test_a_store_that_cannot_be_watched(small: World) -> None:
     """It is scanned every second: what others did shows in about that time, at once by `sync()`."""
-    table = Table()
-    one = small.device(store=DictStore(table))
-    two = small.device(store=DictStore(table))
+    one, two = (small.device(store=OwnStore(small.place.store())) for _ in range(2))
     async with one, two:
         one.add_token("1", "a", "r")
         await one.flush()
@@ -202,7 +200,7 @@ async def test_a_login_right_after_a_removal_is_not_forgotten(small: World, tmp_
         assert one.get_token("1") == ("new", "r2")
 
 
-class Eager(DictStore):
+class Eager(OwnStore):
     """A store whose methods fail before there is anything to await."""
 
     down = False
@@ -226,7 +224,7 @@ async def test_a_store_that_fails_at_once(small: World) -> None:
         await flow.sync()
 
 
-class Sealed(DictStore):
+class Sealed(OwnStore):
     """Hands out what it cannot open as an error, as a store with encryption does."""
 
     async def get(self, key: str) -> Any:  # noqa: ANN401
@@ -243,7 +241,7 @@ async def test_a_read_that_finds_damage(small: World) -> None:
     async with small.device(store=store) as flow:
         pair = small.pair()
         user = await flow.add_user(pair.access_token, pair.refresh_token)
-        await DictStore(store.table).put(small.key(small.alice), GARBAGE)
+        await store.inner.put(small.key(small.alice), GARBAGE)
         with pytest.raises((DecryptionError, CorruptRecord)):
             await user.refresh()
         assert isinstance(flow.damaged[user.user_id], (DecryptionError, CorruptRecord))
@@ -251,7 +249,7 @@ async def test_a_read_that_finds_damage(small: World) -> None:
     assert small.twitch.counts.exchanges == 0
 
 
-@pytest.mark.parametrize("make", [MemoryStore, DictStore, SQLiteStore])
+@pytest.mark.parametrize("make", [MemoryStore, OwnStore, SQLiteStore])
 async def test_two_flows_share_one_store_object(
     small: World, make: Callable[..., Any], tmp_path: Path
 ) -> None:
