@@ -315,7 +315,8 @@ async def test_a_short_lease_falls_due_soon(fleet: Fleet) -> None:
     await gate.reached()
     await fleet.kill(owner)
     await gate.release()
-    assert await patient.do("refresh", user_id=user_id, timeout=5 * TTL) == await fleet.live(user_id)
+    pair = await patient.do("refresh", user_id=user_id, timeout=5 * TTL)
+    assert pair == await fleet.live(user_id)
     await fleet.expect(user_id, exchanges=2)
 
 
