@@ -161,12 +161,13 @@ async def test_killed_between_commit_and_write(fleet: Fleet) -> None:
 async def test_killed_between_commit_and_write_but_not_spent(
     fleet: Fleet, mode: Literal["same", "rotate-keep"]
 ) -> None:
-    """Where Twitch lets a refresh token live on, a takeover loses nobody."""
+    """Where Twitch lets a refresh token live on, a takeover renews what had expired."""
     await fleet.register(public=False, confidential_refresh=mode)
     owner, other = await fleet.start(2, lease_ttl=TTL)
     user_id = await fleet.own_pair(owner)
+    await fleet.twitch.expire_access(user_id)
     gate = await fleet.twitch.hold(REFRESH, when="after")
-    owner.order("refresh", user_id=user_id)
+    owner.order("call", user_id=user_id)
     await gate.reached()
     await fleet.kill(owner)
     await gate.release()
