@@ -144,7 +144,7 @@ async def test_two_at_the_same_time(small: World, first: Act, second: Act) -> No
     """The second begins while the first is somewhere in the middle: one exchange, no replay."""
     for exchanges, offset in enumerate(range(0, 45, 3), 1):
         pair = small.pair(user=small.new_user(), expired=True)
-        one, two = small.app(), small.app()
+        one, two = small.app(lease_ttl=1), small.app(lease_ttl=1)
         await one.authorize()
         await two.authorize()
         begun = asyncio.ensure_future(first(one, pair))
