@@ -121,8 +121,6 @@ class Refresher:
             if abandoned is None or not await self._seed_is_free(job, key, record, patience):
                 continue
             alive = await self._is_alive(user_id, record, refused=refused)
-            # What the owner before knew counts: it may have sent the token since.
-            alive = alive or (abandoned and record.lease_alive)
             renewed = await self._exchange_under_lease(
                 job, key, user_id, held, doubtful=abandoned, alive=alive
             )
@@ -252,7 +250,7 @@ class Refresher:
                 key,
                 sent,
                 parked,
-                lambda held: attached(held, sent, parked, None, now, public=self._identity.public),
+                lambda held: attached(held, sent, parked, None, now),
             )
         elif await self._wait_for_lease(job, seed_key, seed, patience) is not None:
             with suppress(VersionConflict):
@@ -309,7 +307,7 @@ class Refresher:
                 return None
             if self._backoff.is_exhausted(key):
                 raise self._backoff.rest(key)
-            if generation > 1 and not await self._reserve(record):
+            if generation > 1 and not await self._reserve(record, mark):
                 return None
             alive = None if generation == 1 else False
             renewed = await self._exchange_under_lease(
@@ -326,9 +324,12 @@ class Refresher:
         token = seed.refresh_token or ""
         return self._mirror.find_by_refresh_token(token, fingerprint(token)) is not None
 
-    async def _reserve(self, parked: Record) -> bool:
+    async def _reserve(self, parked: Record, seed: str) -> bool:
         """Keep others from exchanging a parked pair's token under its own fingerprint."""
-        key = self._repository.seed_key(fingerprint(parked.refresh_token or ""))
+        mark = fingerprint(parked.refresh_token or "")
+        if mark == seed:
+            return True  # a confidential client's may stay the same
+        key = self._repository.seed_key(mark)
         try:
             await self._repository.write(key, reserved_seed(), expect=0)
         except VersionConflict:
