@@ -160,7 +160,7 @@ async def test_add_user_when_neither_works(world: World) -> None:
     world.twitch.disconnect(world.public, world.alice)
     async with world.device(world.public) as flow:
         for _ in range(2):
-            with pytest.raises(AuthFailure, match="sign the user in again") as caught:
+            with pytest.raises(AuthFailure, match="sign in again") as caught:
                 await flow.add_user(pair.access_token, pair.refresh_token)
             assert not any(secret in said(caught.value) for secret in world.twitch.secrets)
         assert dict(flow.tokens) == {}
