@@ -31,7 +31,13 @@ from twitchvault.vault.exchange import Exchange
 from twitchvault.vault.jobs import Jobs, Patience
 from twitchvault.vault.outbox import Update
 from twitchvault.vault.record import fingerprint
-from twitchvault.vault.transitions import attached, leased, new_seed, reserved_seed
+from twitchvault.vault.transitions import (
+    attached,
+    leased,
+    new_seed,
+    released,
+    reserved_seed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -359,12 +365,20 @@ class Refresher:
             if await self._wait_for_lease(job, seed_key, held, patience) is None:
                 continue
             with self._new_lease() as name, suppress(VersionConflict):
-                record = leased(held.record, name, self._lease_ttl)
-                await self._repository.write(seed_key, record, expect=held.version)
+                await self._lease_seed(seed_key, held, name)
                 if await self._outbox.apply(key, Update(transition, asked_for=True)) is None:
                     clear = Update(lambda now: now if now and now.pair != parked.pair else None)
                     self._outbox.submit(seed_key, clear)
                 return
+
+    async def _lease_seed(self, key: str, held: Held, name: str) -> None:
+        record = leased(held.record, name, self._lease_ttl)
+        try:
+            await self._repository.write(key, record, expect=held.version)
+        except asyncio.CancelledError:
+            # It may have got in.
+            self._outbox.submit(key, Update(lambda now: released(now, name)))
+            raise
 
     async def catch_up(self) -> None:
         """Bring into the mirror all that was committed before the call."""
