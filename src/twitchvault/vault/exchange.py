@@ -66,7 +66,8 @@ class Lease:
 
     `name` is who holds it, `user` the name that `Backoff` knows the user by. `alive`: Twitch had
     accepted the access token shortly before; None if nobody knows. `sent`: a request has left.
-    `given_up`: no request may leave any more. `in_doubt`: the token may be spent.
+    `given_up`: no request may leave any more; nor if the store has lost data since, of which `losses`
+    is the count. `in_doubt`: the token may be spent.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Lease:
         self.alive = alive
         self.sent = False
         self.given_up = False
+        self.losses = 0
         self.in_doubt = False
         self._stopwatch = Stopwatch(clocks)
 
@@ -124,6 +126,7 @@ class Exchange:
         # The time is taken before others can see it: our half is over before their whole.
         record = leased(held.record, *lease)
         taken = Lease(key, user, record, self._clocks, alive=alive)
+        taken.losses = self._repository.losses
         try:
             taken.version = await self._repository.write(key, record, expect=held.version)
         except VersionConflict:
@@ -209,7 +212,7 @@ class Exchange:
             raise NoAnswer(msg, sent=False, too_late=True)
 
         def may_send() -> bool:
-            if lease.given_up or lease.left <= 0:
+            if lease.given_up or lease.left <= 0 or lease.losses != self._repository.losses:
                 return False
             lease.sent = True
             self._backoff.sent(lease.user)

@@ -150,7 +150,7 @@ class Logins:
 
     def _rounds(self) -> Iterator[None]:
         """Look again while others move a seed on, for as long as a caller waits."""
-        deadline = self._clocks.monotonic() + self._lease_ttl
+        deadline = self._clocks.monotonic() + 2 * self._lease_ttl
         for _ in range(ROUNDS):
             yield
             if self._clocks.monotonic() > deadline:
