@@ -24,9 +24,10 @@ KEYS = "abcdef"
 
 # One quick-starting writer for each line with a path. Everything is imported before the forks.
 WRITERS = """
-import asyncio, itertools, os, sys
-from twitchvault.stores.sqlite import SQLiteStore
-from twitchvault.stores.sqlite import session
+import asyncio, concurrent.futures.thread, itertools, os, sys
+from twitchvault.stores import SQLiteStore
+
+SQLiteStore("imports.db")
 
 async def main(path):
     store = SQLiteStore(path)
