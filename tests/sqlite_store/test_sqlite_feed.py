@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +16,6 @@ from twitchvault.stores.base import Unreadable
 from .tools import edit, empty_log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 # Makes the index beside the log unreadable, as a process that died while recovering it would, and
@@ -37,60 +35,21 @@ with open(sys.argv[1], "r+b", buffering=0) as index:
     index.write(header)
 """
 
-PUT = """
-import asyncio, sys
-from twitchvault.stores import SQLiteStore
 
-async def main():
-    store = SQLiteStore(sys.argv[1])
-    await store.open()
-    print("open", flush=True)
-    for line in sys.stdin:
-        key, value = line.split()
-        await (store.delete(key) if value == "-" else store.put(key, value.encode()))
-        print("done", flush=True)
-    await store.close()
-
-asyncio.run(main())
-"""
-
-
-@contextmanager
-def program(script: str, path: str) -> Iterator[Callable[[str], str]]:
-    """A Python program that answers each line with one; it has said that it is ready."""
-    command, pipe = [sys.executable, "-c", script, path], subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
-        assert process.stdin
-        assert process.stdout
-        output = process.stdout
-        write = process.stdin.write
-
-        def ask(line: str) -> str:
-            write(f"{line}\n")
-            assert process.stdin
-            process.stdin.flush()
-            return output.readline()
-
-        assert output.readline()
-        try:
-            yield ask
-        finally:
-            process.communicate()
-    assert process.returncode == 0
-
-
-async def test_other_processes_show_at_the_next_look(path: Path, store: SQLiteStore) -> None:
-    """When a put has returned in one process, `drain` in another has it, without any wait."""
-    with program(PUT, str(path)) as ask:
-        async with store.watch("k") as feed:
-            for number in range(1, 21):
-                ask(f"k {number}")
-                assert feed.drain() == [Change("k", number, b"%d" % number)]
-                assert feed.drain() == []
-            ask("other 1")
+async def test_what_others_wrote_shows_at_the_next_look(path: Path, store: SQLiteStore) -> None:
+    """When a put has returned elsewhere, `drain` has it, without any wait."""
+    other = SQLiteStore(path)
+    await other.open()
+    async with store.watch("k") as feed:
+        for number in range(1, 21):
+            await other.put("k", b"%d" % number)
+            assert feed.drain() == [Change("k", number, b"%d" % number)]
             assert feed.drain() == []
-            ask("k -")
-            assert feed.drain() == [Change("k", 22, None)]
+        await other.put("other", b"1")
+        assert feed.drain() == []
+        await other.delete("k")
+        assert feed.drain() == [Change("k", 22, None)]
+    await other.close()
 
 
 async def test_a_look_at_nothing_new_is_one_question(
@@ -122,7 +81,11 @@ async def test_while_the_file_cannot_be_read(path: Path, store: SQLiteStore) -> 
     """`drain` knows nothing now, `catch_up` says so, `wait` waits; afterwards nothing is lost."""
     async with store.watch() as feed:
         await store.put("a", b"1")
-        with program(BLOCK_READERS, f"{path}-shm"):
+        command = [sys.executable, "-c", BLOCK_READERS, f"{path}-shm"]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe) as program:
+            assert program.stdout
+            assert program.stdout.readline()
             assert feed.drain() == []
             with pytest.raises(StoreUnavailable, match="stayed locked by another program"):
                 await feed.catch_up()
@@ -131,6 +94,7 @@ async def test_while_the_file_cannot_be_read(path: Path, store: SQLiteStore) -> 
             waiting = asyncio.create_task(feed.wait())
             await asyncio.sleep(0)
             assert not waiting.done()
+            program.communicate()
         assert await waiting == [Change("a", 1, b"1")]
 
 

@@ -1,9 +1,7 @@
-"""Several processes on one file, forks, and the end of the interpreter."""
+"""The end of the interpreter, and forks."""
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,43 +10,6 @@ from .tools import run_script
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from twitchvault.stores import SQLiteStore
-
-INCREMENT = """
-import asyncio, sys
-from twitchvault.errors import VersionConflict
-from twitchvault.stores import SQLiteStore
-
-async def increment(store):
-    while True:
-        entry = await store.get("counter")
-        value, version = (int(entry.value), entry.version) if entry else (0, 0)
-        try:
-            return await store.put("counter", b"%d" % (value + 1), expect=version)
-        except VersionConflict:
-            pass
-
-async def main():
-    store = SQLiteStore(sys.argv[1])
-    await store.open()
-    for _ in range(10):
-        await asyncio.gather(*(increment(store) for _ in range(10)))
-    await store.close()
-
-asyncio.run(main())
-"""
-
-
-async def test_increments_of_two_processes(path: Path, store: SQLiteStore) -> None:
-    """Compare-and-set loses none of them."""
-    command = [sys.executable, "-c", INCREMENT, str(path)]
-    processes = [await asyncio.create_subprocess_exec(*command) for _ in range(2)]
-    assert [await process.wait() for process in processes] == [0, 0]
-    entry = await store.get("counter")
-    assert entry is not None
-    assert entry.value == b"200"
-
 
 ENDING = """
 import asyncio, sys
