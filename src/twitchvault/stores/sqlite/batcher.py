@@ -18,7 +18,7 @@ _GROUP: Final = 1_000
 _NO_ANSWER: Final = StoreUnavailable("no answer from the file: this write may have taken place")
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Write:
     """A put or, when `value` is None, a delete; `done` gets its version, 0 if not written."""
 
@@ -29,10 +29,7 @@ class Write:
 
 
 class Batcher:
-    """Commits the writes that wait, up to 1,000 at a time, each key at most once among them.
-
-    Writes of one key are carried out in the order in which they were submitted.
-    """
+    """Commits up to 1,000 writes at a time, of a key one at a time, in the order of the calls."""
 
     def __init__(self, commit: Callable[[Sequence[Write]], Awaitable[Mapping[bytes, int]]]) -> None:
         self._commit = commit
@@ -55,21 +52,18 @@ class Batcher:
             group = self._next_group()
             try:
                 versions = await self._commit(group) if group else {}
-            except asyncio.CancelledError:  # the loop ends, or the file does not answer
-                self._fail_all(group, _NO_ANSWER)
-            except StoreUnavailable as error:
-                self._fail_all(group, error)
+            except (asyncio.CancelledError, StoreUnavailable) as error:
+                failure = error if isinstance(error, StoreUnavailable) else _NO_ANSWER
+                _fail(
+                    chain(group, *self._waiting.values()), failure
+                )  # nobody waits that long twice
+                self._waiting.clear()
             except Exception as error:
                 _fail(group, error)
             else:
                 for write in group:
                     if not write.done.done():
                         write.done.set_result(versions.get(write.key, 0))
-
-    def _fail_all(self, group: list[Write], error: Exception) -> None:
-        """Nobody has to wait for that long once more."""
-        _fail(chain(group, *self._waiting.values()), error)
-        self._waiting.clear()
 
     def _next_group(self) -> list[Write]:
         group = []

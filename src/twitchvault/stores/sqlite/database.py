@@ -38,9 +38,9 @@ class Database:
         self.loop = asyncio.get_running_loop()
         self.pid = os.getpid()
         self.closed = False
-        self.reader = reader.cursor()
-        """Reads at once, without a hop to the thread; one for all feeds."""
-        self._real, self._log, self._id = real, f"{real}-wal", file_id(real)
+        self.reader = reader.cursor()  # for feeds: it reads at once, on any thread
+        self._real, self._log = real, f"{real}-wal"
+        self._id: tuple[int, int] | None = None
         self._patience = busy_timeout + _CLOSE_TIMEOUT
         self._batcher = Batcher(self._commit)
         self.submit = self._batcher.submit
@@ -77,10 +77,12 @@ class Database:
 
     def check_file(self) -> None:
         """Raise `StoreUnavailable` if another file, or none, stands where ours was opened."""
-        with suppress(OSError):
+        try:
             # Who asks for the log's times makes its next fsync slower.
             if file_id(self._real) == self._id and os.access(self._log, os.F_OK):
                 return
+        except OSError:
+            pass
         msg = f"{self._real!r} or its log was deleted or replaced while the store had it open: "
         msg += "nothing is written any more; close the store and open it again"
         raise StoreUnavailable(msg)
@@ -104,6 +106,7 @@ class Database:
 
     async def _connect(self) -> None:
         try:
+            self._id = file_id(self._real)
             await self._connection
             self._connection.text_factory = bytearray
             self._connection.row_factory = sqlite3.Row  # asyncio logs reprs; this one is empty

@@ -38,10 +38,7 @@ class SQLiteFeed(Feed):
         return changes
 
     def drain(self) -> list[Change]:
-        """Every change committed so far and not handed out yet, whichever process made it.
-
-        Empty, too, while the file cannot be read; `catch_up` makes that an error.
-        """
+        """Every change committed so far, whoever made it; none while the file cannot be read."""
         try:
             return self._read()
         except StoreUnavailable:

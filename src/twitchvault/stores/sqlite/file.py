@@ -1,4 +1,4 @@
-"""Makes, checks and opens the file. All of it blocks: call it in a thread of its own."""
+"""Makes, checks and opens the file. It blocks and raises `StoreError`s: call it in a thread."""
 
 from __future__ import annotations
 
@@ -32,10 +32,7 @@ _creation: Final = threading.Lock()
 
 
 def open_file(path: str, busy_timeout: float) -> tuple[str, sqlite3.Connection]:
-    """Make the file if there is none and check it: its real path, and a connection that reads it.
-
-    Errors: `StoreError`s only.
-    """
+    """Make the file if there is none, and check it; its real path, and a connection for reading."""
     try:
         with _creation, suppress(FileExistsError):  # readable by its owner alone from now on
             os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
@@ -134,7 +131,7 @@ def _is_ours(connection: sqlite3.Connection, path: str) -> bool:
     """Whether the file is laid out; False if it is empty. `StoreError`: it is something else."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (schema,) = connection.execute("PRAGMA user_version").fetchone()
-    tables = [sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master")]
+    tables = connection.execute("SELECT sql FROM sqlite_master").fetchall()
     if (application, schema) == (_APPLICATION_ID, _SCHEMA):
         return True
     if not (application or schema or tables):
@@ -142,7 +139,7 @@ def _is_ours(connection: sqlite3.Connection, path: str) -> bool:
     if application == _APPLICATION_ID:
         what = f"has schema {schema}, this version of twitchvault knows schema {_SCHEMA}: upgrade "
         what += "twitchvault, or name another file"
-    elif not application and DDL[0].encode() in tables:
+    elif not application and (DDL[0].encode(),) in tables:
         what = "has the table of a store, but not its mark, which '.dump' leaves out: if it is a "
         what += f"copy of a store, run 'PRAGMA application_id = {_APPLICATION_ID}' and "
         what += f"'PRAGMA user_version = {_SCHEMA}' on it"

@@ -7,6 +7,7 @@ feeds see the delete. A row keeps its `id`, by which scans go, whatever is writt
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from twitchvault.errors import CorruptRecord
@@ -57,7 +58,12 @@ def write_group(group: Sequence[Write]) -> tuple[str, _Parameters]:
     parameters = _Parameters()
     for place, write in enumerate(group, 1):
         parameters += (write.key, place, write.value, write.expect)
-    return _WRITE.format(rows=", ".join(["(?, ?, ?, ?)"] * len(group))), parameters
+    return _write_statement(len(group)), parameters
+
+
+@lru_cache(8)
+def _write_statement(rows: int) -> str:
+    return _WRITE.format(rows=", ".join(["(?, ?, ?, ?)"] * rows))
 
 
 def key_range(prefix: str) -> tuple[bytes, bytes]:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SQLiteStore"]
 
-_LONGEST: Final = 86_400
 _BATCH: Final = 500
 _LAST_VERSION: Final = 2**63 - 1  # that SQLite can count to
 
@@ -53,8 +52,8 @@ class SQLiteStore(TokenStore, Watchable):
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = 5.0) -> None:
         self._open_database = _load_driver().open
         self._path = _checked(path)
-        if not 0 <= busy_timeout <= _LONGEST:
-            msg = f"'busy_timeout' must be 0 to {_LONGEST} seconds, not {busy_timeout!r}"
+        if not 0 <= busy_timeout <= 86_400:  # noqa: PLR2004
+            msg = f"'busy_timeout' must be 0 to 86400 seconds, not {busy_timeout!r}"
             raise ValueError(msg)
         self._busy_timeout = float(busy_timeout)
         self._database: Database | None = None
