@@ -134,18 +134,7 @@ def overwrite(path: Path, start: int, size: int) -> None:
         file.write(b"\0" * size)
 
 
-async def test_damaged_at_its_beginning_or_end(path: Path, full: SQLiteStore) -> None:
-    """The store does not open, and is not taken for a new one."""
-    os.truncate(path, page_size(path) * 3)
-    with pytest.raises(CorruptRecord) as refused:
-        await full.open()
-    assert str(refused.value) == f"{str(path)!r} {DAMAGED}"
-    overwrite(path, 0, 100)
-    with pytest.raises(CorruptRecord, match="its first page is damaged"):
-        await full.open()
-
-
-async def test_damaged_in_the_middle(path: Path, full: SQLiteStore) -> None:
+async def test_a_damaged_page(path: Path, full: SQLiteStore) -> None:
     """What can be read is read, what cannot is an error, and no key is said to be absent."""
     size = page_size(path)
     overwrite(path, path.read_bytes().index(value_of(250)) // size * size, size)  # noqa: ASYNC240
@@ -159,17 +148,23 @@ async def test_damaged_in_the_middle(path: Path, full: SQLiteStore) -> None:
     await full.close()
 
 
+async def test_a_damaged_file(path: Path, full: SQLiteStore) -> None:
+    """It does not open, and is not taken for a new one."""
+    os.truncate(path, page_size(path) * 3)
+    with pytest.raises(CorruptRecord, match="is damaged"):
+        await full.open()
+    overwrite(path, 0, 100)
+    with pytest.raises(CorruptRecord, match="its first page is damaged"):
+        await full.open()
+    edit(path.with_name("other.db"), SONGS, MARK, "PRAGMA user_version = 2")
+    with pytest.raises(StoreError, match=r"used, SQLite says 'no such table: entries' \(SQLITE_"):
+        await SQLiteStore(path.with_name("other.db")).open()
+
+
 async def read_all(store: SQLiteStore) -> None:
     """A whole scan."""
     async for _ in store.scan():
         pass
-
-
-async def test_a_table_missing(path: Path, full: SQLiteStore) -> None:
-    """An error without a meaning of its own is told in SQLite's words."""
-    edit(path, "DROP TABLE entries")
-    with pytest.raises(StoreError, match=r"used, SQLite says 'no such table: entries' \(SQLITE_"):
-        await full.open()
 
 
 @pytest.mark.parametrize("kind", [ValueError, AttributeError, sqlite3.OperationalError])

@@ -83,7 +83,7 @@ async def test_while_the_file_cannot_be_read(path: Path, store: SQLiteStore) -> 
         await store.put("a", b"1")
         command = [sys.executable, "-c", BLOCK_READERS, f"{path}-shm"]
         pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe) as program:
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe) as program:  # noqa: ASYNC220
             assert program.stdout
             assert program.stdout.readline()
             assert feed.drain() == []
