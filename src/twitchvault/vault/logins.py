@@ -43,26 +43,44 @@ class Logins:
         self._clocks = context.clocks
         self._refresher = refresher
 
-    def store(self, user_id: str, pair: TokenPair, answer: ValidateToken | None = None) -> str:
+    def store(
+        self,
+        user_id: str,
+        pair: TokenPair,
+        answer: ValidateToken | None = None,
+        proven_at: int = 0,
+    ) -> str:
         """Take a pair in: shown at once, written in the background; returns the record's key."""
         key = self._repository.user_key(user_id)
         now = self._clocks.wall()
         self._backoff.forget(user_id)
         if answer is not None:
             self._backoff.accepted(user_id, pair.access_token)
-        update = Update(lambda held: logged_in(held, pair, answer, now), asked_for=True)
-        self._outbox.submit(key, update)
+
+        def login(held: Record | None) -> Record:
+            return logged_in(held, pair, answer, now, proven_at=proven_at)
+
+        self._outbox.submit(key, Update(login, asked_for=True))
         return key
 
     async def add(self, pair: TokenPair) -> str:
         """Find out whose pair it is and take it in, durably; returns the user id."""
+        proven_at = self._given_up_at(pair)
         try:
             answer = await self._identity.validate(pair.access_token)
         except Unauthorized:
             return await self._add_seed(pair)
         user_id = self._user_of(answer)
-        await self._outbox.written(self.store(user_id, pair, answer))
+        await self._outbox.written(self.store(user_id, pair, answer, proven_at))
         return user_id
+
+    def _given_up_at(self, pair: TokenPair) -> int:
+        """The generation of the user who has given up this pair before, 0 if nobody has."""
+        if pair.refresh_token is None or not self._identity.public:
+            return 0
+        user_id = self._mirror.spender_of(fingerprint(pair.refresh_token))
+        record = None if user_id is None else self._mirror.confirmed(user_id)
+        return 0 if record is None else record.generation
 
     async def exchange(self, token: str) -> Token:
         """Exchange a refresh token, or hand out what it was exchanged for; its user's from now on.
@@ -71,17 +89,11 @@ class Logins:
         store for the next call.
         """
         mark = fingerprint(token)
-        pair = TokenPair("", token)
         for _ in range(ROUNDS):
             user_id = await self._holder(token, mark)
             if user_id is not None:
                 return as_token(await self._renewed(user_id, token))
-            parked = await self._refresher.exchange_seed(pair, mark)
-            if parked is None:
-                continue
-            if parked.state == "needs_login":
-                raise AuthFailure(f"this refresh token does not work: {parked.reason}")
-            await self._find_user(pair, mark)
+            await self._find_user(TokenPair("", token), mark)
         raise TokenError(_moves(mark))
 
     async def _renewed(self, user_id: str, token: str) -> Record:
@@ -142,18 +154,19 @@ class Logins:
         await self._refresher.jobs.join(key, work)
 
     async def _exchange_and_attach(self, job: Job, pair: TokenPair, mark: str) -> None:
-        parked = await self._refresher.exchange_seed(pair, mark)
+        parked = await self._refresher.exchange_seed(job, pair, mark)
         for _ in range(ROUNDS):
             if parked is None:
                 return
             if parked.state == "needs_login":
-                raise AuthFailure(NEITHER_WORKS)
+                msg = f"the refresh token does not work ({parked.reason}): sign in again"
+                raise AuthFailure(msg)
             try:
                 answer = await self._identity.validate(parked.access_token)
             except Unauthorized:
                 # It has waited for longer than its access token lived, or Twitch gave a dead one.
                 generation = parked.generation
-                parked = await self._refresher.exchange_seed(pair, mark, generation)
+                parked = await self._refresher.exchange_seed(job, pair, mark, generation)
             else:
                 await self._attach(job, pair.refresh_token or "", parked, answer)
                 return
