@@ -23,6 +23,7 @@ from twitchvault.errors import (
     NoAnswer,
     RateLimited,
     StoreError,
+    StoreUnavailable,
     TwitchServerError,
     Unauthorized,
     VersionConflict,
@@ -52,6 +53,8 @@ __all__ = ["Exchange", "Lease"]
 
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 4.0
+FRESH: Final = 1.0
+LOOKS: Final = 5
 CONFIRMING: Final = 10.0
 """Seconds that a validation may take that has to tell whether a token is spent."""
 REFUSED: Final = "Twitch refused the refresh token"
@@ -119,12 +122,19 @@ class Exchange:
         The put also proves that the store can be written before the token is spent.
         """
         # The time is taken before others can see it: our half is over before their whole.
-        taken = Lease(key, user, leased(held.record, *lease), self._clocks, alive=alive)
+        record = leased(held.record, *lease)
+        taken = Lease(key, user, record, self._clocks, alive=alive)
         try:
-            taken.version = await self._repository.write(key, taken.record, expect=held.version)
+            taken.version = await self._repository.write(key, record, expect=held.version)
         except VersionConflict:
             return None
+        except asyncio.CancelledError:
+            self._release_later(taken)  # it may have got in
+            raise
         return taken
+
+    def _release_later(self, lease: Lease) -> None:
+        self._outbox.submit(lease.key, Update(lambda now: released(now, lease.name)))
 
     async def run(self, lease: Lease, *, doubtful: bool) -> Record | None:
         """Send until there is an answer. None: look at the record again. Errors end the lease.
@@ -146,7 +156,7 @@ class Exchange:
         except asyncio.CancelledError:
             lease.in_doubt = lease.in_doubt or lease.sent
             if not lease.in_doubt:
-                self._outbox.submit(lease.key, Update(lambda now: released(now, lease.name)))
+                self._release_later(lease)
             raise
         finally:
             self._note_doubt(lease)
@@ -167,7 +177,9 @@ class Exchange:
                 if failure is _Failure.OUTCOME_UNKNOWN:
                     if not await self._may_repeat(lease, error):
                         return None
-                elif failure is not _Failure.SAFE_TO_RETRY or lease.left <= pause:
+                elif failure is not _Failure.SAFE_TO_RETRY:
+                    raise
+                if lease.left <= pause:
                     raise
             else:
                 return await self._keep(lease, update)
@@ -254,8 +266,6 @@ class Exchange:
         else:
             # Its refresh would have killed the old access token: nothing was spent.
             lease.alive, lease.in_doubt = True, False
-        if lease.left <= 0 and error is not None:
-            raise error
         return await self._is_ours(lease)
 
     async def _validate(self, access_token: str) -> None:
@@ -264,12 +274,18 @@ class Exchange:
         await self._identity.validate(access_token, timeout=CONFIRMING)
 
     async def _is_ours(self, lease: Lease) -> bool:
-        held = await self._repository.read(lease.key)
-        if held is None or held.record.lease != lease.name:
-            lease.in_doubt = False  # it is another owner's now
-            return False
-        lease.version = held.version
-        return True
+        for _ in range(LOOKS):
+            began = self._clocks.monotonic()
+            held = await self._repository.read(lease.key)
+            if held is None or held.record.lease != lease.name:
+                lease.in_doubt = False  # it is another owner's now
+                return False
+            lease.version = held.version
+            # An answer that took its time says what was, not what is.
+            if self._clocks.monotonic() - began < FRESH:
+                return True
+        msg = "the store is too slow to tell whose the lease is; nothing was sent"
+        raise StoreUnavailable(msg)
 
     async def _keep(self, lease: Lease, update: Update) -> Record | None:
         lease.in_doubt = False

@@ -31,7 +31,13 @@ from twitchvault.vault.exchange import Exchange
 from twitchvault.vault.jobs import Jobs, Patience
 from twitchvault.vault.outbox import Update
 from twitchvault.vault.record import fingerprint
-from twitchvault.vault.transitions import attached, leased, new_seed
+from twitchvault.vault.transitions import (
+    attached,
+    leased,
+    new_seed,
+    released,
+    reserved_seed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -246,7 +252,11 @@ class Refresher:
         elif not seed.record.seeded:
             parked, now = seed.record, self._clocks.wall()
             await self.attach(
-                job, key, sent, parked, lambda held: attached(held, sent, parked, None, now)
+                job,
+                key,
+                sent,
+                parked,
+                lambda held: attached(held, sent, parked, None, now),
             )
         elif await self._wait_for_lease(job, seed_key, seed, patience) is not None:
             with suppress(VersionConflict):
@@ -262,7 +272,9 @@ class Refresher:
         await self._exchange.refuse(key, record, reason)
         return False
 
-    async def exchange_seed(self, pair: TokenPair, mark: str, generation: int = 1) -> Record | None:
+    async def exchange_seed(
+        self, waiter: Job, pair: TokenPair, mark: str, generation: int = 1
+    ) -> Record | None:
         """Exchange a refresh token from outside, leased on its fingerprint's own key.
 
         The new pair stands under that key, durably, until its user is known. `generation` is that
@@ -272,7 +284,7 @@ class Refresher:
         key = self._repository.seed_key(mark)
         self._backoff.check(key)
         return await self.jobs.join(
-            key, lambda job: self._exchange_seed(job, mark, pair, generation)
+            key, lambda job: self._exchange_seed(job, mark, pair, generation), waiter=waiter
         )
 
     async def _exchange_seed(
@@ -301,6 +313,8 @@ class Refresher:
                 return None
             if self._backoff.is_exhausted(key):
                 raise self._backoff.rest(key)
+            if generation > 1 and not await self._reserve(record, mark):
+                return None
             alive = None if generation == 1 else False
             renewed = await self._exchange_under_lease(
                 job, key, key, held, doubtful=abandoned, alive=alive
@@ -315,6 +329,19 @@ class Refresher:
             return True
         token = seed.refresh_token or ""
         return self._mirror.find_by_refresh_token(token, fingerprint(token)) is not None
+
+    async def _reserve(self, parked: Record, seed: str) -> bool:
+        """Keep others from exchanging a parked pair's token under its own fingerprint."""
+        mark = fingerprint(parked.refresh_token or "")
+        if mark == seed:
+            return True  # a confidential client's may stay the same
+        key = self._repository.seed_key(mark)
+        try:
+            await self._repository.write(key, reserved_seed(), expect=0)
+        except VersionConflict:
+            held = await self._read(key)
+            return held is not None and held.record.state == "needs_login"
+        return True
 
     async def attach(
         self,
@@ -338,12 +365,20 @@ class Refresher:
             if await self._wait_for_lease(job, seed_key, held, patience) is None:
                 continue
             with self._new_lease() as name, suppress(VersionConflict):
-                record = leased(held.record, name, self._lease_ttl)
-                await self._repository.write(seed_key, record, expect=held.version)
+                await self._lease_seed(seed_key, held, name)
                 if await self._outbox.apply(key, Update(transition, asked_for=True)) is None:
                     clear = Update(lambda now: now if now and now.pair != parked.pair else None)
                     self._outbox.submit(seed_key, clear)
                 return
+
+    async def _lease_seed(self, key: str, held: Held, name: str) -> None:
+        record = leased(held.record, name, self._lease_ttl)
+        try:
+            await self._repository.write(key, record, expect=held.version)
+        except asyncio.CancelledError:
+            # It may have got in.
+            self._outbox.submit(key, Update(lambda now: released(now, name)))
+            raise
 
     async def catch_up(self) -> None:
         """Bring into the mirror all that was committed before the call."""

@@ -30,6 +30,7 @@ __all__ = [
     "released",
     "removed",
     "removed_login",
+    "reserved_seed",
     "seed_exchanged",
     "seed_refused",
     "validated",
@@ -45,7 +46,8 @@ def logged_in(
     """A pair came from outside, with Twitch's validation of its access token if it was asked.
 
     A new pair replaces the record. One whose refresh token was exchanged before is old news: the
-    record stands, unless it needs a login and the access token was seen to work.
+    record stands, unless it needs a login and the access token was seen to work. One that was
+    replaced before comes back only if its access token works, or nothing else does.
     """
     fresh = Record(access_token=pair.access_token, refresh_token=pair.refresh_token)
     if answer is not None:
@@ -58,8 +60,15 @@ def logged_in(
         return current if answer is None else _confirmed(current, answer, now)
     if pair.refresh_token is not None and pair.refresh_token == current.refresh_token:
         return _other_access_token(current, fresh, answer)
-    spent = pair.refresh_token is not None and current.has_spent(fingerprint(pair.refresh_token))
-    if spent and (current.state == "live" or answer is None):
+    return _other_pair(current, fresh, answer)
+
+
+def _other_pair(current: Record, fresh: Record, answer: ValidateToken | None) -> Record:
+    mark = fingerprint(fresh.refresh_token or "")
+    spent = current.has_spent(mark)
+    if current.state == "live" and (spent or (answer is None and current.remembers(mark))):
+        return current
+    if spent and answer is None:
         return current
     if spent:
         # Its access token lives, but its refresh token must not be sent once more.
@@ -73,21 +82,30 @@ def _other_access_token(current: Record, fresh: Record, answer: ValidateToken | 
     It is older than ours unless Twitch has just confirmed it: a confidential client's refresh token
     may stay the same when it is exchanged.
     """
-    if answer is None and current.state == "live" and not current.seeded:
+    if answer is None and not (current.state == "live" and current.seeded):
         return current
-    if current.state != "live" and current.has_spent(fingerprint(fresh.refresh_token or "")):
+    if current.state != "live":
         fresh = replace(fresh, refresh_token=None)  # it was refused
     return replace(_successor(current, fresh), seeded=current.seeded)
 
 
 def _successor(current: Record, fresh: Record) -> Record:
-    """`fresh` as the next record of the same user: it inherits what must not be forgotten."""
-    current = _remember_leased(current)
+    """`fresh` as the next record of the same user: it inherits what must not be forgotten.
+
+    Scopes and login are those of the last validation, until the next one. The refresh token that is
+    replaced is given up: it may be on its way to Twitch, or come again from a file.
+    """
+    given_up = current.given_up
+    if current.refresh_token not in {None, fresh.refresh_token}:
+        given_up = _append(given_up, fingerprint(current.refresh_token or ""), EXCHANGED_KEPT)
     return replace(
         fresh,
+        scopes=current.scopes if fresh.scopes is None else fresh.scopes,
+        login=current.login if fresh.login is None else fresh.login,
         generation=current.generation + 1,
         seeds=current.seeds,
         exchanged=current.exchanged,
+        given_up=given_up,
         extra=current.extra,
     )
 
@@ -127,7 +145,7 @@ def validated(
 
 
 def _foreign(current: Record, reason: str) -> Record:
-    return replace(current, state="needs_login", reason=reason, access_refused=True, lease=None)
+    return replace(_free(current), state="needs_login", reason=reason, access_refused=True)
 
 
 def leased(current: Record, name: str, ttl: float) -> Record:
@@ -135,11 +153,15 @@ def leased(current: Record, name: str, ttl: float) -> Record:
     return replace(current, lease=name, lease_ttl=ttl)
 
 
+def _free(current: Record) -> Record:
+    return replace(current, lease=None, lease_ttl=0.0)
+
+
 def released(current: Record | None, name: str) -> Record | None:
     """The owner of the lease `name` gives it back without having changed anything."""
     if current is None or current.lease != name:
         return current
-    return replace(current, lease=None, lease_ttl=0.0)
+    return _free(current)
 
 
 def exchanged(current: Record | None, base: Record, token: Token, now: float) -> Record | None:
@@ -166,14 +188,12 @@ def _spent(current: Record, sent: str, successor: str | None, now: float) -> Rec
     if sent != successor:
         current = _remember(current, sent, seeded=current.seeded)
     return replace(
-        current,
+        _free(current),
         generation=current.generation + 1,
         last_validated=None if current.last_validated is None else now,
         state="live",
         reason="",
         access_refused=False,
-        lease=None,
-        lease_ttl=0.0,
         seeded=False,
     )
 
@@ -183,13 +203,6 @@ def _remember_elsewhere(current: Record | None, base: Record, token: str) -> Rec
     if current is None:
         current = Record("", state="removed", generation=base.generation + 1)
     return _remember(current, token, seeded=base.seeded)
-
-
-def _remember_leased(current: Record) -> Record:
-    """A pair that is being exchanged just now is given up: its refresh token counts as spent."""
-    if current.lease is None or current.refresh_token is None:
-        return current
-    return _remember(current, current.refresh_token, seeded=current.seeded)
 
 
 def _remember(current: Record, token: str, *, seeded: bool) -> Record:
@@ -218,7 +231,7 @@ def refused(current: Record | None, base: Record, reason: str) -> Record | None:
         return current
     if sent is not None:
         current = _remember(current, sent, seeded=current.seeded)
-    return replace(current, state="needs_login", reason=reason, lease=None, lease_ttl=0.0)
+    return replace(_free(current), state="needs_login", reason=reason)
 
 
 def marked_access_refused(current: Record | None, access_token: str) -> Record | None:
@@ -236,9 +249,11 @@ def removed(current: Record | None) -> Record | None:
     """
     if current is None or current.state == "removed":
         return current
-    gone = _successor(current, Record("", state="removed"))
-    untouched = current.generation == 1 and not gone.seeds and not gone.exchanged
-    return None if untouched else gone
+    gone = replace(_successor(current, Record("", state="removed")), scopes=None, login=None)
+    if current.lease is None:
+        gone = replace(gone, given_up=current.given_up)
+    leaves_trace = current.generation > 1 or gone.seeds or gone.exchanged or gone.given_up
+    return gone if leaves_trace else None
 
 
 def removed_login(current: Record | None, base: Record) -> Record | None:
@@ -247,7 +262,8 @@ def removed_login(current: Record | None, base: Record) -> Record | None:
         return None
     sent = base.refresh_token
     same = current.access_token == base.access_token
-    if same or (sent is not None and current.has_spent(fingerprint(sent))):
+    exchanged = not current.seeded and sent is not None and current.has_spent(fingerprint(sent))
+    if same or exchanged:
         return removed(current)
     return current
 
@@ -260,6 +276,12 @@ def new_seed(pair: TokenPair) -> Record:
     return Record(pair.access_token, pair.refresh_token)
 
 
+def reserved_seed() -> Record:
+    """The entry of a successor that is exchanged before its user is known: nobody else may."""
+    reason = "it was exchanged already, and its successor waits for its user"
+    return Record("", state="needs_login", reason=reason)
+
+
 def seed_exchanged(current: Record | None, base: Record, token: Token) -> Record:
     """The seed of `base` was exchanged: its successor waits here until its user is known."""
     if current is not None and current.generation > base.generation:
@@ -267,7 +289,7 @@ def seed_exchanged(current: Record | None, base: Record, token: Token) -> Record
     if not base.seeded and base.refresh_token is not None:
         base = _remember(base, base.refresh_token, seeded=False)
     return replace(
-        base,
+        _free(base),
         access_token=token.access_token,
         refresh_token=token.refresh_token or base.refresh_token,
         generation=base.generation + 1,
@@ -275,8 +297,6 @@ def seed_exchanged(current: Record | None, base: Record, token: Token) -> Record
         expires_in=float(token.expires_in),
         state="live",
         reason="",
-        lease=None,
-        lease_ttl=0.0,
         seeded=False,
     )
 

@@ -110,14 +110,20 @@ class Vault:
             opening = self._opening = asyncio.create_task(self._begin(), name="twitchvault open")
             try:
                 await asyncio.wait((opening,))
-            finally:
-                opening.cancel()  # does nothing to one that is done
-                self._opening = None
-            if opening.cancelled():
+                if self._opening is not opening or opening.cancelled():
+                    msg = "the vault was cleared or closed while it opened: call authorize() again"
+                    raise StoreError(msg)
+                opening.result()
+            except BaseException:
+                opening.cancel()
                 self._watcher.cancel()
-                msg = "the vault was cleared or closed while it opened: call authorize() again"
-                raise StoreError(msg)
-            opening.result()
+                raise
+            finally:
+                self._opening = None
+            self._outbox.show()
+            self._open = True
+            if self._maintain:
+                self._upkeep.start()
 
     async def _begin(self) -> None:
         await self._repository.call(self._store.open)
@@ -125,10 +131,6 @@ class Vault:
         self._outbox.start()
         self.mirror.reveal()
         await self._watcher.start()
-        self._outbox.show()
-        self._open = True
-        if self._maintain:
-            self._upkeep.start()
 
     def clear(self) -> None:
         """Forget the local picture; refreshes under way and unwritten changes are kept going."""
@@ -162,6 +164,7 @@ class Vault:
     def _end_opening(self) -> None:
         if self._opening is not None:
             self._opening.cancel()
+            self._opening = None
 
     async def _flush_in_time(self) -> StoreError | None:
         try:
