@@ -66,8 +66,8 @@ class Lease:
 
     `name` is who holds it, `user` the name that `Backoff` knows the user by. `alive`: Twitch had
     accepted the access token shortly before; None if nobody knows. `sent`: a request has left.
-    `given_up`: no request may leave any more; nor if the store has lost data since, of which `losses`
-    is the count. `in_doubt`: the token may be spent.
+    `given_up`: no request may leave any more. `losses` counts the store's losses when it was taken:
+    after another one nothing may leave, either. `in_doubt`: the token may be spent.
     """
 
     def __init__(
@@ -110,11 +110,16 @@ class Exchange:
         self._backoff = context.backoff
         self._mirror = context.mirror
         self._clocks = context.clocks
-        self._in_doubt: dict[str, str] = {}
+        self._in_doubt: dict[str, tuple[str, bool]] = {}
 
     def left_in_doubt(self, key: str, lease: str) -> bool:
         """Whether this process has left that lease behind without knowing what became of it."""
-        return self._in_doubt.get(key) == lease
+        return self._in_doubt.get(key, ("", False))[0] == lease
+
+    def was_alive(self, key: str, lease: str | None) -> bool:
+        """Whether the access token lived when that lease of this process's was left in doubt."""
+        name, alive = self._in_doubt.get(key, ("", False))
+        return alive and name == lease
 
     async def take(
         self, key: str, user: str, held: Held, lease: tuple[str, float], *, alive: bool | None
@@ -302,7 +307,7 @@ class Exchange:
 
     def _note_doubt(self, lease: Lease) -> None:
         if lease.in_doubt:
-            self._in_doubt[lease.key] = lease.name
+            self._in_doubt[lease.key] = (lease.name, bool(lease.alive))
         else:
             self._in_doubt.pop(lease.key, None)
 

@@ -158,6 +158,7 @@ class Logins:
 
     async def _holder(self, sent: str, mark: str) -> str | None:
         """The user whose record holds this refresh token or remembers it as spent."""
+        await self._outbox.flush()  # who is removed here may still be in the store
         await self._refresher.catch_up()
         return self._mirror.find_by_refresh_token(sent, mark)
 
