@@ -115,7 +115,8 @@ local function write(name, kind, expect, key, value)
     redis.call('XADD', KEYS[3], 'MAXLEN', '~', {DELETES_KEPT}, id, 'k', key)
   end
   if redis.pcall(unpack(change)).err then  -- not allowed: no write that no feed tells of
-    if stored then redis.call('HSET', KEYS[1], key, stored) else redis.call('HDEL', KEYS[1], key) end
+    if stored then redis.call('HSET', KEYS[1], key, stored)
+    else redis.call('HDEL', KEYS[1], key) end
     redis.call(unpack(change))
   end
   wrote = true
