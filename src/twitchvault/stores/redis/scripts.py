@@ -102,19 +102,21 @@ local function write(name, kind, expect, key, value)
     if kind == 'delete' and not stored then return first_try(name) or '-' end
   end
 
+  -- A user who may not do one of these fails before the entry is touched.
+  if not wrote then redis.call('HSET', KEYS[1], '', '1 ' .. epoch .. ' ' .. text(version)) end
+  wrote = true
   local before = text(version)
   version = math.max(version + 1, now)
   local this = text(version)
   local id = this .. '-' .. epoch
   if kind == 'put' then
-    redis.call('HSET', KEYS[1], key, '1:' .. this .. ':' .. value)
     redis.call('XADD', KEYS[2], id, 'w', name, 'p', before, 'k', key, 'v', value)
+    redis.call('HSET', KEYS[1], key, '1:' .. this .. ':' .. value)
   else
-    redis.call('HDEL', KEYS[1], key)
     redis.call('XADD', KEYS[3], 'MAXLEN', '~', {DELETES_KEPT}, id, 'k', key)
+    redis.call('HDEL', KEYS[1], key)
     redis.call('XADD', KEYS[2], id, 'w', name, 'p', before, 'k', key)
   end
-  wrote = true
   return '=' .. this
 end
 
