@@ -172,7 +172,7 @@ class RedisStore(TokenStore):
         try:
             yield feed
         finally:
-            await follower.leave(feed)
+            follower.leave(feed)
 
     def _ready(self) -> Namespace:
         """The namespace of the open store, or an error that says why there is none."""
