@@ -20,6 +20,7 @@ from twitchvault.errors import (
     StoreError,
     StoreUnavailable,
     VersionConflict,
+    WrongEventLoop,
 )
 from twitchvault.stores.base import Watchable, check_key
 from twitchvault.vault.record import Record, decode, encode
@@ -278,7 +279,7 @@ class Repository:
     async def _mapped(self, answer: Awaitable[T]) -> T:
         try:
             return await answer
-        except StoreError:
+        except (StoreError, WrongEventLoop):
             raise
         except TimeoutError:
             msg = f"the store did not answer within {STORE_TIMEOUT:g} s; is it running?"
