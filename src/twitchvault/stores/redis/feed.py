@@ -189,13 +189,8 @@ class Follower:
             start = self._position
             state = await self._namespace.check(self.epoch, start)
             target = target or state.version
-            followed = (
-                state.changes is not None
-                and state.epoch == self.epoch
-                and self._take(state.changes)
-                and (self._position > start or start == state.version)
-            )
-            if not followed:
+            followed = state.epoch == self.epoch and self._take(state.changes or ())
+            if not followed or self._position == start < state.version:
                 await self._read_all(state)
             if self._position >= target:
                 return
