@@ -1,0 +1,237 @@
+"""What the world itself knows of tokens: who got which pair, from whom, and what became of it.
+
+The vault never sees any of this. The checks judge it by these books alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from tests.simulation.loop import Lane
+
+__all__ = ["Books", "Decision", "Loss", "Pair", "Request", "Stored"]
+
+NEVER: Final = math.inf
+
+
+class Stored(msgspec.Struct, gc=False):
+    """What the world reads of a stored record."""
+
+    access_token: str = ""
+    refresh_token: str | None = None
+    state: str = "live"
+    reason: str = ""
+    lease: str | None = None
+    generation: int = 0
+
+
+_decode = msgspec.json.Decoder(Stored).decode
+
+
+@dataclass(eq=False, slots=True)
+class Request:
+    """A request that a process sent to Twitch; times are virtual."""
+
+    number: int
+    lane: Lane
+    endpoint: str
+    token: str
+    """The refresh or access token that it presents."""
+    left_at: float = NEVER
+    arrived_at: float = NEVER
+    answered_at: float = NEVER
+    """When the process had the answer itself, unharmed."""
+    failed_at: float = NEVER
+    """When the process had something else instead: an error, or nothing."""
+    fate: str = ""
+    """What the network or Twitch's front did to it."""
+    abandoned: bool = False
+    """The process stopped listening without need."""
+    pair: Pair | None = None
+    """The pair that Twitch gave for it."""
+
+
+@dataclass(eq=False, slots=True)
+class Pair:
+    """A pair that Twitch issued. `chain` is the login it descends from, `place` counts from it."""
+
+    user: str
+    chain: int
+    place: int
+    access: str
+    refresh: str
+    issued_at: float
+    by: Request | None = None
+    """The exchange that it came from; None for a login, or if somebody outside did it."""
+    holders: dict[Lane, float] = field(default_factory=dict)
+    """The processes that had it, by an answer, a login or the store, and since when."""
+    received: dict[Lane, float] = field(default_factory=dict)
+    """Those of them that Twitch or the user gave it to."""
+    stored_at: float = NEVER
+    """When the store first had it."""
+    acked_at: float = NEVER
+    """When the store first said so."""
+    spent_by: Request | None = None
+    spent: bool = False
+    published: bool = False
+    """The user has seen it, so that it may come back from a file."""
+    refused_falsely: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Decision:
+    """A login (of a chain) or a removal (chain 0) that a process was asked for."""
+
+    user: str
+    chain: int
+    lane: Lane
+    since: float
+    until: float = NEVER
+    """When it stood in the store; never, if it is not known to."""
+
+
+@dataclass(eq=False, slots=True)
+class Loss:
+    """The store went back in time."""
+
+    at: float
+    users: frozenset[str]
+    told: dict[Lane, float] = field(default_factory=dict)
+    """When each process was told."""
+
+
+class Books:
+    """All pairs, requests, decisions and losses of a run."""
+
+    def __init__(self) -> None:
+        self.pairs: list[Pair] = []
+        self.of_refresh: dict[str, Pair] = {}
+        """The newest pair with this refresh token."""
+        self.of_access: dict[str, Pair] = {}
+        self.requests: list[Request] = []
+        self.decisions: list[Decision] = []
+        self.losses: list[Loss] = []
+        self.accepted: dict[tuple[Lane, str], list[float]] = {}
+        """When Twitch told a process that it takes this access token."""
+        self.refused: dict[tuple[Lane, str], float] = {}
+        self.lied: dict[str, float] = {}
+        """Access tokens that Twitch called dead though they lived."""
+        self.killed: dict[str, float] = {}
+        """Access tokens that died by something else than their refresh, and when."""
+        self.died: dict[Lane, float] = {}
+        self.trouble: dict[Lane, list[tuple[float, float]]] = {}
+        """When a process stood still or could not reach the store."""
+        self._chains = 0
+        self._read: dict[bytes, Stored] = {}
+
+    def stored(self, value: bytes) -> Stored:
+        """The record in these bytes."""
+        found = self._read.get(value)
+        if found is None:
+            found = self._read[value] = _decode(value)
+        return found
+
+    # Twitch
+
+    def request(self, lane: Lane, endpoint: str, token: str) -> Request:
+        """A process is about to send this."""
+        request = Request(len(self.requests) + 1, lane, endpoint, token)
+        self.requests.append(request)
+        return request
+
+    def login(self, user: str, access: str, refresh: str, now: float) -> Pair:
+        """The user has consented."""
+        self._chains += 1
+        pair = Pair(user, self._chains, 0, access, refresh, now, published=True)
+        return self._add(pair)
+
+    def exchanged(
+        self, old: Pair, access: str, refresh: str, by: Request | None, now: float
+    ) -> Pair:
+        """Twitch has committed an exchange; `by` None: of somebody outside."""
+        pair = Pair(old.user, old.chain, old.place + 1, access, refresh, now, by)
+        old.spent_by, old.spent = by, refresh != old.refresh
+        if by is not None:
+            by.pair = pair
+        return self._add(pair)
+
+    def _add(self, pair: Pair) -> Pair:
+        self.pairs.append(pair)
+        self.of_refresh[pair.refresh] = self.of_access[pair.access] = pair
+        return pair
+
+    def answered(self, request: Request, now: float) -> None:
+        """The process has the answer."""
+        request.answered_at = now
+        if request.pair is not None:
+            self.gave(request.pair, request.lane, now)
+
+    def gave(self, pair: Pair, lane: Lane, now: float) -> None:
+        """A process got this pair from Twitch or from its user."""
+        pair.received.setdefault(lane, now)
+        pair.holders.setdefault(lane, now)
+
+    def accepted_before(self, key: tuple[Lane, str], until: float) -> float:
+        """When a process was last told, before a time, that Twitch takes an access token."""
+        return max((at for at in self.accepted.get(key, ()) if at <= until), default=-NEVER)
+
+    # The store
+
+    def pair_in(self, value: bytes | None) -> Pair | None:
+        """The pair that a stored record holds."""
+        if value is None:
+            return None
+        record = self.stored(value)
+        pair = self.of_access.get(record.access_token)
+        if pair is None and record.refresh_token:
+            pair = self.of_refresh.get(record.refresh_token)
+        return pair
+
+    def showed(self, lane: Lane, value: bytes | None, now: float) -> None:
+        """A process was given these bytes by the store."""
+        pair = self.pair_in(value)
+        if pair is not None:
+            pair.holders.setdefault(lane, now)
+
+    def committed(self, lane: Lane, user: str | None, value: bytes | None, now: float) -> None:
+        """The store took a write of a process to a user's key."""
+        pair = self.pair_in(value)
+        gone = value is None or self.stored(value).state == "removed"
+        chain = 0 if gone or pair is None else pair.chain
+        if pair is not None and not gone:
+            pair.published = True
+            pair.stored_at = min(pair.stored_at, now)
+        for decision in self.decisions:
+            mine = decision.lane is lane and decision.user == user and decision.until == NEVER
+            if mine and decision.chain == chain:
+                decision.until = now
+
+    def acknowledged(self, value: bytes, now: float) -> None:
+        """A process was told that its write stands."""
+        pair = self.pair_in(value)
+        if pair is not None:
+            pair.acked_at = min(pair.acked_at, now)
+
+    # Processes
+
+    def disturbed(self, lane: Lane, since: float, until: float) -> float:
+        """For how many seconds between the two a process stood still or was cut off."""
+        total, reached = 0.0, since
+        for start, end in sorted(self.trouble.get(lane, ())):
+            start, end = max(start, reached), min(end, until)  # noqa: PLW2901
+            if end > start:
+                total, reached = total + end - start, end
+        return total
+
+    def upset(self, lane: Lane, since: float, until: float) -> None:
+        """A process stands still or is cut off for this time."""
+        self.trouble.setdefault(lane, []).append((since, until))
+
+    def heirs(self, pair: Pair) -> list[Pair]:
+        """Those that descend from a pair: who knows one of them knows that the pair is spent."""
+        return [p for p in self.pairs if p.chain == pair.chain and p.place > pair.place]

@@ -1,0 +1,202 @@
+"""What must hold when all is quiet: nothing lost, nobody sent away, nothing hanging, one picture."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from tests.simulation import excuses
+from tests.simulation.acts import helix_call
+from tests.simulation.books import NEVER
+
+if TYPE_CHECKING:
+    from tests.simulation.books import Decision, Pair, Stored
+    from tests.simulation.process import Call, Process
+    from tests.simulation.world import World
+
+__all__ = ["check"]
+
+BOUND_LEASES: Final = 3.0
+BOUND_SECONDS: Final = 120.0
+"""A public call ends within 3 times the longest `lease_ttl` and 120 s, in seconds in which its process
+ran; whatever it waited for a store that stalled comes on top."""
+PROBES: Final = 12
+PAUSE: Final = 60.0
+CLOSING: Final = 5.0
+REQUESTS: Final = 60.0
+"""Requests to Twitch that a run may have, and as many for each act and each start as `PER_ACT`."""
+PER_ACT: Final = 25.0
+
+
+def check(world: World) -> None:
+    """Every check, at the end of a run."""
+    _end_of_calls(world)
+    _requests(world)
+    _failures(world)
+    records = {user: _stored(world, user) for user in world.users}
+    for user in world.users:
+        _pairs(world, user, records[user])
+        _needs_login(world, user, records[user])
+    _views(world, records)
+    _usable(world, records)
+    _close(world)
+
+
+def _stored(world: World, user: str) -> Stored | None:
+    entry = world.server.entries.get(f"{world.twitch.client.client_id}:{user}")
+    record = None if entry is None else world.books.stored(entry.value)
+    return None if record is None or record.state == "removed" else record
+
+
+# Calls
+
+
+def _bound(world: World, call: Call) -> float:
+    until = world.loop.now if call.ended is None else call.ended
+    stalled = world.books.disturbed(call.lane, call.begun, until)
+    return BOUND_LEASES * max(world.profile.ttls) + BOUND_SECONDS + stalled
+
+
+def _end_of_calls(world: World) -> None:
+    for call in world.calls:
+        if call.lane.dead:
+            continue
+        took = call.lane.ran(world.loop.now) - call.ran if call.ended is None else call.took
+        if took > _bound(world, call):
+            state = "hangs" if call.ended is None else "took"
+            world.violation("hung call", f"{call.what} in {call.lane.name} {state} {took:.0f} s")
+
+
+def _requests(world: World) -> None:
+    sent = [one for one in world.books.requests if one.left_at < NEVER]
+    starts = sum(process.starts for process in world.processes)
+    allowed = REQUESTS + PER_ACT * (world.profile.acts + starts)
+    if len(sent) > allowed or world.loop.steps > 400_000:
+        world.violation("other", f"{len(sent)} requests to Twitch, at most {allowed:.0f} are right")
+
+
+def _failures(world: World) -> None:
+    for lane, context in world.loop.failures:
+        error = context.get("exception")
+        text = f"{context.get('message')}: {type(error).__name__}: {error}"
+        world.violation("other", f"nobody caught in {lane.name}: {text}")
+
+
+# Pairs
+
+
+def _last_decision(world: World, user: str) -> Decision | None:
+    """The login or removal that no other came after or at the same time as."""
+    mine = [one for one in world.books.decisions if one.user == user]
+    for one in mine:
+        others = [other for other in mine if other.chain != one.chain]
+        if not others or (one.until < NEVER and all(o.until < one.since for o in others)):
+            return one
+    return None
+
+
+def _pairs(world: World, user: str, record: Stored | None) -> None:
+    held = {record.refresh_token} if record is not None else set()
+    parked = _parked(world)
+    for pair in world.books.pairs:
+        newest = world.books.of_refresh.get(pair.refresh) is pair and not world.books.heirs(pair)
+        if pair.user != user or not newest or not world.twitch.takes_refresh(pair.refresh):
+            continue
+        if pair.refresh in held or pair.refresh in parked or _superseded(world, pair):
+            continue
+        if not pair.received and pair.by is None:
+            continue
+        reason = excuses.lost(world.books, world.ttl, pair)
+        if reason is None:
+            world.violation("lost pair", f"the store does not hold {pair.refresh} of {user}")
+        else:
+            world.unavoidable[f"lost: {reason}"] += 1
+
+
+def _parked(world: World) -> set[str]:
+    return {
+        world.books.stored(entry.value).refresh_token or ""
+        for entry in world.server.entries.values()
+        if entry.value.startswith(b'{"schema"')
+    }
+
+
+def _superseded(world: World, pair: Pair) -> bool:
+    last = _last_decision(world, pair.user)
+    return last is None or last.chain != pair.chain
+
+
+def _needs_login(world: World, user: str, record: Stored | None) -> None:
+    if record is None or record.state != "needs_login":
+        return
+    if not world.twitch.takes_refresh(record.refresh_token):
+        return
+    pair = world.books.of_refresh[record.refresh_token or ""]
+    reason = excuses.needs_login(world.books, pair)
+    if reason is None:
+        text = f"{user} has to sign in ({record.reason}), though Twitch takes {pair.refresh}"
+        world.violation("wrong needs_login", text)
+    else:
+        world.unavoidable[f"needs_login: {reason}"] += 1
+
+
+# Views and use
+
+
+def _views(world: World, records: dict[str, Stored | None]) -> None:
+    wanted = {
+        user: (record.access_token, record.refresh_token)
+        for user, record in records.items()
+        if record is not None
+    }
+    needing = {
+        user for user, record in records.items() if record and record.state == "needs_login"
+    }
+    for process in world.processes:
+        shown = {user: pair for user, pair in process.vault.mirror.tokens.items() if user in records}
+        if shown != wanted:
+            text = f"{process.name} shows {shown}, the store holds {wanted}"
+            world.violation("other", text)
+        if {user for user in process.vault.mirror.needs_login if user in records} != needing:
+            text = f"needs_login of {process.name} is not what the store holds"
+            world.violation("other", text)
+
+
+def _usable(world: World, records: dict[str, Stored | None]) -> None:
+    """Each process can call for each user whose stored pair is good."""
+    good = [
+        user
+        for user, record in records.items()
+        if record is not None
+        and record.state == "live"
+        and (
+            world.twitch.takes_refresh(record.refresh_token)
+            or world.twitch.takes(record.access_token)
+        )
+    ]
+    for process in world.processes:
+        for user in good:
+            if not _works(world, process, user):
+                last = world.calls[-1]
+                world.violation("other", f"{process.name} cannot call for {user}: {last.outcome}")
+
+
+def _works(world: World, process: Process, user: str) -> bool:
+    for _ in range(PROBES):
+        call = process.begin("last helix", user, partial(helix_call, process, user), None)
+        world.probe(_bound(world, call))
+        if call.fine:
+            return True
+        world.probe_pause(PAUSE)
+    return False
+
+
+def _close(world: World) -> None:
+    for process in world.processes:
+        call = process.begin("last close", "", process.vault.close, None)
+        process.up = True
+        world.probe(CLOSING)
+        if call.ended is None:
+            world.violation("hung call", f"close of {process.name} takes more than {CLOSING:g} s")
+        elif not call.fine:
+            world.violation("other", f"close of {process.name} failed: {call.outcome}")

@@ -1,0 +1,170 @@
+"""What is unavoidable: the one list of reasons for which a login may be lost or a token replayed.
+
+Each reason is decided by what the world knows, never by what the vault says:
+
+- somebody outside exchanged the token
+- the answer was lost on the network, or something else came in its place
+- the owner died between Twitch's commit and the durable write, or closed after waiting its lease out
+- the owner stood still, or was cut off from the store, for so long that its lease fell due
+- the store went back in time, and no living process that knew better had had the chance to say so
+- Twitch lied: it refused a refresh token that it takes, or an access token that lives
+- the old access token died by itself just when an exchange failed
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tests.simulation.books import NEVER
+
+if TYPE_CHECKING:
+    from tests.simulation.books import Books, Loss, Pair, Request
+    from tests.simulation.loop import Lane
+
+__all__ = ["lost", "needs_login", "replay"]
+
+OUTSIDE: Final = "somebody outside exchanged the token"
+ANSWER: Final = "the answer was lost"
+DIED: Final = "the owner died"
+CLOSED: Final = "the owner closed"
+STILL: Final = "the owner stood still or was cut off"
+WENT_BACK: Final = "the store went back in time"
+LIED: Final = "Twitch lied"
+BY_ITSELF: Final = "the access token died by itself"
+
+CHANCE: Final = 5.0
+"""Seconds of undisturbed running in which a process that is told of a loss writes back."""
+GLANCE: Final = 1.0
+"""Seconds from the last look at the record until the request has left, a new connection included."""
+MINUTE: Final = 60.0
+SLACK: Final = 0.6
+"""The part of its lease that an owner may be disturbed for without losing it: it renews each third."""
+
+
+def replay(books: Books, ttl: dict[Lane, float], again: Request, old: Pair) -> str | None:
+    """Why the spent token of `old` was presented by `again`; None: that could be avoided."""
+    spender = old.spent_by
+    if spender is None:
+        return OUTSIDE
+    first, second = sorted((spender, again), key=lambda one: (one.left_at, one.number))
+    return (
+        _ended(books, first, second)
+        or _unprotected(books, ttl, first, second)
+        or _forgotten(books, ttl, old, second)
+    )
+
+
+def _ended(books: Books, first: Request, second: Request) -> str | None:
+    """The exchange brought nothing, and who asked again could not know that the token is spent."""
+    if first.failed_at > second.left_at or first.abandoned:
+        return None
+    if first.lane is second.lane and _was_told(books, first, second):
+        return None
+    return CLOSED if first.fate == "closed" else ANSWER
+
+
+def _was_told(books: Books, first: Request, second: Request) -> bool:
+    """Twitch took the old access token within the minute before, and then called it dead."""
+    old = books.of_refresh.get(first.token)
+    for pair in books.pairs:
+        if pair.refresh == first.token:
+            old = pair
+            break
+    if old is None:
+        return False
+    key = (first.lane, old.access)
+    accepted = books.accepted_before(key, first.left_at)
+    refused = books.refused.get(key, NEVER)
+    return (
+        first.left_at - accepted <= MINUTE
+        and first.failed_at <= refused <= second.left_at
+        and old.access not in books.lied
+    )
+
+
+def _unprotected(
+    books: Books, ttl: dict[Lane, float], first: Request, second: Request
+) -> str | None:
+    """Its owner could keep nobody from taking over."""
+    died = books.died.get(first.lane, NEVER)
+    pair = first.pair
+    written = NEVER if pair is None else pair.stored_at
+    if written <= second.left_at - GLANCE:
+        return None
+    if died <= second.left_at:
+        return DIED
+    lease = ttl[first.lane]
+    if books.disturbed(first.lane, first.left_at - lease, second.left_at) >= lease * SLACK:
+        return STILL
+    since = first.left_at - lease
+    if any(since <= loss.at <= second.left_at for loss in books.losses):
+        return WENT_BACK
+    return None
+
+
+def _forgotten(books: Books, ttl: dict[Lane, float], old: Pair, second: Request) -> str | None:
+    """The store had forgotten the successor, and nobody who knew it could tell."""
+    heirs = books.heirs(old)
+    known = min((heir.stored_at for heir in heirs), default=NEVER)
+    losses = [
+        loss for loss in books.losses if loss.at <= second.left_at and loss.at >= known
+    ]
+    if not losses:
+        return None
+    leased = second.left_at - ttl[second.lane] / 2
+    if any(heir.holders.get(second.lane, NEVER) < leased for heir in heirs):
+        return None
+    if any(_had_chance(books, loss, heir, leased) for loss in losses for heir in heirs):
+        return None
+    return WENT_BACK
+
+
+def _had_chance(books: Books, loss: Loss, heir: Pair, until: float) -> bool:
+    return any(
+        since <= loss.at
+        and books.died.get(lane, NEVER) > until
+        and loss.told.get(lane, NEVER) + CHANCE < until
+        and not books.disturbed(lane, loss.at, until)
+        for lane, since in heir.holders.items()
+    )
+
+
+def lost(books: Books, ttl: dict[Lane, float], pair: Pair) -> str | None:
+    """Why the store does not hold the newest pair of a login; None: that could be avoided."""
+    if pair.by is None and not pair.received and pair.place:
+        return OUTSIDE
+    keepers = [lane for lane in pair.received if lane not in books.died]
+    if pair.stored_at == NEVER:
+        if keepers:
+            return None
+        if pair.received:
+            return DIED
+        return _never_came(books, pair)
+    if any(loss.at >= pair.stored_at for loss in books.losses):
+        holders = [lane for lane in pair.holders if lane not in books.died]
+        if not holders:
+            return WENT_BACK
+    return None
+
+
+def _never_came(books: Books, pair: Pair) -> str | None:
+    request = pair.by
+    if request is None:
+        return OUTSIDE
+    if request.lane in books.died:
+        return DIED
+    if request.fate == "closed":
+        return CLOSED
+    return None if request.abandoned or request.failed_at == NEVER else ANSWER
+
+
+def needs_login(books: Books, pair: Pair) -> str | None:
+    """Why somebody was told to sign in whose refresh token Twitch takes; None: without need."""
+    if pair.refused_falsely:
+        return LIED
+    requests = [one for one in books.requests if one.token == pair.refresh and one.left_at < NEVER]
+    if not any(one.failed_at < NEVER for one in requests):
+        return None
+    if pair.access in books.lied:
+        return LIED
+    return BY_ITSELF if pair.access in books.killed else None
