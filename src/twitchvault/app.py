@@ -7,7 +7,7 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
-from twitchvault.errors import NotAuthorized, StoreError, TokenError, discreet
+from twitchvault.errors import NotAuthorized, StoreError, TokenError, scrub_traceback
 from twitchvault.helix.api import AppAPI, UserAPI
 from twitchvault.helix.client import HelixClient
 from twitchvault.http import HTTPClient
@@ -73,7 +73,7 @@ class App:
     An app belongs to the event loop on which it was authorized.
     """
 
-    @discreet
+    @scrub_traceback
     def __init__(
         self,
         client_id: str,
@@ -137,7 +137,7 @@ class App:
     ) -> None:
         await self.close()
 
-    @discreet
+    @scrub_traceback
     async def authorize(self, *, token: str | None = None) -> None:
         """Open the store and get the application ready; may be called again.
 
@@ -173,7 +173,7 @@ class App:
             self._core.application = None
             self._core.authorized = False
 
-    @discreet
+    @scrub_traceback
     async def close(self) -> None:
         """Write what is waiting, end all tasks, close what this object opened; idempotent.
 
@@ -258,12 +258,12 @@ class App:
         """
         return self._core.vault.event_stream()
 
-    @discreet
+    @scrub_traceback
     async def sync(self) -> None:
         """Return once the views show everything that any process had committed before the call."""
         await self._core.vault.sync()
 
-    @discreet
+    @scrub_traceback
     async def flush(self) -> None:
         """Return once every local change is durable; raises what failed, which stays queued."""
         await self._core.vault.flush()
@@ -295,7 +295,7 @@ class App:
             raise TokenError(msg)
         return UserAPI(user_id, self._core.helix)
 
-    @discreet
+    @scrub_traceback
     def add_token(self, user_id: str, access_token: str, refresh_token: str | None) -> UserAPI:
         """Store a pair without validating it; shown at once, written in the background.
 
@@ -306,7 +306,7 @@ class App:
         self._core.vault.add_token(user_id, pair)
         return UserAPI(user_id, self._core.helix)
 
-    @discreet
+    @scrub_traceback
     async def add_user(self, access_token: str, refresh_token: str | None) -> UserAPI:
         """Validate a pair, renew it if its access token is dead, store it; durable on return.
 
@@ -327,13 +327,13 @@ class App:
 
     # Tokens
 
-    @discreet
+    @scrub_traceback
     async def validate_token(self, token: str) -> ValidateToken:
         """Ask Twitch about an access token; `Unauthorized` if it is not good."""
         _check_token("token", token)
         return await self._core.vault.validate_token(token)
 
-    @discreet
+    @scrub_traceback
     async def refresh_token(self, token: str) -> Token:
         """Exchange a refresh token.
 
@@ -343,7 +343,7 @@ class App:
         _check_token("token", token)
         return await self._core.vault.refresh_token(token)
 
-    @discreet
+    @scrub_traceback
     async def revoke_token(self, token: str) -> None:
         """Revoke an access token at Twitch; a vaulted one then leaves the vault, durably.
 
@@ -353,7 +353,7 @@ class App:
         _check_token("token", token)
         await self._core.vault.revoke_token(token)
 
-    @discreet
+    @scrub_traceback
     async def credentials_grant_flow(self) -> ClientCredentials:
         """A new app access token, returned only; `authorize()` gets and keeps one by itself."""
         return await self._core.identity.client_credentials()

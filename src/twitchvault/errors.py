@@ -9,11 +9,12 @@
     │   ├── Conflict             409
     │   ├── RateLimited          429
     │   ├── TwitchServerError    5xx
-    │   └── NoAnswer             no usable answer arrived; `sent` tells whether to fear the worst
+    │   └── NoAnswer             no usable answer arrived; `sent` says whether the request left
     ├── ClientException          the call cannot be carried out
     │   ├── AuthFailure          the user has to sign in again
-    │   └── TokenError           no such token here
-    │       └── NotAuthorized    authorize() comes first; also an IndexError
+    │   ├── TokenError           no such token here
+    │   │   └── NotAuthorized    authorize() comes first; also an IndexError
+    │   └── WrongEventLoop       called on another event loop; also a RuntimeError
     └── StoreError               the token store
         ├── StoreUnavailable     cannot be reached or written just now; nothing is lost
         ├── VersionConflict      compare-and-set: the key stands at another version
@@ -21,12 +22,14 @@
         └── DecryptionError      bytes are there, but no key of ours opens them
 
 A missing driver is a `MissingDriver`: a `StoreError` and an `ImportError`, naming the extra.
-No message, cause or repr of any of them holds a token, a secret or a key, and no frame of ours that
-their traceback shows: see `discreet`.
+`TwitchException` is another name of `TwitchVaultError`.
+No message, cause or repr of any of them holds a token, a secret or a key, and their tracebacks show
+no frame of ours: see `scrub_traceback`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import inspect
 from functools import partial, wraps
@@ -55,11 +58,15 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
     "TokenError",
+    "TwitchException",
     "TwitchServerError",
     "TwitchVaultError",
     "Unauthorized",
     "VersionConflict",
+    "WrongEventLoop",
+    "fresh_copy",
     "http_error",
+    "scrub_traceback",
 ]
 
 
@@ -71,13 +78,20 @@ class TwitchVaultError(Exception):
     """The root of all errors of this library: catch it to catch them all."""
 
 
+TwitchException = TwitchVaultError
+
+
 class HTTPException(TwitchVaultError):
     """An HTTP answer that is not the one wanted, or no usable answer at all.
 
     `status` is the HTTP status, 0 when no answer arrived (connection refused, timeout).
-    `message` is the service's own text, with any secret of ours cut out; it may be empty.
-    `headers` are the answer's headers, read-only, whatever their spelling.
+    `message` (or `text`) is the service's own text, with any secret of ours cut out; it may be
+    empty. `headers` are the answer's headers, read-only; upper and lower case do not matter.
+    `error_code` is the error code of RFC 6749 or RFC 8628 that a JSON body states, like
+    "invalid_grant", also where Twitch puts it in words; "" if there is none.
     """
+
+    error_code = ""
 
     def __init__(
         self, status: int, message: str = "", headers: Mapping[str, str] | None = None
@@ -91,8 +105,14 @@ class HTTPException(TwitchVaultError):
         text = self.message or "the answer carries no message"
         return f"{self.status}: {text}" if self.status else text
 
+    @property
+    def text(self) -> str:
+        """The same as `message`."""
+        return self.message
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.status, self.message, dict(self.headers))
+        arguments = (self.status, self.message, dict(self.headers))
+        return type(self), arguments, {"error_code": self.error_code}
 
 
 class BadRequest(HTTPException):
@@ -120,7 +140,7 @@ class RateLimited(HTTPException):
 
 
 class TwitchServerError(HTTPException):
-    """5xx: trouble at Twitch's side."""
+    """5xx: a failure at Twitch's side."""
 
 
 class NoAnswer(HTTPException):
@@ -128,7 +148,7 @@ class NoAnswer(HTTPException):
 
     `sent` False proves that no byte of the request's body left, so that repeating it is safe;
     True means that the service may have acted on it. `too_late` True: nothing was sent because
-    the time it had to leave by had passed.
+    `may_send` said no.
     """
 
     def __init__(self, message: str, *, sent: bool = True, too_late: bool = False) -> None:
@@ -154,6 +174,10 @@ class TokenError(ClientException):
 
 class NotAuthorized(TokenError, IndexError):
     """The app has no token yet: call `authorize()` first."""
+
+
+class WrongEventLoop(ClientException, RuntimeError):
+    """The flow belongs to another event loop, or no asyncio event loop runs. Nothing was sent."""
 
 
 class StoreError(TwitchVaultError):
@@ -217,20 +241,24 @@ def http_error(
     return _BY_STATUS.get(status, HTTPException)(status, message, headers)
 
 
-def again(error: StoreError) -> StoreError:
-    """An error that is kept and raised more than once, without its former callers' frames."""
+_Error = TypeVar("_Error", bound=TwitchVaultError)
+
+
+def fresh_copy(error: _Error) -> _Error:
+    """A copy of an error that is raised more than once, without its former callers' frames."""
     try:
         return copy.copy(error)
-    except TypeError:  # a subclass of somebody's own, with a constructor of its own
+    except TypeError:  # a subclass of the caller's, whose constructor takes other arguments
         return error.with_traceback(None)
 
 
-def discreet(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """For the doors of the library: an error leaves without the frames it was raised in.
+def scrub_traceback(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """For public functions: an expected error leaves without the frames it was raised in.
 
-    Their local variables are tokens and keys, which debuggers, rich and error trackers show; causes
-    and contexts have such frames too, or quote what they were given. This is for kinds of errors
-    that a caller has to expect; any other is a mistake of ours and keeps its traceback.
+    The local variables of those frames are tokens and keys, which debuggers, rich and error
+    trackers show; causes and contexts have such frames too, or quote what they were given.
+    Expected are our own errors, `ValueError`, `TimeoutError` and `CancelledError`, and the
+    `TypeError` of a function that is no coroutine. Any other is a bug and keeps its traceback.
     """
     if inspect.iscoroutinefunction(function):
 
@@ -241,7 +269,7 @@ def discreet(function: Callable[_P, _T]) -> Callable[_P, _T]:
             except _EXPECTED as error:
                 failure = error
             del args, kwargs
-            raise _bare(failure)
+            raise _without_frames(failure)
 
         return cast("Callable[_P, _T]", awaited)
 
@@ -249,18 +277,23 @@ def discreet(function: Callable[_P, _T]) -> Callable[_P, _T]:
     def called(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         try:
             return function(*args, **kwargs)
-        except _EXPECTED as error:
+        except (*_EXPECTED, TypeError) as error:
             failure = error
         del args, kwargs
-        raise _bare(failure)
+        raise _without_frames(failure)
 
     return called
 
 
-_EXPECTED: Final = (TwitchVaultError, TypeError, ValueError, TimeoutError)
+_EXPECTED: Final = (TwitchVaultError, ValueError, TimeoutError, asyncio.CancelledError)
 
 
-def _bare(error: Exception) -> Exception:
+def _without_frames(error: BaseException) -> BaseException:
     error.__cause__ = error.__context__ = None
-    error.__suppress_context__ = False  # what the caller was handling is his to see
+    error.__suppress_context__ = False  # raising it adds the error that the caller is handling
     return error.with_traceback(None)
+
+
+# Names that the vault and the stores use until they are merged.
+again = fresh_copy
+discreet = scrub_traceback

@@ -1,7 +1,7 @@
 """The one place that sends HTTP.
 
 Nothing that aiohttp raises leaves this module: whatever goes wrong between us and an answer is a
-`NoAnswer`, which tells whether the service can have acted on the request. Its message names host
+`NoAnswer`, which says whether the service can have acted on the request. Its message names host
 and port, never a path, a query, a header or a body.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json as jsonlib
 import os
-import time
 from base64 import b64encode
 from contextlib import suppress
 from functools import cache
@@ -21,27 +20,24 @@ from urllib.parse import urlencode
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.payload import BytesPayload
 from yarl import URL
 
 from twitchvault.errors import ClientException, NoAnswer
+from twitchvault.request_body import Deadline, RequestBody, after_traces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import SimpleNamespace
-
-    from aiohttp.abc import AbstractStreamWriter
 
 __all__ = ["DEFAULT_LIMIT", "DEFAULT_TIMEOUT", "HELIX_LIMIT", "Answer", "HTTPClient"]
 
 DEFAULT_TIMEOUT: Final = 30.0
-"""Seconds that one exchange may take, from the first look at the pool to the last byte."""
+"""Seconds that one exchange may take, from asking the pool for a connection to the last byte."""
 DEFAULT_LIMIT: Final = 1 << 20
 """Bytes that an answer may have."""
 HELIX_LIMIT: Final = 4 << 20
 """Bytes that an answer of the API may have."""
 
-_CLOSE_TIMEOUT: Final = 5.0
+_CLOSE_TIMEOUT: Final = 1.0
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)  # `send` has its own, around everything
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 
@@ -120,6 +116,7 @@ class HTTPClient:
         self.retired = False
         self._given = session
         self._own: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._connector = connector
         self._proxy, proxy_headers = _proxy(proxy, proxy_auth)
         # A function, so that who looks at attributes does not see the password.
@@ -140,7 +137,8 @@ class HTTPClient:
         form: Mapping[str, str] | None = None,
         json: object = None,
         timeout: float = DEFAULT_TIMEOUT,
-        leave_by: float | None = None,
+        may_send: Callable[[], bool] | None = None,
+        answer_timeout: float | None = None,
         limit: int = DEFAULT_LIMIT,
     ) -> Answer:
         """Send one request, follow no redirect, read the whole answer.
@@ -148,22 +146,27 @@ class HTTPClient:
         Any status is an answer. `NoAnswer` if none arrives within `timeout` seconds, everything
         included, or if it is longer than `limit` bytes. A body is written at most once.
 
-        `leave_by` is a time of `time.monotonic()`, for requests with a body. The clock is looked
-        at right before the body's first byte leaves; past that time it does not leave, and
-        `NoAnswer` has `too_late` and is not `sent`. Headers may have left: keep secrets in bodies.
+        The other two are for requests with a body. `may_send` is asked once, right before the
+        body's first byte leaves. If it says no, nothing of the body leaves, and `NoAnswer` has
+        `too_late` and is not `sent`. Headers may have left: keep secrets in bodies.
+        `answer_timeout`: once the body has left, `timeout` does not count any more. The answer is
+        awaited as long as the connection lives, at most for so many seconds in which the loop ran:
+        while it is blocked, or the process stopped, no time passes. An answer that has reached this
+        machine is read.
         """
-        _check(method, form, json, leave_by)
-        body = _body(form, json, leave_by)
+        _check(method, form, json, may_send, answer_timeout)
+        deadline = Deadline(timeout, answer_timeout)
+        body = self._body(form, json, may_send, deadline)
         failure: NoAnswer
         try:
-            async with asyncio.timeout(timeout):
+            async with deadline:
                 return await self._exchange(method, url, headers, params, body, limit)
         except asyncio.CancelledError:
             if _cancelled():
                 raise
             failure = _lost(url, body, "the connector was closed")
         except TimeoutError:
-            failure = _lost(url, body, f"nothing came within {timeout:g} s")
+            failure = _lost(url, body, f"nothing came within {deadline.seconds:g} s")
         except _TooLargeError:
             failure = _lost(url, body, f"the answer is longer than {limit} bytes")
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as err:
@@ -178,7 +181,7 @@ class HTTPClient:
         """
         session, self._own = self._own, None
         if session is not None:
-            # At the time limit the sockets are shut down; only their farewells are missing.
+            # At the time limit the sockets are shut down; only TLS's close messages are missing.
             with suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_TIMEOUT):
                     await session.close()
@@ -189,13 +192,11 @@ class HTTPClient:
         url: str,
         headers: Mapping[str, str] | None,
         params: Mapping[str, Any] | Sequence[tuple[str, Any]] | None,
-        body: _Body | None,
+        body: RequestBody | None,
         limit: int,
     ) -> Answer:
-        session = self._session()
+        session = await self._session()
         target = URL(url)
-        if body is not None:
-            body.look_at_clock()
         async with session.request(
             method,
             target,
@@ -212,11 +213,14 @@ class HTTPClient:
             content = await _read(response, limit)
             return Answer(response.status, response.headers, content)
 
-    def _session(self) -> aiohttp.ClientSession:
+    async def _session(self) -> aiohttp.ClientSession:
         if self.retired:
             msg = "the flow is closed: authorize() opens it again"
             raise ClientException(msg)
+        if self._loop is not asyncio.get_running_loop():
+            await self.close()  # the session belongs to a loop that has ended
         if self._given is None and self._own is None:
+            self._loop = asyncio.get_running_loop()
             self._own = self._new_session()
         session = self._given or self._own
         if session is None or session.closed:
@@ -225,13 +229,31 @@ class HTTPClient:
         return session
 
     def _new_session(self) -> aiohttp.ClientSession:
-        traces = [] if self._http_trace is None else [self._http_trace, _last_look()]
+        traces = [] if self._http_trace is None else [self._http_trace, after_traces()]
         return aiohttp.ClientSession(
             connector=self._connector,
             connector_owner=self._connector is None,
             cookie_jar=aiohttp.DummyCookieJar(),
             trace_configs=traces,
         )
+
+    def _body(
+        self,
+        form: Mapping[str, str] | None,
+        json: object,
+        may_send: Callable[[], bool] | None,
+        deadline: Deadline,
+    ) -> RequestBody | None:
+        if form is not None:
+            # A lone surrogate becomes "?": the service will refuse it, and no error quotes it.
+            content = urlencode(form, errors="replace").encode()
+            kind = "application/x-www-form-urlencoded"
+        elif json is not None:
+            content, kind = jsonlib.dumps(json, allow_nan=False).encode(), "application/json"
+        else:
+            return None
+        traced = self._given is None and self._http_trace is not None
+        return RequestBody(content, kind, may_send, deadline, traced=traced)
 
     def _headers(
         self, session: aiohttp.ClientSession, target: URL, headers: Mapping[str, str] | None
@@ -249,63 +271,12 @@ class _TooLargeError(Exception):
     """The answer is longer than it may be."""
 
 
-class _TooLateError(ValueError):
-    """The time to leave has passed."""
-
-
-class _Body(BytesPayload):
-    """A request body that looks at the clock before it leaves, and knows whether it left."""
-
-    def __init__(self, value: bytes, content_type: str, leave_by: float | None) -> None:
-        super().__init__(value, content_type=content_type)
-        self.sent = False
-        self.too_late = False
-        self._leave_by = leave_by
-
-    def leave(self) -> None:
-        """Note that the body leaves now, or raise if it is too late for that."""
-        self.sent = False
-        self.look_at_clock()
-        self.sent = True
-
-    def look_at_clock(self) -> None:
-        """Raise if the time to leave has passed."""
-        if self._leave_by is not None and time.monotonic() >= self._leave_by:
-            self.too_late = True
-            raise _TooLateError
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """Write the body, once."""
-        await self.write_with_length(writer, None)
-
-    async def write_with_length(
-        self, writer: AbstractStreamWriter, content_length: int | None
-    ) -> None:
-        """Write the body, once: sent twice, it would spend a refresh token twice."""
-        del content_length
-        if self.sent:
-            msg = "a request body is written once"
-            raise ValueError(msg)
-        transport = getattr(writer, "transport", None)
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError
-        self.leave()
-        await writer.write(self._value)
-
-
-def _last_look() -> aiohttp.TraceConfig:
-    # The bytes leave only after the user's trace was told of them, and it may take its time.
-    async def on_chunk(_: object, context: SimpleNamespace, __: object) -> None:
-        if isinstance(context.trace_request_ctx, _Body):
-            context.trace_request_ctx.leave()
-
-    trace = aiohttp.TraceConfig()
-    trace.on_request_chunk_sent.append(on_chunk)
-    return trace
-
-
 def _check(
-    method: str, form: Mapping[str, str] | None, json: object, leave_by: float | None
+    method: str,
+    form: Mapping[str, str] | None,
+    json: object,
+    may_send: Callable[[], bool] | None,
+    answer_timeout: float | None,
 ) -> None:
     if method not in _METHODS:
         msg = f"'method' must be one of {', '.join(sorted(_METHODS))}, not {method!r}"
@@ -313,19 +284,10 @@ def _check(
     if form is not None and json is not None:
         msg = "give 'form' or 'json', not both"
         raise ValueError(msg)
-    if leave_by is not None and form is None and json is None:
-        msg = "'leave_by' needs a body: give 'form' or 'json'"
+    for_a_body = may_send is not None or answer_timeout is not None
+    if for_a_body and form is None and json is None:
+        msg = "'may_send' and 'answer_timeout' need a body: give 'form' or 'json'"
         raise ValueError(msg)
-
-
-def _body(form: Mapping[str, str] | None, json: object, leave_by: float | None) -> _Body | None:
-    if form is not None:
-        # A lone surrogate becomes "?": the service will refuse it, and no error quotes a secret.
-        text = urlencode(form, errors="replace")
-        return _Body(text.encode(), "application/x-www-form-urlencoded", leave_by)
-    if json is not None:
-        return _Body(jsonlib.dumps(json, allow_nan=False).encode(), "application/json", leave_by)
-    return None
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
@@ -342,16 +304,14 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
     raise _TooLargeError
 
 
-def _lost(url: str, body: _Body | None, reason: str, *, before: bool = False) -> NoAnswer:
+def _lost(url: str, body: RequestBody | None, reason: str, *, before: bool = False) -> NoAnswer:
     where = _where(url)
     if body is None:
         return NoAnswer(f"no answer from {where}: {reason}", sent=not before)
     if body.too_late:
-        msg = f"nothing was sent to {where}: the time it had to leave by had passed"
+        msg = f"nothing was sent to {where}: the time to send it was over"
         return NoAnswer(msg, sent=False, too_late=True)
-    # From here on the answer to "was it sent?" stands: no writer left behind may change it.
-    sent, body.sent = body.sent, True
-    return NoAnswer(f"no answer from {where}: {reason}", sent=sent)
+    return NoAnswer(f"no answer from {where}: {reason}", sent=body.sent)
 
 
 def _where(url: str) -> str:

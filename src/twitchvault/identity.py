@@ -14,14 +14,14 @@ from urllib.parse import quote, urlencode
 from pydantic import ValidationError
 from yarl import URL
 
-from twitchvault.answers import NO_OBJECT, TOKEN_FIELDS, error_of, is_good, json_of, unusable
 from twitchvault.errors import BadRequest, ClientException, HTTPException, Unauthorized
 from twitchvault.http import DEFAULT_TIMEOUT, Answer, HTTPClient
 from twitchvault.models import Answered, ClientCredentials, DeviceCode, Token, ValidateToken
+from twitchvault.responses import NO_OBJECT, TOKEN_FIELDS, error_of, is_good, json_of, unusable
 from twitchvault.scopes import scope_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = [
     "Identity",
@@ -34,9 +34,8 @@ __all__ = [
 ]
 
 _DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
-_REFUSALS: Final = frozenset({"invalid refresh token", "invalid_grant: invalid refresh token"})
-_PENDING: Final = "authorization_pending"
-_SLOW_DOWN: Final = "slow_down"
+ANSWER_TIMEOUT: Final = 300.0
+"""Seconds for which the answer to a refresh is awaited: it is worth more than any clock."""
 _SECRET_FIELDS: Final = TOKEN_FIELDS | {"code"}
 _Model = TypeVar("_Model", bound=Answered)
 
@@ -117,7 +116,8 @@ class Identity:
         one pair. No secret is sent, also not of a confidential client: none is asked for here.
         """
         form = self._form(_DEVICE_GRANT, device_code=device_code)
-        return await self._ask(Token, Request("POST", "token", form), timeout=timeout)
+        request = Request("POST", "token", form)
+        return await self._ask(Token, request, timeout=timeout, answer_timeout=timeout)
 
     def authorization_url(
         self,
@@ -146,23 +146,28 @@ class Identity:
         same, without a secret, for `id_url` may be a proxy that adds the secret.
         """
         form = self._form("authorization_code", code=code, redirect_uri=redirect_uri)
-        return await self._ask(Token, Request("POST", "token", form | self._secret()))
+        request = Request("POST", "token", form | self._secret())
+        return await self._ask(Token, request, answer_timeout=DEFAULT_TIMEOUT)
 
     async def refresh(
         self,
         refresh_token: str,
         *,
-        leave_by: float | None = None,
+        may_send: Callable[[], bool] | None = None,
         timeout: float = DEFAULT_TIMEOUT,
     ) -> Token:
         """Exchange a refresh token. It may be spent by this: see `refused_grant` for the errors.
 
-        `leave_by`: a time of `time.monotonic()` past which it is not sent any more; `NoAnswer` then
-        has `too_late`. `NoAnswer.sent` False proves that the token is not spent.
+        `may_send` is asked right before the request leaves; if it says no, `NoAnswer` has
+        `too_late`. `timeout` bounds what comes before: once the request has left, its answer is
+        awaited as long as the connection lives, at most for 300 seconds in which the loop ran.
+        `NoAnswer.sent` False proves that the token is not spent.
         """
         form = self._form("refresh_token", refresh_token=refresh_token) | self._secret()
         request = Request("POST", "token", form)
-        return await self._ask(Token, request, timeout=timeout, leave_by=leave_by)
+        return await self._ask(
+            Token, request, timeout=timeout, may_send=may_send, answer_timeout=ANSWER_TIMEOUT
+        )
 
     async def validate(
         self, access_token: str, *, timeout: float = DEFAULT_TIMEOUT
@@ -181,7 +186,7 @@ class Identity:
         """
         form = {"client_id": self._client_id, "token": _text("token", access_token)}
         request = Request("POST", "revoke", form)
-        answer = await self._send(request, DEFAULT_TIMEOUT)
+        answer = await self._send(request)
         if not is_good(answer):
             raise error_of(answer, *self._secrets(request))
 
@@ -196,7 +201,11 @@ class Identity:
         return (*request.secrets, *self._secret().values())
 
     async def _send(
-        self, request: Request, timeout: float, leave_by: float | None = None
+        self,
+        request: Request,
+        timeout: float = DEFAULT_TIMEOUT,
+        may_send: Callable[[], bool] | None = None,
+        answer_timeout: float | None = None,
     ) -> Answer:
         return await self._http.send(
             request.method,
@@ -204,7 +213,8 @@ class Identity:
             headers=request.headers,
             form=request.form,
             timeout=timeout,
-            leave_by=leave_by,
+            may_send=may_send,
+            answer_timeout=answer_timeout,
         )
 
     async def _ask(
@@ -213,31 +223,31 @@ class Identity:
         request: Request,
         *,
         timeout: float = DEFAULT_TIMEOUT,
-        leave_by: float | None = None,
+        may_send: Callable[[], bool] | None = None,
+        answer_timeout: float | None = None,
     ) -> _Model:
-        answer = await self._send(request, timeout, leave_by)
+        answer = await self._send(request, timeout, may_send, answer_timeout)
         return parse(model, answer, *self._secrets(request))
 
 
 def refused_grant(error: BaseException) -> bool:
     """True if a refresh failed because the refresh token itself is no good (any more).
 
-    Only a 401 and a 400 `Invalid refresh token` say so. Every other failure is weather or
-    configuration and says nothing of the token.
+    Only a 400 or 401 says so, with a JSON body that says `Invalid refresh token` or
+    `invalid_grant`. Every other failure is weather or configuration and says nothing of the token.
     """
-    if isinstance(error, Unauthorized):
-        return True
-    return isinstance(error, BadRequest) and _said(error) in _REFUSALS
+    refusal = isinstance(error, BadRequest | Unauthorized)
+    return refusal and error.error_code == "invalid_grant"
 
 
 def pending(error: BaseException) -> bool:
     """True if a poll failed because the user has not decided yet."""
-    return isinstance(error, BadRequest) and _PENDING in _said(error)
+    return isinstance(error, BadRequest) and error.error_code == "authorization_pending"
 
 
 def slow_down(error: BaseException) -> bool:
     """True if a poll failed because it came too early: RFC 8628 wants 5 s more from now on."""
-    return isinstance(error, HTTPException) and _SLOW_DOWN in _said(error)
+    return isinstance(error, HTTPException) and error.error_code == "slow_down"
 
 
 def parse(model: type[_Model], answer: Answer, *secrets: str | None) -> _Model:
@@ -251,10 +261,6 @@ def parse(model: type[_Model], answer: Answer, *secrets: str | None) -> _Model:
         problem = _problem(error)
     # Raised out here, it carries no trace of the original, which holds the answer.
     raise unusable(answer, problem, secrets)
-
-
-def _said(error: HTTPException) -> str:
-    return error.message.strip().casefold()
 
 
 def _problem(error: ValidationError) -> str:

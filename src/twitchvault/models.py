@@ -61,7 +61,7 @@ class RawAnswer(dict[str, Any]):
         del source, handler
         return core_schema.no_info_after_validator_function(
             cls,
-            core_schema.dict_schema(core_schema.str_schema(), core_schema.any_schema()),
+            core_schema.dict_schema(core_schema.any_schema(), core_schema.any_schema()),
             serialization=core_schema.plain_serializer_function_ser_schema(dict),
         )
 
@@ -71,13 +71,20 @@ _Secret = Annotated[str, Field(strict=True, min_length=1, repr=False)]
 _Seconds = Annotated[int, Field(strict=True, ge=0)]
 
 
+_Raw = Annotated[RawAnswer, Field(default_factory=RawAnswer, repr=False)]
+
+
 class Answered(BaseModel):
-    """What the models have in common: they are frozen, and keep the whole answer in `raw`."""
+    """What the models have in common: they are frozen, and keep the whole answer in `raw`.
+
+    Iterating or unpacking one gives its values, in the order of the fields.
+    """
 
     # Built on first use: the import would take half a millisecond more for each model.
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True, defer_build=True)
 
-    raw: RawAnswer = Field(default_factory=RawAnswer, repr=False)
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        return (getattr(self, name) for name in type(self).model_fields)
 
     @classmethod
     def from_answer(cls, answer: Mapping[str, Any]) -> Self:
@@ -103,6 +110,7 @@ class Token(Answered):
     expires_in: _Seconds = 0
     scopes: tuple[str, ...] = ()
     token_type: _Text = _BEARER
+    raw: _Raw
 
     @classmethod
     def _read(cls, answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,6 +135,7 @@ class DeviceCode(Answered):
     verification_uri: _Text
     expires_in: _Seconds = 0
     interval: _Seconds = _DEFAULT_INTERVAL
+    raw: _Raw
 
     @classmethod
     def _read(cls, answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,12 +163,13 @@ class ValidateToken(Answered):
     user_id: _Text | None = None
     scopes: tuple[str, ...] = ()
     expires_in: _Seconds = 0
+    raw: _Raw
 
     @classmethod
     def _read(cls, answer: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "client_id": answer.get("client_id"),
-            "login": _text_or_none(answer.get("login")),
+            "login": _text_or_none(_clean(answer.get("login"))),
             "user_id": _text_or_none(answer.get("user_id")),
             "scopes": _scopes(answer.get("scopes")),
             "expires_in": _seconds(answer.get("expires_in")),
@@ -175,6 +185,7 @@ class ClientCredentials(Answered):
     access_token: _Secret
     expires_in: _Seconds = 0
     token_type: _Text = _BEARER
+    raw: _Raw
 
     @classmethod
     def _read(cls, answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,13 +212,18 @@ def _seconds(value: Any) -> int:  # noqa: ANN401
 def _scopes(value: object) -> tuple[str, ...]:
     # A list, one string, null, absent and [""] all occur in the wild.
     items = value if isinstance(value, list) else [value]
-    names = (name for item in items if isinstance(item, str) for name in item.split())
+    names = (name for item in items if isinstance(item, str) for name in _clean(item).split())
     return tuple(dict.fromkeys(names))
 
 
 def _token_type(answer: Mapping[str, Any]) -> str:
     stated = answer.get("token_type")
-    return stated if isinstance(stated, str) and stated else _BEARER
+    return _clean(stated) if isinstance(stated, str) and stated else _BEARER
+
+
+def _clean(value: Any) -> Any:  # noqa: ANN401
+    """A text with "?" for lone surrogates, which could not be stored; else the value itself."""
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 def _text_or_none(value: object) -> object:

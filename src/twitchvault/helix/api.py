@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from twitchvault.errors import HTTPException, NotFound, TokenError, discreet
+from twitchvault import inputs
+from twitchvault.errors import HTTPException, NotFound
 from twitchvault.helix.models import User
+from twitchvault.loops import on_home_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from twitchvault.helix.client import HelixClient
+    from twitchvault.loops import HomeLoop
     from twitchvault.models import Token, ValidateToken
     from twitchvault.vault.record import Record
 
 __all__ = ["AppAPI", "UserAPI"]
+
+MOST_EMPTY_PAGES: Final = 100
+"""Pages without an element in a row after which `paginate` stops asking."""
 
 
 class _API:
@@ -40,6 +46,11 @@ class _API:
         return hash(self.user_id)
 
     @property
+    def id(self) -> str:
+        """The same as `user_id`."""
+        return self.user_id
+
+    @property
     def token(self) -> str:
         """The access token as it stands now; `TokenError` if none is stored any more."""
         return self._record.access_token
@@ -55,14 +66,19 @@ class _API:
         return self._record.scopes or ()
 
     @property
-    def _record(self) -> Record:
-        record = self._helix.vault.mirror.get(self.user_id)
-        if record is None:
-            msg = f"no token is stored for user {self.user_id!r}; sign the user in first"
-            raise TokenError(msg)
-        return record
+    def needs_login(self) -> str | None:
+        """Why the user has to sign in again, None as long as that is not needed."""
+        return self._helix.vault.mirror.needs_login.get(self.user_id)
 
-    @discreet
+    @property
+    def _record(self) -> Record:
+        return self._helix.record(self.user_id)
+
+    @property
+    def _home(self) -> HomeLoop:
+        return self._helix.home
+
+    @on_home_loop
     async def request(
         self,
         method: str,
@@ -74,7 +90,7 @@ class _API:
         """Call Helix and return its JSON, {} for an empty answer.
 
         `path` is below the API's base, like "users". In `params` a list repeats the parameter and
-        None leaves it out. A token that Twitch calls invalid is renewed once, exactly once in all
+        None leaves it out. A token that Twitch calls invalid is renewed, exactly once in all
         processes, and the call is repeated; a missing scope renews nothing. Raises `HTTPException`
         (a subclass for each status), `AuthFailure` if the user has to sign in again, `TokenError`
         if no token is stored.
@@ -110,47 +126,65 @@ class _API:
     async def paginate(
         self, path: str, *, params: Mapping[str, Any] | None = None
     ) -> AsyncIterator[dict[str, Any]]:
-        """Every element of `data` on every page, following `pagination.cursor`."""
+        """Every element of `data` on every page, following `pagination.cursor`.
+
+        Where Twitch wraps the list in an object ("schedule": `data.segments`), the elements of
+        that list. `HTTPException` for a page that is not as documented.
+        """
         query = dict(params or {})
-        while True:
+        seen: set[str] = set()
+        empty_pages = 0
+        while empty_pages < MOST_EMPTY_PAGES:
             page = await self.request("GET", path, params=query)
-            for element in page.get("data") or ():
+            elements = _elements(page, path)
+            for element in elements:
                 yield element
-            pagination = page.get("pagination")
-            cursor = pagination.get("cursor") if isinstance(pagination, dict) else pagination
-            # A service that repeats its cursor would keep us here for ever.
-            if not cursor or cursor == query.get("after"):
+            empty_pages = 0 if elements else empty_pages + 1
+            cursor = _cursor(page)
+            # A service that repeats its cursors would keep us here for ever.
+            if not cursor or cursor in seen:
                 return
+            seen.add(cursor)
             query["after"] = cursor
 
-    @discreet
+    @on_home_loop
     async def validate(self) -> ValidateToken:
         """Ask Twitch about the access token; `Unauthorized` if it is not good any more."""
         return await self._helix.vault.validate_token(self._record.access_token)
 
-    @discreet
+    @on_home_loop
     async def refresh(self) -> Token:
         """A pair newer than the one the view shows now; for an application, a new app token.
 
         Asked for by two processes at once it is one exchange. `AuthFailure` if the user has to
-        sign in again.
+        sign in again. For an access token that somebody refused there is `renew`.
         """
-        return await self._helix.vault.refreshed(self.user_id, self._record.access_token)
+        return await self._helix.vault.refresh(self.user_id)
 
-    @discreet
+    @on_home_loop
+    async def renew(self, refused: str) -> str:
+        """An access token that works, for whoever learnt elsewhere that `refused` does not.
+
+        If another one stands by now, that one, without an exchange. Else Twitch is asked whether
+        `refused` is dead; if it is, it is refreshed, exactly once in all processes.
+        """
+        token = inputs.token("refused", refused)
+        return await self._helix.vault.renew_refused(self.user_id, token)
+
+    @on_home_loop
     async def revoke(self) -> None:
         """Revoke the access token at Twitch and take it out of the vault."""
         await self._helix.vault.revoke_token(self._record.access_token)
 
     async def _user(self, params: Mapping[str, Any]) -> User:
-        answer = await self.get("users", params=params)
-        found = answer.get("data") or ()
+        found = _elements(await self.get("users", params=params), "users")
         if not found:
             raise NotFound(404, "no such user")
         try:
             return User.model_validate(found[0])
         except ValidationError:
-            raise HTTPException(200, "the answer of 'users' is not as documented") from None
+            pass
+        raise _undocumented("users")
 
 
 class UserAPI(_API):
@@ -174,3 +208,25 @@ class AppAPI(_API):
             msg = "get_user() takes one of 'user_id' and 'login'"
             raise ValueError(msg)
         return await self._user({"id": user_id, "login": login})
+
+
+def _elements(page: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
+    data = page.get("data")
+    if isinstance(data, dict):
+        lists = [value for value in data.values() if isinstance(value, list)]
+        data = lists[0] if len(lists) == 1 else None if not lists else data
+    elements = [] if data is None else data
+    if not isinstance(elements, list) or not all(isinstance(each, dict) for each in elements):
+        raise _undocumented(path)
+    return elements
+
+
+def _cursor(page: Mapping[str, Any]) -> str:
+    pagination = page.get("pagination")
+    # One endpoint has the cursor itself there.
+    cursor = pagination.get("cursor") if isinstance(pagination, dict) else pagination
+    return cursor if isinstance(cursor, str) else ""
+
+
+def _undocumented(path: str) -> HTTPException:
+    return HTTPException(200, f"the answer of {path!r} is not as documented")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twitchvault.app import App
-from twitchvault.errors import discreet
+from twitchvault.errors import scrub_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,7 +36,7 @@ class AuthorizationCodeGrantFlow(App):
         """
         return self._core.identity.authorization_url(redirect_uri, scopes, state, force_verify)
 
-    @discreet
+    @scrub_traceback
     async def get_authorization_token(self, code: str, redirect_uri: str) -> Token:
         """Exchange the code of the callback; a code is good once. The answer is only returned.
 

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.app import App
-from twitchvault.errors import BadRequest, NoAnswer, RateLimited, TwitchServerError, discreet
+from twitchvault.errors import BadRequest, NoAnswer, RateLimited, TwitchServerError, scrub_traceback
 from twitchvault.http import DEFAULT_TIMEOUT
 from twitchvault.identity import pending, slow_down
 from twitchvault.vault.record import fingerprint
@@ -32,7 +32,7 @@ class DeviceCodeFlow(App):
     Works with and without a client secret. Parameters as for `App`.
     """
 
-    @discreet
+    @scrub_traceback
     async def request_device_code(self, scopes: Iterable[str] = frozenset()) -> DeviceCode:
         """Start: show the user `verification_uri` and `user_code`.
 
@@ -45,7 +45,7 @@ class DeviceCodeFlow(App):
             del intervals[next(iter(intervals))]
         return code
 
-    @discreet
+    @scrub_traceback
     async def get_device_token(self, device_code: str) -> Token:
         """Ask once. `BadRequest` with "authorization_pending" while the user has not decided.
 
@@ -53,7 +53,7 @@ class DeviceCodeFlow(App):
         """
         return await self._core.identity.poll_device(device_code)
 
-    @discreet
+    @scrub_traceback
     async def wait_for_device_token(
         self, device_code: str, interval: float = 5, timeout: float = 300
     ) -> Token:

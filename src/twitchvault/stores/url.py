@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
-from twitchvault.errors import discreet
+from twitchvault.errors import scrub_traceback
 from twitchvault.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _FORMS: Final = (
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
-@discreet
+@scrub_traceback
 def open_store(url: str) -> TokenStore:
     """A store for a URL, not opened yet: `await store.open()` does that.
 

@@ -13,11 +13,20 @@ if TYPE_CHECKING:
 
     from twitchvault.vault.record import Record
 
-__all__ = ["EventStream", "Events", "Kind", "Origin", "VaultEvent", "kind_of"]
+__all__ = ["EventStream", "Events", "Kind", "Origin", "VaultEvent", "changes_of"]
 
 _logger = logging.getLogger(__name__)
 
-Kind = Literal["added", "refreshed", "validated", "needs_login", "removed", "damaged"]
+Kind = Literal[
+    "added",
+    "refreshed",
+    "validated",
+    "refresh_failed",
+    "needs_login",
+    "scopes_lost",
+    "removed",
+    "damaged",
+]
 Origin = Literal["local", "remote"]
 
 QUEUE_LIMIT: Final = 10_000
@@ -27,7 +36,8 @@ class VaultEvent(NamedTuple):
     """One change of one user's record.
 
     `origin` says who wrote it: this process ("local") or another ("remote"). `reason` is a sentence
-    for needs_login and damaged, else empty. The app token stands under the client id.
+    for needs_login, scopes_lost, refresh_failed and damaged, else empty. The app token stands under
+    the client id.
     """
 
     kind: Kind
@@ -91,7 +101,7 @@ class Events:
         return stream
 
     def emit(self, kind: Kind, user_id: str, origin: Origin, reason: str = "") -> None:
-        """Tell all streams."""
+        """Hand an event to all streams."""
         if self._streams:
             event = VaultEvent(kind, user_id, origin, reason)
             for stream in list(self._streams):
@@ -104,13 +114,22 @@ class Events:
         self._streams.clear()
 
 
-def kind_of(before: Record | None, after: Record | None, *, app: bool) -> Kind | None:
-    """What it is called when a user's record changes so, the app token's if `app`."""
+def changes_of(
+    before: Record | None, after: Record | None, *, is_app: bool
+) -> list[tuple[Kind, str]]:
+    """What it is called when a user's record changes so, each with its reason."""
     if before is None or after is None:
-        return None if before is after else "added" if before is None else "removed"
-    if after.state == "needs_login" != before.state:
-        return "needs_login"
-    if after.access_token != before.access_token:
-        renewed = app or (after.seeds, after.exchanged) != (before.seeds, before.exchanged)
-        return "refreshed" if renewed else "added"
-    return None if after.last_validated == before.last_validated else "validated"
+        kind: Kind = "added" if before is None else "removed"
+        return [] if before is after else [(kind, "")]
+    changes: list[tuple[Kind, str]] = []
+    if newer := after.generation > before.generation:
+        spent = (after.seeds, after.exchanged) != (before.seeds, before.exchanged)
+        changes.append(("refreshed" if is_app or spent else "added", ""))
+    elif after.last_validated != before.last_validated:
+        changes.append(("validated", ""))
+    if after.state == "needs_login" and (newer or before.state != "needs_login"):
+        changes.append(("needs_login", after.reason))
+    lost = set(before.scopes or ()) - set(after.scopes or ())
+    if lost and after.scopes is not None:
+        changes.append(("scopes_lost", f"lost: {', '.join(sorted(lost))}"))
+    return changes

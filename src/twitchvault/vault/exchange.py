@@ -1,196 +1,328 @@
 """What the owner of a lease does: send the refresh token, and bring its successor home.
 
-The request leaves only within the first half of `lease_ttl`, and ends within it with all its
-repeats; the clock is looked at once more when the body leaves. Then the new pair is written if the
-record still holds the token that was exchanged.
+The request leaves only in the first half of the lease's ttl, by whichever of this process's clocks
+says most. Once it has left, its answer is worth more than any clock: it is read for as long as its
+connection lives, in a task that no caller and no deadline ends, while the lease is renewed each
+third of its ttl. Then the new pair is written if the record still holds the token that was sent.
 
-Three kinds of failure. Refused (400 `Invalid refresh token`, 401): a newer pair wins, else the
-record needs a login. Nothing can have happened (the request never left, 429, 503): repeat with
-growing pauses. The token may be spent (sent without an answer, any other 5xx, an unusable answer,
-or the lease of an owner that died): ask whether the old access token still lives, read the record
-again, and try once more, not oftener. Anything else is configuration: raise it, touch nothing.
+Failures are of four kinds. Refused: a newer pair wins, else the record needs a login. Safe to
+retry: the request never left, or a 429. Outcome unknown: it was sent and got no answer, any 5xx, or
+the owner of the lease before died. The token may be spent: the old access token tells. Final:
+anything else is configuration or a fault at Twitch's side; it is raised, and nothing is changed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
+from contextlib import suppress
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import HTTPException, NoAnswer, RateLimited, StoreError, TwitchServerError
+from twitchvault.errors import (
+    HTTPException,
+    NoAnswer,
+    RateLimited,
+    StoreError,
+    TwitchServerError,
+    Unauthorized,
+    VersionConflict,
+)
 from twitchvault.identity import refused_grant
-from twitchvault.vault.changes import app_record, exchanged, refused, released
-from twitchvault.vault.outbox import Operation
+from twitchvault.vault.clocks import Stopwatch
+from twitchvault.vault.outbox import Update
+from twitchvault.vault.transitions import (
+    app_record,
+    app_renewed,
+    exchanged,
+    leased,
+    refused,
+    released,
+    seed_exchanged,
+    seed_refused,
+)
 
 if TYPE_CHECKING:
     from twitchvault.identity import Identity
-    from twitchvault.vault.ledger import Ledger
+    from twitchvault.models import Token
+    from twitchvault.vault.backoff import Backoff
+    from twitchvault.vault.clocks import Clocks
+    from twitchvault.vault.mirror import Mirror
     from twitchvault.vault.outbox import Outbox
     from twitchvault.vault.record import Record
+    from twitchvault.vault.repository import Held, Repository
 
 __all__ = ["Exchange", "Lease"]
 
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 4.0
-RECENT_KEPT: Final = 1000
-OK: Final = 200
-SERVICE_UNAVAILABLE: Final = 503
+CONFIRMING: Final = 10.0
+"""Seconds that a validation may take that has to tell whether a token is spent."""
 REFUSED: Final = "Twitch refused the refresh token"
+SPENT: Final = "the refresh token was exchanged, but the answer did not arrive"
 
 
 class Lease:
-    """The right to exchange the refresh token of `record`, from `taken_at` (monotonic) on.
+    """The right to exchange the refresh token of `record`, which stands at `version`.
 
-    `version`: where the record stands with the lease in it. `sent`: a request has left under it.
-    `may_doubt`: one more try is allowed when the token may be spent.
+    `name` is who holds it, `user` the name that `Backoff` knows the user by. `alive`: Twitch had
+    accepted the access token shortly before; None if nobody knows. `sent`: a request has left.
+    `in_doubt`: the token may be spent.
     """
 
-    def __init__(self, key: str, name: str, record: Record, version: int, taken_at: float) -> None:
+    def __init__(
+        self, key: str, user: str, record: Record, clocks: Clocks, *, alive: bool | None
+    ) -> None:
         self.key = key
-        self.name = name
+        self.user = user
+        self.name = record.lease or ""
+        self.ttl = record.lease_ttl
         self.record = record
-        self.version = version
-        self.taken_at = taken_at
+        self.version = 0
+        self.alive = alive
         self.sent = False
-        self.may_doubt = True
+        self.in_doubt = False
+        self._stopwatch = Stopwatch(clocks)
+
+    @property
+    def left(self) -> float:
+        """Seconds for which a request may still leave."""
+        return self.ttl / 2 - self._stopwatch.elapsed()
 
 
 class _Failure(Enum):
     TOO_LATE = auto()
     REFUSED = auto()
-    HARMLESS = auto()
-    DOUBTFUL = auto()
+    SAFE_TO_RETRY = auto()
+    OUTCOME_UNKNOWN = auto()
     FINAL = auto()
 
 
 class Exchange:
-    """Carries exchanges out; `time_to_send` seconds after a lease was taken nothing leaves."""
+    """Carries exchanges out under a lease."""
 
     def __init__(
-        self, ledger: Ledger, outbox: Outbox, identity: Identity, time_to_send: float
+        self,
+        repository: Repository,
+        outbox: Outbox,
+        identity: Identity,
+        backoff: Backoff,
+        mirror: Mirror,
+        clocks: Clocks,
     ) -> None:
-        self._ledger = ledger
+        self._repository = repository
         self._outbox = outbox
         self._identity = identity
-        self._time_to_send = time_to_send
-        # Leases of this process whose request never left: nobody needs to wait for them.
-        self.unsent: set[str] = set()
-        self._recent: dict[str, Operation] = {}
+        self._backoff = backoff
+        self._mirror = mirror
+        self._clocks = clocks
+        self._in_doubt: dict[str, str] = {}
 
-    async def carry_out(self, lease: Lease, *, doubtful: bool) -> Record | None:
+    def left_in_doubt(self, key: str, lease: str) -> bool:
+        """Whether this process has left that lease behind without knowing what became of it."""
+        return self._in_doubt.get(key) == lease
+
+    async def take(
+        self, key: str, user: str, held: Held, lease: tuple[str, float], *, alive: bool | None
+    ) -> Lease | None:
+        """Put a lease (name, ttl) into the record; None: it has changed meanwhile.
+
+        The put also proves that the store can be written before the token is spent.
+        """
+        # The time is taken before others can see it: our half is over before their whole.
+        taken = Lease(key, user, leased(held.record, *lease), self._clocks, alive=alive)
+        try:
+            taken.version = await self._repository.write(key, taken.record, expect=held.version)
+        except VersionConflict:
+            return None
+        return taken
+
+    async def run(self, lease: Lease, *, doubtful: bool) -> Record | None:
         """Send until there is an answer. None: look at the record again. Errors end the lease.
 
-        If the store is down and could not take it, the new pair as it will be.
+        `doubtful`: the owner before may have spent the token. If the store is down and could not
+        take it, the result is the new pair as it will be.
         """
-        if doubtful and not await self._reassure(lease):
-            return None
+        try:
+            if doubtful and not await self._may_repeat(lease, None):
+                return None
+            return await self._run(lease)
+        except HTTPException as error:
+            self._backoff.failed(lease.user, error)
+            await self._give_back(lease)
+            raise
+        except StoreError:
+            await self._give_back(lease)
+            raise
+        except asyncio.CancelledError:
+            lease.in_doubt = lease.in_doubt or lease.sent
+            if not lease.in_doubt:
+                self._outbox.submit(lease.key, Update(lambda now: released(now, lease.name)))
+            raise
+        finally:
+            self._note_doubt(lease)
+
+    async def _run(self, lease: Lease) -> Record | None:
         pause = FIRST_PAUSE
         while True:
             try:
-                operation = await self._send(lease)
+                update = await self._send(lease)
             except HTTPException as error:
-                failure = self._judge(lease, error)
-                if failure is _Failure.TOO_LATE:
+                failure = _judge(lease, error)
+                if failure is _Failure.TOO_LATE and not lease.in_doubt:
                     return None
                 if failure is _Failure.REFUSED:
-                    self.unsent.discard(lease.name)
                     await self.refuse(lease.key, lease.record, f"{REFUSED} ({error})")
                     return None
-                if failure is _Failure.FINAL or self._left(lease) <= pause:
-                    # This process may have been stopped for so long that others have taken over.
-                    with contextlib.suppress(StoreError):
-                        if not await self._is_ours(lease):
-                            return None
+                if failure is _Failure.OUTCOME_UNKNOWN:
+                    if not await self._may_repeat(lease, error):
+                        return None
+                elif failure is not _Failure.SAFE_TO_RETRY or lease.left <= pause:
                     raise
             else:
-                return await self._bring_home(lease, operation)
+                return await self._keep(lease, update)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
-            if failure is _Failure.DOUBTFUL and not await self._reassure(lease):
-                return None
 
-    def latest(self, key: str, record: Record) -> Record:
-        """`record` with the successor of its refresh token, if that was exchanged here recently.
-
-        For a store that lost the successor, or the record while its token was being exchanged.
-        """
-        operation = self._recent.get(key)
-        return record if operation is None else operation.change(record) or record
-
-    async def refuse(self, key: str, record: Record, reason: str) -> None:
-        """Mark `record` as needing a login, unless a newer pair has come."""
-        await self._outbox.apply(key, Operation(lambda now: refused(now, record, reason)))
-
-    def _left(self, lease: Lease) -> float:
-        return lease.taken_at + self._time_to_send - time.monotonic()
-
-    async def _send(self, lease: Lease) -> Operation:
+    async def _send(self, lease: Lease) -> Update:
         """One request to Twitch; the change that its answer makes to the record."""
-        if not self._outbox.running:
-            msg = (
-                "the flow is closed: a refresh token is not spent when its successor cannot be kept"
-            )
-            raise StoreError(msg)
-        left = self._left(lease)
-        if left <= 0:
-            msg = "the lease ran out before the request could leave; nothing was sent"
-            raise NoAnswer(msg, sent=False, too_late=True)
-        sent, stale = lease.record.refresh_token, lease.record.access_token
+        request = asyncio.ensure_future(self._ask(lease))
+        try:
+            while not (await asyncio.wait((request,), timeout=lease.ttl / 3))[0]:
+                if lease.sent:
+                    await self._renew(lease)
+        finally:
+            request.cancel()  # does nothing to one that is done
+        return request.result()
+
+    async def _ask(self, lease: Lease) -> Update:
+        base, sent = lease.record, lease.record.refresh_token
         if sent is None:
-            answer = await self._identity.client_credentials()
-            app = app_record(answer, time.time())
-            return Operation(lambda now: app if now and now.access_token == stale else now)
-        leave_by = lease.taken_at + self._time_to_send
-        token = await self._identity.refresh(sent, leave_by=leave_by, timeout=left)
-        at = time.time()
-        return Operation(lambda now: exchanged(now, sent, token, at))
+            fresh = app_record(await self._identity.client_credentials(), self._clocks.wall())
+            return Update(lambda now: app_renewed(now, base, fresh))
+        lease.sent = False
 
-    def _judge(self, lease: Lease, error: HTTPException) -> _Failure:
-        if isinstance(error, NoAnswer) and not error.sent:
-            late = error.too_late and not lease.sent
-            return _Failure.TOO_LATE if late else _Failure.HARMLESS
-        lease.sent = True
-        self.unsent.discard(lease.name)
-        if refused_grant(error) and lease.record.refresh_token is not None:
-            return _Failure.REFUSED
-        if isinstance(error, RateLimited) or error.status == SERVICE_UNAVAILABLE:
-            return _Failure.HARMLESS
-        doubtful = isinstance(error, (NoAnswer, TwitchServerError)) or error.status == OK
-        return _Failure.DOUBTFUL if doubtful and lease.may_doubt else _Failure.FINAL
+        def may_send() -> bool:
+            if lease.left <= 0:
+                return False
+            lease.sent = True
+            self._backoff.sent(lease.user)
+            return True
 
-    async def _reassure(self, lease: Lease) -> bool:
-        """The token may be spent: whether to go on, because the lease is still ours."""
-        lease.may_doubt = False
-        # That the old access token lives proves, for a public client, that nothing was spent. That
-        # it does not live proves nothing: it may have been dead before.
-        with contextlib.suppress(HTTPException):
-            left = max(self._left(lease), FIRST_PAUSE)
-            await self._identity.validate(lease.record.access_token, timeout=left)
+        timeout = max(lease.left, 0.0)
+        token = await self._identity.refresh(sent, may_send=may_send, timeout=timeout)
+        return self._update(lease, token)
+
+    def _update(self, lease: Lease, token: Token) -> Update:
+        base, now = lease.record, self._clocks.wall()
+        if self._repository.user_of(lease.key) is None:
+            return Update(lambda current: seed_exchanged(current, base, token))
+        return Update(lambda current: exchanged(current, base, token, now))
+
+    async def _renew(self, lease: Lease) -> None:
+        """The answer takes its time: show the others that the owner lives."""
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(lease.ttl / 3):
+                try:
+                    await self._put_lease(lease)
+                except VersionConflict:
+                    held = await self._repository.read(lease.key)
+                    if held is None or held.record.refresh_token != lease.record.refresh_token:
+                        return
+                    # A store that went back in time may have lost the lease; others keep theirs.
+                    if held.record.lease in {lease.name, None} and held.record.state == "live":
+                        lease.version = held.version
+                        lease.record = leased(held.record, lease.name, lease.ttl)
+                        await self._put_lease(lease)
+
+    async def _put_lease(self, lease: Lease) -> None:
+        lease.version = await self._repository.write(lease.key, lease.record, expect=lease.version)
+
+    async def _may_repeat(self, lease: Lease, error: HTTPException | None) -> bool:
+        """The token may be spent: whether it may be sent all the same. Marks it if it is spent.
+
+        False: look at the record again. Raises if nothing can be told, or not in this lease.
+        """
+        tried, lease.in_doubt = lease.in_doubt, True
+        try:
+            await self._validate(lease.record.access_token)
+        except Unauthorized:
+            if lease.alive:
+                lease.in_doubt = False
+                await self.refuse(lease.key, lease.record, _explain(SPENT, error))
+                return False
+            lease.alive = False
+            if tried and error is not None:
+                lease.in_doubt = False  # one more try was made; the next one is somebody else's
+                raise error from None
+        except HTTPException as failure:
+            raise (error or failure) from None
+        else:
+            # Its refresh would have killed the old access token: nothing was spent.
+            lease.alive, lease.in_doubt = True, False
+        if lease.left <= 0 and error is not None:
+            raise error
         return await self._is_ours(lease)
 
+    async def _validate(self, access_token: str) -> None:
+        if not access_token:
+            raise Unauthorized(401, "there is no access token")
+        await self._identity.validate(access_token, timeout=CONFIRMING)
+
     async def _is_ours(self, lease: Lease) -> bool:
-        held = await self._ledger.read(lease.key)
-        return held is not None and held.record.lease == lease.name
+        held = await self._repository.read(lease.key)
+        if held is None or held.record.lease != lease.name:
+            lease.in_doubt = False  # it is another owner's now
+            return False
+        lease.version = held.version
+        return True
 
-    async def _bring_home(self, lease: Lease, operation: Operation) -> Record | None:
-        self.unsent.discard(lease.name)
-        lease.sent = True
-        new = operation.change(lease.record)
-        self._recent.pop(lease.key, None)
-        self._recent[lease.key] = operation
-        if len(self._recent) > RECENT_KEPT:
-            del self._recent[next(iter(self._recent))]
-        if await self._outbox.apply(lease.key, operation) is not None:
-            return new
-        try:
-            held = await self._ledger.read(lease.key)
-        except StoreError:
-            return new
-        return None if held is None else held.record.shown
+    async def _keep(self, lease: Lease, update: Update) -> Record | None:
+        lease.in_doubt = False
+        self._backoff.succeeded(lease.user)
+        result = update(lease.record)
+        error = await self._outbox.apply(lease.key, update)
+        user_id = self._repository.user_of(lease.key)
+        if error is not None or user_id is None or self._mirror.cleared:
+            return result
+        return self._mirror.peek(user_id)
 
-    async def release(self, lease: Lease) -> None:
-        """Give the lease back, without having changed anything."""
-        self.unsent.discard(lease.name)
-        await self._outbox.apply(lease.key, Operation(lambda now: released(now, lease.name)))
+    def _note_doubt(self, lease: Lease) -> None:
+        if lease.in_doubt:
+            self._in_doubt[lease.key] = lease.name
+        else:
+            self._in_doubt.pop(lease.key, None)
+
+    async def refuse(self, key: str, base: Record, reason: str) -> None:
+        """Mark the record as needing a login, unless it holds another pair than `base` by now."""
+        if self._repository.user_of(key) is None:
+            update = Update(lambda now: seed_refused(now, base, reason))
+        else:
+            update = Update(lambda now: refused(now, base, reason))
+        await self._outbox.apply(key, update)
+
+    async def _give_back(self, lease: Lease) -> None:
+        """End the lease without a change, unless the token may be spent.
+
+        Then it stays: whoever takes it over asks whether the old access token lives, as we do.
+        """
+        if not lease.in_doubt:
+            await self._outbox.apply(lease.key, Update(lambda now: released(now, lease.name)))
+
+
+def _explain(reason: str, error: HTTPException | None) -> str:
+    return reason if error is None else f"{reason} ({error})"
+
+
+def _judge(lease: Lease, error: HTTPException) -> _Failure:
+    if isinstance(error, NoAnswer) and not error.sent:
+        return _Failure.TOO_LATE if error.too_late else _Failure.SAFE_TO_RETRY
+    if lease.record.refresh_token is None:
+        return _Failure.FINAL
+    if refused_grant(error):
+        return _Failure.REFUSED
+    if isinstance(error, RateLimited):
+        return _Failure.SAFE_TO_RETRY
+    unusable = 200 <= error.status < 300  # noqa: PLR2004
+    if unusable or isinstance(error, (NoAnswer, TwitchServerError)):
+        return _Failure.OUTCOME_UNKNOWN
+    return _Failure.FINAL

@@ -2,34 +2,38 @@
 
 A seed comes back at every start, from every process, long after it was spent. Sending it again
 would cut the user's connection, so a refresh token from outside is exchanged under a lease on its
-own fingerprint, and only if no user's record remembers it as spent.
+own fingerprint, and only if no user's record holds it or remembers it as spent.
 """
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import AuthFailure, Unauthorized, again
-from twitchvault.vault.changes import login, settled
-from twitchvault.vault.outbox import Operation
-from twitchvault.vault.record import Record, TokenPair, fingerprint
+from twitchvault.errors import AuthFailure, HTTPException, TokenError, Unauthorized
+from twitchvault.models import Token
+from twitchvault.vault.outbox import Update
+from twitchvault.vault.record import TokenPair, fingerprint
+from twitchvault.vault.transitions import attached, logged_in
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from twitchvault.identity import Identity
     from twitchvault.models import ValidateToken
-    from twitchvault.vault.ledger import Ledger
+    from twitchvault.vault.backoff import Backoff
+    from twitchvault.vault.clocks import Clocks
+    from twitchvault.vault.jobs import Job
     from twitchvault.vault.mirror import Mirror
     from twitchvault.vault.outbox import Outbox
+    from twitchvault.vault.record import Record
     from twitchvault.vault.refresh import Refresher
+    from twitchvault.vault.repository import Repository
 
 __all__ = ["Logins"]
 
-NEITHER_WORKS = (
+NEITHER_WORKS: Final = (
     "neither the access token nor the refresh token works: the user has to sign in again"
 )
+ROUNDS: Final = 5
+"""So often in a row a seed is looked for; each time another process has moved it on."""
 
 
 class Logins:
@@ -37,28 +41,31 @@ class Logins:
 
     def __init__(
         self,
-        ledger: Ledger,
+        repository: Repository,
         mirror: Mirror,
         outbox: Outbox,
         identity: Identity,
         refresher: Refresher,
-        catch_up: Callable[[], Awaitable[None]],
+        backoff: Backoff,
+        clocks: Clocks,
     ) -> None:
-        self._ledger = ledger
+        self._repository = repository
         self._mirror = mirror
         self._outbox = outbox
         self._identity = identity
         self._refresher = refresher
-        self._catch_up = catch_up
+        self._backoff = backoff
+        self._clocks = clocks
 
     def store(self, user_id: str, pair: TokenPair, answer: ValidateToken | None = None) -> str:
         """Take a pair in: shown at once, written in the background; returns the record's key."""
-        key = self._ledger.user_key(user_id)
-        now = time.time()
-        self._outbox.submit(
-            key,
-            Operation(lambda held: login(held, pair, answer, now), asked_for=True),
-        )
+        key = self._repository.user_key(user_id)
+        now = self._clocks.wall()
+        self._backoff.forget(user_id)
+        if answer is not None:
+            self._backoff.accepted(user_id, pair.access_token)
+        update = Update(lambda held: logged_in(held, pair, answer, now), asked_for=True)
+        self._outbox.submit(key, update)
         return key
 
     async def add(self, pair: TokenPair) -> str:
@@ -67,11 +74,45 @@ class Logins:
             answer = await self._identity.validate(pair.access_token)
         except Unauthorized:
             return await self._add_seed(pair)
-        user_id = self.user_of(answer)
-        await self._durable(self.store(user_id, pair, answer))
+        user_id = self._user_of(answer)
+        await self._outbox.written(self.store(user_id, pair, answer))
         return user_id
 
-    def user_of(self, answer: ValidateToken) -> str:
+    async def exchange(self, token: str) -> Token:
+        """Exchange a refresh token, or hand out what it was exchanged for; its user's from now on.
+
+        If its user cannot be learned just now, the new pair waits in the store for the next call.
+        """
+        mark = fingerprint(token)
+        pair = TokenPair("", token)
+        for _ in range(ROUNDS):
+            user_id = await self._holder(token, mark)
+            if user_id is not None:
+                return as_token(await self._renewed(user_id, token))
+            parked = await self._refresher.exchange_seed(pair, mark)
+            if parked is None:
+                continue
+            if parked.state == "needs_login":
+                raise AuthFailure(f"this refresh token does not work: {parked.reason}")
+            try:
+                await self._find_user(pair, mark)
+            except (HTTPException, AuthFailure):
+                return as_token(parked)
+        raise TokenError(_moves(mark))
+
+    async def _renewed(self, user_id: str, token: str) -> Record:
+        """The record of the user who holds this refresh token, or has spent it."""
+        record = self._mirror.get(user_id)
+        if record is not None and record.refresh_token == token:
+            record = await self._refresher.renew(user_id, record.generation, refused=False)
+        if record is None:
+            msg = f"this refresh token is spent, and user {user_id!r} was removed: sign in again"
+            raise AuthFailure(msg)
+        if record.state == "needs_login":
+            raise AuthFailure(f"user {user_id!r} has to sign in again: {record.reason}")
+        return record
+
+    def _user_of(self, answer: ValidateToken) -> str:
         """The user of a validated token; `AuthFailure` if it is not a user token of ours."""
         if answer.client_id != self._identity.client_id:
             msg = "the access token belongs to another client id: use tokens of this application"
@@ -87,49 +128,78 @@ class Logins:
             raise AuthFailure(msg)
         sent = pair.refresh_token
         mark = fingerprint(sent)
-        key = self._ledger.seed_key(mark)
-        while (user_id := await self._holder(sent, mark)) is None:
-            # As a task that a cancelled caller does not end: once the token is sent, its successor
-            # must reach its user.
-            await self._refresher.join(f"{key}/user", lambda: self._settle_seed(pair, sent, mark))
-        record = self._mirror.get(user_id)
-        if record is not None and record.refresh_token == sent:
-            record = await self._refresher.renew(user_id, pair.access_token)
-        if record is None or record.state == "needs_login":
-            raise AuthFailure(NEITHER_WORKS)
-        await self._durable(self._ledger.user_key(user_id))
-        return user_id
+        for _ in range(ROUNDS):
+            user_id = await self._holder(sent, mark)
+            if user_id is None:
+                await self._find_user(pair, mark)
+                continue
+            record = self._mirror.get(user_id)
+            if record is not None and record.pair == pair and record.state == "live":
+                record = await self._refresher.renew(user_id, record.generation, refused=True)
+            if record is None or record.state == "needs_login":
+                raise AuthFailure(NEITHER_WORKS)
+            await self._outbox.written(self._repository.user_key(user_id))
+            return user_id
+        raise TokenError(_moves(mark))
 
     async def _holder(self, sent: str, mark: str) -> str | None:
         """The user whose record holds this refresh token or remembers it as spent."""
-        await self._catch_up()
-        return self._mirror.heir_of(sent, mark)
+        await self._refresher.catch_up()
+        return self._mirror.find_by_refresh_token(sent, mark)
 
-    async def _settle_seed(self, pair: TokenPair, sent: str, mark: str) -> None:
-        async def obsolete() -> bool:
-            return await self._holder(sent, mark) is not None
+    async def _find_user(self, pair: TokenPair, mark: str) -> None:
+        # As a job that a cancelled caller does not end: once the token is sent, its successor
+        # must reach its user.
+        key = f"{self._repository.seed_key(mark)}/user"
 
-        seed = Record(access_token=pair.access_token, refresh_token=sent)
-        parked = await self._refresher.redeem(seed, mark, obsolete)
-        while parked is not None:
+        async def work(_job: Job) -> None:
+            await self._exchange_and_attach(pair, mark)
+
+        await self._refresher.jobs.join(key, work)
+
+    async def _exchange_and_attach(self, pair: TokenPair, mark: str) -> None:
+        parked = await self._refresher.exchange_seed(pair, mark)
+        for _ in range(ROUNDS):
+            if parked is None:
+                return
             if parked.state == "needs_login":
                 raise AuthFailure(NEITHER_WORKS)
             try:
                 answer = await self._identity.validate(parked.access_token)
             except Unauthorized:
-                # Parked for longer than its access token lived, by a process that then died.
-                parked = await self._refresher.renew_parked(mark, parked.access_token)
+                # It has waited for longer than its access token lived, or Twitch gave a dead one.
+                generation = parked.generation
+                parked = await self._refresher.exchange_seed(pair, mark, generation)
             else:
-                await self._move_in(sent, parked, answer, mark)
+                await self._attach(pair.refresh_token or "", parked, answer)
                 return
+        raise AuthFailure(NEITHER_WORKS)
 
-    async def _move_in(self, sent: str, parked: Record, answer: ValidateToken, mark: str) -> None:
-        key = self._ledger.user_key(self.user_of(answer))
-        now = time.time()
-        change = Operation(lambda held: settled(held, sent, parked, answer, now), asked_for=True)
-        await self._refresher.adopt(key, change, mark, parked)
+    async def _attach(self, sent: str, parked: Record, answer: ValidateToken) -> None:
+        user_id = self._user_of(answer)
+        now = self._clocks.wall()
+        self._backoff.forget(user_id)
+        self._backoff.accepted(user_id, parked.access_token)
+        await self._refresher.attach(
+            self._repository.user_key(user_id),
+            sent,
+            parked,
+            lambda held: attached(held, sent, parked, answer, now),
+        )
 
-    async def _durable(self, key: str) -> None:
-        error = await self._outbox.settle(key)
-        if error is not None:
-            raise again(error)
+
+def as_token(record: Record) -> Token:
+    """A record's pair as the identity service would have answered."""
+    return Token.from_answer(
+        {
+            "access_token": record.access_token,
+            "refresh_token": record.refresh_token,
+            "expires_in": int(record.expires_in),
+            "scope": list(record.scopes or ()),
+            "token_type": "bearer",
+        }
+    )
+
+
+def _moves(mark: str) -> str:
+    return f"the refresh token with the fingerprint {mark!r} is moved by others all the time"

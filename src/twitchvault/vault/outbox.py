@@ -1,15 +1,14 @@
 """Changes of this process on their way into the store: shown at once, repeated until they are in.
 
-A change is a pure function from the record that stands to the one that should stand. It is applied
-by compare-and-set to whatever the store holds by then, so it never overwrites somebody's newer
-decision by accident; until that has succeeded it is applied to the picture only. Nothing but
+A change is a pure transition from the record that stands to the one that should stand. It is
+written by compare-and-set, first over the record that the mirror holds, then over whatever the
+store holds by then, so it never overwrites somebody's newer decision by accident. Nothing but
 success takes a change out of its queue: a rotated pair is never dropped.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final
@@ -19,62 +18,74 @@ from twitchvault.errors import (
     DecryptionError,
     StoreError,
     VersionConflict,
-    again,
+    fresh_copy,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
-    from twitchvault.vault.ledger import Ledger
     from twitchvault.vault.mirror import Mirror
     from twitchvault.vault.record import Record
+    from twitchvault.vault.repository import Repository
 
-__all__ = ["Operation", "Outbox"]
+__all__ = ["Outbox", "Update"]
 
 _logger = logging.getLogger(__name__)
 
 FIRST_PAUSE: Final = 0.1
+CONFLICTS: Final = 50
+"""Conflicts in a row after which a write pauses; each means that somebody else made progress."""
 
 
-class Operation:
-    """One change of one record.
+class Update:
+    """One transition of one record, computed once for each record that it is applied to.
 
-    `asked_for`: the user of the vault made it. Such a change may overwrite what cannot be read.
+    `asked_for`: the user of the vault made it. Such an update may overwrite what cannot be read.
     """
 
-    __slots__ = ("asked_for", "change")
+    __slots__ = ("_before", "_result", "_transition", "_used", "asked_for")
 
     def __init__(
-        self, change: Callable[[Record | None], Record | None], *, asked_for: bool = False
+        self, transition: Callable[[Record | None], Record | None], *, asked_for: bool = False
     ) -> None:
-        self.change = change
         self.asked_for = asked_for
+        self._transition = transition
+        self._used = False
+        self._before: Record | None = None
+        self._result: Record | None = None
+
+    def __call__(self, record: Record | None) -> Record | None:
+        """What becomes of `record`."""
+        if self._used and record is self._result:
+            return record  # it is written
+        if not self._used or record is not self._before:
+            self._result = self._transition(record)
+            self._before, self._used = record, True
+        return self._result
 
 
 class _Queue:
-    """The changes of one key, in order, and the task that writes them."""
+    """The updates of one key, in order, and the task that writes them."""
 
     def __init__(self) -> None:
-        self.operations: deque[Operation] = deque()
+        self.updates: deque[Update] = deque()
         self.task: asyncio.Task[None] | None = None
         self.error: StoreError | None = None
         self.hurry = asyncio.Event()
         self.attempts: set[asyncio.Future[None]] = set()
 
-    def fold(self, record: Record | None) -> Record | None:
-        """What all of the changes make of a record."""
-        for operation in self.operations:
-            record = operation.change(record)
+    def apply(self, record: Record | None) -> Record | None:
+        """What all of the updates make of a record."""
+        for update in self.updates:
+            record = update(record)
         return record
 
     def overrule(self) -> bool:
-        """Drop changes of a record that is damaged by now, if the user has replaced it since."""
-        asked_for = [n for n, operation in enumerate(self.operations) if operation.asked_for]
-        if not asked_for:
-            return False
-        for _ in range(asked_for[0]):
-            self.operations.popleft()
-        return True
+        """Drop updates of a record that is damaged by now, if the user has replaced it since."""
+        asked_for = [n for n, update in enumerate(self.updates) if update.asked_for]
+        for _ in range(asked_for[0] if asked_for else 0):
+            self.updates.popleft()
+        return bool(asked_for)
 
     def attempted(self, error: StoreError | None) -> None:
         """An attempt has ended: all is written (None) or this is what went wrong."""
@@ -86,63 +97,56 @@ class _Queue:
 
 
 class Outbox:
-    """A queue per key with changes that the store has not confirmed."""
+    """A queue per key with updates that the store has not confirmed."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        mirror: Mirror,
-        catch_up: Callable[[], Awaitable[None]],
-        longest_pause: float,
-    ) -> None:
-        self._longest_pause = longest_pause
-        self._ledger = ledger
+    def __init__(self, repository: Repository, mirror: Mirror, longest_pause: float) -> None:
+        self._repository = repository
         self._mirror = mirror
-        self._catch_up = catch_up
+        self._longest_pause = longest_pause
         self._queues: dict[str, _Queue] = {}
         self._running = False
-        self._loop: asyncio.AbstractEventLoop | None = None
 
-    @property
-    def running(self) -> bool:
-        """Whether changes are being written."""
-        return self._running
+    def __len__(self) -> int:
+        return sum(len(queue.updates) for queue in self._queues.values())
 
     def start(self) -> None:
         """The store is open: begin to write what is waiting."""
         self._running = True
-        self._loop = asyncio.get_running_loop()
         for key, queue in self._queues.items():
             self._ensure_task(key, queue)
 
     def show(self) -> None:
-        """Show what is waiting, in a picture that was filled anew."""
+        """Show what is waiting, in a mirror that was filled anew."""
         for key, queue in self._queues.items():
             self._show(key, queue)
 
     async def stop(self) -> None:
         """End all tasks. What they could not write stays queued for the next `start`."""
+        tasks = self.abandon()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
+
+    def abandon(self) -> list[asyncio.Task[None]]:
+        """As `stop`, without waiting."""
         self._running = False
         tasks = [queue.task for queue in self._queues.values() if queue.task is not None]
+        for queue in self._queues.values():
+            queue.task = None
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        return tasks
 
-    def submit(self, key: str, operation: Operation) -> None:
+    def submit(self, key: str, update: Update) -> None:
         """Show the change now and write it in the background."""
-        if self._running and _running_loop() is not self._loop:
-            msg = "tokens are changed on the event loop of authorize() only: "
-            msg += "use loop.call_soon_threadsafe() from elsewhere"
-            raise RuntimeError(msg)
         queue = self._queues.setdefault(key, _Queue())
-        queue.operations.append(operation)
+        queue.updates.append(update)
         self._show(key, queue)
         if self._running:
             self._ensure_task(key, queue)
 
-    async def apply(self, key: str, operation: Operation) -> StoreError | None:
+    async def apply(self, key: str, update: Update) -> StoreError | None:
         """Like `submit`, then wait for one attempt to write it; what went wrong is returned."""
-        self.submit(key, operation)
+        self.submit(key, update)
         return await self.settle(key)
 
     async def settle(self, key: str) -> StoreError | None:
@@ -161,19 +165,32 @@ class Outbox:
             queue.attempts.discard(attempt)
         return queue.error
 
+    async def written(self, key: str) -> None:
+        """As `settle`, but raise what went wrong."""
+        error = await self.settle(key)
+        if error is not None:
+            raise fresh_copy(error)
+
     async def flush(self) -> None:
         """Return once all is written; raise the first failure of an attempt made for this call."""
         errors = await asyncio.gather(*(self.settle(key) for key in list(self._queues)))
         for error in errors:
             if error is not None:
-                raise again(error)
+                raise fresh_copy(error)
+
+    def unwritten(self) -> StoreError | None:
+        """The error that says what is not in the store yet, None if all is."""
+        if not self._queues:
+            return None
+        count = len(self)
+        changes = "1 change is" if count == 1 else f"{count} changes are"
+        return StoreError(f"{changes} not in the store: authorize() opens it and tries on")
 
     def _show(self, key: str, queue: _Queue) -> None:
-        user_id = self._ledger.user_of(key)
-        if user_id is None:
-            return
-        asked_for = any(operation.asked_for for operation in queue.operations)
-        self._mirror.set_pending(user_id, queue.fold, asked_for=asked_for)
+        user_id = self._repository.user_of(key)
+        if user_id is not None:
+            asked_for = any(update.asked_for for update in queue.updates)
+            self._mirror.set_pending(user_id, queue.apply, overrides_damage=asked_for)
 
     def _ensure_task(self, key: str, queue: _Queue) -> None:
         if queue.task is None or queue.task.done():
@@ -182,17 +199,17 @@ class Outbox:
 
     async def _write_all(self, key: str, queue: _Queue) -> None:
         try:
-            await self._work_off(key, queue)
+            await self._write_queue(key, queue)
         except BaseException:
             queue.attempted(_stopped())
             raise
 
-    async def _work_off(self, key: str, queue: _Queue) -> None:
+    async def _write_queue(self, key: str, queue: _Queue) -> None:
         pause = FIRST_PAUSE
-        while queue.operations:
+        while queue.updates:
             queue.hurry.clear()
             try:
-                await self._write(key, queue.operations[0])
+                await self._write(key, queue.updates[0])
             except StoreError as error:
                 if queue.error is None:
                     _logger.warning("%r: a change is not in the store yet: %s", key, error)
@@ -202,60 +219,59 @@ class Outbox:
                 await _sleep_unless(queue.hurry, pause)
                 pause = min(pause * 2, self._longest_pause)
             else:
-                queue.operations.popleft()
+                queue.updates.popleft()
                 pause = FIRST_PAUSE
-                if queue.operations:
+                if queue.updates:
                     self._show(key, queue)
         del self._queues[key]
-        user_id = self._ledger.user_of(key)
+        user_id = self._repository.user_of(key)
         if user_id is not None:
             self._mirror.drop_pending(user_id)
         queue.attempted(None)
 
-    async def _write(self, key: str, operation: Operation) -> None:
-        while True:
-            try:
-                held = await self._ledger.read(key)
-            except (CorruptRecord, DecryptionError):
-                if not operation.asked_for:
-                    raise
-                before, expect, damaged = None, await self._ledger.version_of(key), True
-            else:
-                damaged = False
-                before, expect = (None, 0) if held is None else (held.record, held.version)
-            after = operation.change(before)
-            if after == before and not damaged:
-                return
-            with contextlib.suppress(VersionConflict):
-                if after is None:
-                    await self._remove(key, expect)
-                else:
-                    await self._ledger.write(key, after, expect=expect)
-                return
-
-    async def _remove(self, key: str, expect: int | None) -> None:
-        user_id = self._ledger.user_of(key)
-        if user_id is None:
-            await self._ledger.remove(key, expect=expect)
+    async def _write(self, key: str, update: Update) -> None:
+        if await self._write_over_mirror(key, update):
             return
-        known = self._mirror.version(user_id) if expect is None else expect
-        self._mirror.begin_write(user_id, None)
+        for _ in range(CONFLICTS):
+            try:
+                held = await self._repository.read(key)
+            except (CorruptRecord, DecryptionError):
+                if not update.asked_for:
+                    raise
+                expect = await self._repository.version_of(key)
+                done = await self._try(key, update(None), expect)
+            else:
+                before, expect = (None, 0) if held is None else (held.record, held.version)
+                after = update(before)
+                done = after == before or await self._try(key, after, expect)
+            if done:
+                return
+        msg = f"{key!r} was changed by others {CONFLICTS} times in a row"
+        raise StoreError(msg)
+
+    async def _write_over_mirror(self, key: str, update: Update) -> bool:
+        """The usual case spares reading the record: the mirror holds it as it stands."""
+        user_id = self._repository.user_of(key)
+        if user_id is None or self._mirror.cleared or self._mirror.is_damaged(user_id):
+            return False
+        before = self._mirror.confirmed(user_id)
+        if before is None:
+            return False
+        after = update(before)
+        if after == before:
+            return False  # the store may hold something else by now
+        return await self._try(key, after, self._mirror.version(user_id))
+
+    async def _try(self, key: str, after: Record | None, expect: int | None) -> bool:
+        """Write, or delete if `after` is None; False: it has changed meanwhile."""
         try:
-            await self._ledger.remove(key, expect=expect)
-            # A delete does not tell its version. News from before it may still be under way and
-            # must not bring the user back into the views, so take them in first.
-            with contextlib.suppress(StoreError):
-                await self._catch_up()
-            self._mirror.forget(user_id, "local", known=known)
-        finally:
-            self._mirror.end_write(user_id)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+            if after is None:
+                await self._repository.delete(key, expect=expect)
+            else:
+                await self._repository.write(key, after, expect=expect)
+        except VersionConflict:
+            return False
+        return True
 
 
 def _stopped() -> StoreError:

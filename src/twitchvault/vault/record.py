@@ -1,9 +1,9 @@
 """What the vault keeps for one user, and how it is stored.
 
-Refresh tokens that were exchanged are remembered as fingerprints, never by value: `seeds` holds
-those that came from outside and `exchanged` the last 16 that the vault had got by itself. So a pair
-from an old configuration file is recognised, however long ago it was spent. How a record changes is
-told in `changes`.
+A record never changes; `transitions` makes the next one from it. Refresh tokens that were exchanged
+are remembered as fingerprints, never by value: `seeds` holds those that came from outside,
+`exchanged` the last 16 that the vault got by itself. So a pair from an old configuration file is
+recognised however long ago it was spent.
 """
 
 from __future__ import annotations
@@ -11,34 +11,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from dataclasses import dataclass, fields
-from functools import cache
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+import msgspec
 
 from twitchvault.errors import CorruptRecord
 from twitchvault.stores.base import Unreadable
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+__all__ = ["SCHEMA", "Record", "TokenPair", "decode", "encode", "fingerprint", "split_fingerprints"]
 
-    from twitchvault.errors import StoreError
-
-__all__ = [
-    "SCHEMA",
-    "Decoder",
-    "Record",
-    "TokenPair",
-    "decode",
-    "encode",
-    "fingerprint",
-    "marks",
-    "quoted",
-]
-
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 FINGERPRINT_LENGTH: Final = 12
+_SCHEMA_1_LEASE_TTL: Final = 60.0
 
 
 class TokenPair(NamedTuple):
@@ -51,66 +35,71 @@ class TokenPair(NamedTuple):
         return "('***', None)" if self.refresh_token is None else "('***', '***')"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """The record of one user; `None` and empty values mean "not known".
+class Record(
+    msgspec.Struct,
+    frozen=True,
+    gc=False,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    repr_omit_defaults=True,
+    tag_field="schema",
+    tag=SCHEMA,
+):
+    """The record of one user. None and empty values mean "not known".
 
+    `generation` counts the user's pairs from 1: the larger one is newer, whoever wrote it.
     `last_validated` is wall clock time in epoch seconds, `expires_in` seconds as of then, 0 when
-    Twitch did not say. `state` needs_login: Twitch refused the refresh token, `reason` says how.
-    "removed" holds no tokens any more, only what was spent: see `changes.removed`. `dead`: it needs
-    a login and its access token was refused as well.
-    `lease` names the one who may exchange the refresh token now. `seeded`: the pair came from
-    outside and its refresh token was not exchanged yet.
+    Twitch did not say. `state` is "needs_login" once Twitch has refused the refresh token, and
+    `reason` says how; a "removed" record holds no tokens, only what must be remembered.
+    `access_refused`: the record needs a login and its access token must not be used any more.
+    `lease` names who may exchange the refresh token now, for `lease_ttl` seconds.
+    `seeded`: the pair came from outside and its refresh token was not exchanged yet.
+    `extra` is a JSON object with the fields of a newer version; they are passed on unread.
     """
-
-    # No token stays in pydantic's own cache of strings, which would also be slower: all differ.
-    __pydantic_config__ = ConfigDict(
-        extra="forbid", hide_input_in_errors=True, cache_strings="keys"
-    )
 
     access_token: str
     refresh_token: str | None = None
+    generation: int = 1
     scopes: tuple[str, ...] | None = None
     login: str | None = None
     last_validated: float | None = None
     expires_in: float = 0.0
     state: Literal["live", "needs_login", "removed"] = "live"
     reason: str = ""
-    dead: bool = False
+    access_refused: bool = False
     lease: str | None = None
+    lease_ttl: float = 0.0
     seeded: bool = True
     seeds: str = ""
     exchanged: str = ""
+    extra: str = ""
 
     def __repr__(self) -> str:
-        return (
-            f"Record(login={self.login!r}, state={self.state!r}, leased={self.lease is not None})"
-        )
-
-    @property
-    def shown(self) -> Record | None:
-        """The record as users of the vault see it: None once it is removed."""
-        return None if self.state == "removed" else self
+        leased = self.lease is not None
+        return f"Record(generation={self.generation}, state={self.state!r}, leased={leased})"
 
     @property
     def pair(self) -> TokenPair:
         """Both tokens."""
         return TokenPair(self.access_token, self.refresh_token)
 
+    @property
+    def order(self) -> tuple[int, bool]:
+        """Grows with every decision about a user: a smaller one in a store is lost data."""
+        return self.generation, self.state == "needs_login"
+
     def has_spent(self, mark: str) -> bool:
         """Whether the refresh token with this fingerprint was exchanged by the vault before."""
-        return mark in marks(self.seeds) or mark in marks(self.exchanged)
+        # The first look spares cutting up the memories of all users when one is searched for.
+        return (mark in self.seeds and mark in split_fingerprints(self.seeds)) or (
+            mark in self.exchanged and mark in split_fingerprints(self.exchanged)
+        )
 
 
-@cache
-def _reader() -> Callable[[bytes], Record]:
-    """Made on first use: making it takes milliseconds that the import would need."""
-    read: Callable[[bytes], Record] = TypeAdapter(Record).validator.validate_json
-    return read
-
-
-_FIELDS: Final = tuple(field.name for field in fields(Record))
-_DEFAULTS: Final = {field.name: field.default for field in fields(Record)}
+_FIELDS: Final = frozenset(Record.__struct_fields__) - {"extra"}
+_HEAD: Final = b'{"schema":%d,' % SCHEMA
+_decoder: Final = msgspec.json.Decoder(Record)
+_encoder: Final = msgspec.json.Encoder()
 
 
 def fingerprint(token: str) -> str:
@@ -119,80 +108,80 @@ def fingerprint(token: str) -> str:
     return base64.urlsafe_b64encode(digest[:9]).decode()
 
 
+def split_fingerprints(memory: str) -> tuple[str, ...]:
+    """The fingerprints in a record's memory, the oldest first."""
+    size = FINGERPRINT_LENGTH
+    return tuple(memory[start : start + size] for start in range(0, len(memory), size))
+
+
 def encode(record: Record) -> bytes:
     """The stored form: a JSON object, the schema number first, without defaults."""
-    values: dict[str, object] = {"schema": SCHEMA}
-    for name, default in _DEFAULTS.items():
-        value = getattr(record, name)
-        if value != default:
-            values[name] = value
-    return json.dumps(values, separators=(",", ":")).encode()
-
-
-def quoted(text: str) -> bytes:
-    """How `encode` writes a piece of text, without the quotation marks."""
-    return json.dumps(text)[1:-1].encode()
-
-
-_HEAD: Final = b'{"schema":%d,' % SCHEMA
-_HEAD_LENGTH: Final = len(_HEAD)
+    if not record.extra:
+        return _encoder.encode(record)
+    known = msgspec.to_builtins(msgspec.structs.replace(record, extra=""))
+    return _encoder.encode({**known, **json.loads(record.extra)})
 
 
 def decode(value: bytes, user_id: str) -> Record:
     """Read a stored record; `CorruptRecord` names the user, never the content."""
-    if not value.startswith(_HEAD):
-        raise _unreadable(value, user_id)
-    try:
-        return _reader()(b"{" + value[_HEAD_LENGTH:])
-    except ValidationError as error:
-        what = ", ".join(sorted({_field_of(detail["loc"]) for detail in error.errors()}))
-    # Raised out here, it carries no trace of the original, which quotes the bytes.
-    msg = f"the record of user {user_id!r} is damaged (at: {what}); sign the user in again"
-    raise CorruptRecord(msg)
+    if value.startswith(_HEAD):
+        try:
+            record = _decoder.decode(value)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            pass
+        else:
+            if not record.extra:
+                return record
+    return _decode_unusual(value, user_id)
 
 
-class Decoder:
-    """`decode` that knows the record it read last: who makes a call looks at it several times."""
-
-    def __init__(self) -> None:
-        self.forget()
-
-    def forget(self) -> None:
-        """Hold no record any more."""
-        self._last: tuple[bytes, Record] | None = None
-
-    def __call__(self, value: bytes, user_id: str) -> Record:
-        """As `decode`. The same bytes object is the same record, and neither ever changes."""
-        last = self._last
-        if last is None or last[0] is not value:
-            last = self._last = (value, decode(value, user_id))
-        return last[1]
-
-
-def _field_of(location: tuple[int | str, ...]) -> str:
-    # An unknown field's name comes from the damaged bytes themselves and may hold anything.
-    name = str(location[0]) if location else ""
-    return name if name in _FIELDS else "the whole text"
-
-
-def _unreadable(value: bytes, user_id: str) -> StoreError:
+def _decode_unusual(value: bytes, user_id: str) -> Record:
+    """A record of the schema before, or one with fields that this version does not know."""
     if isinstance(value, Unreadable):
-        return value.error
-    try:
-        schema = json.loads(value)["schema"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        schema = None
+        raise value.error
+    fields = _object(value)
+    schema = fields.pop("schema", None)
     if isinstance(schema, int) and schema > SCHEMA:
-        return CorruptRecord(
+        msg = (
             f"the record of user {user_id!r} was written by a newer twitchvault (schema {schema}, "
             f"this version reads up to {SCHEMA}); upgrade twitchvault in this process"
         )
-    return CorruptRecord(
-        f"the record of user {user_id!r} is damaged (at: the whole text); sign the user in again"
-    )
+        raise CorruptRecord(msg)
+    record = None
+    if schema == SCHEMA:
+        record = _convert(fields)
+    elif schema == 1:
+        record = _convert(_from_schema_1(fields))
+    if record is None:
+        msg = f"the record of user {user_id!r} is damaged; a new login of the user replaces it"
+        raise CorruptRecord(msg)
+    return record
 
 
-def marks(memory: str) -> tuple[str, ...]:
-    """The fingerprints in a record's memory, the oldest first."""
-    size = FINGERPRINT_LENGTH
-    return tuple(memory[start : start + size] for start in range(0, len(memory), size))
+def _object(value: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(value)
+    except (ValueError, RecursionError, TypeError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _convert(fields: dict[str, Any]) -> Record | None:
+    known = {name: value for name, value in fields.items() if name in _FIELDS}
+    unknown = {name: value for name, value in fields.items() if name not in _FIELDS}
+    extra = json.dumps(unknown) if unknown else ""
+    try:
+        return msgspec.convert({"schema": SCHEMA, **known, "extra": extra}, Record)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+
+
+def _from_schema_1(fields: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 had no generation: the number of tokens it remembers takes its place."""
+    new = {name: value for name, value in fields.items() if name != "dead"}
+    spent = len(str(fields.get("seeds", ""))) + len(str(fields.get("exchanged", "")))
+    new["generation"] = 1 + spent // FINGERPRINT_LENGTH
+    new["access_refused"] = fields.get("dead", False)
+    if fields.get("lease") is not None:
+        new["lease_ttl"] = _SCHEMA_1_LEASE_TTL
+    return new

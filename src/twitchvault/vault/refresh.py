@@ -6,83 +6,54 @@ presenting a spent one is reported to cut the user's whole connection. So the or
 more than their speed:
 
 1. Callers in one process share one task per user, which no caller's cancellation ends.
-2. Read the record. A newer access token than the stale one: somebody was faster, use it.
+2. Read the record. A larger generation than the refused one: somebody was faster, use it.
 3. Take the lease. This also proves that the store can be written before the token is spent.
-4. Somebody else's lease: wait for the next version. A record that stood still for `lease_ttl` of
-   this process's own monotonic clock has lost its owner: take over.
+4. Somebody else's lease: wait for the next version. A record that stood still for the lease's ttl
+   of this process's own monotonic clock has lost its owner: take over.
 5. Under the lease: `exchange`.
 
-A refresh token from outside may be known under several names at once, or under none yet. It is
-exchanged under a lease on its own fingerprint's key, and its successor is parked there until it is
-written to its user.
+A refresh token from outside may be known under several names at once, or under none yet. While its
+user is not known it is exchanged under a lease on its own fingerprint's key, unless a user's record
+holds it; and before a record's first exchange its owner looks at that key. Both write before they
+look, so at least one of them sees the other.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import os
 import secrets
-import time
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import AuthFailure, TokenError, TwitchVaultError, VersionConflict, again
-from twitchvault.vault.changes import moved
-from twitchvault.vault.exchange import Exchange, Lease
-from twitchvault.vault.outbox import Operation
-from twitchvault.vault.record import Record, fingerprint
+from twitchvault.errors import AuthFailure, NoAnswer, TokenError, Unauthorized, VersionConflict
+from twitchvault.vault.exchange import Exchange
+from twitchvault.vault.jobs import Jobs, Patience
+from twitchvault.vault.outbox import Update
+from twitchvault.vault.record import fingerprint
+from twitchvault.vault.transitions import attached, new_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Callable
 
     from twitchvault.identity import Identity
-    from twitchvault.vault.ledger import Held, Ledger
+    from twitchvault.vault.backoff import Backoff
+    from twitchvault.vault.clocks import Clocks
+    from twitchvault.vault.jobs import Job
     from twitchvault.vault.mirror import Mirror
     from twitchvault.vault.outbox import Outbox
+    from twitchvault.vault.record import Record, TokenPair
+    from twitchvault.vault.repository import Held, Repository
 
 __all__ = ["Refresher"]
 
-POLL: Final = 0.5
-"""Seconds after which a waiter looks into the store, should no news have come."""
-SEED_POLL: Final = 0.05
 LOOKS: Final = 10
-"""A waiter looks at least that often in `lease_ttl`."""
-BLIND: Final = 0.4
-"""The part of `lease_ttl` for which a waiter may not have looked without beginning anew."""
-
-
-class _Job(NamedTuple):
-    """One refresh token to be exchanged under the lease of the record at `key`.
-
-    `done` tells from the record whether it has happened. `obsolete`, if given, looks elsewhere for
-    the same answer right before the token would be sent.
-    """
-
-    key: str
-    done: Callable[[Record], bool]
-    obsolete: Callable[[], Awaitable[bool]] | None = None
-
-
-class _Watch:
-    """How long a leased record has stood still before this waiter's own eyes.
-
-    Time in which it could not look does not count: while the store was away, or this process
-    stopped, the owner may have been unable to write as well.
-    """
-
-    def __init__(self, lease_ttl: float) -> None:
-        self._lease_ttl = lease_ttl
-        self._version = 0
-        self._since = 0.0
-        self._looked = 0.0
-
-    def left(self, version: int) -> float:
-        """Seconds until the lease is dead, after a look that found the record at `version`."""
-        now = time.monotonic()
-        if version != self._version or now - self._looked > self._lease_ttl * BLIND:
-            self._version, self._since = version, now
-        self._looked = now
-        return self._since + self._lease_ttl - now
+"""A waiter looks into the store at least that often in a lease's ttl."""
+LONGEST_LOOK: Final = 5.0
+LONGEST_SEED_LOOK: Final = 0.5
+SHORTEST_LOOK: Final = 0.05
+ROUNDS: Final = 20
+"""Jobs in a row that a caller joins; each of them has found a newer generation."""
 
 
 class Refresher:
@@ -90,223 +61,267 @@ class Refresher:
 
     def __init__(
         self,
-        ledger: Ledger,
+        repository: Repository,
         mirror: Mirror,
         outbox: Outbox,
         identity: Identity,
+        backoff: Backoff,
+        clocks: Clocks,
         lease_ttl: float,
-        catch_up: Callable[[], Awaitable[None]],
     ) -> None:
-        self._catch_up = catch_up
-        self._ledger = ledger
+        self.jobs = Jobs(clocks, lease_ttl)
+        self._repository = repository
         self._mirror = mirror
         self._outbox = outbox
         self._identity = identity
+        self._backoff = backoff
+        self._clocks = clocks
         self._lease_ttl = lease_ttl
-        self._exchange = Exchange(ledger, outbox, identity, lease_ttl / 2)
-        self._owner = secrets.token_hex(4)
-        self._running: dict[str, asyncio.Task[Record | None]] = {}
+        self._exchange = Exchange(repository, outbox, identity, backoff, mirror, clocks)
+        self._owner = ""
 
-    async def renew(self, user_id: str, stale: str, *, refused: bool = False) -> Record:
-        """A record of this user with an access token other than `stale`.
+    def start(self) -> None:
+        """Name the leases of this process; a fork gets names of its own."""
+        process = f"{os.getpid():x}."
+        if not self._owner.startswith(process):
+            self._owner = f"{process}{secrets.token_hex(6)}."
 
-        `refused`: Twitch says that `stale` is dead. Without a refresh token the user then has to
-        sign in again; else that is only an error.
+    async def renew(self, user_id: str, generation: int, *, refused: bool) -> Record:
+        """A record of this user with a larger generation than that.
+
+        `refused`: Twitch says that the access token of that generation is dead. Without a refresh
+        token the user then has to sign in again; else that is only an error.
 
         `AuthFailure` if the user has to sign in again, `TokenError` if there is no such user,
         `HTTPException` or `StoreError` if it cannot be done just now; nothing is lost then.
         """
-        key = self._ledger.user_key(user_id)
-        if self._is_app(user_id) and self._identity.public:
-            msg = "the app access token died, and without a client secret there is no other"
-            raise AuthFailure(msg)
-        while True:
-            record = self._mirror.get(user_id)
-            if record is None or (record.access_token == stale and record.state == "live"):
-                record = await self.join(key, lambda: self._renew_stored(user_id, stale, refused))
+        key = self._repository.user_key(user_id)
+        record = self._mirror.get(user_id)
+        for _ in range(ROUNDS):
+            if record is None or (record.generation <= generation and record.state == "live"):
+                self._backoff.check(user_id)
+                record = await self.jobs.join(
+                    key, lambda job: self._renew(job, key, generation, refused=refused)
+                )
             if record is None:
                 msg = f"no token is stored for user {user_id!r}; sign the user in first"
                 raise TokenError(msg)
-            if record.access_token != stale:
+            if record.generation > generation:
                 return record
             if record.state == "needs_login":
                 msg = f"user {user_id!r} has to sign in again: {record.reason}"
                 raise AuthFailure(msg)
-            if record.refresh_token is None and not (refused or self._is_app(user_id)):
-                msg = f"no refresh token is stored for user {user_id!r}: only a new login renews it"
-                raise TokenError(msg)
+        msg = f"the record of user {user_id!r} changes all the time; try again in a moment"
+        raise NoAnswer(msg, sent=False)
 
-    async def redeem(
-        self, pair: Record, mark: str, obsolete: Callable[[], Awaitable[bool]]
-    ) -> Record | None:
-        """Exchange a refresh token from outside, leased on its fingerprint's own key.
-
-        The new pair is parked under that key, durably, until its user is known. A record that needs
-        a login: Twitch refused the token, now or earlier. None: look again, things have moved on.
-        """
-        key = self._ledger.seed_key(mark)
-
-        async def settle() -> Record | None:
-            while await self._ledger.read(key) is None:
-                with contextlib.suppress(VersionConflict):
-                    await self._ledger.write(key, pair, expect=0)
-            return await self._settle(_Job(key, lambda record: not record.seeded, obsolete))
-
-        return await self.join(key, settle)
-
-    async def renew_parked(self, mark: str, stale: str) -> Record | None:
-        """A newer pair for one that was parked until its access token died."""
-        key = self._ledger.seed_key(mark)
-
-        async def obsolete() -> bool:
-            await self._catch_up()
-            held = await self._ledger.read(key)
-            sent = None if held is None else held.record.refresh_token
-            return sent is None or self._mirror.heir_of(sent, fingerprint(sent)) is not None
-
-        job = _Job(key, lambda now: now.access_token != stale, obsolete)
-        return await self.join(key, lambda: self._settle(job))
-
-    async def join(
-        self, key: str, start: Callable[[], Coroutine[None, None, Record | None]]
-    ) -> Record | None:
-        """The result of the one task for `key`; a caller's cancellation does not end the task."""
-        task = self._running.get(key)
-        if task is None:
-            task = asyncio.create_task(start(), name="twitchvault refresh")
-            self._running[key] = task
-            task.add_done_callback(lambda done: self._ended(key, done))
-        return await asyncio.shield(task)
-
-    def latest(self, user_id: str, record: Record) -> Record:
-        """`record`, or what it was exchanged for by this process recently."""
-        return self._exchange.latest(self._ledger.user_key(user_id), record)
-
-    async def finish(self) -> None:
-        """Wait until no exchange is under way; each ends within half of `lease_ttl` or so."""
-        while self._running:
-            await asyncio.wait(list(self._running.values()))
-
-    def _ended(self, key: str, task: asyncio.Task[Record | None]) -> None:
-        if self._running.get(key) is task:
-            del self._running[key]
-        if not task.cancelled():
-            task.exception()  # whoever still waits gets it; nobody need wait
-
-    def _is_app(self, user_id: str) -> bool:
-        return user_id == self._identity.client_id
-
-    async def _renew_stored(self, user_id: str, stale: str, refused: bool) -> Record | None:
-        key = self._ledger.user_key(user_id)
-        while True:
+    async def _renew(self, job: Job, key: str, generation: int, *, refused: bool) -> Record | None:
+        user_id = self._repository.user_of(key) or ""
+        patience = Patience(self._clocks)
+        while job.left > 0:
             held = await self._read(key)
             if held is None:
                 return None
             record = held.record
-            if record.access_token != stale or record.state == "needs_login":
+            if record.generation > generation or record.state == "needs_login":
                 return record
-            if record.refresh_token is None and not self._is_app(user_id):
-                if not refused:
-                    return record
-                await self._exchange.refuse(
-                    key, record, "the access token died and has no refresh token"
-                )
-            elif record.refresh_token is not None and record.seeded:
-                await self._renew_seeded(key, record, record.refresh_token)
-            else:
-                return await self._settle(_Job(key, lambda now: now.access_token != stale))
-
-    async def _renew_seeded(self, key: str, record: Record, sent: str) -> None:
-        """The first exchange of a pair from outside, which others may hold under another name."""
-
-        mark = fingerprint(sent)
-
-        async def obsolete() -> bool:
-            await self._catch_up()
-            held = await self._ledger.read(key)
-            moved_on = held is None or held.record.refresh_token != sent
-            return moved_on or self._mirror.spender_of(mark) is not None
-
-        heir = self._mirror.spender_of(mark)
-        if heir is not None and heir != self._ledger.user_of(key):
-            reason = f"its refresh token was exchanged as that of user {heir!r}"
-            await self._exchange.refuse(key, record, reason)
-            return
-        seed = Record(access_token=record.access_token, refresh_token=sent)
-        parked = await self.redeem(seed, mark, obsolete)
-        if parked is None:
-            return
-        if parked.state == "needs_login":
-            await self._exchange.refuse(key, record, parked.reason)
-            return
-        now = time.time()
-        await self.adopt(key, Operation(lambda held: moved(held, sent, parked, now)), mark, parked)
-
-    async def adopt(self, key: str, operation: Operation, mark: str, parked: Record) -> None:
-        """Bring a parked pair home to its user, then clear the place where it was parked."""
-        if await self._outbox.apply(key, operation) is None:
-            clear = Operation(lambda held: held if held and held.pair != parked.pair else None)
-            self._outbox.submit(self._ledger.seed_key(mark), clear)
+            if record.refresh_token is None and user_id != self._identity.client_id:
+                await self._refuse_without_refresh_token(key, record, refused=refused)
+                continue
+            abandoned = await self._wait_for_lease(job, key, held, patience)
+            if abandoned is None or not await self._seed_is_free(job, key, record, patience):
+                continue
+            alive = await self._is_alive(user_id, record, refused=refused)
+            renewed = await self._exchange_under_lease(
+                job, key, user_id, held, doubtful=abandoned, alive=alive
+            )
+            if renewed is not None:
+                return renewed
+        raise job.timed_out()
 
     async def _read(self, key: str) -> Held | None:
         # What this process has changed itself must be in the store before the store is asked.
-        error = await self._outbox.settle(key)
-        if error is not None:
-            raise again(error)
-        held = await self._ledger.read(key)
-        return None if held is None or held.record.shown is None else held
+        await self._outbox.written(key)
+        held = await self._repository.read(key)
+        return None if held is None or held.record.state == "removed" else held
 
-    async def _settle(self, job: _Job) -> Record | None:
-        """Wait for somebody's exchange or carry it out, until the record is done or refused.
+    async def _refuse_without_refresh_token(
+        self, key: str, record: Record, *, refused: bool
+    ) -> None:
+        if not refused:
+            user_id = self._repository.user_of(key)
+            msg = f"no refresh token is stored for user {user_id!r}: only a new login renews it"
+            raise TokenError(msg)
+        reason = "the access token died and has no refresh token"
+        await self._exchange.refuse(key, record, reason)
 
-        None: it is gone or obsolete.
+    async def _is_alive(self, user_id: str, record: Record, *, refused: bool) -> bool:
+        """Whether the old access token lived right before the exchange.
+
+        If the exchange's answer is lost, that tells whether the refresh token is spent. When the
+        last refreshes gave nothing but dead tokens, it decides whether to go on.
         """
-        watch = _Watch(self._lease_ttl)
-        while True:
-            held = await self._read(job.key)
-            if held is None:
-                return None
-            record = held.record
-            if job.done(record) or record.state == "needs_login":
-                return record
-            foreign = record.lease is not None and record.lease not in self._exchange.unsent
-            left = watch.left(held.version)
-            if foreign and left > 0:
-                await self._wait(job.key, held.version, left)
-                continue
-            lease = await self._take(job, held)
-            if lease is None:
-                continue
-            try:
-                if job.obsolete is not None and await job.obsolete():
-                    self._exchange.unsent.discard(lease.name)
-                    with contextlib.suppress(VersionConflict):
-                        await self._ledger.remove(job.key, expect=lease.version)
-                    return None
-                result = await self._exchange.carry_out(lease, doubtful=foreign)
-            except TwitchVaultError:
-                await self._exchange.release(lease)
-                raise
-            if result is not None:
-                return result
-
-    async def _wait(self, key: str, version: int, left: float) -> None:
-        user_id = self._ledger.user_of(key)
-        if user_id is None:
-            await asyncio.sleep(min(left, self._lease_ttl / LOOKS, SEED_POLL))
-        else:
-            pause = min(left, self._lease_ttl / LOOKS, POLL)
-            await self._mirror.changed(user_id, version, pause)
-
-    async def _take(self, job: _Job, held: Held) -> Lease | None:
-        name = f"{self._owner}-{secrets.token_hex(8)}"
-        # Taken before the others can see it: our half of lease_ttl is over before their whole.
-        taken_at = time.monotonic()
-        self._exchange.unsent.add(name)
-        record = replace(held.record, lease=name)
+        if user_id == self._identity.client_id and self._identity.public:
+            msg = "the app access token died, and without a client secret there is no other"
+            raise AuthFailure(msg)
+        resting = self._backoff.is_exhausted(user_id)
+        if refused and not resting:
+            return False
+        if self._backoff.was_accepted(user_id, record.access_token):
+            return True
         try:
-            version = await self._ledger.write(job.key, record, expect=held.version)
-        except VersionConflict:
-            self._exchange.unsent.discard(name)
+            await self._identity.validate(record.access_token)
+        except Unauthorized:
+            if resting:
+                raise self._backoff.rest(user_id) from None
+            return False
+        self._backoff.accepted(user_id, record.access_token)
+        return True
+
+    # The lease
+
+    async def _exchange_under_lease(
+        self,
+        job: Job,
+        key: str,
+        name: str,
+        held: Held,
+        *,
+        doubtful: bool,
+        alive: bool | None,
+    ) -> Record | None:
+        """Take the lease and exchange; None: look again."""
+        lease_name = f"{self._owner}{secrets.token_hex(4)}"
+        lease = (lease_name, self._lease_ttl)
+        job.lease = await self._exchange.take(key, name, held, lease, alive=alive)
+        if job.lease is None:
             return None
-        return Lease(job.key, name, record, version, taken_at)
+        return await self._exchange.run(job.lease, doubtful=doubtful)
+
+    async def _wait_for_lease(
+        self, job: Job, key: str, held: Held, patience: Patience
+    ) -> bool | None:
+        """Whether the lease that stands was abandoned, so that the token may be spent.
+
+        None: it is alive, and a while was waited for news.
+        """
+        lease = held.record.lease
+        if lease is None:
+            return False
+        if lease.startswith(self._owner):
+            return self._exchange.left_in_doubt(key, lease)
+        ttl = held.record.lease_ttl
+        # A dead owner's lease falls due within this.
+        job.limit = max(job.limit, 2 * ttl)
+        left = patience.left(key, held)
+        if left <= 0:
+            return True
+        look = max(min(left, ttl / LOOKS, LONGEST_LOOK), SHORTEST_LOOK)
+        user_id = self._repository.user_of(key)
+        if user_id is None:
+            await asyncio.sleep(min(look, LONGEST_SEED_LOOK))  # no feed tells of seeds
+        else:
+            await self._mirror.changed(user_id, held.version, look)
+        return None
+
+    # Seeds
+
+    async def _seed_is_free(self, job: Job, key: str, record: Record, patience: Patience) -> bool:
+        """Whether nobody exchanges the token of a record as one whose user is not known.
+
+        Of interest before the first exchange only; after False look at the record again.
+        """
+        if not record.seeded or record.refresh_token is None:
+            return True
+        sent = record.refresh_token
+        seed_key = self._repository.seed_key(fingerprint(sent))
+        seed = await self._repository.read(seed_key)
+        if seed is None:
+            return await self._is_unspent(key, record, fingerprint(sent))
+        if seed.record.state == "needs_login":
+            await self._exchange.refuse(key, record, seed.record.reason)
+        elif not seed.record.seeded:
+            parked, now = seed.record, self._clocks.wall()
+            await self.attach(
+                key, sent, parked, lambda held: attached(held, sent, parked, None, now)
+            )
+        elif await self._wait_for_lease(job, seed_key, seed, patience) is not None:
+            with suppress(VersionConflict):
+                await self._repository.delete(seed_key, expect=seed.version)
+        return False
+
+    async def _is_unspent(self, key: str, record: Record, mark: str) -> bool:
+        await self.catch_up()
+        spender = self._mirror.spender_of(mark)
+        if spender is None or spender == self._repository.user_of(key):
+            return True
+        reason = f"its refresh token was exchanged as that of user {spender!r}"
+        await self._exchange.refuse(key, record, reason)
+        return False
+
+    async def exchange_seed(self, pair: TokenPair, mark: str, generation: int = 1) -> Record | None:
+        """Exchange a refresh token from outside, leased on its fingerprint's own key.
+
+        The new pair stands under that key, durably, until its user is known. `generation` is that
+        of the pair in hand: 1 for the seed itself, more for a successor that died while it waited.
+        A record that needs a login: Twitch refused the token. None: look for its user again.
+        """
+        key = self._repository.seed_key(mark)
+        self._backoff.check(key)
+        return await self.jobs.join(
+            key, lambda job: self._exchange_seed(job, key, pair, generation)
+        )
+
+    async def _exchange_seed(
+        self, job: Job, key: str, pair: TokenPair, generation: int
+    ) -> Record | None:
+        patience = Patience(self._clocks)
+        while job.left > 0:
+            held = await self._repository.read(key)
+            if held is None:
+                if generation > 1:
+                    return None
+                with suppress(VersionConflict):
+                    await self._repository.write(key, new_seed(pair), expect=0)
+                continue
+            record = held.record
+            if record.generation > generation or record.state == "needs_login":
+                return record
+            abandoned = await self._wait_for_lease(job, key, held, patience)
+            if abandoned is None:
+                continue
+            # The entry is written; only now it shows whether a user's record holds the token.
+            if await self._has_user(record):
+                with suppress(VersionConflict):
+                    await self._repository.delete(key, expect=held.version)
+                return None
+            if self._backoff.is_exhausted(key):
+                raise self._backoff.rest(key)
+            alive = None if generation == 1 else False
+            renewed = await self._exchange_under_lease(
+                job, key, key, held, doubtful=abandoned, alive=alive
+            )
+            if renewed is not None:
+                return renewed
+        raise job.timed_out()
+
+    async def _has_user(self, seed: Record) -> bool:
+        await self.catch_up()
+        token = seed.refresh_token or ""
+        return self._mirror.find_by_refresh_token(token, fingerprint(token)) is not None
+
+    async def attach(
+        self,
+        key: str,
+        sent: str,
+        parked: Record,
+        transition: Callable[[Record | None], Record | None],
+    ) -> None:
+        """Bring a parked pair to its user, then clear the place where it was parked."""
+        if await self._outbox.apply(key, Update(transition, asked_for=True)) is None:
+            clear = Update(lambda held: held if held and held.pair != parked.pair else None)
+            self._outbox.submit(self._repository.seed_key(fingerprint(sent)), clear)
+
+    async def catch_up(self) -> None:
+        """Bring into the mirror all that was committed before the call."""
+        if self._repository.catch_up is not None:
+            await self._repository.catch_up()

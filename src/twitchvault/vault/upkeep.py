@@ -1,16 +1,17 @@
 """Validation and early refresh in the background.
 
 Twitch requires every token to be validated at start and then hourly. One schedule per process,
-spread out, since some hundred calls at once draw 429s; the result goes into the record, so that
-the fleet validates each token once an hour, not each process.
+spread out, since some hundred calls at once draw 429s. The result goes into the record, so that the
+fleet validates each token once an hour, not each process: what another process has validated is
+fresh from the moment it arrived, whatever that machine's clock says.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
 import random
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -21,17 +22,20 @@ from twitchvault.errors import (
     TwitchVaultError,
     Unauthorized,
 )
-from twitchvault.vault.changes import mourned, validated
-from twitchvault.vault.outbox import Operation
+from twitchvault.vault.outbox import Update
+from twitchvault.vault.transitions import marked_access_refused, validated
 
 if TYPE_CHECKING:
     from twitchvault.identity import Identity
     from twitchvault.models import ValidateToken
-    from twitchvault.vault.ledger import Ledger
+    from twitchvault.vault.backoff import Backoff
+    from twitchvault.vault.clocks import Clocks
+    from twitchvault.vault.events import Events
     from twitchvault.vault.mirror import Mirror
     from twitchvault.vault.outbox import Outbox
     from twitchvault.vault.record import Record
     from twitchvault.vault.refresh import Refresher
+    from twitchvault.vault.repository import Repository
 
 __all__ = ["Upkeep"]
 
@@ -43,13 +47,17 @@ HEAD_START: Final = 300.0
 """A process validates up to this many seconds early, each at random, so that one is the first."""
 PER_SECOND: Final = 20.0
 AT_ONCE: Final = 40
-SKEW: Final = 60.0
-"""Seconds by which clocks of two machines may differ."""
 EARLY: Final = 300.0
 """Seconds before its end at which a token is refreshed, if it was to live twice that long."""
-ROUND: Final = 200
-SWEEP: Final = 10.0
-SWEEP_STEP: Final = 500
+SKEW: Final = 60.0
+"""Seconds by which the clock that wrote a record may be ahead."""
+STEP: Final = 500
+"""Users that are scheduled before the loop goes on."""
+IDLE: Final = 60.0
+RATE_LIMITED: Final = 5.0
+REFUSED_IN_A_ROW: Final = 3
+"""So many users refused and nobody refreshed: the store looks like an old backup."""
+REST: Final = 600.0
 
 
 class Upkeep:
@@ -57,38 +65,48 @@ class Upkeep:
 
     def __init__(
         self,
-        ledger: Ledger,
+        repository: Repository,
         mirror: Mirror,
         outbox: Outbox,
         identity: Identity,
         refresher: Refresher,
+        backoff: Backoff,
+        events: Events,
+        clocks: Clocks,
     ) -> None:
-        self._ledger = ledger
+        self._repository = repository
         self._mirror = mirror
         self._outbox = outbox
         self._identity = identity
         self._refresher = refresher
+        self._backoff = backoff
+        self._events = events
+        self._clocks = clocks
+        self._guard = _Guard(clocks)
         self._task: asyncio.Task[None] | None = None
-        self._changed: set[str] = set()
-        self._news = asyncio.Event()
-        self._not_before: dict[str, float] = {}
-        self._pause_until = 0.0
+        self._queue: list[tuple[float, str]] = []
+        self._due: dict[str, float] = {}
+        self._fresh: dict[str, tuple[float, float]] = {}
+        self._not_before: dict[str, tuple[int, float]] = {}
+        self._failing: set[str] = set()
         self._busy: set[str] = set()
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._news = asyncio.Event()
+        self._pause_until = 0.0
 
     def start(self) -> None:
         """Begin; idempotent."""
         if self._task is None:
             self._news = asyncio.Event()
-            self._mirror.on_change = self._note
+            self._mirror.on_change = self._note_change
             self._task = asyncio.create_task(self._run(), name="twitchvault upkeep")
 
     def cancel(self) -> asyncio.Task[None] | None:
         """Let the task end without waiting for it."""
         task, self._task = self._task, None
-        self._changed.clear()
+        for table in (self._queue, self._due, self._fresh, self._not_before, self._failing):
+            table.clear()
         if task is not None:
-            self._mirror.on_change = lambda _user_id: None
+            self._mirror.on_change = None
             task.cancel()
         return task
 
@@ -96,156 +114,248 @@ class Upkeep:
         """End the task."""
         task = self.cancel()
         if task is not None:
-            await asyncio.wait((task,))
+            await asyncio.wait((task,), timeout=1.0)
 
-    def _note(self, user_id: str) -> None:
-        self._changed.add(user_id)
+    # The schedule
+
+    def _note_change(self, user_id: str) -> None:
+        record = self._mirror.peek(user_id)
+        if record is None:
+            self._due.pop(user_id, None)
+            self._fresh.pop(user_id, None)
+            return
+        known = self._fresh.get(user_id)
+        if record.last_validated is not None and (
+            known is None or known[0] != record.last_validated
+        ):
+            self._fresh[user_id] = (record.last_validated, self._clocks.monotonic())
+        self._schedule(user_id, record)
+
+    def _note_found(self, user_id: str) -> None:
+        """A record that was there before: only its time tells how old its validation is."""
+        record = self._mirror.peek(user_id)
+        if record is None or user_id in self._fresh:
+            return
+        if record.last_validated is not None:
+            age = self._clocks.wall() - record.last_validated
+            # A time in the future comes from a wrong clock, and says nothing.
+            age = EVERY if age < -SKEW else max(age, 0.0)
+            self._fresh[user_id] = (record.last_validated, self._clocks.monotonic() - age)
+        self._schedule(user_id, record)
+
+    def _schedule(self, user_id: str, record: Record) -> None:
+        due = self._due_at(user_id, record)
+        if due is None:
+            self._due.pop(user_id, None)
+            return
+        generation, not_before = self._not_before.get(user_id, (0, 0.0))
+        if generation == record.generation:
+            due = max(due, not_before)
+        else:
+            self._not_before.pop(user_id, None)
+        self._set_due(user_id, due)
+
+    def _set_due(self, user_id: str, due: float) -> None:
+        self._due[user_id] = due
+        heapq.heappush(self._queue, (due, user_id))
+        if len(self._queue) > 2 * len(self._due) + STEP:
+            self._queue = [(at, one) for one, at in self._due.items()]
+            heapq.heapify(self._queue)
         self._news.set()
 
-    async def _run(self) -> None:
-        self._busy, self._places = set(), asyncio.Semaphore(AT_ONCE)
-        async with asyncio.TaskGroup() as group:
-            await self._sweep(group)
-
-    async def _sweep(self, group: asyncio.TaskGroup) -> None:
-        next_sweep = 0.0
-        while True:
-            if time.monotonic() >= next_sweep:
-                next_sweep = time.monotonic() + SWEEP
-                self._changed.clear()
-                await self._mirror.read_all()
-                due, more = await self._due(self._mirror.users())
-            else:
-                changed, self._changed = self._changed, set()
-                due, more = await self._due(list(changed))
-            self._news.clear()
-            if more:
-                next_sweep = 0.0
-            await self._look_after_all(due, group)
-            await _until(self._news, next_sweep - time.monotonic())
-
-    async def _due(self, users: list[str]) -> tuple[list[str], bool]:
-        """The next round, who is to be refreshed first; and whether there are more.
-
-        A round is short, so that who becomes urgent meanwhile need not wait for a long queue.
-        """
-        due: dict[str, list[str]] = {"refresh": [], "validate": []}
-        for count, user_id in enumerate(users, 1):
-            if task := self._task_for(user_id):
-                due[task].append(user_id)
-            if count % SWEEP_STEP == 0:
-                await asyncio.sleep(0)
-        # In any order, so that two processes do not ask about the same users at the same time.
-        chosen: list[str] = []
-        for some in due.values():
-            chosen += random.sample(some, min(len(some), ROUND - len(chosen)))
-        return chosen, len(chosen) < sum(map(len, due.values()))
-
-    def _task_for(self, user_id: str) -> str | None:
-        """What is to be done for this user now: "refresh", "validate" or nothing."""
-        now = time.time()
-        if self._rests(user_id, now) or self._not_before.get(user_id, 0.0) > time.monotonic():
+    def _due_at(self, user_id: str, record: Record) -> float | None:
+        """When something is to be done for this user, on the monotonic clock."""
+        if record.access_refused:
             return None
-        record = self._mirror.peek(user_id)
-        if record is None or record.dead:
-            return None
-        if record.last_validated is None:
-            return "validate" if record.state == "live" else None
+        fresh = self._fresh.get(user_id)
+        if record.last_validated is None or fresh is None:
+            return self._clocks.monotonic()
+        due = fresh[1] + EVERY - HEAD_START * random.random()  # noqa: S311
+        return min(due, self._refresh_at(user_id, record))
+
+    def _refresh_at(self, user_id: str, record: Record) -> float:
+        """When the token is refreshed before it ends."""
+        fresh = self._fresh.get(user_id)
         renewable = record.state == "live" and record.refresh_token
-        if renewable and _ends_soon(record.last_validated, record.expires_in, now):
-            return "refresh"
-        age = now - record.last_validated
-        # A time in the future comes from another machine's clock: do not wait for it.
-        due = age < -SKEW or age >= EVERY - HEAD_START * random.random()  # noqa: S311
-        return "validate" if due else None
+        if fresh is None or not renewable or record.expires_in < 2 * EARLY:
+            return float("inf")
+        return fresh[1] + record.expires_in - EARLY
 
-    def _rests(self, user_id: str, now: float) -> bool:
-        """Whether nothing can be due yet, without reading the record: nearly always so."""
-        known = self._mirror.validated(user_id)
-        if known is None or _ends_soon(*known, now):
-            return False
-        return 0 <= now - known[0] < EVERY - HEAD_START
+    # The work
 
-    async def _look_after_all(self, due: list[str], group: asyncio.TaskGroup) -> None:
-        """At most PER_SECOND begin in a second, at most AT_ONCE are under way."""
-        for user_id in due:
-            if user_id in self._busy:
-                continue
-            await self._places.acquire()
-            await asyncio.sleep(max(1 / PER_SECOND, self._pause_until - time.monotonic()))
-            self._busy.add(user_id)
-            task = group.create_task(self._look_after(user_id), name="twitchvault upkeep of one")
-            task.add_done_callback(partial(self._done, user_id))
+    async def _run(self) -> None:
+        for count, user_id in enumerate(self._mirror.users(), 1):
+            self._note_found(user_id)
+            if count % STEP == 0:
+                await asyncio.sleep(0)
+        self._busy = set()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._work_through(group)
 
-    def _done(self, user_id: str, _task: asyncio.Task[None]) -> None:
+    async def _work_through(self, group: asyncio.TaskGroup) -> None:
+        """Begin what is due, at most PER_SECOND in a second, then wait for more."""
+        now = self._clocks.monotonic()
+        user_id = self._next_due(now)
+        if user_id is None or len(self._busy) >= AT_ONCE:
+            left = self._queue[0][0] - now if self._queue and user_id is None else IDLE
+            self._news.clear()
+            await _until(self._news, min(max(left, 1 / PER_SECOND), IDLE))
+            return
+        del self._due[user_id]
+        self._busy.add(user_id)
+        task = group.create_task(self._look_after(user_id), name="twitchvault upkeep of one")
+        task.add_done_callback(partial(self._done, user_id))
+        await asyncio.sleep(max(1 / PER_SECOND, self._pause_until - self._clocks.monotonic()))
+
+    def _next_due(self, now: float) -> str | None:
+        while self._queue:
+            due, user_id = self._queue[0]
+            if self._due.get(user_id) != due or user_id in self._busy:
+                heapq.heappop(self._queue)  # it was scheduled anew, or will be
+            elif due <= now:
+                return user_id
+            else:
+                return None
+        return None
+
+    def _done(self, user_id: str, task: asyncio.Task[None]) -> None:
         self._busy.discard(user_id)
-        self._places.release()
-        self._note(user_id)  # a renewed token wants to be validated, too
+        record = self._mirror.peek(user_id)
+        if record is not None and self._task is not None and not task.cancelled():
+            self._schedule(user_id, record)
+        self._news.set()
 
     async def _look_after(self, user_id: str) -> None:
         self._mirror.fetch()
-        what = self._task_for(user_id)
         record = self._mirror.peek(user_id)
-        if record is None or what is None:
+        if record is None or record.access_refused:
             return
         try:
-            if what == "refresh":
-                await self._refresher.renew(user_id, record.access_token)
+            if self._refresh_at(user_id, record) <= self._clocks.monotonic():
+                await self._refresh(user_id, record, refused=False)
             else:
                 await self._validate(user_id, record)
         except (AuthFailure, TokenError):
-            self._later(user_id, EVERY)
+            self._later(user_id, record, EVERY)
         except RateLimited:
-            self._pause_until = time.monotonic() + 2.0
-            self._later(user_id, 5.0)
+            self._pause_until = self._clocks.monotonic() + 2.0
+            self._later(user_id, record, RATE_LIMITED)
         except TwitchVaultError as error:
             _logger.info("upkeep of user %r failed, trying later: %s", user_id, error)
-            self._later(user_id, random.uniform(10.0, 60.0))  # noqa: S311
-        except Exception as error:
-            _logger.error("upkeep of user %r failed with %s", user_id, type(error).__name__)
-            self._later(user_id, EVERY)
-        else:
-            self._not_before.pop(user_id, None)
+            self._later(user_id, record, random.uniform(10.0, 60.0))  # noqa: S311
+        except Exception:
+            _logger.exception("upkeep of user %r failed", user_id)
+            self._later(user_id, record, EVERY)
 
-    def _later(self, user_id: str, seconds: float) -> None:
-        self._not_before[user_id] = time.monotonic() + seconds
+    def _later(self, user_id: str, record: Record, seconds: float) -> None:
+        """Leave this generation alone for a while."""
+        self._not_before[user_id] = (record.generation, self._clocks.monotonic() + seconds)
 
     async def _validate(self, user_id: str, record: Record) -> None:
         try:
             answer = await self._identity.validate(record.access_token)
         except Unauthorized:
-            if record.state == "live":
-                await self._refresher.renew(user_id, record.access_token, refused=True)
-            else:
-                await self.mourn(user_id, record.access_token)
-                self._later(user_id, EVERY)
+            try:
+                await self._refresh(user_id, record, refused=True)
+            except AuthFailure:
+                await self.mark_access_refused(user_id, record.access_token)
         else:
-            await self.note(user_id, record.access_token, answer)
+            await self.note_validation(user_id, record.access_token, answer)
 
-    async def mourn(self, user_id: str, access_token: str) -> None:
+    async def _refresh(self, user_id: str, record: Record, *, refused: bool) -> None:
+        if not self._guard.allows():
+            self._later(user_id, record, random.uniform(5.0, 15.0))  # noqa: S311
+            return
+        with self._guard:
+            try:
+                await self._refresher.renew(user_id, record.generation, refused=refused)
+            except AuthFailure:
+                self._guard.refused()
+                raise
+            except TwitchVaultError as error:
+                self._note_failure(user_id, error)
+                raise
+            self._guard.refreshed()
+        if user_id in self._failing:
+            self._failing.discard(user_id)
+            _logger.info("the token of user %r is refreshed again", user_id)
+
+    def _note_failure(self, user_id: str, error: TwitchVaultError) -> None:
+        self._events.emit("refresh_failed", user_id, "local", str(error))
+        if user_id not in self._failing:
+            self._failing.add(user_id)
+            _logger.warning(
+                "the token of user %r cannot be refreshed in the background, trying on: %s",
+                user_id,
+                error,
+            )
+
+    # What is learned of a token, here or elsewhere
+
+    async def mark_access_refused(self, user_id: str, access_token: str) -> None:
         """Write into a record that needs a login that its access token was refused as well."""
-        key = self._ledger.user_key(user_id)
-        await self._outbox.apply(key, Operation(lambda held: mourned(held, access_token)))
+        key = self._repository.user_key(user_id)
+        await self._outbox.apply(
+            key, Update(lambda held: marked_access_refused(held, access_token))
+        )
 
-    async def note(self, user_id: str, access_token: str, answer: ValidateToken) -> None:
+    async def note_validation(self, user_id: str, access_token: str, answer: ValidateToken) -> None:
         """Write a validation into the record, if it still holds that token."""
-        now = time.time()
-
-        def change(held: Record | None) -> Record | None:
-            if held is None or held.access_token != access_token:
-                return held
-            return validated(held, answer, now)
-
-        await self._outbox.apply(self._ledger.user_key(user_id), Operation(change))
+        now = self._clocks.wall()
+        owner = (self._identity.client_id, user_id)
+        self._backoff.accepted(user_id, access_token)
+        update = Update(lambda held: validated(held, access_token, answer, owner, now))
+        await self._outbox.apply(self._repository.user_key(user_id), update)
 
 
-def _ends_soon(last_validated: float, expires_in: float, now: float) -> bool:
-    return expires_in >= 2 * EARLY and last_validated + expires_in - now < EARLY
+class _Guard:
+    """Stops the background when refreshes are refused one after the other.
+
+    A restored file full of spent tokens must not cut every user's connection.
+    """
+
+    def __init__(self, clocks: Clocks) -> None:
+        self._clocks = clocks
+        self._refused = 0
+        self._under_way = 0
+        self._proven = False
+        self._rest_until = 0.0
+
+    def allows(self) -> bool:
+        """Whether a refresh may begin now."""
+        if self._clocks.monotonic() < self._rest_until:
+            return False
+        return self._proven or self._refused + self._under_way < REFUSED_IN_A_ROW
+
+    def refreshed(self) -> None:
+        """A user was refreshed: the store is up to date."""
+        self._refused, self._proven = 0, True
+
+    def refused(self) -> None:
+        """Twitch has refused a user's refresh token."""
+        self._refused += 1
+        self._proven = False
+        if self._refused >= REFUSED_IN_A_ROW:
+            self._refused = 0
+            self._rest_until = self._clocks.monotonic() + REST
+            _logger.error(
+                "%d users in a row have to sign in again and nobody could be refreshed: the store "
+                "looks like an old backup. Nobody is refreshed in the background for %.0f minutes",
+                REFUSED_IN_A_ROW,
+                REST / 60,
+            )
+
+    def __enter__(self) -> None:
+        self._under_way += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._under_way -= 1
 
 
 async def _until(news: asyncio.Event, seconds: float) -> None:
     try:
-        async with asyncio.timeout(max(seconds, 0.05)):
+        async with asyncio.timeout(seconds):
             await news.wait()
     except TimeoutError:
         return

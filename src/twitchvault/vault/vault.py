@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import (
@@ -13,28 +12,34 @@ from twitchvault.errors import (
     BadRequest,
     CorruptRecord,
     DecryptionError,
+    HTTPException,
     StoreError,
     StoreUnavailable,
+    TokenError,
     Unauthorized,
-    again,
+    fresh_copy,
 )
-from twitchvault.models import Token
-from twitchvault.vault.changes import app_record, removed, removed_with, restored
+from twitchvault.stores.base import Watchable
+from twitchvault.vault.backoff import Backoff
+from twitchvault.vault.clocks import Clocks
 from twitchvault.vault.events import Events
-from twitchvault.vault.ledger import Ledger
-from twitchvault.vault.logins import Logins
+from twitchvault.vault.logins import Logins, as_token
 from twitchvault.vault.mirror import Mirror
-from twitchvault.vault.outbox import Operation, Outbox
-from twitchvault.vault.pump import Pump
-from twitchvault.vault.record import Record, TokenPair, fingerprint
+from twitchvault.vault.outbox import Outbox, Update
+from twitchvault.vault.record import TokenPair, fingerprint
 from twitchvault.vault.refresh import Refresher
+from twitchvault.vault.repository import Repository
+from twitchvault.vault.transitions import app_record, removed, removed_login
 from twitchvault.vault.upkeep import Upkeep
+from twitchvault.vault.watcher import Watcher
 
 if TYPE_CHECKING:
     from twitchvault.identity import Identity
-    from twitchvault.models import ValidateToken
+    from twitchvault.models import Token, ValidateToken
     from twitchvault.stores.base import TokenStore
     from twitchvault.vault.events import EventStream
+    from twitchvault.vault.jobs import Job
+    from twitchvault.vault.record import Record
 
 __all__ = ["Vault"]
 
@@ -42,42 +47,54 @@ _logger = logging.getLogger(__name__)
 
 LONGEST_PAUSE: Final = 5.0
 """Seconds between two attempts to write into a store that is down."""
-AT_ONCE: Final = 500
-DEAD: Final = "invalid token"
-FLUSH_TIMEOUT: Final = 10.0
+FLUSH_TIMEOUT: Final = 2.0
 """Seconds that closing waits for the store to take what is still to be written."""
+INVALID_TOKEN: Final = "invalid token"  # noqa: S105  (what Twitch says)
 
 
 class Vault:
-    """The tokens of one application in one store."""
+    """The tokens of one application in one store.
+
+    It belongs to the event loop on which it was opened. `clocks` are this machine's unless others
+    are given.
+    """
 
     def __init__(
-        self, store: TokenStore, identity: Identity, *, maintain: bool, lease_ttl: float
+        self,
+        store: TokenStore,
+        identity: Identity,
+        *,
+        maintain: bool,
+        lease_ttl: float,
+        clocks: Clocks | None = None,
     ) -> None:
-        client_id = identity.client_id
+        clocks = clocks or Clocks()
+        live = isinstance(store, Watchable) and not getattr(store, "pushes_changes", False)
         self.identity = identity
         self.events = Events()
-        self.mirror = Mirror(client_id, self.events)
-        self._client_id = client_id
+        self.mirror = mirror = Mirror(identity.client_id, self.events, live=live)
+        self._client_id = identity.client_id
         self._store = store
         self._maintain = maintain
         self._lease_ttl = lease_ttl
-        self._ledger = Ledger(store, client_id, self.mirror)
-        self._pump = Pump(self._ledger, self.mirror, self._write_back)
+        self._clocks = clocks
+        self._backoff = backoff = Backoff(clocks)
+        self._repository = repository = Repository(store, identity.client_id, mirror)
+        self._watcher = Watcher(repository, mirror)
         # A pair that waits for the store is tried often enough that no waiter takes its lease over.
-        self._outbox = Outbox(
-            self._ledger, self.mirror, self._catch_up_quickly, min(LONGEST_PAUSE, lease_ttl / 4)
+        self._outbox = outbox = Outbox(repository, mirror, min(LONGEST_PAUSE, lease_ttl / 4))
+        self._refresher = refresher = Refresher(
+            repository, mirror, outbox, identity, backoff, clocks, lease_ttl
         )
-        self._refresher = Refresher(
-            self._ledger, self.mirror, self._outbox, identity, lease_ttl, self._catch_up_quickly
+        self._logins = Logins(repository, mirror, outbox, identity, refresher, backoff, clocks)
+        self._upkeep = Upkeep(
+            repository, mirror, outbox, identity, refresher, backoff, self.events, clocks
         )
-        self._logins = Logins(
-            self._ledger, self.mirror, self._outbox, identity, self._refresher, self.sync
-        )
-        self._upkeep = Upkeep(self._ledger, self.mirror, self._outbox, identity, self._refresher)
         self._opening = asyncio.Lock()
         self._open = False
         self._clearings = 0
+
+    # Life
 
     async def open(self) -> None:
         """Open the store if it is not open, fill the views, begin the upkeep; idempotent."""
@@ -85,12 +102,13 @@ class Vault:
             if self._open:
                 return
             clearings = self._clearings
-            await self._ledger.call(self._store.open)
+            await self._repository.call(self._store.open)
+            self._refresher.start()
             self._outbox.start()
             self.mirror.reveal()
-            await self._pump.start()
+            await self._watcher.start()
             if clearings != self._clearings:
-                self._pump.cancel()
+                self._watcher.cancel()
                 msg = "the vault was cleared while it opened: call authorize() again"
                 raise StoreError(msg)
             self._outbox.show()
@@ -103,32 +121,30 @@ class Vault:
         self._open = False
         self._clearings += 1
         self._upkeep.cancel()
-        self._pump.cancel()
+        self._watcher.cancel()
+        self._backoff.clear()
         self.mirror.clear()
         self.events.end()
 
     async def close(self) -> None:
         """Bring home what is under way, write what is waiting, end all tasks; bounded in time.
 
-        Raises what could not be written, after everything is closed; it stays queued.
+        A refresh that has sent nothing is given up, one that has is waited for, `lease_ttl` seconds
+        at most. Raises what could not be written, after everything is closed; it stays queued.
         """
         async with self._opening:
             self._open = False
             await self._upkeep.stop()
-            error = await self._finish()
-            await self._pump.stop()
+            await self._refresher.jobs.finish(self._lease_ttl)
+            error = await self._flush_in_time()
+            await self._watcher.stop()
             await self._outbox.stop()
             self.events.end()
         if error is not None:
             _logger.error("closed with changes that are not in the store: %s", error)
             raise error
 
-    async def _finish(self) -> StoreError | None:
-        try:
-            async with asyncio.timeout(self._lease_ttl + FLUSH_TIMEOUT):
-                await self._refresher.finish()
-        except TimeoutError:
-            return StoreUnavailable("a refresh did not end in time; close() gave up waiting")
+    async def _flush_in_time(self) -> StoreError | None:
         try:
             async with asyncio.timeout(FLUSH_TIMEOUT):
                 await self._outbox.flush()
@@ -139,30 +155,51 @@ class Vault:
             return error
         return None
 
+    def abandon(self) -> StoreError | None:
+        """End everything from another loop than the vault's, which is gone.
+
+        Returns what says that changes are not in the store; they stay queued.
+        """
+        self._open = False
+        # Tasks of a closed loop cannot be cancelled: they are let go.
+        with suppress(RuntimeError):
+            self._upkeep.cancel()
+        with suppress(RuntimeError):
+            self._watcher.cancel()
+        with suppress(RuntimeError):
+            self._refresher.jobs.abandon()
+        with suppress(RuntimeError):
+            self._outbox.abandon()
+        self._opening = asyncio.Lock()
+        self.events.end()
+        return self._outbox.unwritten()
+
     async def sync(self) -> None:
         """Return once the views show all that any process had committed before the call."""
-        await self._pump.catch_up()
-        await self.mirror.read_all()
-        for user_id in self.mirror.damaged:
+        await self._watcher.catch_up()
+        for user_id in [*self.mirror.damaged]:
             # What could not be read before may be readable by now.
-            with contextlib.suppress(CorruptRecord, DecryptionError):
-                await self._ledger.read(self._ledger.user_key(user_id))
+            with suppress(CorruptRecord, DecryptionError):
+                await self._repository.read(self._repository.user_key(user_id))
 
     async def flush(self) -> None:
         """Return once every change of this process is durable; raise what failed."""
         await self._outbox.flush()
 
-    async def _catch_up_quickly(self) -> None:
-        # After every single removal, a store that can only be scanned is not worth scanning.
-        if self._pump.follows:
-            await self._pump.catch_up()
+    def event_stream(self) -> EventStream:
+        """Events from now on."""
+        return self.events.stream()
 
     def _check_open(self) -> None:
         if not self._open:
             msg = "the vault is not open: call authorize() first"
             raise StoreError(msg)
 
-    # Tokens
+    # Users
+
+    def record(self, user_id: str) -> Record | None:
+        """The record of a user as shown, or None; raises the error of a damaged one."""
+        return self.mirror.get(user_id)
 
     def add_token(self, user_id: str, pair: TokenPair) -> None:
         """Take a pair in without asking Twitch."""
@@ -175,53 +212,88 @@ class Vault:
 
     def remove(self, user_id: str) -> None:
         """Take the user's tokens out of the store; nothing is revoked."""
-        self._outbox.submit(self._ledger.user_key(user_id), Operation(removed, asked_for=True))
+        self._backoff.forget(user_id)
+        key = self._repository.user_key(user_id)
+        self._outbox.submit(key, Update(removed, asked_for=True))
 
-    async def renew(self, user_id: str, stale: str, *, refused: bool = False) -> Record:
-        """A record with a newer access token than `stale`, exchanged once in all processes.
+    # Refreshing
 
-        `refused`: Twitch has just said that `stale` is dead. If the user has to sign in again,
-        nobody needs to ask with it any more.
-        """
+    async def renew(self, user_id: str, generation: int) -> Record:
+        """A newer record than that of `generation`, whose access token Twitch has just refused."""
         self._check_open()
         try:
-            return await self._refresher.renew(user_id, stale, refused=refused)
+            return await self._refresher.renew(user_id, generation, refused=True)
         except AuthFailure:
-            if refused:
-                await self._upkeep.mourn(user_id, stale)
+            await self._note_refused(user_id, generation)
             raise
+        except HTTPException as error:
+            raise _explain(error, user_id) from None
 
-    async def refreshed(self, user_id: str, stale: str) -> Token:
-        """Like `renew`, as the identity service would have answered."""
-        return _as_token(await self.renew(user_id, stale))
+    async def _note_refused(self, user_id: str, generation: int) -> None:
+        """Somebody has to sign in again whose access token is dead: nobody needs to ask again."""
+        record = self.mirror.get(user_id)
+        if record is not None and record.generation == generation:
+            await self._upkeep.mark_access_refused(user_id, record.access_token)
+
+    async def renew_refused(self, user_id: str, refused: str) -> str:
+        """An access token for somebody who was told elsewhere that `refused` is dead.
+
+        Another one that stands is returned without a request. The same is validated, and only a 401
+        leads to a refresh.
+        """
+        self._check_open()
+        record = self._needed(user_id)
+        if record.access_token != refused:
+            return record.access_token
+        if record.access_refused:
+            raise AuthFailure(_sign_in_again(user_id, record))
+        try:
+            answer = await self.identity.validate(refused)
+        except Unauthorized:
+            return (await self.renew(user_id, record.generation)).access_token
+        await self._upkeep.note_validation(user_id, refused, answer)
+        return self._needed(user_id).access_token
+
+    async def refresh(self, user_id: str) -> Token:
+        """A newer pair than the view shows now, as the identity service would have answered."""
+        self._check_open()
+        record = self._needed(user_id)
+        return as_token(await self._refresher.renew(user_id, record.generation, refused=False))
 
     async def refresh_token(self, token: str) -> Token:
-        """Exchange a refresh token: through the vault if it is or was the vault's."""
+        """Exchange a refresh token: its successor is the vault's from now on."""
         self._check_open()
-        await self.sync()
-        user_id = self.mirror.heir_of(token, fingerprint(token))
-        if user_id is None:
-            return await self.identity.refresh(token)
+        return await self._logins.exchange(token)
+
+    def accepted(self, user_id: str, access_token: str) -> None:
+        """Twitch has just accepted this access token of a user's."""
+        self._backoff.accepted(user_id, access_token)
+
+    def _needed(self, user_id: str) -> Record:
         record = self.mirror.get(user_id)
         if record is None:
-            msg = f"this refresh token is spent, and user {user_id!r} was removed: sign in again"
-            raise AuthFailure(msg)
-        if record.refresh_token == token:
-            record = await self.renew(user_id, record.access_token)
-        return _as_token(record)
+            msg = f"no token is stored for user {user_id!r}; sign the user in first"
+            raise TokenError(msg)
+        return record
+
+    # Access tokens
 
     async def validate_token(self, token: str) -> ValidateToken:
         """Ask Twitch about an access token; a vaulted one's record learns the answer."""
         answer = await self.identity.validate(token)
         user_id = self.mirror.holder_of(access=token)
         if user_id is not None and self._open:
-            await self._upkeep.note(user_id, token, answer)
+            await self._upkeep.note_validation(user_id, token, answer)
         return answer
 
     async def revoke_token(self, token: str) -> None:
         """Revoke an access token; a vaulted one then leaves the vault, durably."""
-        # As a task that a cancelled caller does not end: once it is revoked it has to leave.
-        await self._refresher.join(f"revoke/{fingerprint(token)}", lambda: self._revoke(token))
+
+        async def work(_job: Job) -> None:
+            await self._revoke(token)
+
+        # As a job that a cancelled caller does not end: once it is revoked it has to leave.
+        await self._refresher.jobs.join(f"revoke/{fingerprint(token)}", work)
 
     async def _revoke(self, token: str) -> None:
         if self._open:
@@ -232,41 +304,13 @@ class Vault:
             await self.identity.revoke(token)
         except BadRequest as error:
             # Dead already, by expiry or by the user's own hand: for a vaulted one that is the goal.
-            if user_id is None or error.message.strip().lower() != DEAD:
+            if user_id is None or error.message.strip().lower() != INVALID_TOKEN:
                 raise
         if user_id is not None and record is not None:
-            key = self._ledger.user_key(user_id)
-            change = Operation(lambda held: removed_with(held, record), asked_for=True)
-            self._outbox.submit(key, change)
-            await self._settled(user_id)
-
-    async def _settled(self, user_id: str) -> None:
-        error = await self._outbox.settle(self._ledger.user_key(user_id))
-        if error is not None:
-            raise again(error)
-
-    async def _write_back(self) -> None:
-        """The store has lost data: give it what this process holds and it does not, or is older."""
-        users = self.mirror.known()
-        for start in range(0, len(users), AT_ONCE):
-            await asyncio.gather(
-                *(self._write_back_one(user_id) for user_id in users[start : start + AT_ONCE])
-            )
-
-    async def _write_back_one(self, user_id: str) -> None:
-        ours = self.mirror.stored(user_id)
-        if ours is None:
-            return
-        key = self._ledger.user_key(user_id)
-        before = self.mirror.version(user_id)
-
-        def change(held: Record | None) -> Record:
-            return self._refresher.latest(user_id, restored(held, ours))
-
-        error = await self._outbox.apply(key, Operation(change))
-        if error is None and self.mirror.version(user_id) > before:
-            reason = "the store had lost it; what this process held was written back"
-            self.events.emit("added", user_id, "local", reason)
+            key = self._repository.user_key(user_id)
+            update = Update(lambda held: removed_login(held, record), asked_for=True)
+            self._outbox.submit(key, update)
+            await self._outbox.written(key)
 
     # The app token
 
@@ -280,7 +324,7 @@ class Vault:
             msg = "'token' is a user's access token: use add_user() for it"
             raise AuthFailure(msg)
         self._logins.store(self._client_id, TokenPair(token, None), answer)
-        await self._settled(self._client_id)
+        await self._outbox.written(self._repository.user_key(self._client_id))
 
     async def ensure_app_token(self) -> bool:
         """Have an app token that validates: the vault's own, else a new one.
@@ -298,32 +342,29 @@ class Vault:
         except Unauthorized:
             if self.identity.public:
                 return False
-            await self.renew(self._client_id, record.access_token)
+            await self._refresher.renew(self._client_id, record.generation, refused=True)
         else:
-            await self._upkeep.note(self._client_id, record.access_token, answer)
+            await self._upkeep.note_validation(self._client_id, record.access_token, answer)
         return True
 
     async def _first_app_token(self) -> bool:
         if self.identity.public:
             return False
-        fresh = app_record(await self.identity.client_credentials(), time.time())
-        key = self._ledger.user_key(self._client_id)
-        self._outbox.submit(key, Operation(lambda held: held or fresh, asked_for=True))
-        await self._settled(self._client_id)
+        answer = await self.identity.client_credentials()
+        fresh = app_record(answer, self._clocks.wall())
+        key = self._repository.user_key(self._client_id)
+        self._outbox.submit(key, Update(lambda held: held or fresh, asked_for=True))
+        await self._outbox.written(key)
         return True
 
-    def event_stream(self) -> EventStream:
-        """Events from now on."""
-        return self.events.stream()
+
+def _sign_in_again(user_id: str, record: Record) -> str:
+    return f"user {user_id!r} has to sign in again: {record.reason}"
 
 
-def _as_token(record: Record) -> Token:
-    return Token.from_answer(
-        {
-            "access_token": record.access_token,
-            "refresh_token": record.refresh_token,
-            "expires_in": int(record.expires_in),
-            "scope": list(record.scopes or ()),
-            "token_type": "bearer",
-        }
-    )
+def _explain(error: HTTPException, user_id: str) -> HTTPException:
+    """An error of a refresh, for a caller who asked for something else."""
+    explained = fresh_copy(error)
+    text = error.message or "the answer carries no message"
+    explained.message = f"refreshing the token of user {user_id!r} failed: {text}"
+    return explained

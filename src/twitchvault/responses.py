@@ -1,4 +1,4 @@
-"""What an HTTP answer says: its JSON, or the exception it stands for. Pure functions.
+"""What an HTTP response says: its JSON, or the exception it stands for. Pure functions.
 
 An error's text comes from the service and can echo what we sent: whatever is secret is cut out of
 it here. Of an answer that cannot be used nothing is quoted at all.
@@ -38,12 +38,29 @@ TOKEN_FIELDS: Final = frozenset(
 )
 """Fields whose values are secret wherever they stand in an answer."""
 _LABELLED_SECRET: Final = re.compile(
-    r"""((?:access_token|client_secret|device_code|id_token|refresh_token)["']?\s*[:=]\s*["']?)"""
-    r"""[^\s"',;&}]+""",
+    # "invalid_token: ..." is an error code of RFC 6750, and what follows it no secret.
+    r"""((?:access_token|client_secret|device_code|(?<!inval)id_token|refresh_token)"""
+    r"""["']?\s*[:=]\s*["']?)[^\s"',;&}]+""",
     re.IGNORECASE,
 )
-_PROTOCOL_WORDS: Final = frozenset({"authorization_pending", "invalid refresh token", "slow_down"})
-"""Never taken for a secret: a token called "token" would hide that it was refused."""
+_IN_WORDS: Final = {"invalid refresh token": "invalid_grant"}
+"""What Twitch says where the RFC has an error code."""
+_ERROR_CODES: Final = frozenset(
+    {
+        "access_denied",
+        "authorization_pending",
+        "expired_token",
+        "invalid_client",
+        "invalid_grant",
+        "invalid_request",
+        "invalid_scope",
+        "slow_down",
+        "unauthorized_client",
+        "unsupported_grant_type",
+    }
+)
+_PROTOCOL_WORDS: Final = _ERROR_CODES | _IN_WORDS.keys()
+"""Never taken for a secret, even if somebody's token is called "token"."""
 
 
 def json_of(answer: Answer, *secrets: str | None) -> Any:  # noqa: ANN401
@@ -68,14 +85,16 @@ def error_of(answer: Answer, *secrets: str | None) -> HTTPException:
     Reads Twitch's form (`status`, `message`), RFC 6749's (`error`, `error_description`) and plain
     text. `secrets`, and any token in the answer itself, are cut out of message and headers.
     """
-    text, data = _said(answer)
+    text, data = _text_and_data(answer)
     hide = _Scrubber(secrets, data)
-    return http_error(answer.status, _one_line(hide(text)), hide.headers(answer))
+    error = http_error(answer.status, _one_line(hide(text)), hide.headers(answer))
+    error.error_code = _error_code(data)
+    return error
 
 
 def message_of(answer: Answer) -> str:
     """The text of `error_of` with whatever is secret still in it: to compare, never to show."""
-    return _one_line(_said(answer)[0])
+    return _one_line(_text_and_data(answer)[0])
 
 
 def is_good(answer: Answer) -> bool:
@@ -90,7 +109,7 @@ def unusable(answer: Answer, problem: str, secrets: Iterable[str | None]) -> HTT
     return HTTPException(answer.status, message, hide.headers(answer))
 
 
-def _said(answer: Answer) -> tuple[str, Any]:
+def _text_and_data(answer: Answer) -> tuple[str, Any]:
     readable, data = _decoded(answer.body)
     return (_message(data) if readable else _plain(answer)), data
 
@@ -105,9 +124,22 @@ def _decoded(body: bytes) -> tuple[bool, Any]:
 def _message(data: object) -> str:
     if not isinstance(data, dict):
         return NO_OBJECT
-    fields = (data.get(name) for name in ("message", "error", "error_description"))
-    message, *rfc = (field.strip() if isinstance(field, str) else "" for field in fields)
+    message, *rfc = _error_fields(data)
     return message or ": ".join(field for field in rfc if field)
+
+
+def _error_code(data: object) -> str:
+    for field in _error_fields(data) if isinstance(data, dict) else ():
+        code = _IN_WORDS.get(field.casefold(), field.casefold())
+        if code in _ERROR_CODES:
+            return code
+    return ""
+
+
+def _error_fields(data: dict[str, Any]) -> list[str]:
+    """Twitch's `message`, RFC 6749's `error` and `error_description`; "" for what is not there."""
+    fields = [data.get(name) for name in ("message", "error", "error_description")]
+    return [field.strip() if isinstance(field, str) else "" for field in fields]
 
 
 def _kind(answer: Answer) -> str:

@@ -1,0 +1,121 @@
+"""What callers pass in: cleaned where people paste, refused where it cannot be right.
+
+Every error names the argument and the fault, and none quotes a secret.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Final
+
+from twitchvault.stores.base import MAX_KEY_BYTES
+
+__all__ = [
+    "client_id",
+    "client_secret",
+    "lease_ttl",
+    "optional_token",
+    "secret",
+    "token",
+    "user_id",
+]
+
+_PREFIX: Final = re.compile(r"(?:oauth:|bearer(?=\s|$))\s*", re.IGNORECASE)
+"""What IRC clients and HTTP headers have in front of a token."""
+_SHORTEST_LEASE: Final = 1
+
+
+def token(name: str, value: object) -> str:
+    """A token without surrounding white space and a leading `oauth:` or `Bearer `.
+
+    `ValueError` for what cannot be a token: see `secret`.
+    """
+    if isinstance(value, str):
+        value = value.strip()
+        prefix = _PREFIX.match(value)
+        value = value[prefix.end() :] if prefix else value
+    return secret(name, value)
+
+
+def optional_token(name: str, value: object) -> str | None:
+    """As `token`; None and a blank text are None."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    return token(name, value)
+
+
+def secret(name: str, value: object) -> str:
+    """A client secret or a code, without surrounding white space.
+
+    `ValueError` if it is no str, is empty, or holds white space, a control character or a lone
+    surrogate: nothing that Twitch hands out does.
+    """
+    if not isinstance(value, str):
+        msg = f"{name!r} must be a str, not {type(value).__name__}"
+        raise ValueError(msg)
+    text = value.strip()
+    fault = _fault(text)
+    if fault:
+        msg = f"{name!r} must be one word as Twitch gave it; this one {fault}"
+        raise ValueError(msg)
+    return text
+
+
+def _fault(text: str) -> str:
+    if not text:
+        return "is empty"
+    if any(character.isspace() for character in text):
+        return "has white space in it"
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return "holds a lone surrogate, which UTF-8 cannot encode"
+    return "" if text.isprintable() else "holds a control or invisible character"
+
+
+def client_id(value: object) -> str:
+    """A client id without surrounding white space; the vault's keys need it without a colon."""
+    text = secret("client_id", value)
+    if ":" in text:
+        msg = f"'client_id' must be the id from Twitch's developer console, without ':': {text!r}"
+        raise ValueError(msg)
+    return text
+
+
+def client_secret(value: object) -> str | None:
+    """A client secret, or None for a public client."""
+    if value is None:
+        return None
+    if value == "":
+        msg = "'client_secret' is empty: leave it out, or pass None, for a public client"
+        raise ValueError(msg)
+    return secret("client_secret", value)
+
+
+def user_id(value: object, client_id: str) -> str:
+    """A user id without surrounding white space; `TypeError` if it is no non-empty str.
+
+    `ValueError` if the key `<client_id>:<user_id>` would be longer than a store takes.
+    """
+    if not isinstance(value, str) or not value.strip():
+        what = "an empty one" if isinstance(value, str) else type(value).__name__
+        msg = f"'user_id' must be a non-empty str, not {what}"
+        raise TypeError(msg)
+    text = value.strip()
+    try:
+        size = len(f"{client_id}:{text}".encode())
+    except UnicodeEncodeError:
+        msg = "'user_id' holds a lone surrogate, which UTF-8 cannot encode"
+        raise ValueError(msg) from None
+    if size > MAX_KEY_BYTES:
+        msg = f"'user_id' is too long: with the client id it has {size} bytes, not {MAX_KEY_BYTES}"
+        raise ValueError(msg)
+    return text
+
+
+def lease_ttl(value: object) -> float:
+    """Seconds that a refresh may take: a finite number, 1 or more."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < _SHORTEST_LEASE:  # type: ignore[operator, arg-type]
+        msg = f"'lease_ttl' must be a number of seconds, 1 or more, not {value!r}"
+        raise ValueError(msg)
+    return float(value)  # type: ignore[arg-type]

@@ -1,0 +1,100 @@
+"""The event loop that a flow belongs to, and the check that every public coroutine makes."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
+
+from twitchvault.errors import WrongEventLoop, scrub_traceback
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+__all__ = ["HomeLoop", "on_home_loop", "running_loop"]
+
+_NO_LOOP: Final = (
+    "twitchvault needs a running asyncio event loop, and there is none here: start one with "
+    "asyncio.run(); trio or another library without asyncio underneath does not do"
+)
+_CLOSED: Final = (
+    "the event loop on which this flow was authorized is closed, and nothing was sent: call "
+    "authorize() on the running loop first. A loop that goes on in another thread is reached with "
+    "asyncio.run_coroutine_threadsafe(coroutine, loop)"
+)
+_ANOTHER: Final = (
+    "this flow was authorized on another event loop, and nothing was sent: hand the call over to "
+    "that loop with asyncio.run_coroutine_threadsafe(coroutine, loop)"
+)
+_CHANGE: Final = (
+    "tokens are changed on the event loop of authorize() only, and nothing was changed: use "
+    "loop.call_soon_threadsafe(function, ...) from elsewhere"
+)
+
+_Self = TypeVar("_Self", bound="_HasHome")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The loop that runs in this thread; `WrongEventLoop` if there is none."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise WrongEventLoop(_NO_LOOP) from None
+
+
+class HomeLoop:
+    """The event loop of `authorize()`, from then on until `close()`."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def bind(self) -> None:
+        """From now on the running loop is the one."""
+        self._loop = running_loop()
+
+    def release(self) -> None:
+        """From now on there is none, and any loop will do."""
+        self._loop = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed before the flow was."""
+        return self._loop is not None and self._loop.is_closed()
+
+    def check(self) -> None:
+        """Raise `WrongEventLoop` unless a coroutine of the flow may run here."""
+        running = running_loop()
+        if self._loop is not None and self._loop is not running:
+            raise WrongEventLoop(_CLOSED if self.closed else _ANOTHER)
+
+    def check_change(self) -> None:
+        """Raise `WrongEventLoop` unless the flow may be changed by a plain function call here."""
+        if self._loop is None or self.closed:
+            return
+        try:
+            here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            here = False
+        if not here:
+            raise WrongEventLoop(_CHANGE)
+
+
+class _HasHome(Protocol):
+    @property
+    def _home(self) -> HomeLoop: ...
+
+
+def on_home_loop(
+    method: Callable[Concatenate[_Self, _P], Awaitable[_T]],
+) -> Callable[Concatenate[_Self, _P], Coroutine[Any, Any, _T]]:
+    """A public coroutine method: first looks at the running loop, then scrubs its errors."""
+
+    @scrub_traceback
+    @wraps(method)
+    async def checked(self: _Self, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        self._home.check()
+        return await method(self, *args, **kwargs)
+
+    return checked

@@ -1,0 +1,143 @@
+"""Tasks that several callers of one process wait for, and the patience of those who wait."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from twitchvault.errors import NoAnswer, TwitchVaultError, fresh_copy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from twitchvault.vault.clocks import Clocks
+    from twitchvault.vault.exchange import Lease
+    from twitchvault.vault.record import Record
+    from twitchvault.vault.repository import Held
+
+__all__ = ["Job", "Jobs", "Patience"]
+
+BLIND: Final = 0.4
+"""The part of a lease's ttl for which a waiter may not have looked without beginning anew."""
+GIVING_UP: Final = 1.0
+"""Seconds that a job which has sent nothing may take to end."""
+
+
+class Job:
+    """One task that several callers wait for, `limit` seconds from its start at most.
+
+    `lease` is the one under which it exchanges. The job goes on when its callers have given up.
+    """
+
+    def __init__(self, clocks: Clocks, limit: float) -> None:
+        self.limit = limit
+        self.lease: Lease | None = None
+        self._task: asyncio.Task[Record | None] | None = None
+        self._clocks = clocks
+        self._started = clocks.monotonic()
+
+    @property
+    def left(self) -> float:
+        """Seconds for which a caller goes on waiting."""
+        return self._started + self.limit - self._clocks.monotonic()
+
+    @property
+    def task(self) -> asyncio.Task[Record | None]:
+        """The task that does the work."""
+        assert self._task is not None, "the job was never started"
+        return self._task
+
+    def start(self, work: Coroutine[None, None, Record | None]) -> None:
+        """Begin the work."""
+        self._task = asyncio.create_task(work, name="twitchvault refresh")
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether a request of it has left whose successor is not home yet."""
+        return self.lease is not None and self.lease.sent
+
+    async def result(self) -> Record | None:
+        """What the work comes to; `NoAnswer` if that takes too long for a caller."""
+        while not self.task.done():
+            if self.left <= 0:
+                raise self.timed_out()
+            await asyncio.wait((self.task,), timeout=self.left)
+        if self.task.cancelled():
+            msg = "the flow was closed before the refresh; nothing was sent"
+            raise NoAnswer(msg, sent=False)
+        error = self.task.exception()
+        if isinstance(error, TwitchVaultError):
+            raise fresh_copy(error)
+        return self.task.result()
+
+    def timed_out(self) -> NoAnswer:
+        """The error of a caller who has waited long enough."""
+        msg = f"no result of the refresh within {self.limit:g} s; try again in a moment"
+        return NoAnswer(msg)
+
+
+class Jobs:
+    """The jobs under way, by key."""
+
+    def __init__(self, clocks: Clocks, limit: float) -> None:
+        self._clocks = clocks
+        self._limit = limit
+        self._jobs: dict[str, Job] = {}
+
+    async def join(
+        self, key: str, start: Callable[[Job], Coroutine[None, None, Record | None]]
+    ) -> Record | None:
+        """The result of the one job for `key`; a caller's cancellation does not end it."""
+        job = self._jobs.get(key)
+        if job is None or job.task.done():
+            job = self._jobs[key] = Job(self._clocks, self._limit)
+            job.start(start(job))
+            started = job
+            job.task.add_done_callback(lambda _task: self._ended(key, started))
+        return await job.result()
+
+    def _ended(self, key: str, job: Job) -> None:
+        if self._jobs.get(key) is job:
+            del self._jobs[key]
+        if not job.task.cancelled():
+            job.task.exception()  # whoever still waits gets it; nobody need wait
+
+    async def finish(self, patience: float) -> None:
+        """End the jobs that have sent nothing, and wait `patience` seconds for the others."""
+        jobs = list(self._jobs.values())
+        sending = {job.task for job in jobs if job.is_sending}
+        others = {job.task for job in jobs} - sending
+        for task in others:
+            task.cancel()
+        if others:
+            await asyncio.wait(others, timeout=GIVING_UP)
+        if sending:
+            await asyncio.wait(sending, timeout=patience)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """End all jobs, without waiting for them."""
+        for job in list(self._jobs.values()):
+            job.task.cancel()
+
+
+class Patience:
+    """How long a leased record has stood still before this waiter's own eyes.
+
+    Time in which it could not look does not count: while the store was away, or this process
+    stopped, the owner may have been unable to write as well.
+    """
+
+    def __init__(self, clocks: Clocks) -> None:
+        self._clocks = clocks
+        self._seen: tuple[str, int] = ("", 0)
+        self._since = 0.0
+        self._looked = 0.0
+
+    def left(self, key: str, held: Held) -> float:
+        """Seconds until the lease in `held` is dead, after a look into the store."""
+        now, ttl = self._clocks.monotonic(), held.record.lease_ttl
+        if (key, held.version) != self._seen or now - self._looked > ttl * BLIND:
+            self._seen, self._since = (key, held.version), now
+        self._looked = now
+        return self._since + ttl - now

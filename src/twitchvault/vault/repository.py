@@ -1,0 +1,217 @@
+"""Records in a store: the one place where the vault touches a `TokenStore`.
+
+Users stand under `<client_id>:<user_id>`. A refresh token that came from outside and whose user is
+not known stands under `<client_id>/seed/<fingerprint>`, where no scan for users finds it.
+
+Every call is bounded in time, whatever the store does, and every failure is a `StoreError`. What is
+read is compared with what this process holds: a store that has lost data gets it back first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
+
+from twitchvault.errors import (
+    CorruptRecord,
+    DecryptionError,
+    StoreError,
+    StoreUnavailable,
+    VersionConflict,
+)
+from twitchvault.stores.base import Watchable, check_key
+from twitchvault.vault.record import Record, decode, encode
+from twitchvault.vault.transitions import leaves_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from twitchvault.stores.base import TokenStore
+    from twitchvault.vault.mirror import Mirror
+
+__all__ = ["Held", "Repository"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+STORE_TIMEOUT: Final = 30.0
+BATCH: Final = 500
+"""Entries of a scan that are taken in before the loop goes on."""
+RESTORES: Final = 5
+"""So often in a row a record is written back before the store counts as unavailable."""
+
+
+class Held(NamedTuple):
+    """A record and the version at which the store holds it."""
+
+    version: int
+    record: Record
+
+
+class Repository:
+    """Reads and writes records; what it learns of users goes into the mirror.
+
+    `catch_up` brings into the mirror all that was committed before its call.
+    """
+
+    def __init__(self, store: TokenStore, client_id: str, mirror: Mirror) -> None:
+        self.store = store
+        self.prefix = f"{client_id}:"
+        self.catch_up: Callable[[], Awaitable[None]] | None = None
+        self._seeds = f"{client_id}/seed/"
+        self._mirror = mirror
+
+    def user_key(self, user_id: str) -> str:
+        """The key of a user; `TypeError` or `ValueError` if the id cannot be one."""
+        if not isinstance(user_id, str) or not user_id:
+            msg = f"'user_id' must be a non-empty str, not {type(user_id).__name__}"
+            raise TypeError(msg)
+        key = self.prefix + user_id
+        try:
+            check_key(key)
+        except ValueError as error:
+            raise ValueError(str(error).replace("'key'", "'user_id' with the client id")) from None
+        return key
+
+    def seed_key(self, mark: str) -> str:
+        """The key of a refresh token from outside, by its fingerprint."""
+        return self._seeds + mark
+
+    def user_of(self, key: str) -> str | None:
+        """The user that a key belongs to; None for a seed's key."""
+        return key[len(self.prefix) :] if key.startswith(self.prefix) else None
+
+    # Reading
+
+    async def read(self, key: str, *, absent_is_lost: bool | None = None) -> Held | None:
+        """The record under `key`; what the store has lost of it is written back before.
+
+        `absent_is_lost` says what it means that the store has no record of a user whom the mirror
+        holds; None: the feed knows of every delete, so it is asked. `CorruptRecord` or
+        `DecryptionError` if the record cannot be read, `StoreUnavailable` if the store does not
+        keep what is written back.
+        """
+        user_id = self.user_of(key)
+        if user_id is None:
+            return await self._get(key)
+        for _ in range(RESTORES):
+            held = await self._get(key)
+            ours = self._mirror.confirmed(user_id)
+            if ours is None or (held is not None and held.record.order >= ours.order):
+                return held
+            if held is None:
+                lost = absent_is_lost
+                if not (await self._is_lost(user_id, ours) if lost is None else lost):
+                    return None
+            with suppress(VersionConflict):
+                await self.write(key, ours, expect=0 if held is None else held.version)
+        msg = f"the store does not keep the record of user {user_id!r}; nothing was sent"
+        raise StoreUnavailable(msg)
+
+    async def _is_lost(self, user_id: str, ours: Record) -> bool:
+        """Whether a record that is not in the store is there no more without a delete."""
+        if self.catch_up is None or not isinstance(self.store, Watchable):
+            return leaves_trace(ours)
+        await self.catch_up()
+        return self._mirror.confirmed(user_id) is not None
+
+    async def _get(self, key: str) -> Held | None:
+        user_id = self.user_of(key)
+        try:
+            entry = await self.call(self.store.get, key)
+            held = (
+                None if entry is None else Held(entry.version, decode(entry.value, user_id or key))
+            )
+        except (CorruptRecord, DecryptionError) as error:
+            if user_id is not None:
+                self._mirror.learn_damage(user_id, error)
+            raise
+        # That nothing was found is for the feed to tell the mirror: it knows a delete from a loss.
+        if user_id is not None and held is not None:
+            self._mirror.learn(user_id, held.version, held.record, "remote")
+        return held
+
+    async def version_of(self, key: str) -> int | None:
+        """At which version an unreadable entry stands; None if even that cannot be known."""
+        try:
+            entry = await self.call(self.store.get, key)
+        except (CorruptRecord, DecryptionError):
+            return None
+        return 0 if entry is None else entry.version
+
+    async def scan(self, *, quiet: bool) -> set[str]:
+        """Take all users into the mirror; returns whom the store holds."""
+        return await self._mapped(self._scan(quiet=quiet))
+
+    async def _scan(self, *, quiet: bool) -> set[str]:
+        clock = asyncio.get_running_loop().time
+        found: set[str] = set()
+        batch = []
+        start = len(self.prefix)
+        entries: Any = self.store.scan(self.prefix)
+        async with aclosing(entries), asyncio.timeout(STORE_TIMEOUT) as limit:
+            async for entry in entries:
+                batch.append(entry)
+                if len(batch) == BATCH:
+                    self._mirror.fill(batch, quiet=quiet)
+                    found.update([each.key[start:] for each in batch])
+                    batch.clear()
+                    limit.reschedule(clock() + STORE_TIMEOUT)
+                    await asyncio.sleep(0)
+        self._mirror.fill(batch, quiet=quiet)
+        found.update([each.key[start:] for each in batch])
+        return found
+
+    # Writing
+
+    async def write(self, key: str, record: Record, *, expect: int | None) -> int:
+        """Put `record`, by compare-and-set; `VersionConflict` as the store says."""
+        user_id = self.user_of(key)
+        value = encode(record)
+        if user_id is None:
+            return await self.call(self.store.put, key, value, expect=expect)
+        self._mirror.begin_write(user_id, value)
+        try:
+            version = await self.call(self.store.put, key, value, expect=expect)
+        finally:
+            self._mirror.end_write(user_id)
+        self._mirror.learn(user_id, version, record, "local")
+        return version
+
+    async def delete(self, key: str, *, expect: int | None) -> None:
+        """Delete what stands under `key`, by compare-and-set."""
+        user_id = self.user_of(key)
+        if user_id is None:
+            await self.call(self.store.delete, key, expect=expect)
+            return
+        known = self._mirror.version(user_id) if expect is None else expect
+        self._mirror.begin_write(user_id, None)
+        try:
+            await self.call(self.store.delete, key, expect=expect)
+            self._mirror.forget(user_id, "local", known=known)
+        finally:
+            self._mirror.end_write(user_id)
+
+    # Calling the store
+
+    async def call(self, method: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
+        """What the store answers, within STORE_TIMEOUT; every failure is a `StoreError`."""
+
+        async def bounded() -> T:
+            async with asyncio.timeout(STORE_TIMEOUT):
+                return await method(*args, **named)
+
+        return await self._mapped(bounded())
+
+    async def _mapped(self, answer: Awaitable[T]) -> T:
+        try:
+            return await answer
+        except StoreError:
+            raise
+        except TimeoutError:
+            msg = f"the store did not answer within {STORE_TIMEOUT:g} s; is it running?"
+        except Exception as error:
+            msg = f"{type(self.store).__name__} failed with {type(error).__name__}"
+        # Raised out here, it carries no trace of the original, which may quote what it was given.
+        raise StoreUnavailable(msg)

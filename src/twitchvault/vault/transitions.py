@@ -1,0 +1,313 @@
+"""Every way in which a record can change.
+
+These functions are pure: from the record that stands (or None) and what has happened they make the
+record that should stand. Returning the very record that was passed in means "nothing to write",
+returning None means "delete it".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
+
+from twitchvault.vault.record import Record, TokenPair, fingerprint, split_fingerprints
+
+if TYPE_CHECKING:
+    from twitchvault.models import ClientCredentials, Token, ValidateToken
+
+__all__ = [
+    "app_record",
+    "app_renewed",
+    "attached",
+    "exchanged",
+    "leased",
+    "leaves_trace",
+    "logged_in",
+    "marked_access_refused",
+    "new_seed",
+    "refused",
+    "released",
+    "removed",
+    "removed_login",
+    "seed_exchanged",
+    "seed_refused",
+    "validated",
+]
+
+SEEDS_KEPT: Final = 1000
+EXCHANGED_KEPT: Final = 16
+
+
+def logged_in(
+    current: Record | None, pair: TokenPair, answer: ValidateToken | None, now: float
+) -> Record:
+    """A pair came from outside, with Twitch's validation of its access token if it was asked.
+
+    A new pair replaces the record. One whose refresh token was exchanged before is old news: the
+    record stands, unless it needs a login and the access token was seen to work.
+    """
+    fresh = Record(access_token=pair.access_token, refresh_token=pair.refresh_token)
+    if answer is not None:
+        fresh = _confirmed(fresh, answer, now)
+    if current is None:
+        return fresh
+    if pair.refresh_token is None and pair.access_token == current.access_token:
+        pair = current.pair
+    if pair == current.pair:
+        return current if answer is None else _confirmed(current, answer, now)
+    if pair.refresh_token is not None and pair.refresh_token == current.refresh_token:
+        return _other_access_token(current, fresh, answer)
+    spent = pair.refresh_token is not None and current.has_spent(fingerprint(pair.refresh_token))
+    if spent and (current.state == "live" or answer is None):
+        return current
+    if spent:
+        # Its access token lives, but its refresh token must not be sent once more.
+        fresh = replace(fresh, refresh_token=None)
+    return _successor(current, fresh)
+
+
+def _other_access_token(current: Record, fresh: Record, answer: ValidateToken | None) -> Record:
+    """The refresh token that stands, with another access token.
+
+    It is older than ours unless Twitch has just confirmed it: a confidential client's refresh token
+    may stay the same when it is exchanged.
+    """
+    if answer is None and current.state == "live" and not current.seeded:
+        return current
+    return replace(_successor(current, fresh), seeded=current.seeded)
+
+
+def _successor(current: Record, fresh: Record) -> Record:
+    """`fresh` as the next record of the same user: it inherits what must not be forgotten."""
+    return replace(
+        fresh,
+        generation=current.generation + 1,
+        seeds=current.seeds,
+        exchanged=current.exchanged,
+        extra=current.extra,
+    )
+
+
+def _confirmed(current: Record, answer: ValidateToken, now: float) -> Record:
+    return replace(
+        current,
+        login=answer.login or current.login,
+        scopes=answer.scopes,
+        last_validated=now,
+        expires_in=float(answer.expires_in),
+        access_refused=False,
+    )
+
+
+def validated(
+    current: Record | None,
+    access_token: str,
+    answer: ValidateToken,
+    owner: tuple[str, str],
+    now: float,
+) -> Record | None:
+    """Twitch confirmed an access token. `owner` is (client id, user id) that it must belong to.
+
+    A token of somebody else's is not used any more: it would act in the wrong name.
+    """
+    if current is None or current.access_token != access_token:
+        return current
+    client_id, user_id = owner
+    if answer.client_id != client_id:
+        return _foreign(current, "the token belongs to another client id")
+    found = answer.user_id or client_id
+    if found != user_id:
+        whose = f"user {found!r}" if answer.user_id else "the application"
+        return _foreign(current, f"the token belongs to {whose}, not to user {user_id!r}")
+    return _confirmed(current, answer, now)
+
+
+def _foreign(current: Record, reason: str) -> Record:
+    return replace(current, state="needs_login", reason=reason, access_refused=True, lease=None)
+
+
+def leased(current: Record, name: str, ttl: float) -> Record:
+    """Somebody takes the right to exchange the refresh token."""
+    return replace(current, lease=name, lease_ttl=ttl)
+
+
+def released(current: Record | None, name: str) -> Record | None:
+    """The owner of the lease `name` gives it back without having changed anything."""
+    if current is None or current.lease != name:
+        return current
+    return replace(current, lease=None, lease_ttl=0.0)
+
+
+def exchanged(current: Record | None, base: Record, token: Token, now: float) -> Record | None:
+    """The refresh token of `base` was exchanged for `token`; the refresh token is the fence.
+
+    If the record is gone or holds another login by now, that decision stands. The spent token is
+    remembered all the same: it would cut a later login if it came back from a file.
+    """
+    sent = base.refresh_token or ""
+    successor = token.refresh_token or sent
+    if current is None:
+        current = Record("", state="removed", generation=base.generation + 1)
+    if current.refresh_token != sent:
+        return current if successor == sent else _remember(current, sent, seeded=base.seeded)
+    return replace(
+        _spent(current, sent, successor, now),
+        access_token=token.access_token,
+        refresh_token=successor,
+        scopes=token.scopes or current.scopes,
+        expires_in=float(token.expires_in),
+    )
+
+
+def _spent(current: Record, sent: str, successor: str | None, now: float) -> Record:
+    """The next generation of `current`, live, with `sent` in its memory unless it goes on."""
+    if sent != successor:
+        current = _remember(current, sent, seeded=current.seeded)
+    return replace(
+        current,
+        generation=current.generation + 1,
+        last_validated=None if current.last_validated is None else now,
+        state="live",
+        reason="",
+        access_refused=False,
+        lease=None,
+        lease_ttl=0.0,
+        seeded=False,
+    )
+
+
+def _remember(current: Record, token: str, *, seeded: bool) -> Record:
+    mark = fingerprint(token)
+    if seeded:
+        return replace(current, seeds=_append(current.seeds, mark, SEEDS_KEPT))
+    return replace(current, exchanged=_append(current.exchanged, mark, EXCHANGED_KEPT))
+
+
+def _append(memory: str, mark: str, kept: int) -> str:
+    if memory.endswith(mark):
+        return memory
+    others = [other for other in split_fingerprints(memory) if other != mark]
+    return "".join([*others, mark][-kept:])
+
+
+def refused(current: Record | None, base: Record, reason: str) -> Record | None:
+    """Twitch refused to renew the pair of `base`; a newer pair wins."""
+    if current is None or current.pair != base.pair or current.state != "live":
+        return current
+    return replace(current, state="needs_login", reason=reason, lease=None, lease_ttl=0.0)
+
+
+def marked_access_refused(current: Record | None, access_token: str) -> Record | None:
+    """Twitch refused the access token of a record that needs a login: nobody needs to ask again."""
+    if current is None or current.access_token != access_token or current.state != "needs_login":
+        return current
+    return replace(current, access_refused=True)
+
+
+def removed(current: Record | None) -> Record | None:
+    """The user is taken out of the vault.
+
+    What was spent is remembered, and that there was a pair: an old configuration file may bring a
+    spent token back, and a process that has not heard of the removal may hold the pair still. A
+    user whose first pair was never exchanged leaves nothing behind.
+    """
+    if current is None or current.state == "removed":
+        return current
+    if not leaves_trace(current):
+        return None
+    generation = current.generation + 1
+    gone = Record("", state="removed", generation=generation, extra=current.extra)
+    return replace(gone, seeds=current.seeds, exchanged=current.exchanged)
+
+
+def leaves_trace(record: Record) -> bool:
+    """Whether the removal of this record keeps an entry; else the vault deletes it for good."""
+    return record.generation > 1 or bool(record.seeds or record.exchanged)
+
+
+def removed_login(current: Record | None, base: Record) -> Record | None:
+    """The login of `base` is taken out of the vault; another one that came since stays."""
+    if current is None:
+        return None
+    sent = base.refresh_token
+    same = current.access_token == base.access_token
+    if same or (sent is not None and current.has_spent(fingerprint(sent))):
+        return removed(current)
+    return current
+
+
+# Seeds: a refresh token from outside stands under its fingerprint's key until its user is known.
+
+
+def new_seed(pair: TokenPair) -> Record:
+    """The entry of a refresh token from outside whose user is not known."""
+    return Record(pair.access_token, pair.refresh_token)
+
+
+def seed_exchanged(current: Record | None, base: Record, token: Token) -> Record:
+    """The seed of `base` was exchanged: its successor waits here until its user is known."""
+    if current is not None and current.generation > base.generation:
+        return current
+    return replace(
+        base,
+        access_token=token.access_token,
+        refresh_token=token.refresh_token or base.refresh_token,
+        generation=base.generation + 1,
+        scopes=token.scopes,
+        expires_in=float(token.expires_in),
+        state="live",
+        reason="",
+        lease=None,
+        lease_ttl=0.0,
+        seeded=False,
+    )
+
+
+def seed_refused(current: Record | None, base: Record, reason: str) -> Record | None:
+    """Twitch refused a seed: the entry keeps that, and no token."""
+    if current is None or current.pair != base.pair:
+        return current
+    return Record("", state="needs_login", reason=reason, generation=current.generation)
+
+
+def attached(
+    current: Record | None, sent: str, parked: Record, answer: ValidateToken | None, now: float
+) -> Record:
+    """The successor of the seed `sent`, `parked` under its key, comes to its user."""
+    if current is not None and current.refresh_token == sent:
+        new = replace(
+            _spent(current, sent, parked.refresh_token, now),
+            access_token=parked.access_token,
+            refresh_token=parked.refresh_token,
+            scopes=parked.scopes or current.scopes,
+            expires_in=parked.expires_in,
+        )
+        return new if answer is None else _confirmed(new, answer, now)
+    if current is not None and current.has_spent(fingerprint(sent)) and current.state == "live":
+        return current
+    pair = TokenPair(parked.access_token, parked.refresh_token)
+    new = logged_in(current, pair, answer, now)
+    if sent != parked.refresh_token:
+        new = _remember(new, sent, seeded=True)
+    return replace(new, seeded=False) if new.pair == pair else new
+
+
+# The app token
+
+
+def app_record(answer: ClientCredentials, now: float) -> Record:
+    """An app access token; it counts as validated when issued."""
+    return Record(
+        access_token=answer.access_token,
+        last_validated=now,
+        expires_in=float(answer.expires_in),
+        seeded=False,
+    )
+
+
+def app_renewed(current: Record | None, base: Record, fresh: Record) -> Record | None:
+    """A new app token takes the place of the one in `base`."""
+    if current is None or current.access_token != base.access_token:
+        return current
+    return replace(fresh, generation=current.generation + 1, extra=current.extra)

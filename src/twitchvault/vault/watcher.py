@@ -1,0 +1,214 @@
+"""Keeps the mirror up with the store: one task per open vault.
+
+It enters the store's feed, scans, and then applies changes; whatever breaks is entered and scanned
+again. A store that cannot be watched is scanned every second and compared. A store that has lost
+data gets back what this process holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from twitchvault.errors import CorruptRecord, DecryptionError, StoreError, StoreUnavailable
+from twitchvault.stores.base import Watchable
+from twitchvault.vault.transitions import leaves_trace
+
+if TYPE_CHECKING:
+    from twitchvault.stores.base import Feed
+    from twitchvault.vault.mirror import Mirror
+    from twitchvault.vault.repository import Repository
+
+__all__ = ["Watcher"]
+
+_logger = logging.getLogger(__name__)
+
+SCAN_EVERY: Final = 1.0
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 5.0
+AT_ONCE: Final = 100
+"""Users that are looked for, or written back, at the same time."""
+
+
+class Watcher:
+    """Brings what others write into the mirror."""
+
+    def __init__(self, repository: Repository, mirror: Mirror) -> None:
+        self._repository = repository
+        self._mirror = mirror
+        self._task: asyncio.Task[None] | None = None
+        self._restoring: asyncio.Task[None] | None = None
+        self._feed: Feed | None = None
+        self._scanning = asyncio.Lock()
+        self._followed = False
+        self._lost_all = False
+        self._lost_since_load = False
+        self._lost: set[str] = set()
+        repository.catch_up = self.catch_up
+        mirror.on_loss = self._note_loss
+
+    async def start(self) -> None:
+        """Fill the mirror, then keep it up in the background; raises what the store raises."""
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._scanning = asyncio.Lock()
+        self._lost.clear()
+        self._lost_all = False
+        task = self._task = asyncio.create_task(self._run(ready), name="twitchvault watcher")
+        try:
+            await asyncio.wait((ready, task), return_when=asyncio.FIRST_COMPLETED)
+            if not ready.done():
+                msg = "the vault was cleared or closed while it opened: call authorize() again"
+                raise StoreError(msg)
+            ready.result()
+        except BaseException:
+            task.cancel()
+            await asyncio.wait((task,), timeout=LONGEST_PAUSE)
+            raise
+        finally:
+            ready.cancel()
+
+    def cancel(self) -> list[asyncio.Task[None]]:
+        """Let the tasks end without waiting for them."""
+        tasks = [task for task in (self._task, self._restoring) if task is not None]
+        self._task = self._restoring = self._feed = None
+        self._mirror.read_with(None)
+        for task in tasks:
+            task.cancel()
+        return tasks
+
+    async def stop(self) -> None:
+        """End the tasks; at most some seconds."""
+        tasks = self.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
+
+    async def catch_up(self) -> None:
+        """Return once the mirror shows all that any process had committed before the call."""
+        if self._task is None:
+            msg = "the vault is not open: call authorize() first"
+            raise StoreError(msg)
+        if not isinstance(self._repository.store, Watchable):
+            async with self._scanning:
+                await self._load(quiet=False)
+        elif self._feed is None:
+            msg = "the feed of changes broke and is being taken up again; try again in a moment"
+            raise StoreUnavailable(msg)
+        else:
+            self._mirror.apply(await self._repository.call(self._feed.catch_up))
+
+    async def _run(self, ready: asyncio.Future[None]) -> None:
+        pause = FIRST_PAUSE / 2
+        while True:
+            try:
+                if isinstance(self._repository.store, Watchable):
+                    await self._follow(self._repository.store, ready)
+                else:
+                    await self._compare(ready)
+            except Exception as error:
+                failure = (
+                    error
+                    if isinstance(error, StoreError)
+                    else StoreUnavailable(f"the store's feed failed with {type(error).__name__}")
+                )
+                if not ready.done():
+                    ready.set_exception(failure)
+                    return
+                _logger.warning("the store's changes cannot be followed, trying on: %s", failure)
+            pause = FIRST_PAUSE if self._followed else min(pause * 2, LONGEST_PAUSE)
+            self._followed = False
+            await asyncio.sleep(pause)
+
+    async def _follow(self, store: Watchable, ready: asyncio.Future[None]) -> None:
+        async with store.watch(self._repository.prefix) as feed:
+            listen = getattr(feed, "on_loss", None)
+            if listen is not None:
+                listen(self._note_all_lost)
+            await self._load(quiet=not ready.done())
+            if not getattr(store, "pushes_changes", False):
+                self._mirror.read_with(feed.drain)
+            self._feed, self._followed = feed, True
+            if not ready.done():
+                ready.set_result(None)
+            try:
+                while True:
+                    self._mirror.apply(await feed.wait())
+            finally:
+                self._feed = None
+                self._mirror.read_with(None)
+
+    async def _compare(self, ready: asyncio.Future[None]) -> None:
+        while True:
+            async with self._scanning:
+                await self._load(quiet=not ready.done())
+            if not ready.done():
+                ready.set_result(None)
+            self._followed = True
+            await asyncio.sleep(SCAN_EVERY)
+
+    async def _load(self, *, quiet: bool) -> None:
+        """Compare all users in the store with the mirror."""
+        known = {user_id: self._mirror.version(user_id) for user_id in self._mirror.users()}
+        found = await self._repository.scan(quiet=quiet)
+        missing = [user_id for user_id in known if user_id not in found]
+        for start in range(0, len(missing), AT_ONCE):
+            some = missing[start : start + AT_ONCE]
+            await asyncio.gather(*(self._look_for(one, known[one]) for one in some))
+        self._lost_since_load = False
+        for user_id in [*self._mirror.damaged]:
+            if user_id not in found:
+                self._mirror.forget(user_id, "remote", known=self._mirror.version(user_id))
+
+    async def _look_for(self, user_id: str, version: int) -> None:
+        # A scan may pass over what is written meanwhile; whether it is gone only a read tells. A
+        # delete may have been missed, but the vault deletes only what leaves no trace.
+        record = self._mirror.confirmed(user_id)
+        lost = self._lost_since_load or (record is not None and leaves_trace(record))
+        with suppress(CorruptRecord, DecryptionError):
+            key = self._repository.user_key(user_id)
+            if await self._repository.read(key, absent_is_lost=lost) is None:
+                self._mirror.forget(user_id, "remote", known=version)
+
+    # Losses
+
+    def _note_loss(self, user_id: str) -> None:
+        self._lost.add(user_id)
+        self._start_restoring()
+
+    def _note_all_lost(self) -> None:
+        _logger.warning("the store has lost data: writing back what this process holds")
+        self._lost_all = self._lost_since_load = True
+        self._start_restoring()
+
+    def _start_restoring(self) -> None:
+        if self._task is not None and (self._restoring is None or self._restoring.done()):
+            self._restoring = asyncio.create_task(self._restore(), name="twitchvault write-back")
+
+    async def _restore(self) -> None:
+        pause = FIRST_PAUSE
+        while self._lost_all or self._lost:
+            try:
+                await self._restore_once()
+            except StoreError as error:
+                _logger.warning("what the store has lost is not written back yet: %s", error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _restore_once(self) -> None:
+        if self._lost_all:
+            self._lost.update(self._mirror.users())
+            self._lost_all = False
+        # Who is being refreshed just now comes first: others wait for that lease.
+        lost = sorted(self._lost, key=self._is_free)
+        for start in range(0, len(lost), AT_ONCE):
+            await asyncio.gather(*map(self._restore_user, lost[start : start + AT_ONCE]))
+
+    async def _restore_user(self, user_id: str) -> None:
+        with suppress(CorruptRecord, DecryptionError):
+            await self._repository.read(self._repository.user_key(user_id))
+        self._lost.discard(user_id)
+
+    def _is_free(self, user_id: str) -> bool:
+        record = self._mirror.confirmed(user_id)
+        return record is None or record.lease is None
