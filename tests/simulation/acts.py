@@ -172,8 +172,10 @@ def _login(scene: Scene) -> None:
 
 
 def _bring(scene: Scene, pair: Pair, how: str) -> None:
-    scene.world.decide(scene.process, pair)
-    scene.begin(how, lambda: scene.process.login(how, pair), pair)
+    make = scene.world.decide(
+        scene.process, pair.user, pair, lambda: scene.process.login(how, pair)
+    )
+    scene.begin(how, make, pair)
 
 
 def _refresh(scene: Scene) -> None:
@@ -191,14 +193,14 @@ def _refresh_token(scene: Scene) -> None:
     chance, pairs = scene.chance, scene.published()
     if chance.random() < 0.3:
         pair = scene.world.twitch.consent(scene.user)
-        scene.world.decide(scene.process, pair)
         scene.world.note("Twitch", "the user signs in", pair)
-    elif chance.random() < 0.1 or not pairs:
+        _bring(scene, pair, chance.choice(("refresh_token", "both")))
+        return
+    if chance.random() < 0.1 or not pairs:
         scene.begin("refresh_token", lambda: scene.process.vault.refresh_token("refresh-unknown"))
         return
-    else:
-        pair = chance.choice((pairs[-1], chance.choice(pairs)))
-    scene.begin("refresh_token", lambda: scene.process.vault.refresh_token(pair.refresh), pair)
+    known = chance.choice((pairs[-1], chance.choice(pairs)))
+    scene.begin("refresh_token", lambda: scene.process.vault.refresh_token(known.refresh), known)
 
 
 def _validate(scene: Scene) -> None:
@@ -212,16 +214,17 @@ def _revoke(scene: Scene) -> None:
     pairs = scene.published()
     if pairs:
         token = scene.chance.choice(pairs[-2:]).access
-        scene.world.decide(scene.process, None, scene.user)
-        scene.begin("revoke_token", lambda: scene.process.vault.revoke_token(token))
+        make = scene.world.decide(
+            scene.process, scene.user, None, lambda: scene.process.vault.revoke_token(token)
+        )
+        scene.begin("revoke_token", make)
 
 
 def _remove(scene: Scene) -> None:
     async def remove() -> None:
         scene.process.vault.remove(scene.user)
 
-    scene.world.decide(scene.process, None, scene.user)
-    scene.begin("remove", remove)
+    scene.begin("remove", scene.world.decide(scene.process, scene.user, None, remove))
 
 
 def _disconnect(scene: Scene) -> None:

@@ -55,6 +55,11 @@ class Request:
     pair: Pair | None = None
     """The pair that Twitch gave for it."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has left and its process still awaits the answer."""
+        return self.left_at < NEVER and self.answered_at == NEVER and self.failed_at == NEVER
+
 
 @dataclass(eq=False, slots=True)
 class Pair:
@@ -91,8 +96,15 @@ class Decision:
     chain: int
     lane: Lane
     since: float
-    until: float = NEVER
+    written_at: float = NEVER
     """When it stood in the store; never, if it is not known to."""
+    ended_at: float = NEVER
+    """When the call had its answer."""
+
+    @property
+    def until(self) -> float:
+        """From when on nothing of it is under way any more."""
+        return max(self.written_at, self.ended_at)
 
 
 @dataclass(eq=False, slots=True)
@@ -204,12 +216,12 @@ class Books:
         gone = value is None or self.stored(value).state == "removed"
         chain = 0 if gone or pair is None else pair.chain
         if pair is not None and not gone:
-            pair.published = True
+            pair.published = pair.published or user is not None
             pair.stored_at = min(pair.stored_at, now)
         for decision in self.decisions:
-            mine = decision.lane is lane and decision.user == user and decision.until == NEVER
-            if mine and decision.chain == chain:
-                decision.until = now
+            mine = decision.lane is lane and decision.user == user
+            if mine and decision.written_at == NEVER and decision.chain == chain:
+                decision.written_at = now
 
     def acknowledged(self, value: bytes, now: float) -> None:
         """A process was told that its write stands."""

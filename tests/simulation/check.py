@@ -96,13 +96,14 @@ def _last_decision(world: World, user: str) -> Decision | None:
 
 
 def _pairs(world: World, user: str, record: Stored | None) -> None:
-    held = {record.refresh_token} if record is not None else set()
-    parked = _parked(world)
+    held = _held(world, record)
     for pair in world.books.pairs:
         newest = world.books.of_refresh.get(pair.refresh) is pair and not world.books.heirs(pair)
         if pair.user != user or not newest or not world.twitch.takes_refresh(pair.refresh):
             continue
-        if pair.refresh in held or pair.refresh in parked or _superseded(world, pair):
+        if any(one.chain == pair.chain and world.twitch.takes_refresh(one.refresh) for one in held):
+            continue
+        if _superseded(world, pair):
             continue
         if not pair.received and pair.by is None:
             continue
@@ -113,12 +114,16 @@ def _pairs(world: World, user: str, record: Stored | None) -> None:
             world.unavoidable[f"lost: {reason}"] += 1
 
 
-def _parked(world: World) -> set[str]:
-    return {
-        world.books.stored(entry.value).refresh_token or ""
+def _held(world: World, record: Stored | None) -> list[Pair]:
+    """The pairs that the store holds for a user, those included whose user is not known yet."""
+    tokens = {
+        world.books.stored(entry.value).refresh_token
         for entry in world.server.entries.values()
-        if entry.value.startswith(b'{"schema"')
+        if world.user_of(entry.key) is None and entry.value.startswith(b'{"schema"')
     }
+    tokens.add(None if record is None else record.refresh_token)
+    found = (world.books.of_refresh.get(token or "") for token in tokens)
+    return [pair for pair in found if pair is not None]
 
 
 def _superseded(world: World, pair: Pair) -> bool:
@@ -193,10 +198,10 @@ def _works(world: World, process: Process, user: str) -> bool:
 
 def _close(world: World) -> None:
     for process in world.processes:
+        bound = CLOSING + (process.ttl if world.sending(process) else 0.0)
         call = process.begin("last close", "", process.vault.close, None)
-        process.up = True
-        world.probe(CLOSING)
+        world.probe(bound)
         if call.ended is None:
-            world.violation("hung call", f"close of {process.name} takes more than {CLOSING:g} s")
+            world.violation("hung call", f"close of {process.name} takes more than {bound:g} s")
         elif not call.fine:
             world.violation("other", f"close of {process.name} failed: {call.outcome}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from twitchvault.vault.clocks import Clocks
+
 if TYPE_CHECKING:
     from tests.simulation.loop import Lane, SimLoop
 
@@ -13,7 +15,7 @@ EPOCH: Final = 1_700_000_000.0
 """What a right wall clock shows when the virtual time is 0."""
 
 
-class SimClocks:
+class SimClocks(Clocks):
     """What one process reads time from. `wall_off`: seconds by which its wall clock is wrong."""
 
     def __init__(self, loop: SimLoop, lane: Lane, boot_offset: float, wall_off: float) -> None:

@@ -14,6 +14,7 @@ from tests.simulation.weather import Weather
 from twitchvault.errors import StoreError, TwitchVaultError
 from twitchvault.helix.client import HelixClient
 from twitchvault.identity import Identity
+from twitchvault.loops import HomeLoop
 from twitchvault.vault.record import TokenPair
 from twitchvault.vault.vault import Vault
 
@@ -91,7 +92,7 @@ class Process:
         self.http = SimHTTP(world, self, client.client_id)
         identity = Identity(self.http, client.client_id, client.client_secret, ID_URL)  # type: ignore[arg-type]
         self.vault = self.lane.context.copy().run(self._vault, identity)
-        self.helix = HelixClient(self.http, self.vault, API_URL)  # type: ignore[arg-type]
+        self.helix = HelixClient(self.http, self.vault, HomeLoop(), API_URL)  # type: ignore[arg-type]
         self.closing_since = None
         self.up = False
         world.note(name, "starts")
@@ -128,16 +129,19 @@ class Process:
     async def take(self, seed: Seed) -> None:
         """What start-up code does with a pair of its configuration."""
         pair = seed.pair
-        self.world.decide(self, pair)
-        await self.call(
-            f"start-up: {seed.how}", pair.user, lambda: self.login(seed.how, pair), pair
-        )
+        make = self.world.decide(self, pair.user, pair, lambda: self.login(seed.how, pair))
+        await self.call(f"start-up: {seed.how}", pair.user, make, pair)
 
     async def login(self, how: str, pair: Pair) -> None:
-        """Bring a pair in by `add_user`, `add_token` or `refresh_token`."""
+        """Bring a pair in by `add_user`, `add_token`, `refresh_token`, or "both": first exchanged."""
         world, lane = self.world, self.lane
-        if how == "refresh_token":
-            await self.vault.refresh_token(pair.refresh)
+        if how in {"refresh_token", "both"}:
+            token = await self.vault.refresh_token(pair.refresh)
+            found = world.books.of_access.get(token.access_token)
+            if found is not None:
+                found.published = True
+            if how == "both":
+                await self.vault.add_user(TokenPair(token.access_token, token.refresh_token))
             return
         if how == "add_token":
             self.vault.add_token(pair.user, TokenPair(pair.access, pair.refresh))

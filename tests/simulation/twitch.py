@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from tests.simulation.clocks import EPOCH
 from twitchvault.testing.fake.faults import HTML_PAGE
 from twitchvault.testing.fake.helix import Helix, Resource
@@ -38,6 +40,16 @@ RESOURCE: Final = "me"
 """The Helix resource that the simulated calls ask for."""
 SECRET: Final = "client0secret"  # noqa: S105 - a double's
 SCOPES: Final = ("chat:read",)
+
+
+class _Issued(msgspec.Struct):
+    """The tokens in an answer."""
+
+    access_token: str
+    refresh_token: str
+
+
+_decode = msgspec.json.Decoder(_Issued).decode
 
 
 def _rfc(status: int, error: str) -> Answer:
@@ -211,17 +223,16 @@ class Twitch:
                 self._world.replayed(request, old)
             raise
         if old is not None:
-            pair = self._note(request, old)
+            pair = self._note(request, old, answer)
             if request.fate.startswith("repeat"):
                 answer.body = answer.body.replace(pair.access.encode(), old.access.encode())
                 self._repeat(pair, old, alive=request.fate == "repeat alive")
         return answer
 
-    def _note(self, request: Request, old: Pair) -> Pair:
-        newest = self._tokens.newest(self.client, self._user(old.user))
-        assert newest is not None
+    def _note(self, request: Request, old: Pair, answer: Answer) -> Pair:
+        issued = _decode(answer.body)
         pair = self._books.exchanged(
-            old, newest.access_token, newest.refresh_token, request, self._world.loop.now
+            old, issued.access_token, issued.refresh_token, request, self._world.loop.now
         )
         self._world.exchanged(request, old, pair)
         return pair

@@ -22,7 +22,7 @@ from twitchvault.testing.fake.wire import Answer, helix_error, identity_error
 if TYPE_CHECKING:
     from tests.simulation.books import Pair, Request
     from tests.simulation.loop import Lane
-    from tests.simulation.process import Call
+    from tests.simulation.process import Call, Making
     from twitchvault.testing.fake.wire import Call as Wire
 
 __all__ = ["Event", "Result", "Violation", "World", "simulate"]
@@ -193,15 +193,21 @@ class World:
 
     # Users and processes
 
-    def decide(self, process: Process, pair: Pair | None, user: str = "") -> None:
-        """A process is about to be asked for a login (or, without a pair, for a removal)."""
+    def decide(self, process: Process, user: str, pair: Pair | None, make: Making) -> Making:
+        """`make`, watched: a process is asked for a login or, without a pair, for a removal."""
         if not process.up or (pair is not None and pair.spent):
-            return
-        if pair is None:
-            decision = Decision(user, 0, process.lane, self.loop.now)
-        else:
-            decision = Decision(pair.user, pair.chain, process.lane, self.loop.now)
+            return make
+        chain = 0 if pair is None else pair.chain
+        decision = Decision(user, chain, process.lane, self.loop.now)
         self.books.decisions.append(decision)
+
+        async def watched() -> None:
+            try:
+                await make()
+            finally:
+                decision.ended_at = self.loop.now
+
+        return watched
 
     def process_of(self, lane: Lane) -> Process | None:
         """The process that runs in this lane now."""
@@ -240,7 +246,7 @@ class World:
             self.processes.append(Process(self, number))
         for user in self.users:
             pair = self.twitch.consent(user, expired=chance.random() < 0.3)
-            how = chance.choice(("add_user", "add_token", "add_user", "refresh_token"))
+            how = chance.choice(("add_user", "add_token", "refresh_token", "both"))
             for process in self.processes:
                 if process.name == "P1" or chance.random() < 0.5:
                     process.seeds.append(Seed(pair, how))
@@ -262,6 +268,7 @@ class World:
         self.outage_until = 0.0
         for process in self.processes:
             process.cut_until = 0.0
+            process.lane.trap_at = 0
             self.loop.release(process.lane)
             process.restart(seeds=True)
 
@@ -276,7 +283,16 @@ class World:
         """Whether a living process is still at something that somebody waits for."""
         if not all(process.up for process in self.processes):
             return True
-        return any(call.ended is None and not call.lane.dead for call in self.calls)
+        if any(call.ended is None and not call.lane.dead for call in self.calls):
+            return True
+        return any(self.sending(process) for process in self.processes)
+
+    def sending(self, process: Process) -> bool:
+        """Whether an exchange of a process is on its way."""
+        return any(
+            one.lane is process.lane and one.endpoint == "refresh" and one.is_open
+            for one in self.books.requests
+        )
 
     def probe(self, seconds: float) -> None:
         """Run on until no call is open, for so long at most."""

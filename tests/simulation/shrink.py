@@ -1,0 +1,43 @@
+"""Makes a failing run shorter: leaves out what can be left out while the same promise stays broken."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from tests.simulation.world import simulate
+
+if TYPE_CHECKING:
+    from tests.simulation.world import Result
+
+__all__ = ["shrink"]
+
+
+def shrink(failed: Result, seconds: float, kind: str) -> Result:
+    """The shortest run found in that time with a violation of the same kind."""
+    deadline = time.monotonic() + seconds
+    best, muted = failed, frozenset[str]()
+    size = max(1, len(failed.happened) // 2)
+    while time.monotonic() < deadline:
+        smaller = _without_a_part(best, muted, size, kind, deadline)
+        if smaller is not None:
+            best, muted = smaller
+        elif size == 1:
+            break
+        else:
+            size = max(1, size // 2)
+    return best
+
+
+def _without_a_part(
+    best: Result, muted: frozenset[str], size: int, kind: str, deadline: float
+) -> tuple[Result, frozenset[str]] | None:
+    names = best.happened
+    for start in range(0, len(names), size):
+        if time.monotonic() > deadline:
+            return None
+        without = muted | frozenset(names[start : start + size])
+        result = simulate(best.seed, without)
+        if any(violation.kind == kind for violation in result.violations):
+            return result, without
+    return None
