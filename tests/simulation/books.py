@@ -87,6 +87,9 @@ class Pair:
     """The user has seen it, so that it may come back from a file."""
     refused_falsely: bool = False
 
+    def __str__(self) -> str:
+        return f"[{self.access} {self.refresh} of {self.user}]"
+
 
 @dataclass(eq=False, slots=True)
 class Decision:

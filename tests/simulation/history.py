@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from tests.simulation.books import Pair
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -27,16 +25,9 @@ def table(result: Result) -> str:
 def lines(history: Iterable[Event]) -> list[str]:
     """One line for each event."""
     return [
-        f"{event.at:10.3f}  {event.who:<8}  {_short(event.what)}"
-        + "".join(f"  {_fact(fact)}" for fact in event.facts if fact)
+        f"{event.at:10.3f}  {event.who:<8}  {_short('  '.join((event.what, *event.facts)))}"
         for event in history
     ]
-
-
-def _fact(fact: object) -> str:
-    if isinstance(fact, Pair):
-        return f"[{_short(fact.access)} {_short(fact.refresh)} of {fact.user}]"
-    return _short(str(fact))
 
 
 def _short(text: str) -> str:
