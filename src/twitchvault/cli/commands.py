@@ -26,6 +26,8 @@ from twitchvault.errors import AuthFailure, TwitchVaultError, Unauthorized
 from twitchvault.oauth import DeviceCodeFlow
 from twitchvault.stores.fernet import FernetStore
 from twitchvault.stores.url import open_store
+from twitchvault.vault.record import encode
+from twitchvault.vault.transitions import removed
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -216,7 +218,7 @@ async def _validate(user: UserAPI) -> None:
         await user.validate()
     except Unauthorized:
         try:
-            await user.refresh()
+            await user.renew(user.token)
             await user.validate()
         except AuthFailure:
             return  # the record says so now
@@ -231,8 +233,17 @@ async def _remove(place: TokenStore, client_id: str | None, name: str) -> Stored
         if len(found) > 1:
             clients = ", ".join(user.client_id for user in found)
             _fail(f"{name!r} has tokens of several applications: add --client-id ({clients})")
-        await store.delete(found[0].key)
+        await _take_out(store, found[0])
         return found[0]
+
+
+async def _take_out(store: TokenStore, user: StoredUser) -> None:
+    """As `remove_token` does: what was spent stays remembered."""
+    after = None if user.record is None else removed(user.record)
+    if after is None:
+        await store.delete(user.key)
+    else:
+        await store.put(user.key, encode(after), expect=user.version)
 
 
 def _show(users: list[StoredUser]) -> None:

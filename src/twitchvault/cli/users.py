@@ -24,6 +24,7 @@ class StoredUser(NamedTuple):
 
     client_id: str
     user_id: str
+    version: int
     record: Record | None
     problem: str = ""
 
@@ -69,6 +70,11 @@ def _user(entry: Entry) -> StoredUser | None:
     if not colon or user_id == client_id:
         return None
     try:
-        return StoredUser(client_id, user_id, decode(entry.value, user_id))
+        record = decode(entry.value, user_id)
+        return (
+            None
+            if record.state == "removed"
+            else StoredUser(client_id, user_id, entry.version, record)
+        )
     except (CorruptRecord, DecryptionError) as error:
-        return StoredUser(client_id, user_id, None, str(error))
+        return StoredUser(client_id, user_id, entry.version, None, str(error))

@@ -13,6 +13,7 @@ backoff      when this process must not ask Twitch
 logins       pairs that come from outside: new users, old seeds
 upkeep       hourly validation and early refresh, in the background
 events       what happened, for whoever follows it
+context      what these parts share
 clocks       the one place where the vault reads the time
 vault        all of it together
 """

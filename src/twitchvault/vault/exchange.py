@@ -42,14 +42,11 @@ from twitchvault.vault.transitions import (
 )
 
 if TYPE_CHECKING:
-    from twitchvault.identity import Identity
     from twitchvault.models import Token
-    from twitchvault.vault.backoff import Backoff
     from twitchvault.vault.clocks import Clocks
-    from twitchvault.vault.mirror import Mirror
-    from twitchvault.vault.outbox import Outbox
+    from twitchvault.vault.context import Context
     from twitchvault.vault.record import Record
-    from twitchvault.vault.repository import Held, Repository
+    from twitchvault.vault.repository import Held
 
 __all__ = ["Exchange", "Lease"]
 
@@ -100,21 +97,13 @@ class _Failure(Enum):
 class Exchange:
     """Carries exchanges out under a lease."""
 
-    def __init__(
-        self,
-        repository: Repository,
-        outbox: Outbox,
-        identity: Identity,
-        backoff: Backoff,
-        mirror: Mirror,
-        clocks: Clocks,
-    ) -> None:
-        self._repository = repository
-        self._outbox = outbox
-        self._identity = identity
-        self._backoff = backoff
-        self._mirror = mirror
-        self._clocks = clocks
+    def __init__(self, context: Context) -> None:
+        self._repository = context.repository
+        self._outbox = context.outbox
+        self._identity = context.identity
+        self._backoff = context.backoff
+        self._mirror = context.mirror
+        self._clocks = context.clocks
         self._in_doubt: dict[str, str] = {}
 
     def left_in_doubt(self, key: str, lease: str) -> bool:
@@ -171,6 +160,7 @@ class Exchange:
                 if failure is _Failure.TOO_LATE and not lease.in_doubt:
                     return None
                 if failure is _Failure.REFUSED:
+                    lease.in_doubt = False
                     await self.refuse(lease.key, lease.record, f"{REFUSED} ({error})")
                     return None
                 if failure is _Failure.OUTCOME_UNKNOWN:
@@ -197,9 +187,13 @@ class Exchange:
     async def _ask(self, lease: Lease) -> Update:
         base, sent = lease.record, lease.record.refresh_token
         if sent is None:
+            self._backoff.sent(lease.user)
             fresh = app_record(await self._identity.client_credentials(), self._clocks.wall())
             return Update(lambda now: app_renewed(now, base, fresh))
         lease.sent = False
+        if lease.left <= 0:
+            msg = "the lease ran out before the request could leave; nothing was sent"
+            raise NoAnswer(msg, sent=False, too_late=True)
 
         def may_send() -> bool:
             if lease.left <= 0:
@@ -208,8 +202,7 @@ class Exchange:
             self._backoff.sent(lease.user)
             return True
 
-        timeout = max(lease.left, 0.0)
-        token = await self._identity.refresh(sent, may_send=may_send, timeout=timeout)
+        token = await self._identity.refresh(sent, may_send=may_send, timeout=lease.left)
         return self._update(lease, token)
 
     def _update(self, lease: Lease, token: Token) -> Update:

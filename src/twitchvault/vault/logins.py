@@ -16,16 +16,11 @@ from twitchvault.vault.record import TokenPair, fingerprint
 from twitchvault.vault.transitions import attached, logged_in
 
 if TYPE_CHECKING:
-    from twitchvault.identity import Identity
     from twitchvault.models import ValidateToken
-    from twitchvault.vault.backoff import Backoff
-    from twitchvault.vault.clocks import Clocks
+    from twitchvault.vault.context import Context
     from twitchvault.vault.jobs import Job
-    from twitchvault.vault.mirror import Mirror
-    from twitchvault.vault.outbox import Outbox
     from twitchvault.vault.record import Record
     from twitchvault.vault.refresh import Refresher
-    from twitchvault.vault.repository import Repository
 
 __all__ = ["Logins"]
 
@@ -39,23 +34,14 @@ ROUNDS: Final = 5
 class Logins:
     """Takes pairs from outside into the vault."""
 
-    def __init__(
-        self,
-        repository: Repository,
-        mirror: Mirror,
-        outbox: Outbox,
-        identity: Identity,
-        refresher: Refresher,
-        backoff: Backoff,
-        clocks: Clocks,
-    ) -> None:
-        self._repository = repository
-        self._mirror = mirror
-        self._outbox = outbox
-        self._identity = identity
+    def __init__(self, context: Context, refresher: Refresher) -> None:
+        self._repository = context.repository
+        self._mirror = context.mirror
+        self._outbox = context.outbox
+        self._identity = context.identity
+        self._backoff = context.backoff
+        self._clocks = context.clocks
         self._refresher = refresher
-        self._backoff = backoff
-        self._clocks = clocks
 
     def store(self, user_id: str, pair: TokenPair, answer: ValidateToken | None = None) -> str:
         """Take a pair in: shown at once, written in the background; returns the record's key."""

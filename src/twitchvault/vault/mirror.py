@@ -48,7 +48,6 @@ class Mirror:
         self._drain: Callable[[], list[Change]] | None = None
         self._thread = 0
         self._cleared = False
-        self._quiet = False
         self.on_change: Callable[[str], None] | None = None
         self.on_loss: Callable[[str], None] | None = None
 
@@ -160,11 +159,26 @@ class Mirror:
 
     def fill(self, entries: Iterable[Entry], *, quiet: bool) -> None:
         """Take in what a scan has found; `quiet`: it was there before, so it is no event."""
-        self._quiet = quiet
-        try:
+        if not quiet or self._cleared or self._pending or self.on_change is not None:
             self.apply(entries)
-        finally:
-            self._quiet = False
+            return
+        # When a flow opens, all users pass through here: each step less counts a hundred thousand
+        # times.
+        start, versions, records = self._prefix, self._versions, self._records
+        for entry in entries:
+            key, version, value = entry
+            user_id = key[start:]
+            try:
+                record = decode(value, user_id)
+            except StoreError as error:
+                self.learn_damage(user_id, error, version=version)
+                continue
+            if user_id in versions:  # the feed was faster
+                self.learn(user_id, version, record, "remote")
+                continue
+            versions[user_id], records[user_id] = version, record
+            if record.state != "removed":
+                self._show(user_id, record)
 
     def apply(self, changes: Iterable[Change | Entry]) -> None:
         """Take in what a feed or a scan brought."""
@@ -202,8 +216,7 @@ class Mirror:
                 self.on_loss(user_id)
         else:
             self._set(user_id, record)
-            if not self._quiet:
-                self._emit(user_id, before, record, origin)
+            self._emit(user_id, before, record, origin)
         self._wake(user_id)
 
     def learn_damage(

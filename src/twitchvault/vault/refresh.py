@@ -36,14 +36,10 @@ from twitchvault.vault.transitions import attached, new_seed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twitchvault.identity import Identity
-    from twitchvault.vault.backoff import Backoff
-    from twitchvault.vault.clocks import Clocks
+    from twitchvault.vault.context import Context
     from twitchvault.vault.jobs import Job
-    from twitchvault.vault.mirror import Mirror
-    from twitchvault.vault.outbox import Outbox
     from twitchvault.vault.record import Record, TokenPair
-    from twitchvault.vault.repository import Held, Repository
+    from twitchvault.vault.repository import Held
 
 __all__ = ["Refresher"]
 
@@ -59,25 +55,16 @@ ROUNDS: Final = 20
 class Refresher:
     """Renews records, once in all processes."""
 
-    def __init__(
-        self,
-        repository: Repository,
-        mirror: Mirror,
-        outbox: Outbox,
-        identity: Identity,
-        backoff: Backoff,
-        clocks: Clocks,
-        lease_ttl: float,
-    ) -> None:
-        self.jobs = Jobs(clocks, lease_ttl)
-        self._repository = repository
-        self._mirror = mirror
-        self._outbox = outbox
-        self._identity = identity
-        self._backoff = backoff
-        self._clocks = clocks
-        self._lease_ttl = lease_ttl
-        self._exchange = Exchange(repository, outbox, identity, backoff, mirror, clocks)
+    def __init__(self, context: Context) -> None:
+        self.jobs = Jobs(context.clocks, context.lease_ttl)
+        self._repository = context.repository
+        self._mirror = context.mirror
+        self._outbox = context.outbox
+        self._identity = context.identity
+        self._backoff = context.backoff
+        self._clocks = context.clocks
+        self._lease_ttl = context.lease_ttl
+        self._exchange = Exchange(context)
         self._owner = ""
 
     def start(self) -> None:
@@ -195,7 +182,10 @@ class Refresher:
         job.lease = await self._exchange.take(key, name, held, lease, alive=alive)
         if job.lease is None:
             return None
-        return await self._exchange.run(job.lease, doubtful=doubtful)
+        try:
+            return await self._exchange.run(job.lease, doubtful=doubtful)
+        finally:
+            job.lease = None
 
     async def _wait_for_lease(
         self, job: Job, key: str, held: Held, patience: Patience

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from twitchvault.models import ClientCredentials, Token, ValidateToken
 
 __all__ = [
+    "app_added",
     "app_record",
     "app_renewed",
     "attached",
@@ -304,6 +305,15 @@ def app_record(answer: ClientCredentials, now: float) -> Record:
         expires_in=float(answer.expires_in),
         seeded=False,
     )
+
+
+def app_added(current: Record | None, fresh: Record) -> Record:
+    """The first app token; another process may have been faster."""
+    if current is None:
+        return fresh
+    if current.state == "live":
+        return current
+    return replace(fresh, generation=current.generation + 1, extra=current.extra)
 
 
 def app_renewed(current: Record | None, base: Record, fresh: Record) -> Record | None:

@@ -9,7 +9,6 @@ fresh from the moment it arrived, whatever that machine's clock says.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 import random
 from functools import partial
@@ -26,16 +25,11 @@ from twitchvault.vault.outbox import Update
 from twitchvault.vault.transitions import marked_access_refused, validated
 
 if TYPE_CHECKING:
-    from twitchvault.identity import Identity
     from twitchvault.models import ValidateToken
-    from twitchvault.vault.backoff import Backoff
     from twitchvault.vault.clocks import Clocks
-    from twitchvault.vault.events import Events
-    from twitchvault.vault.mirror import Mirror
-    from twitchvault.vault.outbox import Outbox
+    from twitchvault.vault.context import Context
     from twitchvault.vault.record import Record
     from twitchvault.vault.refresh import Refresher
-    from twitchvault.vault.repository import Repository
 
 __all__ = ["Upkeep"]
 
@@ -53,6 +47,9 @@ SKEW: Final = 60.0
 """Seconds by which the clock that wrote a record may be ahead."""
 STEP: Final = 500
 """Users that are scheduled before the loop goes on."""
+ROUND: Final = 200
+BETWEEN_ROUNDS: Final = 0.5
+"""Seconds; each round looks at all users, and news come in crowds."""
 IDLE: Final = 60.0
 RATE_LIMITED: Final = 5.0
 REFUSED_IN_A_ROW: Final = 3
@@ -63,28 +60,17 @@ REST: Final = 600.0
 class Upkeep:
     """Looks after all records of the mirror; one task and a few workers, ended by `stop`."""
 
-    def __init__(
-        self,
-        repository: Repository,
-        mirror: Mirror,
-        outbox: Outbox,
-        identity: Identity,
-        refresher: Refresher,
-        backoff: Backoff,
-        events: Events,
-        clocks: Clocks,
-    ) -> None:
-        self._repository = repository
-        self._mirror = mirror
-        self._outbox = outbox
-        self._identity = identity
+    def __init__(self, context: Context, refresher: Refresher) -> None:
+        self._repository = context.repository
+        self._mirror = context.mirror
+        self._outbox = context.outbox
+        self._identity = context.identity
+        self._backoff = context.backoff
+        self._events = context.events
+        self._clocks = clocks = context.clocks
         self._refresher = refresher
-        self._backoff = backoff
-        self._events = events
-        self._clocks = clocks
         self._guard = _Guard(clocks)
         self._task: asyncio.Task[None] | None = None
-        self._queue: list[tuple[float, str]] = []
         self._due: dict[str, float] = {}
         self._fresh: dict[str, tuple[float, float]] = {}
         self._not_before: dict[str, tuple[int, float]] = {}
@@ -103,7 +89,7 @@ class Upkeep:
     def cancel(self) -> asyncio.Task[None] | None:
         """Let the task end without waiting for it."""
         task, self._task = self._task, None
-        for table in (self._queue, self._due, self._fresh, self._not_before, self._failing):
+        for table in (self._due, self._fresh, self._not_before, self._failing):
             table.clear()
         if task is not None:
             self._mirror.on_change = None
@@ -153,14 +139,7 @@ class Upkeep:
             due = max(due, not_before)
         else:
             self._not_before.pop(user_id, None)
-        self._set_due(user_id, due)
-
-    def _set_due(self, user_id: str, due: float) -> None:
         self._due[user_id] = due
-        heapq.heappush(self._queue, (due, user_id))
-        if len(self._queue) > 2 * len(self._due) + STEP:
-            self._queue = [(at, one) for one, at in self._due.items()]
-            heapq.heapify(self._queue)
         self._news.set()
 
     def _due_at(self, user_id: str, record: Record) -> float | None:
@@ -191,33 +170,24 @@ class Upkeep:
         self._busy = set()
         async with asyncio.TaskGroup() as group:
             while True:
-                await self._work_through(group)
+                await self._begin_what_is_due(group)
 
-    async def _work_through(self, group: asyncio.TaskGroup) -> None:
-        """Begin what is due, at most PER_SECOND in a second, then wait for more."""
+    async def _begin_what_is_due(self, group: asyncio.TaskGroup) -> None:
+        """A round: at most PER_SECOND users in a second, AT_ONCE at the same time."""
+        self._news.clear()
         now = self._clocks.monotonic()
-        user_id = self._next_due(now)
-        if user_id is None or len(self._busy) >= AT_ONCE:
-            left = self._queue[0][0] - now if self._queue and user_id is None else IDLE
-            self._news.clear()
-            await _until(self._news, min(max(left, 1 / PER_SECOND), IDLE))
-            return
-        del self._due[user_id]
-        self._busy.add(user_id)
-        task = group.create_task(self._look_after(user_id), name="twitchvault upkeep of one")
-        task.add_done_callback(partial(self._done, user_id))
-        await asyncio.sleep(max(1 / PER_SECOND, self._pause_until - self._clocks.monotonic()))
-
-    def _next_due(self, now: float) -> str | None:
-        while self._queue:
-            due, user_id = self._queue[0]
-            if self._due.get(user_id) != due or user_id in self._busy:
-                heapq.heappop(self._queue)  # it was scheduled anew, or will be
-            elif due <= now:
-                return user_id
-            else:
-                return None
-        return None
+        due = [one for one, at in self._due.items() if at <= now and one not in self._busy]
+        # In any order, so that two processes do not ask about the same users at the same time.
+        for user_id in random.sample(due, min(len(due), ROUND, AT_ONCE - len(self._busy))):
+            self._busy.add(user_id)
+            task = group.create_task(self._look_after(user_id), name="twitchvault upkeep of one")
+            task.add_done_callback(partial(self._done, user_id))
+            pause = self._pause_until - self._clocks.monotonic()
+            await asyncio.sleep(max(1 / PER_SECOND, pause))
+        if not due:
+            left = min(self._due.values(), default=now + IDLE) - now
+            await _until(self._news, min(max(left, 0.0), IDLE))
+        await asyncio.sleep(BETWEEN_ROUNDS)
 
     def _done(self, user_id: str, task: asyncio.Task[None]) -> None:
         self._busy.discard(user_id)
@@ -271,12 +241,14 @@ class Upkeep:
             try:
                 await self._refresher.renew(user_id, record.generation, refused=refused)
             except AuthFailure:
-                self._guard.refused()
+                if record.refresh_token is not None:
+                    self._guard.refused()
                 raise
             except TwitchVaultError as error:
                 self._note_failure(user_id, error)
                 raise
-            self._guard.refreshed()
+            if record.refresh_token is not None:
+                self._guard.refreshed()
         if user_id in self._failing:
             self._failing.discard(user_id)
             _logger.info("the token of user %r is refreshed again", user_id)

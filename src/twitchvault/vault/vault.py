@@ -22,6 +22,7 @@ from twitchvault.errors import (
 from twitchvault.stores.base import Watchable
 from twitchvault.vault.backoff import Backoff
 from twitchvault.vault.clocks import Clocks
+from twitchvault.vault.context import Context
 from twitchvault.vault.events import Events
 from twitchvault.vault.logins import Logins, as_token
 from twitchvault.vault.mirror import Mirror
@@ -29,7 +30,7 @@ from twitchvault.vault.outbox import Outbox, Update
 from twitchvault.vault.record import TokenPair, fingerprint
 from twitchvault.vault.refresh import Refresher
 from twitchvault.vault.repository import Repository
-from twitchvault.vault.transitions import app_record, removed, removed_login
+from twitchvault.vault.transitions import app_added, app_record, removed, removed_login
 from twitchvault.vault.upkeep import Upkeep
 from twitchvault.vault.watcher import Watcher
 
@@ -72,24 +73,31 @@ class Vault:
         live = isinstance(store, Watchable) and not getattr(store, "pushes_changes", False)
         self.identity = identity
         self.events = Events()
-        self.mirror = mirror = Mirror(identity.client_id, self.events, live=live)
+        self.mirror = Mirror(identity.client_id, self.events, live=live)
         self._client_id = identity.client_id
         self._store = store
         self._maintain = maintain
         self._lease_ttl = lease_ttl
         self._clocks = clocks
-        self._backoff = backoff = Backoff(clocks)
-        self._repository = repository = Repository(store, identity.client_id, mirror)
-        self._watcher = Watcher(repository, mirror)
+        self._backoff = Backoff(clocks)
+        self._repository = Repository(store, identity.client_id, self.mirror)
+        self._watcher = Watcher(self._repository, self.mirror)
         # A pair that waits for the store is tried often enough that no waiter takes its lease over.
-        self._outbox = outbox = Outbox(repository, mirror, min(LONGEST_PAUSE, lease_ttl / 4))
-        self._refresher = refresher = Refresher(
-            repository, mirror, outbox, identity, backoff, clocks, lease_ttl
+        pause = min(LONGEST_PAUSE, lease_ttl / 4)
+        self._outbox = Outbox(self._repository, self.mirror, pause)
+        context = Context(
+            identity,
+            clocks,
+            self.events,
+            self.mirror,
+            self._repository,
+            self._outbox,
+            self._backoff,
+            lease_ttl,
         )
-        self._logins = Logins(repository, mirror, outbox, identity, refresher, backoff, clocks)
-        self._upkeep = Upkeep(
-            repository, mirror, outbox, identity, refresher, backoff, self.events, clocks
-        )
+        self._refresher = Refresher(context)
+        self._logins = Logins(context, self._refresher)
+        self._upkeep = Upkeep(context, self._refresher)
         self._opening = asyncio.Lock()
         self._open = False
         self._clearings = 0
@@ -353,7 +361,7 @@ class Vault:
         answer = await self.identity.client_credentials()
         fresh = app_record(answer, self._clocks.wall())
         key = self._repository.user_key(self._client_id)
-        self._outbox.submit(key, Update(lambda held: held or fresh, asked_for=True))
+        self._outbox.submit(key, Update(lambda held: app_added(held, fresh), asked_for=True))
         await self._outbox.written(key)
         return True
 
