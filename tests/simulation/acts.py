@@ -97,9 +97,7 @@ class Scene:
         self.user = user
         self.chance = chance
 
-    def begin(
-        self, what: str, make: Making, pair: Pair | None = None
-    ) -> Call | None:
+    def begin(self, what: str, make: Making, pair: Pair | None = None) -> Call | None:
         """A call in the process, if it is up."""
         if not self.process.up:
             return None
@@ -199,8 +197,7 @@ def _refresh_token(scene: Scene) -> None:
     if chance.random() < 0.1 or not pairs:
         scene.begin("refresh_token", lambda: scene.process.vault.refresh_token("refresh-unknown"))
         return
-    known = chance.choice((pairs[-1], chance.choice(pairs)))
-    scene.begin("refresh_token", lambda: scene.process.vault.refresh_token(known.refresh), known)
+    _bring(scene, chance.choice((pairs[-1], chance.choice(pairs))), "refresh_token")
 
 
 def _validate(scene: Scene) -> None:
@@ -266,7 +263,7 @@ def _clear(scene: Scene) -> None:
 
 
 def _app_token(scene: Scene) -> None:
-    scene.begin("ensure_app_token", lambda: scene.process.vault.ensure_app_token())
+    scene.begin("ensure_app_token", scene.process.vault.ensure_app_token)
 
 
 def _crash(scene: Scene) -> None:

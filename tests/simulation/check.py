@@ -1,4 +1,4 @@
-"""What must hold when all is quiet: nothing lost, nobody sent away, nothing hanging, one picture."""
+"""What must hold when all is quiet: nothing lost, nobody sent away, nothing hangs, one picture."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["check"]
 
 BOUND_LEASES: Final = 3.0
 BOUND_SECONDS: Final = 120.0
-"""A public call ends within 3 times the longest `lease_ttl` and 120 s, in seconds in which its process
-ran; whatever it waited for a store that stalled comes on top."""
+"""A public call ends within 3 times the longest `lease_ttl` and 120 s, in seconds in which its
+process ran; whatever it waited for a store that stalled comes on top."""
 PROBES: Final = 12
 PAUSE: Final = 60.0
 CLOSING: Final = 5.0
@@ -107,7 +107,7 @@ def _pairs(world: World, user: str, record: Stored | None) -> None:
             continue
         if not pair.received and pair.by is None:
             continue
-        reason = excuses.lost(world.books, world.ttl, pair)
+        reason = excuses.lost(world.books, pair)
         if reason is None:
             world.violation("lost pair", f"the store does not hold {pair.refresh} of {user}")
         else:
@@ -154,11 +154,11 @@ def _views(world: World, records: dict[str, Stored | None]) -> None:
         for user, record in records.items()
         if record is not None
     }
-    needing = {
-        user for user, record in records.items() if record and record.state == "needs_login"
-    }
+    needing = {user for user, record in records.items() if record and record.state == "needs_login"}
     for process in world.processes:
-        shown = {user: pair for user, pair in process.vault.mirror.tokens.items() if user in records}
+        shown = {
+            user: pair for user, pair in process.vault.mirror.tokens.items() if user in records
+        }
         if shown != wanted:
             text = f"{process.name} shows {shown}, the store holds {wanted}"
             world.violation("other", text)

@@ -1,4 +1,4 @@
-"""The clocks of a simulated machine: one stands still in suspend, one does not, one may be wrong."""
+"""The clocks of a simulated machine: one stands still in suspend, one does not, one is wrong."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ Each reason is decided by what the world knows, never by what the vault says:
 
 - somebody outside exchanged the token
 - the answer was lost on the network, or something else came in its place
-- the owner died between Twitch's commit and the durable write, or closed after waiting its lease out
+- the owner died between Twitch's commit and the durable write, or closed and had waited long enough
 - the owner stood still, or was cut off from the store, for so long that its lease fell due
 - the store went back in time, and no living process that knew better had had the chance to say so
 - Twitch lied: it refused a refresh token that it takes, or an access token that lives
@@ -35,10 +35,10 @@ BY_ITSELF: Final = "the access token died by itself"
 CHANCE: Final = 5.0
 """Seconds of undisturbed running in which a process that is told of a loss writes back."""
 GLANCE: Final = 1.0
-"""Seconds from the last look at the record until the request has left, a new connection included."""
+"""Seconds from the last look at the record until the request has left, over a new connection."""
 MINUTE: Final = 60.0
 SLACK: Final = 0.6
-"""The part of its lease that an owner may be disturbed for without losing it: it renews each third."""
+"""The part of its lease for which an owner may be disturbed and keep it: it renews each third."""
 
 
 def replay(books: Books, ttl: dict[Lane, float], again: Request, old: Pair) -> str | None:
@@ -106,9 +106,7 @@ def _forgotten(books: Books, ttl: dict[Lane, float], old: Pair, second: Request)
     """The store had forgotten the successor, and nobody who knew it could tell."""
     heirs = books.heirs(old)
     known = min((heir.stored_at for heir in heirs), default=NEVER)
-    losses = [
-        loss for loss in books.losses if loss.at <= second.left_at and loss.at >= known
-    ]
+    losses = [loss for loss in books.losses if loss.at <= second.left_at and loss.at >= known]
     if not losses:
         return None
     leased = second.left_at - ttl[second.lane] / 2
@@ -129,7 +127,7 @@ def _had_chance(books: Books, loss: Loss, heir: Pair, until: float) -> bool:
     )
 
 
-def lost(books: Books, ttl: dict[Lane, float], pair: Pair) -> str | None:
+def lost(books: Books, pair: Pair) -> str | None:
     """Why the store does not hold the newest pair of a login; None: that could be avoided."""
     if pair.by is None and not pair.received and pair.place:
         return OUTSIDE

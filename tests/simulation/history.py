@@ -10,16 +10,24 @@ if TYPE_CHECKING:
 
     from tests.simulation.world import Event, Result
 
-__all__ = ["lines", "table"]
+__all__ = ["CHECK", "lines", "table"]
 
+CHECK: Final = "CHECK"
+"""Who writes down what the checks have found."""
 TOKEN: Final = re.compile(r"\b(access|refresh)0*(\d+)\b")
 
 
 def table(result: Result) -> str:
     """The whole history of a run, and what it broke."""
-    head = f"seed {result.seed}: {len(result.history)} events"
+    head = f"seed {result.seed}"
     broken = [f"  {violation.kind}: {_short(violation.text)}" for violation in result.violations]
-    return "\n".join((head, *lines(result.history), *broken))
+    return "\n".join((head, *lines(_until_broken(result.history)), *broken))
+
+
+def _until_broken(history: list[Event]) -> list[Event]:
+    """What came after the last finding explains nothing."""
+    last = max((n for n, event in enumerate(history) if event.who == CHECK), default=None)
+    return history if last is None else history[: last + 1]
 
 
 def lines(history: Iterable[Event]) -> list[str]:

@@ -1,8 +1,9 @@
 """An event loop in which no time passes: a seed decides whose callback runs next.
 
-Each simulated process is a `Lane`. Inside a lane callbacks run in the order in which asyncio would run
-them; between lanes the seed chooses. Time goes on only when no lane has anything to run, and then to
-the next timer. A held lane runs nothing, and what becomes due meanwhile is due at once when it goes on.
+Each simulated process is a `Lane`. Inside a lane callbacks run in the order in which asyncio would
+run them; between lanes the seed chooses. Time goes on only when no lane has anything to run, and
+then to the next timer. A held lane runs nothing, and what becomes due meanwhile is due at once when
+it goes on.
 """
 
 from __future__ import annotations
@@ -145,10 +146,11 @@ class SimFuture(asyncio.Future[_T]):
         return self is other
 
 
-class SimLoop(asyncio.AbstractEventLoop):
-    """The loop of all lanes. What nobody's context claims belongs to `ground`, the world's own lane."""
+class SimLoop(asyncio.BaseEventLoop):
+    """The loop of all lanes; `ground` is the world's own: what no context claims belongs to it."""
 
     def __init__(self, chance: random.Random) -> None:
+        super().__init__()
         self.now = 0.0
         """Virtual time, in seconds."""
         self.ground = Lane("world")
@@ -185,7 +187,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         lane.move_due(self.now)
 
     def kill(self, lane: Lane) -> None:
-        """This lane never runs again. Its tasks are kept, so that nothing of it is collected yet."""
+        """This lane never runs again. Its tasks are kept: nothing of it is collected yet."""
         lane.dead = True
         lane.ready.clear()
         lane.timers.clear()
@@ -238,7 +240,7 @@ class SimLoop(asyncio.AbstractEventLoop):
             callback.place.run(callback.call, *callback.parameters)
         except (SystemExit, KeyboardInterrupt):
             raise
-        except BaseException as error:  # noqa: BLE001 - as asyncio's own loop does
+        except BaseException as error:
             context = {"message": "a callback failed", "exception": error}
             self.call_exception_handler(context)
 
@@ -258,7 +260,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         """The monotonic clock of the lane that runs."""
         return self.now + self.current.offset
 
-    def call_soon(  # type: ignore[override]
+    def call_soon(
         self, callback: Callable[..., object], *args: object, context: Context | None = None
     ) -> Callback:
         """Run it after what its lane has to run already."""
@@ -269,7 +271,7 @@ class SimLoop(asyncio.AbstractEventLoop):
             lane.ready.append(handle)
         return handle
 
-    def call_at(  # type: ignore[override]
+    def call_at(
         self,
         when: float,
         callback: Callable[..., object],
@@ -288,7 +290,7 @@ class SimLoop(asyncio.AbstractEventLoop):
             heapq.heappush(lane.timers, (when, next(self._number), handle))
         return handle
 
-    def call_later(  # type: ignore[override]
+    def call_later(
         self,
         delay: float,
         callback: Callable[..., object],
@@ -304,7 +306,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         future.number = next(self._number)
         return future
 
-    def create_task(  # type: ignore[override]
+    def create_task(
         self,
         coro: Coroutine[Any, Any, _T] | Generator[Any, None, _T],
         *,
@@ -335,7 +337,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         if not self._closed and not self.current.dead:
             self.failures.append((self.current, context))
 
-    def run_until_complete(self, future: Generator[Any, None, _T] | Awaitable[_T]) -> _T:
+    def run_until_complete(self, future: Awaitable[_T]) -> _T:  # type: ignore[override]
         """Run until this is done, and return its result."""
         task = asyncio.ensure_future(future, loop=self)
         self.run_until(task.done)
@@ -344,7 +346,7 @@ class SimLoop(asyncio.AbstractEventLoop):
     async def shutdown_asyncgens(self) -> None:
         """Nothing: the lanes keep them."""
 
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """Nothing: there is none."""
 
     def close(self) -> None:
@@ -372,5 +374,5 @@ def _unwind(task: SimTask[Any]) -> None:
     for _ in range(CLOSINGS):
         # It may catch what ends it, and wait again.
         with contextlib.suppress(BaseException):
-            coroutine.close()  # type: ignore[union-attr]
+            coroutine.close()
             return

@@ -225,4 +225,3 @@ def _kind(call: Call) -> tuple[str, str]:
     refreshes = call.form.get("grant_type") == "refresh_token"
     call.endpoint = "refresh" if refreshes else "app"
     return call.endpoint, call.form.get("refresh_token", "")
-

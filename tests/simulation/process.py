@@ -133,7 +133,7 @@ class Process:
         await self.call(f"start-up: {seed.how}", pair.user, make, pair)
 
     async def login(self, how: str, pair: Pair) -> None:
-        """Bring a pair in by `add_user`, `add_token`, `refresh_token`, or "both": first exchanged."""
+        """Bring a pair in by `add_user`, `add_token`, `refresh_token`, or the last and the first."""
         world, lane = self.world, self.lane
         if how in {"refresh_token", "both"}:
             token = await self.vault.refresh_token(pair.refresh)
@@ -156,17 +156,13 @@ class Process:
         context = self.lane.context.copy()
         return self.world.loop.create_task(coroutine, context=context)
 
-    def begin(
-        self, what: str, user: str, make: Making, pair: Pair | None
-    ) -> Call:
+    def begin(self, what: str, user: str, make: Making, pair: Pair | None) -> Call:
         """Make a call in a task of its own."""
         call = self._call(what, user)
         call.task = self.spawn(self._follow(call, make, pair))
         return call
 
-    async def call(
-        self, what: str, user: str, make: Making, pair: Pair | None
-    ) -> Call:
+    async def call(self, what: str, user: str, make: Making, pair: Pair | None) -> Call:
         """Make a call and wait for its end."""
         call = self._call(what, user)
         await self._follow(call, make, pair)
@@ -178,9 +174,7 @@ class Process:
         self.world.calls.append(call)
         return call
 
-    async def _follow(
-        self, call: Call, make: Making, pair: Pair | None
-    ) -> None:
+    async def _follow(self, call: Call, make: Making, pair: Pair | None) -> None:
         self.world.note(call.lane.name, f"calls {call.what}", call.user, pair)
         try:
             await make()
@@ -189,7 +183,7 @@ class Process:
             call.outcome = "cancelled"
         except (TwitchVaultError, TimeoutError) as error:
             call.outcome = f"{type(error).__name__}: {error}"
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is no documented error
+        except Exception as error:
             call.outcome = f"{type(error).__name__}: {error}"
             self.world.bug(call, error)
         call.ended = self.world.loop.now

@@ -1,7 +1,7 @@
-"""What a seed decides before a run begins: how large the world is, what it is like, what goes wrong.
+"""What a seed decides before a run begins: what the world is like, and what goes wrong how often.
 
-A fault's rate is the chance that it meets one request, one store call or one step. Many runs have few
-faults, so that a violation has few excuses; some have many, for sequences that nobody thinks of.
+A fault's rate is the chance that it meets one request, one store call or one step. Many runs have
+few faults, so that a violation has few excuses; some have many, for sequences that nobody thinks of.
 """
 
 from __future__ import annotations
@@ -37,11 +37,27 @@ _BEFORE: Final = (
     "200 without tokens",
     "200 text",
 )
-_AFTER: Final = ("500 JSON", "500 empty", "502 HTML", "503 HTML", "503 JSON", "200 HTML", "200 cut off")
+_AFTER: Final = (
+    "500 JSON",
+    "500 empty",
+    "502 HTML",
+    "503 HTML",
+    "503 JSON",
+    "200 HTML",
+    "200 cut off",
+)
 _CONNECTION: Final = ("no connection", "request lost", "late request", "answer lost", "late answer")
 _LOOKS: Final = tuple(
     f"before: {name}"
-    for name in ("429 empty", "500 JSON", "502 HTML", "503 HTML", "401 HTML", "200 HTML", "404 text")
+    for name in (
+        "429 empty",
+        "500 JSON",
+        "502 HTML",
+        "503 HTML",
+        "401 HTML",
+        "200 HTML",
+        "404 text",
+    )
 )
 
 FAULTS: Final[dict[str, tuple[str, ...]]] = {
@@ -63,15 +79,30 @@ FAULTS: Final[dict[str, tuple[str, ...]]] = {
         "before: helix 401 missing",
     ),
     "revoke": (*_CONNECTION, "before: 500 JSON", "before: 429 empty", "after: 502 HTML"),
-    "app": (*_CONNECTION, "before: 500 JSON", "before: 403 invalid client secret", "after: 502 HTML"),
+    "app": (
+        *_CONNECTION,
+        "before: 500 JSON",
+        "before: 403 invalid client secret",
+        "after: 502 HTML",
+    ),
     "store": ("error before", "error after", "stall before", "stall after"),
     "feed": ("lag",),
-    "committed": ("crash", "stop", "suspend", "lose", "outage", "remove", "login", "cancel", "close"),
+    "committed": (
+        "crash",
+        "stop",
+        "suspend",
+        "lose",
+        "outage",
+        "remove",
+        "login",
+        "cancel",
+        "close",
+    ),
     "leased": ("crash", "stop", "suspend", "lose", "outage", "remove", "login", "cancel", "add"),
     "written": ("crash", "stop", "lose"),
 }
-"""Where something can go wrong, and what: `committed` is an exchange at Twitch, `leased` a lease in the
-store, `written` a new pair in it."""
+"""Where something can go wrong, and what: `committed` is an exchange at Twitch, `leased` a lease in
+the store, `written` a new pair in it."""
 _WEIGHT: Final = {"refresh": 3.0, "committed": 2.0, "leased": 1.5, "written": 1.0, "feed": 2.0}
 _MODES: Final = ("rotate", "rotate-keep", "same")
 _TTLS: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)

@@ -1,4 +1,4 @@
-"""Makes a failing run shorter: leaves out what can be left out while the same promise stays broken."""
+"""Makes a failing run shorter: leaves out what does not matter to the promise that it broke."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process' way to the store: `TokenStore` and `Watchable`, with delays, errors, stalls and lags."""
+"""A process' way to the store: `TokenStore` and `Watchable`, with delays, errors and stalls."""
 
 from __future__ import annotations
 
@@ -112,6 +112,7 @@ class SimStore(TokenStore):
     async def call(self, what: str, key: str, act: Callable[[], _T]) -> _T:
         """Let the server act, one way later; the answer takes another way."""
         loop = self.world.loop
+        self.world.store_calls += 1
         waiter: asyncio.Future[Any] = loop.create_future()
         out = self._process.out_of_reach()
         if out:

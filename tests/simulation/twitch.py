@@ -1,4 +1,4 @@
-"""Twitch: the double's own rules without HTTP, on the virtual clock, and what it may answer instead."""
+"""Twitch: the double's rules without HTTP, on the virtual clock, and what it may say instead."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = ["INSTEAD", "RESOURCE", "Twitch"]
 
 RESOURCE: Final = "me"
 """The Helix resource that the simulated calls ask for."""
-SECRET: Final = "client0secret"  # noqa: S105 - a double's
+SECRET: Final = "client0secret"
 SCOPES: Final = ("chat:read",)
 
 
@@ -123,9 +123,7 @@ class Twitch:
         self._books = world.books
         self._state = SimState(settings, seed, world)
         self._tokens = Tokens(self._state)
-        self._identity = Identity(
-            self._state, self._tokens, Logins(self._state, self._tokens)
-        )
+        self._identity = Identity(self._state, self._tokens, Logins(self._state, self._tokens))
         self._helix = Helix(self._state, self._tokens)
         self._helix.resources[RESOURCE] = Resource((), None, "user")
         self.client: Client = self._state.register_client(

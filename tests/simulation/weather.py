@@ -72,7 +72,7 @@ class Weather:
         return self._ttl * factor * (0.8 + 0.4 * self._random()) + self.latency()
 
     def breaking(self) -> float:
-        """Seconds until a broken connection is noticed: at once, late, or (for small leases) never."""
+        """Seconds until a broken connection is noticed: soon, late, or (for long leases) never."""
         drawn = self._random()
         if drawn < 0.7:
             return self._random() * 2

@@ -11,6 +11,7 @@ from tests.simulation import excuses
 from tests.simulation.acts import disturb, perform, plan
 from tests.simulation.books import Books, Decision, Loss
 from tests.simulation.check import check
+from tests.simulation.history import CHECK
 from tests.simulation.loop import IdleError, SimLoop
 from tests.simulation.process import Process, Seed
 from tests.simulation.profile import draw
@@ -59,7 +60,8 @@ class Result(NamedTuple):
     faults: Counter[str]
     happened: list[str]
     history: list[Event]
-    steps: int
+    events: int
+    """Lines of the history and store calls."""
 
 
 class World:
@@ -82,7 +84,7 @@ class World:
         self.twitch = Twitch(self, seed)
         self.users = [user.user_id for user in self.twitch.users]
         self.processes: list[Process] = []
-        self.ended = False
+        self.store_calls = 0
 
     # What happened
 
@@ -95,7 +97,7 @@ class World:
     def violation(self, kind: str, text: str) -> None:
         """A promise is broken."""
         self.violations.append(Violation(kind, text))
-        self.note("CHECK", f"{kind}: {text}")
+        self.note(CHECK, f"{kind}: {text}")
 
     def bug(self, call: Call, error: Exception) -> None:
         """A call raised what no call may raise."""
@@ -109,7 +111,7 @@ class World:
             self.violation("avoidable replay", text)
         else:
             self.unavoidable[f"replay: {reason}"] += 1
-            self.note("CHECK", f"unavoidable replay: {reason}", old.refresh)
+            self.note(CHECK, f"unavoidable replay: {reason}", old.refresh)
 
     def exchanged(self, request: Request, old: Pair, pair: Pair) -> None:
         """Twitch has committed an exchange of a process."""
@@ -330,5 +332,5 @@ def simulate(seed: int, muted: frozenset[str] = frozenset()) -> Result:
         state.kinds,
         state.happened,
         world.history,
-        world.loop.steps,
+        len(world.history) + world.store_calls,
     )
