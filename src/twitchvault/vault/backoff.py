@@ -27,9 +27,9 @@ ACCEPTED_FOR: Final = 60.0
 
 
 class _Attempts:
-    """What this process has tried for one user."""
+    """What this process has tried for one user since Twitch accepted a token of theirs."""
 
-    __slots__ = ("accepted_at", "accepted_token", "error", "pause", "rested", "sent", "until")
+    __slots__ = ("error", "pause", "rested", "sent", "until")
 
     def __init__(self) -> None:
         self.sent = 0
@@ -37,8 +37,6 @@ class _Attempts:
         self.until = 0.0
         self.rested = False
         self.error: TwitchVaultError | None = None
-        self.accepted_token = ""
-        self.accepted_at = 0.0
 
 
 class Backoff:
@@ -47,6 +45,7 @@ class Backoff:
     def __init__(self, clocks: Clocks) -> None:
         self._clocks = clocks
         self._attempts: dict[str, _Attempts] = {}
+        self._accepted: dict[str, tuple[str, float]] = {}
 
     def check(self, name: str) -> None:
         """Raise the last error while this user is not to be asked for."""
@@ -96,24 +95,27 @@ class Backoff:
 
     def accepted(self, name: str, token: str) -> None:
         """Twitch has accepted this access token."""
-        attempts = self._get(name)
-        attempts.sent, attempts.pause, attempts.rested, attempts.error = 0, 0.0, False, None
-        attempts.accepted_token, attempts.accepted_at = token, self._clocks.monotonic()
+        self._attempts.pop(name, None)
+        now = self._clocks.monotonic()
+        self._accepted.pop(name, None)  # the newest stands last
+        self._accepted[name] = (token, now)
+        while now - self._accepted[oldest := next(iter(self._accepted))][1] >= ACCEPTED_FOR:
+            del self._accepted[oldest]
 
     def was_accepted(self, name: str, token: str) -> bool:
         """Whether Twitch has accepted this access token within the last minute."""
-        attempts = self._attempts.get(name)
-        if attempts is None or attempts.accepted_token != token:
-            return False
-        return self._clocks.monotonic() - attempts.accepted_at < ACCEPTED_FOR
+        known, at = self._accepted.get(name, ("", 0.0))
+        return known == token and self._clocks.monotonic() - at < ACCEPTED_FOR
 
     def forget(self, name: str) -> None:
         """Nothing has to be remembered any more."""
         self._attempts.pop(name, None)
+        self._accepted.pop(name, None)
 
     def clear(self) -> None:
         """Forget all."""
         self._attempts.clear()
+        self._accepted.clear()
 
     def _get(self, name: str) -> _Attempts:
         return self._attempts.setdefault(name, _Attempts())

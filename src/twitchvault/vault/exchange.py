@@ -239,7 +239,8 @@ class Exchange:
         try:
             await self._validate(lease.record.access_token)
         except Unauthorized:
-            if lease.alive:
+            # Only of a public client the token is surely spent; others may send it once more.
+            if lease.alive and self._identity.public:
                 lease.in_doubt = False
                 await self.refuse(lease.key, lease.record, _explain(SPENT, error))
                 return False

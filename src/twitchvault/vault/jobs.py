@@ -96,6 +96,11 @@ class Jobs:
             job.task.add_done_callback(lambda _task: self._ended(key, started))
         return await job.result()
 
+    def another_runs(self, key: str, job: Job) -> bool:
+        """Whether a job of this key runs that is not `job`."""
+        other = self._jobs.get(key)
+        return other is not None and other is not job and not other.task.done()
+
     def _ended(self, key: str, job: Job) -> None:
         if self._jobs.get(key) is job:
             del self._jobs[key]

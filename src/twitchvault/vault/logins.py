@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import AuthFailure, HTTPException, TokenError, Unauthorized
+from twitchvault.errors import AuthFailure, TokenError, Unauthorized
 from twitchvault.models import Token
 from twitchvault.vault.outbox import Update
 from twitchvault.vault.record import TokenPair, fingerprint
@@ -67,7 +67,8 @@ class Logins:
     async def exchange(self, token: str) -> Token:
         """Exchange a refresh token, or hand out what it was exchanged for; its user's from now on.
 
-        If its user cannot be learned just now, the new pair waits in the store for the next call.
+        If its user cannot be learned just now, that is an error, and the new pair waits in the
+        store for the next call.
         """
         mark = fingerprint(token)
         pair = TokenPair("", token)
@@ -80,10 +81,7 @@ class Logins:
                 continue
             if parked.state == "needs_login":
                 raise AuthFailure(f"this refresh token does not work: {parked.reason}")
-            try:
-                await self._find_user(pair, mark)
-            except (HTTPException, AuthFailure):
-                return as_token(parked)
+            await self._find_user(pair, mark)
         raise TokenError(_moves(mark))
 
     async def _renewed(self, user_id: str, token: str) -> Record:

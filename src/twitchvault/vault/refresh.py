@@ -197,12 +197,15 @@ class Refresher:
         lease = held.record.lease
         if lease is None:
             return False
-        if lease.startswith(self._owner):
-            return self._exchange.left_in_doubt(key, lease)
         ttl = held.record.lease_ttl
+        if lease.startswith(self._owner):
+            if not self.jobs.another_runs(key, job):
+                return self._exchange.left_in_doubt(key, lease)
+            left = ttl
+        else:
+            left = patience.left(key, held)
         # A dead owner's lease falls due within this.
         job.limit = max(job.limit, 2 * ttl)
-        left = patience.left(key, held)
         if left <= 0:
             return True
         look = max(min(left, ttl / LOOKS, LONGEST_LOOK), SHORTEST_LOOK)
@@ -224,7 +227,7 @@ class Refresher:
             return True
         sent = record.refresh_token
         seed_key = self._repository.seed_key(fingerprint(sent))
-        seed = await self._repository.read(seed_key)
+        seed = await self._read(seed_key)
         if seed is None:
             return await self._is_unspent(key, record, fingerprint(sent))
         if seed.record.state == "needs_login":
@@ -266,7 +269,7 @@ class Refresher:
     ) -> Record | None:
         patience = Patience(self._clocks)
         while job.left > 0:
-            held = await self._repository.read(key)
+            held = await self._read(key)
             if held is None:
                 if generation > 1:
                     return None

@@ -59,7 +59,8 @@ class Repository:
         self.store = store
         self.prefix = f"{client_id}:"
         self.catch_up: Callable[[], Awaitable[None]] | None = None
-        self._seeds = f"{client_id}/seed/"
+        self._seed_prefix = f"{client_id}/seed/"
+        self._seeds: dict[str, Record] = {}
         self._mirror = mirror
 
     def user_key(self, user_id: str) -> str:
@@ -76,7 +77,7 @@ class Repository:
 
     def seed_key(self, mark: str) -> str:
         """The key of a refresh token from outside, by its fingerprint."""
-        return self._seeds + mark
+        return self._seed_prefix + mark
 
     def user_of(self, key: str) -> str | None:
         """The user that a key belongs to; None for a seed's key."""
@@ -140,13 +141,13 @@ class Repository:
             return None
         return 0 if entry is None else entry.version
 
-    async def scan(self, *, quiet: bool) -> set[str]:
-        """Take all users into the mirror; returns whom the store holds."""
+    async def scan(self, *, quiet: bool) -> dict[str, int]:
+        """Take all users into the mirror; returns whom the store holds, and at which version."""
         return await self._mapped(self._scan(quiet=quiet))
 
-    async def _scan(self, *, quiet: bool) -> set[str]:
+    async def _scan(self, *, quiet: bool) -> dict[str, int]:
         clock = asyncio.get_running_loop().time
-        found: set[str] = set()
+        found: dict[str, int] = {}
         batch = []
         start = len(self.prefix)
         entries: Any = self.store.scan(self.prefix)
@@ -155,12 +156,12 @@ class Repository:
                 batch.append(entry)
                 if len(batch) == BATCH:
                     self._mirror.fill(batch, quiet=quiet)
-                    found.update([each.key[start:] for each in batch])
+                    found.update([(each.key[start:], each.version) for each in batch])
                     batch.clear()
                     limit.reschedule(clock() + STORE_TIMEOUT)
                     await asyncio.sleep(0)
         self._mirror.fill(batch, quiet=quiet)
-        found.update([each.key[start:] for each in batch])
+        found.update([(each.key[start:], each.version) for each in batch])
         return found
 
     # Writing
@@ -170,7 +171,9 @@ class Repository:
         user_id = self.user_of(key)
         value = encode(record)
         if user_id is None:
-            return await self.call(self.store.put, key, value, expect=expect)
+            version = await self.call(self.store.put, key, value, expect=expect)
+            self._hold_seed(key, record)
+            return version
         self._mirror.begin_write(user_id, value)
         try:
             version = await self.call(self.store.put, key, value, expect=expect)
@@ -184,6 +187,7 @@ class Repository:
         user_id = self.user_of(key)
         if user_id is None:
             await self.call(self.store.delete, key, expect=expect)
+            self._hold_seed(key, None)
             return
         known = self._mirror.version(user_id) if expect is None else expect
         self._mirror.begin_write(user_id, None)
@@ -192,6 +196,38 @@ class Repository:
             self._mirror.forget(user_id, "local", known=known)
         finally:
             self._mirror.end_write(user_id)
+
+    # Losses
+
+    def _hold_seed(self, key: str, record: Record | None) -> None:
+        """Seeds are in no mirror: what this process wrote is held until it is with its user."""
+        if record is not None and record.state == "live":
+            self._seeds[key] = record
+        else:
+            self._seeds.pop(key, None)
+
+    async def restore_seeds(self) -> None:
+        """Write back the seeds of this process that a store has lost."""
+        for key, ours in list(self._seeds.items()):
+            held = await self._get(key)
+            if held is not None and held.record.order >= ours.order:
+                continue
+            if self._mirror.spender_of(key.removeprefix(self._seed_prefix)) is not None:
+                self._seeds.pop(key, None)  # another process has brought it to its user
+                continue
+            with suppress(VersionConflict):
+                await self.write(key, ours, expect=0 if held is None else held.version)
+
+    async def delete_again(self, found: dict[str, int]) -> None:
+        """Delete the users of whom only a store that went back in time still knows.
+
+        `found` has the versions at which it holds them.
+        """
+        for user_id, version in found.items():
+            gone = self._mirror.confirmed(user_id) is None and not self._mirror.is_damaged(user_id)
+            if gone and version < self._mirror.version(user_id):
+                with suppress(VersionConflict):
+                    await self.delete(self.user_key(user_id), expect=version)
 
     # Calling the store
 

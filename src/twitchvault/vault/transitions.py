@@ -76,6 +76,8 @@ def _other_access_token(current: Record, fresh: Record, answer: ValidateToken | 
     """
     if answer is None and current.state == "live" and not current.seeded:
         return current
+    if current.state != "live" and current.has_spent(fingerprint(fresh.refresh_token or "")):
+        fresh = replace(fresh, refresh_token=None)  # it was refused
     return replace(_successor(current, fresh), seeded=current.seeded)
 
 
@@ -148,10 +150,8 @@ def exchanged(current: Record | None, base: Record, token: Token, now: float) ->
     """
     sent = base.refresh_token or ""
     successor = token.refresh_token or sent
-    if current is None:
-        current = Record("", state="removed", generation=base.generation + 1)
-    if current.refresh_token != sent:
-        return current if successor == sent else _remember(current, sent, seeded=base.seeded)
+    if current is None or current.refresh_token != sent:
+        return current if successor == sent else _remember_elsewhere(current, base, sent)
     return replace(
         _spent(current, sent, successor, now),
         access_token=token.access_token,
@@ -178,6 +178,13 @@ def _spent(current: Record, sent: str, successor: str | None, now: float) -> Rec
     )
 
 
+def _remember_elsewhere(current: Record | None, base: Record, token: str) -> Record:
+    """The record is gone or holds another login: the spent token of `base` is remembered there."""
+    if current is None:
+        current = Record("", state="removed", generation=base.generation + 1)
+    return _remember(current, token, seeded=base.seeded)
+
+
 def _remember(current: Record, token: str, *, seeded: bool) -> Record:
     mark = fingerprint(token)
     if seeded:
@@ -193,9 +200,17 @@ def _append(memory: str, mark: str, kept: int) -> str:
 
 
 def refused(current: Record | None, base: Record, reason: str) -> Record | None:
-    """Twitch refused to renew the pair of `base`; a newer pair wins."""
-    if current is None or current.pair != base.pair or current.state != "live":
+    """Twitch refused to renew the pair of `base`, or has spent it; a newer pair wins.
+
+    The refresh token is remembered like a spent one: it would cut a later login.
+    """
+    sent = base.refresh_token
+    if current is None or current.refresh_token != sent:
+        return current if sent is None else _remember_elsewhere(current, base, sent)
+    if current.generation != base.generation or current.state != "live":
         return current
+    if sent is not None:
+        current = _remember(current, sent, seeded=current.seeded)
     return replace(current, state="needs_login", reason=reason, lease=None, lease_ttl=0.0)
 
 

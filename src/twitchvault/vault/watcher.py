@@ -155,6 +155,7 @@ class Watcher:
         for start in range(0, len(missing), AT_ONCE):
             some = missing[start : start + AT_ONCE]
             await asyncio.gather(*(self._look_for(one, known[one]) for one in some))
+        await self._repository.restore_seeds()
         self._lost_since_load = False
         for user_id in [*self._mirror.damaged]:
             if user_id not in found:
@@ -197,6 +198,8 @@ class Watcher:
 
     async def _restore_once(self) -> None:
         if self._lost_all:
+            await self._repository.restore_seeds()
+            await self._repository.delete_again(await self._repository.scan(quiet=False))
             self._lost.update(self._mirror.users())
             self._lost_all = False
         # Who is being refreshed just now comes first: others wait for that lease.
