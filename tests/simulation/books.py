@@ -133,7 +133,7 @@ class Books:
         self.losses: list[Loss] = []
         self.accepted: dict[tuple[Lane, str], list[float]] = {}
         """When Twitch told a process that it takes this access token."""
-        self.refused: dict[tuple[Lane, str], float] = {}
+        self.refused: dict[tuple[Lane, str], list[float]] = {}
         self.lied: dict[str, float] = {}
         """Access tokens that Twitch called dead though they lived."""
         self.killed: dict[str, float] = {}
@@ -190,10 +190,6 @@ class Books:
         """A process got this pair from Twitch or from its user."""
         pair.received.setdefault(lane, now)
         pair.holders.setdefault(lane, now)
-
-    def accepted_before(self, key: tuple[Lane, str], until: float) -> float:
-        """When a process was last told, before a time, that Twitch takes an access token."""
-        return max((at for at in self.accepted.get(key, ()) if at <= until), default=-NEVER)
 
     # The store
 

@@ -73,13 +73,13 @@ def _was_told(books: Books, first: Request, second: Request) -> bool:
     if old is None:
         return False
     key = (first.lane, old.access)
-    accepted = books.accepted_before(key, first.left_at)
-    refused = books.refused.get(key, NEVER)
-    return (
-        first.left_at - accepted <= MINUTE
-        and first.failed_at <= refused <= second.left_at
-        and old.access not in books.lied
-    )
+    accepted = max((at for at in books.accepted.get(key, ()) if at <= first.left_at), default=-1.0)
+    refused = books.refused.get(key, ())
+    if accepted < max(0.0, first.left_at - MINUTE) or old.access in books.lied:
+        return False
+    if any(accepted <= at <= first.left_at for at in refused):
+        return False
+    return any(first.failed_at <= at <= second.left_at for at in refused)
 
 
 def _unprotected(

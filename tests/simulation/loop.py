@@ -14,7 +14,7 @@ import heapq
 import itertools
 import math
 import sys
-from asyncio.events import _set_running_loop
+from asyncio.events import _get_running_loop, _set_running_loop
 from collections import deque
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -306,7 +306,7 @@ class SimLoop(asyncio.BaseEventLoop):
         future.number = next(self._number)
         return future
 
-    def create_task(
+    def create_task(  # type: ignore[override]
         self,
         coro: Coroutine[Any, Any, _T] | Generator[Any, None, _T],
         *,
@@ -325,8 +325,8 @@ class SimLoop(asyncio.BaseEventLoop):
         return False
 
     def is_running(self) -> bool:
-        """As far as asyncio asks, always."""
-        return True
+        """Whether `run_until` is at it."""
+        return _get_running_loop() is self
 
     def is_closed(self) -> bool:
         """Whether it was closed."""

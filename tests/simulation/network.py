@@ -190,7 +190,7 @@ class SimHTTP:
             if answer.status == 200:
                 books.accepted.setdefault(key, []).append(now)
             elif answer.status == 401:
-                books.refused[key] = now
+                books.refused.setdefault(key, []).append(now)
         self._world.note(
             self._lane.name, f"has {request.endpoint} {answer.status}", request.token, request.pair
         )

@@ -133,7 +133,7 @@ class Process:
         await self.call(f"start-up: {seed.how}", pair.user, make, pair)
 
     async def login(self, how: str, pair: Pair) -> None:
-        """Bring a pair in by `add_user`, `add_token`, `refresh_token`, or the last and the first."""
+        """Bring a pair in by `add_user`, `add_token`, `refresh_token` or the last two."""
         world, lane = self.world, self.lane
         if how in {"refresh_token", "both"}:
             token = await self.vault.refresh_token(pair.refresh)

@@ -1,7 +1,7 @@
 """What a seed decides before a run begins: what the world is like, and what goes wrong how often.
 
 A fault's rate is the chance that it meets one request, one store call or one step. Many runs have
-few faults, so that a violation has few excuses; some have many, for sequences that nobody thinks of.
+few faults, so that a violation has few excuses; some have many, for what nobody thinks of.
 """
 
 from __future__ import annotations
