@@ -112,9 +112,12 @@ def _forgotten(books: Books, ttl: dict[Lane, float], old: Pair, second: Request)
     leased = second.left_at - ttl[second.lane] / 2
     if any(heir.holders.get(second.lane, NEVER) < leased for heir in heirs):
         return None
-    if any(_had_chance(books, loss, heir, leased) for loss in losses for heir in heirs):
-        return None
-    return WENT_BACK
+    return None if all(_healed(books, loss, heirs, leased) for loss in losses) else WENT_BACK
+
+
+def _healed(books: Books, loss: Loss, heirs: list[Pair], until: float) -> bool:
+    """Whether somebody who knew better had the chance to write it back."""
+    return any(_had_chance(books, loss, heir, until) for heir in heirs)
 
 
 def _had_chance(books: Books, loss: Loss, heir: Pair, until: float) -> bool:
