@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from typing import Final
 
 __all__ = ["Clocks", "Stopwatch"]
-
-_COUNTS_SUSPEND: Final[int | None] = getattr(
-    time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None)
-)
-"""Linux has CLOCK_BOOTTIME. On macOS CLOCK_MONOTONIC counts suspend, which `monotonic` does not."""
 
 
 class Clocks:
@@ -22,7 +17,11 @@ class Clocks:
 
     def boottime(self) -> float:
         """Like `monotonic`, but it also counts suspend, where the system has such a clock."""
-        return time.monotonic() if _COUNTS_SUSPEND is None else time.clock_gettime(_COUNTS_SUSPEND)
+        if sys.platform == "linux":
+            return time.clock_gettime(time.CLOCK_BOOTTIME)
+        if sys.platform == "darwin":
+            return time.clock_gettime(time.CLOCK_MONOTONIC)  # `time.monotonic` stands still here
+        return time.monotonic()
 
     def wall(self) -> float:
         """Epoch seconds, for times that are stored. It may jump."""

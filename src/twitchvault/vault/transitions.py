@@ -83,6 +83,7 @@ def _other_access_token(current: Record, fresh: Record, answer: ValidateToken | 
 
 def _successor(current: Record, fresh: Record) -> Record:
     """`fresh` as the next record of the same user: it inherits what must not be forgotten."""
+    current = _remember_leased(current)
     return replace(
         fresh,
         generation=current.generation + 1,
@@ -185,6 +186,13 @@ def _remember_elsewhere(current: Record | None, base: Record, token: str) -> Rec
     return _remember(current, token, seeded=base.seeded)
 
 
+def _remember_leased(current: Record) -> Record:
+    """A pair that is being exchanged just now is given up: its refresh token counts as spent."""
+    if current.lease is None or current.refresh_token is None:
+        return current
+    return _remember(current, current.refresh_token, seeded=current.seeded)
+
+
 def _remember(current: Record, token: str, *, seeded: bool) -> Record:
     mark = fingerprint(token)
     if seeded:
@@ -230,6 +238,7 @@ def removed(current: Record | None) -> Record | None:
     """
     if current is None or current.state == "removed":
         return current
+    current = _remember_leased(current)
     if not leaves_trace(current):
         return None
     generation = current.generation + 1
