@@ -63,7 +63,7 @@ class Lease:
 
     `name` is who holds it, `user` the name that `Backoff` knows the user by. `alive`: Twitch had
     accepted the access token shortly before; None if nobody knows. `sent`: a request has left.
-    `in_doubt`: the token may be spent.
+    `given_up`: no request may leave any more. `in_doubt`: the token may be spent.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class Lease:
         self.version = 0
         self.alive = alive
         self.sent = False
+        self.given_up = False
         self.in_doubt = False
         self._stopwatch = Stopwatch(clocks)
 
@@ -196,7 +197,7 @@ class Exchange:
             raise NoAnswer(msg, sent=False, too_late=True)
 
         def may_send() -> bool:
-            if lease.left <= 0:
+            if lease.given_up or lease.left <= 0:
                 return False
             lease.sent = True
             self._backoff.sent(lease.user)

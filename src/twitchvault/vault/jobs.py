@@ -56,6 +56,12 @@ class Job:
         """Whether a request of it has left whose successor is not home yet."""
         return self.lease is not None and self.lease.sent
 
+    def cancel(self) -> None:
+        """End the work; from now on nothing is sent."""
+        if self.lease is not None:
+            self.lease.given_up = True
+        self.task.cancel()
+
     async def result(self) -> Record | None:
         """What the work comes to; `NoAnswer` if that takes too long for a caller."""
         while not self.task.done():
@@ -96,11 +102,6 @@ class Jobs:
             job.task.add_done_callback(lambda _task: self._ended(key, started))
         return await job.result()
 
-    def another_runs(self, key: str, job: Job) -> bool:
-        """Whether a job of this key runs that is not `job`."""
-        other = self._jobs.get(key)
-        return other is not None and other is not job and not other.task.done()
-
     def _ended(self, key: str, job: Job) -> None:
         if self._jobs.get(key) is job:
             del self._jobs[key]
@@ -112,8 +113,9 @@ class Jobs:
         jobs = list(self._jobs.values())
         sending = {job.task for job in jobs if job.is_sending}
         others = {job.task for job in jobs} - sending
-        for task in others:
-            task.cancel()
+        for job in jobs:
+            if job.task in others:
+                job.cancel()
         if others:
             await asyncio.wait(others, timeout=GIVING_UP)
         if sending:
@@ -123,7 +125,7 @@ class Jobs:
     def abandon(self) -> None:
         """End all jobs, without waiting for them."""
         for job in list(self._jobs.values()):
-            job.task.cancel()
+            job.cancel()
 
 
 class Patience:

@@ -136,12 +136,12 @@ class Logins:
         # must reach its user.
         key = f"{self._repository.seed_key(mark)}/user"
 
-        async def work(_job: Job) -> None:
-            await self._exchange_and_attach(pair, mark)
+        async def work(job: Job) -> None:
+            await self._exchange_and_attach(job, pair, mark)
 
         await self._refresher.jobs.join(key, work)
 
-    async def _exchange_and_attach(self, pair: TokenPair, mark: str) -> None:
+    async def _exchange_and_attach(self, job: Job, pair: TokenPair, mark: str) -> None:
         parked = await self._refresher.exchange_seed(pair, mark)
         for _ in range(ROUNDS):
             if parked is None:
@@ -155,16 +155,17 @@ class Logins:
                 generation = parked.generation
                 parked = await self._refresher.exchange_seed(pair, mark, generation)
             else:
-                await self._attach(pair.refresh_token or "", parked, answer)
+                await self._attach(job, pair.refresh_token or "", parked, answer)
                 return
         raise AuthFailure(NEITHER_WORKS)
 
-    async def _attach(self, sent: str, parked: Record, answer: ValidateToken) -> None:
+    async def _attach(self, job: Job, sent: str, parked: Record, answer: ValidateToken) -> None:
         user_id = self._user_of(answer)
         now = self._clocks.wall()
         self._backoff.forget(user_id)
         self._backoff.accepted(user_id, parked.access_token)
         await self._refresher.attach(
+            job,
             self._repository.user_key(user_id),
             sent,
             parked,

@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import AuthFailure, NoAnswer, TokenError, Unauthorized, VersionConflict
@@ -31,10 +31,10 @@ from twitchvault.vault.exchange import Exchange
 from twitchvault.vault.jobs import Jobs, Patience
 from twitchvault.vault.outbox import Update
 from twitchvault.vault.record import fingerprint
-from twitchvault.vault.transitions import attached, new_seed
+from twitchvault.vault.transitions import attached, leased, new_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from twitchvault.vault.context import Context
     from twitchvault.vault.jobs import Job
@@ -66,6 +66,7 @@ class Refresher:
         self._lease_ttl = context.lease_ttl
         self._exchange = Exchange(context)
         self._owner = ""
+        self._leases: set[str] = set()
 
     def start(self) -> None:
         """Name the leases of this process; a fork gets names of its own."""
@@ -177,15 +178,25 @@ class Refresher:
         alive: bool | None,
     ) -> Record | None:
         """Take the lease and exchange; None: look again."""
-        lease_name = f"{self._owner}{secrets.token_hex(4)}"
-        lease = (lease_name, self._lease_ttl)
-        job.lease = await self._exchange.take(key, name, held, lease, alive=alive)
-        if job.lease is None:
-            return None
+        with self._new_lease() as lease_name:
+            lease = (lease_name, self._lease_ttl)
+            job.lease = await self._exchange.take(key, name, held, lease, alive=alive)
+            if job.lease is None:
+                return None
+            try:
+                return await self._exchange.run(job.lease, doubtful=doubtful)
+            finally:
+                job.lease = None
+
+    @contextmanager
+    def _new_lease(self) -> Iterator[str]:
+        """A name for a lease; other jobs of this process respect it until the block ends."""
+        name = f"{self._owner}{secrets.token_hex(4)}"
+        self._leases.add(name)
         try:
-            return await self._exchange.run(job.lease, doubtful=doubtful)
+            yield name
         finally:
-            job.lease = None
+            self._leases.discard(name)
 
     async def _wait_for_lease(
         self, job: Job, key: str, held: Held, patience: Patience
@@ -198,12 +209,9 @@ class Refresher:
         if lease is None:
             return False
         ttl = held.record.lease_ttl
-        if lease.startswith(self._owner):
-            if not self.jobs.another_runs(key, job):
-                return self._exchange.left_in_doubt(key, lease)
-            left = ttl
-        else:
-            left = patience.left(key, held)
+        if lease.startswith(self._owner) and lease not in self._leases:
+            return self._exchange.left_in_doubt(key, lease)
+        left = ttl if lease in self._leases else patience.left(key, held)
         # A dead owner's lease falls due within this.
         job.limit = max(job.limit, 2 * ttl)
         if left <= 0:
@@ -235,7 +243,7 @@ class Refresher:
         elif not seed.record.seeded:
             parked, now = seed.record, self._clocks.wall()
             await self.attach(
-                key, sent, parked, lambda held: attached(held, sent, parked, None, now)
+                job, key, sent, parked, lambda held: attached(held, sent, parked, None, now)
             )
         elif await self._wait_for_lease(job, seed_key, seed, patience) is not None:
             with suppress(VersionConflict):
@@ -304,15 +312,32 @@ class Refresher:
 
     async def attach(
         self,
+        job: Job,
         key: str,
         sent: str,
         parked: Record,
         transition: Callable[[Record | None], Record | None],
     ) -> None:
-        """Bring a parked pair to its user, then clear the place where it was parked."""
-        if await self._outbox.apply(key, Update(transition, asked_for=True)) is None:
-            clear = Update(lambda held: held if held and held.pair != parked.pair else None)
-            self._outbox.submit(self._repository.seed_key(fingerprint(sent)), clear)
+        """Bring a parked pair to its user, then clear the place where it was parked.
+
+        That takes the seed's lease: nobody exchanges the parked refresh token meanwhile. If another
+        pair is parked there by now, nothing is done.
+        """
+        seed_key = self._repository.seed_key(fingerprint(sent))
+        patience = Patience(self._clocks)
+        while job.left > 0:
+            held = await self._read(seed_key)
+            if held is None or held.record.pair != parked.pair:
+                return
+            if await self._wait_for_lease(job, seed_key, held, patience) is None:
+                continue
+            with self._new_lease() as name, suppress(VersionConflict):
+                record = leased(held.record, name, self._lease_ttl)
+                await self._repository.write(seed_key, record, expect=held.version)
+                if await self._outbox.apply(key, Update(transition, asked_for=True)) is None:
+                    clear = Update(lambda now: now if now and now.pair != parked.pair else None)
+                    self._outbox.submit(seed_key, clear)
+                return
 
     async def catch_up(self) -> None:
         """Bring into the mirror all that was committed before the call."""
