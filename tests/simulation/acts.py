@@ -344,4 +344,9 @@ def disturb(world: World, process: Process, place: str, user: str) -> None:
         return
     chance = process.weather.chance
     scene = Scene(world, process, user, chance)
-    world.loop.post(process.lane, chance.randrange(6), ACTS[what], scene)
+    world.loop.post(process.lane, chance.randrange(6), _unless_calm, what, scene)
+
+
+def _unless_calm(what: str, scene: Scene) -> None:
+    if not scene.world.muted.calm:
+        ACTS[what](scene)

@@ -27,7 +27,7 @@ class Stored(msgspec.Struct, gc=False):
     state: str = "live"
     reason: str = ""
     lease: str | None = None
-    generation: int = 0
+    generation: int = 1
 
 
 _decode = msgspec.json.Decoder(Stored).decode

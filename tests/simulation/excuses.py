@@ -75,7 +75,8 @@ def _was_told(books: Books, first: Request, second: Request) -> bool:
     key = (first.lane, old.access)
     accepted = max((at for at in books.accepted.get(key, ()) if at <= first.left_at), default=-1.0)
     refused = books.refused.get(key, ())
-    if accepted < max(0.0, first.left_at - MINUTE) or old.access in books.lied:
+    by_itself = old.access in books.lied or old.access in books.killed
+    if accepted < max(0.0, first.left_at - MINUTE) or by_itself:
         return False
     if any(accepted <= at <= first.left_at for at in refused):
         return False

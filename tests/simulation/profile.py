@@ -154,7 +154,7 @@ def draw(seed: int) -> Profile:
         ttls=tuple(chance.choice(ttls) if others else ttl for _ in range(processes)),
         maintain=chance.random() < 0.6,
         store=store,
-        acts=chance.randint(6, 24),
+        acts=chance.randint(8, 40),
         pace=chance.choice((0.02, 0.3, 2.0, ttl / 3, ttl)),
         latency=chance.choice((0.02, 0.1, 0.4)),
         rates={place: _rates(chance, place, store) for place in FAULTS},

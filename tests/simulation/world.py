@@ -154,7 +154,8 @@ class World:
         pair = self.books.pair_in(value)
         state = "deleted" if stored is None else stored.state
         leased = stored is not None and stored.lease is not None
-        self.note(lane.name, f"wrote {state}{', leased' if leased else ''}", key, pair)
+        number = 0 if stored is None else stored.generation
+        self.note(lane.name, f"wrote {state} {number}{', leased' if leased else ''}", key, pair)
         if lane is process.lane and user is not None and not lane.dead:
             if leased:
                 disturb(self, process, "leased", user)
@@ -199,7 +200,8 @@ class World:
 
     def decide(self, process: Process, user: str, pair: Pair | None, make: Making) -> Making:
         """`make`, watched: a process is asked for a login or, without a pair, for a removal."""
-        if not process.up or (pair is not None and pair.spent):
+        # A spent pair changes nothing, unless a loss has made everybody forget that it is spent.
+        if not process.up or (pair is not None and pair.spent and not self.books.losses):
             return make
         chain = 0 if pair is None else pair.chain
         decision = Decision(user, chain, process.lane, self.loop.now)
