@@ -240,8 +240,7 @@ class Exchange:
         try:
             await self._validate(lease.record.access_token)
         except Unauthorized:
-            # Only of a public client the token is surely spent; others may send it once more.
-            if lease.alive and self._identity.public:
+            if lease.alive:
                 lease.in_doubt = False
                 await self.refuse(lease.key, lease.record, _explain(SPENT, error))
                 return False

@@ -269,12 +269,13 @@ class Refresher:
         key = self._repository.seed_key(mark)
         self._backoff.check(key)
         return await self.jobs.join(
-            key, lambda job: self._exchange_seed(job, key, pair, generation)
+            key, lambda job: self._exchange_seed(job, mark, pair, generation)
         )
 
     async def _exchange_seed(
-        self, job: Job, key: str, pair: TokenPair, generation: int
+        self, job: Job, mark: str, pair: TokenPair, generation: int
     ) -> Record | None:
+        key = self._repository.seed_key(mark)
         patience = Patience(self._clocks)
         while job.left > 0:
             held = await self._read(key)
@@ -291,7 +292,7 @@ class Refresher:
             if abandoned is None:
                 continue
             # The entry is written; only now it shows whether a user's record holds the token.
-            if await self._has_user(record):
+            if await self._has_user(mark, record):
                 with suppress(VersionConflict):
                     await self._repository.delete(key, expect=held.version)
                 return None
@@ -305,8 +306,10 @@ class Refresher:
                 return renewed
         raise job.timed_out()
 
-    async def _has_user(self, seed: Record) -> bool:
+    async def _has_user(self, mark: str, seed: Record) -> bool:
         await self.catch_up()
+        if self._mirror.spender_of(mark) is not None:
+            return True
         token = seed.refresh_token or ""
         return self._mirror.find_by_refresh_token(token, fingerprint(token)) is not None
 

@@ -274,6 +274,8 @@ def seed_exchanged(current: Record | None, base: Record, token: Token) -> Record
     """The seed of `base` was exchanged: its successor waits here until its user is known."""
     if current is not None and current.generation > base.generation:
         return current
+    if not base.seeded and base.refresh_token is not None:
+        base = _remember(base, base.refresh_token, seeded=False)
     return replace(
         base,
         access_token=token.access_token,
@@ -315,6 +317,8 @@ def attached(
     new = logged_in(current, pair, answer, now)
     if sent != parked.refresh_token:
         new = _remember(new, sent, seeded=True)
+    for mark in split_fingerprints(parked.exchanged):
+        new = replace(new, exchanged=_append(new.exchanged, mark, EXCHANGED_KEPT))
     return replace(new, seeded=False) if new.pair == pair else new
 
 

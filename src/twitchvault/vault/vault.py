@@ -12,12 +12,10 @@ from twitchvault.errors import (
     BadRequest,
     CorruptRecord,
     DecryptionError,
-    HTTPException,
     StoreError,
     StoreUnavailable,
     TokenError,
     Unauthorized,
-    fresh_copy,
 )
 from twitchvault.stores.base import Watchable
 from twitchvault.vault.backoff import Backoff
@@ -234,8 +232,6 @@ class Vault:
         except AuthFailure:
             await self._note_refused(user_id, generation)
             raise
-        except HTTPException as error:
-            raise _explain(error, user_id) from None
 
     async def _note_refused(self, user_id: str, generation: int) -> None:
         """Somebody has to sign in again whose access token is dead: nobody needs to ask again."""
@@ -368,11 +364,3 @@ class Vault:
 
 def _sign_in_again(user_id: str, record: Record) -> str:
     return f"user {user_id!r} has to sign in again: {record.reason}"
-
-
-def _explain(error: HTTPException, user_id: str) -> HTTPException:
-    """An error of a refresh, for a caller who asked for something else."""
-    explained = fresh_copy(error)
-    text = error.message or "the answer carries no message"
-    explained.message = f"refreshing the token of user {user_id!r} failed: {text}"
-    return explained
