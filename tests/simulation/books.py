@@ -115,9 +115,13 @@ class Loss:
     """The store went back in time."""
 
     at: float
-    users: frozenset[str]
+    keys: frozenset[str]
     told: dict[Lane, float] = field(default_factory=dict)
     """When each process was told."""
+
+    def concerns(self, user: str) -> bool:
+        """Whether something was lost that may be this user's."""
+        return any(key.endswith(f":{user}") or "/seed/" in key for key in self.keys)
 
 
 class Books:

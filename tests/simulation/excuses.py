@@ -107,46 +107,42 @@ def _forgotten(books: Books, ttl: dict[Lane, float], old: Pair, second: Request)
     """The store had forgotten the successor, and nobody who knew it could tell."""
     heirs = books.heirs(old)
     known = min((heir.stored_at for heir in heirs), default=NEVER)
-    losses = [loss for loss in books.losses if loss.at <= second.left_at and loss.at >= known]
-    if not losses:
-        return None
+    losses = [loss for loss in _losses(books, old.user, known) if loss.at <= second.left_at]
     leased = second.left_at - ttl[second.lane] / 2
     if any(heir.holders.get(second.lane, NEVER) < leased for heir in heirs):
         return None
     return None if all(_healed(books, loss, heirs, leased) for loss in losses) else WENT_BACK
 
 
-def _healed(books: Books, loss: Loss, heirs: list[Pair], until: float) -> bool:
+def _losses(books: Books, user: str, since: float) -> list[Loss]:
+    return [loss for loss in books.losses if loss.at >= since and loss.concerns(user)]
+
+
+def _healed(books: Books, loss: Loss, pairs: list[Pair], until: float) -> bool:
     """Whether somebody who knew better had the chance to write it back."""
-    return any(_had_chance(books, loss, heir, until) for heir in heirs)
+    return any(_had_chance(books, loss, pair, until) for pair in pairs)
 
 
-def _had_chance(books: Books, loss: Loss, heir: Pair, until: float) -> bool:
-    return any(
-        since <= loss.at
-        and books.died.get(lane, NEVER) > until
-        and loss.told.get(lane, NEVER) + CHANCE < until
-        and not books.disturbed(lane, loss.at, until)
-        for lane, since in heir.holders.items()
-    )
+def _had_chance(books: Books, loss: Loss, pair: Pair, until: float) -> bool:
+    for lane, since in pair.holders.items():
+        told = loss.told.get(lane, NEVER)
+        written = told + CHANCE
+        alive = since <= loss.at and written < min(until, books.died.get(lane, NEVER))
+        if alive and not books.disturbed(lane, told, written):
+            return True
+    return False
 
 
 def lost(books: Books, pair: Pair) -> str | None:
     """Why the store does not hold the newest pair of a login; None: that could be avoided."""
     if pair.by is None and not pair.received and pair.place:
         return OUTSIDE
-    keepers = [lane for lane in pair.received if lane not in books.died]
     if pair.stored_at == NEVER:
-        if keepers:
+        if any(lane not in books.died for lane in pair.received):
             return None
-        if pair.received:
-            return DIED
-        return _never_came(books, pair)
-    if any(loss.at >= pair.stored_at for loss in books.losses):
-        holders = [lane for lane in pair.holders if lane not in books.died]
-        if not holders:
-            return WENT_BACK
-    return None
+        return DIED if pair.received else _never_came(books, pair)
+    losses = _losses(books, pair.user, pair.stored_at)
+    return None if all(_had_chance(books, loss, pair, NEVER) for loss in losses) else WENT_BACK
 
 
 def _never_came(books: Books, pair: Pair) -> str | None:
@@ -167,6 +163,9 @@ def needs_login(books: Books, pair: Pair) -> str | None:
     requests = [one for one in books.requests if one.token == pair.refresh and one.left_at < NEVER]
     if not any(one.failed_at < NEVER for one in requests):
         return None
+    if any(one.pair is not None and one.failed_at < NEVER for one in requests):
+        # Of a confidential client, whose token is not spent by an exchange: nobody can know that.
+        return ANSWER
     if pair.access in books.lied:
         return LIED
     return BY_ITSELF if pair.access in books.killed else None
