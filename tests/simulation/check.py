@@ -10,7 +10,8 @@ from tests.simulation.acts import helix_call
 from tests.simulation.books import NEVER
 
 if TYPE_CHECKING:
-    from tests.simulation.books import Decision, Pair, Stored
+    from tests.simulation.books import Decision, Pair, Request, Stored
+    from tests.simulation.loop import Lane
     from tests.simulation.process import Call, Process
     from tests.simulation.world import World
 
@@ -23,9 +24,13 @@ process ran; whatever it waited for a store that stalled comes on top."""
 PROBES: Final = 12
 PAUSE: Final = 60.0
 CLOSING: Final = 5.0
-REQUESTS: Final = 60.0
-"""Requests to Twitch that a run may have, and as many for each act and each start as `PER_ACT`."""
-PER_ACT: Final = 25.0
+REQUESTS: Final = 40
+PER_ACT: Final = 8
+"""So many requests to Twitch a run may have, and so many more for each act and each start."""
+UNPROVEN: Final = 10
+WINDOW: Final = 10.0
+"""So many exchanges of one login a process may ask for within so many seconds, if Twitch took none of
+its access tokens in between. (By itself it stops at three, but a login or a 429 lets it begin anew.)"""
 
 
 def check(world: World) -> None:
@@ -71,8 +76,34 @@ def _requests(world: World) -> None:
     sent = [one for one in world.books.requests if one.left_at < NEVER]
     starts = sum(process.starts for process in world.processes)
     allowed = REQUESTS + PER_ACT * (world.profile.acts + starts)
-    if len(sent) > allowed or world.loop.steps > 400_000:
-        world.violation("other", f"{len(sent)} requests to Twitch, at most {allowed:.0f} are right")
+    if len(sent) > allowed or world.too_long():
+        text = f"{len(sent)} requests to Twitch, of which {allowed} are enough"
+        world.violation("too many requests", text)
+    for lane, chain in dict.fromkeys((one.lane, _chain(world, one)) for one in sent):
+        asked = [one.left_at for one in sent if one.lane is lane and _chain(world, one) == chain]
+        if chain and _too_often(world, lane, chain, asked):
+            text = f"{lane.name} asks for exchanges of login {chain} again and again"
+            world.violation("too many requests", text)
+
+
+def _chain(world: World, request: Request) -> int:
+    """The login that an exchange belongs to; 0 for any other request, and if it is not known."""
+    pair = world.books.of_refresh.get(request.token)
+    return 0 if pair is None or request.endpoint != "refresh" else pair.chain
+
+
+def _too_often(world: World, lane: Lane, chain: int, asked: list[float]) -> bool:
+    mine = {pair.access for pair in world.books.pairs if pair.chain == chain}
+    accepted = [
+        at
+        for (taker, access), times in world.books.accepted.items()
+        if taker is lane and access in mine
+        for at in times
+    ]
+    for first, last in zip(asked, asked[UNPROVEN:], strict=False):
+        if last - first < WINDOW and not any(first <= at <= last for at in accepted):
+            return True
+    return False
 
 
 def _failures(world: World) -> None:

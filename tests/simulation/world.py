@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Event", "Result", "Violation", "World", "simulate"]
 
-STEPS: Final = 400_000
+STEPS: Final = 40_000
 """A run that takes more steps of the loop goes round in circles."""
 SETTLING: Final = 65.0
 LONGEST: Final = 2_000.0
@@ -260,11 +260,12 @@ class World:
     def _run_until(self, time: float) -> None:
         self.loop.at(max(0.0, time - self.loop.now), lambda: None)
         try:
-            self.loop.run_until(lambda: self.loop.now >= time or self._too_long())
+            self.loop.run_until(lambda: self.loop.now >= time or self.too_long())
         except IdleError:
             self.loop.now = time
 
-    def _too_long(self) -> bool:
+    def too_long(self) -> bool:
+        """Whether it goes round in circles."""
         return self.loop.steps > STEPS
 
     def _calm(self) -> None:
@@ -282,7 +283,7 @@ class World:
         end = self.loop.now + SETTLING + 3 * max(self.profile.ttls)
         limit = self.loop.now + LONGEST
         self._run_until(end)
-        while self.busy() and self.loop.now < limit and not self._too_long():
+        while self.busy() and self.loop.now < limit and not self.too_long():
             self._run_until(self.loop.now + 10)
 
     def busy(self) -> bool:
@@ -303,7 +304,7 @@ class World:
     def probe(self, seconds: float) -> None:
         """Run on until no call is open, for so long at most."""
         limit = self.loop.now + seconds
-        while self.busy() and self.loop.now < limit and not self._too_long():
+        while self.busy() and self.loop.now < limit and not self.too_long():
             self._run_until(min(limit, self.loop.now + 5))
 
     def probe_pause(self, seconds: float) -> None:
