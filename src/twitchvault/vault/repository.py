@@ -22,7 +22,6 @@ from twitchvault.errors import (
 )
 from twitchvault.stores.base import Watchable, check_key
 from twitchvault.vault.record import Record, decode, encode
-from twitchvault.vault.transitions import leaves_trace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -103,17 +102,17 @@ class Repository:
                 return held
             if held is None:
                 lost = absent_is_lost
-                if not (await self._is_lost(user_id, ours) if lost is None else lost):
+                if not (await self._is_lost(user_id) if lost is None else lost):
                     return None
             with suppress(VersionConflict):
                 await self.write(key, ours, expect=0 if held is None else held.version)
         msg = f"the store does not keep the record of user {user_id!r}; nothing was sent"
         raise StoreUnavailable(msg)
 
-    async def _is_lost(self, user_id: str, ours: Record) -> bool:
+    async def _is_lost(self, user_id: str) -> bool:
         """Whether a record that is not in the store is there no more without a delete."""
         if self.catch_up is None or not isinstance(self.store, Watchable):
-            return leaves_trace(ours)
+            return False
         await self.catch_up()
         return self._mirror.confirmed(user_id) is not None
 
@@ -141,13 +140,13 @@ class Repository:
             return None
         return 0 if entry is None else entry.version
 
-    async def scan(self, *, quiet: bool) -> dict[str, int]:
-        """Take all users into the mirror; returns whom the store holds, and at which version."""
+    async def scan(self, *, quiet: bool) -> set[str]:
+        """Take all users into the mirror; returns whom the store holds."""
         return await self._mapped(self._scan(quiet=quiet))
 
-    async def _scan(self, *, quiet: bool) -> dict[str, int]:
+    async def _scan(self, *, quiet: bool) -> set[str]:
         clock = asyncio.get_running_loop().time
-        found: dict[str, int] = {}
+        found: set[str] = set()
         batch = []
         start = len(self.prefix)
         entries: Any = self.store.scan(self.prefix)
@@ -156,12 +155,12 @@ class Repository:
                 batch.append(entry)
                 if len(batch) == BATCH:
                     self._mirror.fill(batch, quiet=quiet)
-                    found.update([(each.key[start:], each.version) for each in batch])
+                    found.update([each.key[start:] for each in batch])
                     batch.clear()
                     limit.reschedule(clock() + STORE_TIMEOUT)
                     await asyncio.sleep(0)
         self._mirror.fill(batch, quiet=quiet)
-        found.update([(each.key[start:], each.version) for each in batch])
+        found.update([each.key[start:] for each in batch])
         return found
 
     # Writing
@@ -217,17 +216,6 @@ class Repository:
                 continue
             with suppress(VersionConflict):
                 await self.write(key, ours, expect=0 if held is None else held.version)
-
-    async def delete_again(self, found: dict[str, int]) -> None:
-        """Delete the users of whom only a store that went back in time still knows.
-
-        `found` has the versions at which it holds them.
-        """
-        for user_id, version in found.items():
-            gone = self._mirror.confirmed(user_id) is None and not self._mirror.is_damaged(user_id)
-            if gone and version < self._mirror.version(user_id):
-                with suppress(VersionConflict):
-                    await self.delete(self.user_key(user_id), expect=version)
 
     # Calling the store
 

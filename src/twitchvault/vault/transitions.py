@@ -23,7 +23,6 @@ __all__ = [
     "attached",
     "exchanged",
     "leased",
-    "leaves_trace",
     "logged_in",
     "marked_access_refused",
     "new_seed",
@@ -232,23 +231,12 @@ def marked_access_refused(current: Record | None, access_token: str) -> Record |
 def removed(current: Record | None) -> Record | None:
     """The user is taken out of the vault.
 
-    What was spent is remembered, and that there was a pair: an old configuration file may bring a
-    spent token back, and a process that has not heard of the removal may hold the pair still. A
-    user whose first pair was never exchanged leaves nothing behind.
+    An entry without tokens stays. It tells apart who was removed from whom a store has lost, and it
+    remembers what was spent: an old configuration file may bring such a token back.
     """
     if current is None or current.state == "removed":
         return current
-    current = _remember_leased(current)
-    if not leaves_trace(current):
-        return None
-    generation = current.generation + 1
-    gone = Record("", state="removed", generation=generation, extra=current.extra)
-    return replace(gone, seeds=current.seeds, exchanged=current.exchanged)
-
-
-def leaves_trace(record: Record) -> bool:
-    """Whether the removal of this record keeps an entry; else the vault deletes it for good."""
-    return record.generation > 1 or bool(record.seeds or record.exchanged)
+    return _successor(current, Record("", state="removed"))
 
 
 def removed_login(current: Record | None, base: Record) -> Record | None:
@@ -315,6 +303,8 @@ def attached(
         return current
     pair = TokenPair(parked.access_token, parked.refresh_token)
     new = logged_in(current, pair, answer, now)
+    if new.generation < parked.generation:
+        new = replace(new, generation=parked.generation)
     if sent != parked.refresh_token:
         new = _remember(new, sent, seeded=True)
     for mark in split_fingerprints(parked.exchanged):

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import CorruptRecord, DecryptionError, StoreError, StoreUnavailable
 from twitchvault.stores.base import Watchable
-from twitchvault.vault.transitions import leaves_trace
 
 if TYPE_CHECKING:
     from twitchvault.stores.base import Feed
@@ -162,10 +161,8 @@ class Watcher:
                 self._mirror.forget(user_id, "remote", known=self._mirror.version(user_id))
 
     async def _look_for(self, user_id: str, version: int) -> None:
-        # A scan may pass over what is written meanwhile; whether it is gone only a read tells. A
-        # delete may have been missed, but the vault deletes only what leaves no trace.
-        record = self._mirror.confirmed(user_id)
-        lost = self._lost_since_load or (record is not None and leaves_trace(record))
+        # A scan may pass over what is written meanwhile; whether it is gone only a read tells.
+        lost = self._lost_since_load
         with suppress(CorruptRecord, DecryptionError):
             key = self._repository.user_key(user_id)
             if await self._repository.read(key, absent_is_lost=lost) is None:
@@ -199,7 +196,6 @@ class Watcher:
     async def _restore_once(self) -> None:
         if self._lost_all:
             await self._repository.restore_seeds()
-            await self._repository.delete_again(await self._repository.scan(quiet=False))
             self._lost.update(self._mirror.users())
             self._lost_all = False
         # Who is being refreshed just now comes first: others wait for that lease.
