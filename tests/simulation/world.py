@@ -163,8 +163,8 @@ class World:
                 disturb(self, process, "written", user)
 
     def showed(self, lane: Lane, key: str, value: bytes | None) -> None:
-        """A process was shown an entry."""
-        if value is not None and (self.user_of(key) or value.startswith(b'{"schema"')):
+        """A process was shown an entry. It keeps those of users."""
+        if value is not None and self.user_of(key):
             self.books.showed(lane, value, self.loop.now)
 
     def acknowledged(self, lane: Lane, key: str, value: bytes) -> None:
@@ -230,6 +230,8 @@ class World:
         """Clear the vault and open it again."""
         self.note(process.lane.name, "clears")
         process.vault.clear()
+        for pair in self.books.pairs:
+            pair.holders.pop(process.lane, None)
         await asyncio.sleep(pause)
         await process.open()
 
