@@ -41,6 +41,7 @@ class SimStore(TokenStore):
         self.weather = process.weather
         self.epoch: int | None = None
         self._process = process
+        self._arrivals: dict[str, float] = {}
         self._refusal = "the store is not open"
         self.feeds: list[SimFeed] = []
 
@@ -135,7 +136,9 @@ class SimStore(TokenStore):
             delay, back = (delay + stall, 0.0) if fault == "stall before" else (delay, stall)
         elif fault:
             self._troubled(what, key, fault, delay)
-        loop.at(delay, self._arrive, waiter, act, fault, back)
+        # What one process asks of a key reaches the server in order, also if it is cancelled.
+        arrival = self._arrivals[key] = max(loop.now + delay, self._arrivals.get(key, 0.0))
+        loop.at(arrival - loop.now, self._arrive, waiter, act, fault, back)
 
     def _troubled(self, what: str, key: str, fault: str, seconds: float) -> None:
         now = self.world.loop.now
