@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import traceback
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 from aiohttp import web
@@ -80,12 +81,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     """Head and body of one request with a Content-Length."""
     head = await reader.readuntil(b"\r\n\r\n")
-    length = next(
-        int(line.split(b":")[1])
-        for line in head.lower().split(b"\r\n")
-        if b"content-length" in line
-    )
-    return head, await reader.readexactly(length)
+    return head, await reader.readexactly(_length(head))
 
 
 async def failure(
@@ -112,3 +108,50 @@ async def until(condition: Callable[[], object]) -> None:
             return
         await asyncio.sleep(0.001)
     pytest.fail("the condition did not come true")
+
+
+class ThreadServer:
+    """A server in a thread of its own, so that it goes on while this loop is blocked.
+
+    It reads one request, sets `received`, and sends `answer` once `go` is set.
+    """
+
+    def __init__(self, answer: bytes) -> None:
+        self.received = threading.Event()
+        self.go = threading.Event()
+        self._answer = answer
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._serve)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
+
+    def _serve(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            connection.settimeout(10)
+            head, _, body = connection.recv(1 << 16).partition(b"\r\n\r\n")
+            while len(body) < _length(head):
+                body += connection.recv(1 << 16)
+            self.received.set()
+            self.go.wait(10)
+            connection.sendall(self._answer)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.go.set()
+        self._thread.join(10)
+        self._listener.close()
+
+
+def _length(head: bytes) -> int:
+    return next(
+        int(line.split(b":")[1])
+        for line in head.lower().split(b"\r\n")
+        if b"content-length" in line
+    )

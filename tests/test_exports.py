@@ -20,8 +20,9 @@ MODULES = ["twitchvault", "twitchvault.oauth", "twitchvault.stores", "twitchvaul
 ERRORS = {
     name: value
     for name, value in vars(errors).items()
-    if inspect.isclass(value) and issubclass(value, BaseException)
+    if inspect.isclass(value) and issubclass(value, BaseException) and name != "WrongType"
 }
+"""`WrongType` is for ourselves: callers see a `TypeError`."""
 
 
 @pytest.mark.parametrize("module", [*MODULES, "twitchvault.helix", "twitchvault.errors"])
@@ -140,6 +141,8 @@ def test_the_attributes_of_errors() -> None:
     assert (http.status, http.message, http.headers["Retry-After"]) == (400, "no", "1")
     with pytest.raises(TypeError):
         http.headers["x"] = "y"  # type: ignore[index]
+    assert (http.text, http.error_code) == (http.message, "")
+    assert errors.TwitchException is errors.TwitchVaultError
     conflict = errors.VersionConflict("key", 3, 4)
     assert (conflict.key, conflict.expected, conflict.found) == ("key", 3, 4)
     assert "'key'" in str(conflict)
@@ -195,7 +198,22 @@ def test_the_members_of_the_flows(kind: type, members: dict[str, dict[str, Any]]
         given = list(inspect.signature(member).parameters)
         assert [p for p in given if p != "self"] == expected["parameters"], name
         assert inspect.iscoroutinefunction(member) is not expected["sync"], name
-    for name in ("application", "tokens", "tokens_validity", "users_scopes", "damaged"):
+    views = ("tokens", "tokens_validity", "users_scopes", "needs_login", "damaged")
+    for name in ("application", *views):
+        assert isinstance(inspect.getattr_static(kind, name), property)
+
+
+@pytest.mark.parametrize("kind", [twitchvault.UserAPI, twitchvault.AppAPI])
+def test_the_members_of_the_apis(kind: type) -> None:
+    """What the design's table names, with the parameters it names."""
+    coroutines = ["delete", "get", "get_user", "patch", "post", "put", "refresh", "renew",
+                  "request", "revoke", "validate"]  # fmt: skip
+    for name in coroutines:
+        assert inspect.iscoroutinefunction(getattr(kind, name)), name
+    assert inspect.isasyncgenfunction(kind.paginate)  # type: ignore[attr-defined]
+    request = list(inspect.signature(kind.request).parameters)  # type: ignore[attr-defined]
+    assert request == ["self", "method", "path", "params", "json"]
+    for name in ("id", "login", "scopes", "token", "needs_login"):
         assert isinstance(inspect.getattr_static(kind, name), property)
 
 
@@ -233,7 +251,8 @@ def test_the_models() -> None:
 def test_views_before_anything() -> None:
     """Without a loop, without `authorize`: empty read-only views, nothing is contacted."""
     flow = twitchvault.DeviceCodeFlow("id", "secret")
-    for view in (flow.tokens, flow.tokens_validity, flow.users_scopes, flow.damaged):
+    views = (flow.tokens, flow.tokens_validity, flow.users_scopes, flow.needs_login)
+    for view in (*views, flow.damaged):
         assert type(view) is MappingProxyType
         assert dict(view) == {}
     assert flow.application is None

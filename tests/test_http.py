@@ -341,8 +341,10 @@ async def test_misuse_passes_through(client: HTTPClient) -> None:
         await client.send("FETCH", url)
     with pytest.raises(ValueError, match="give 'form' or 'json', not both"):
         await client.send("POST", url, form={}, json={})
-    with pytest.raises(ValueError, match="'leave_by' needs a body"):
-        await client.send("GET", url, leave_by=1.0)
+    with pytest.raises(ValueError, match="'may_send' and 'answer_timeout' need a body"):
+        await client.send("GET", url, may_send=lambda: True)
+    with pytest.raises(ValueError, match="'may_send' and 'answer_timeout' need a body"):
+        await client.send("GET", url, answer_timeout=1.0)
     with pytest.raises(TypeError):
         await client.send("POST", url, json={"a": object()})
 

@@ -159,11 +159,11 @@ async def test_refresh(secret: str | None) -> None:
     assert (token.access_token, token.refresh_token) == (NEW, f"{NEW}-r")
 
 
-async def test_refresh_too_late() -> None:
-    """A refresh that would leave too late does not leave."""
+async def test_refresh_that_may_not_leave() -> None:
+    """A refresh for which it is too late does not leave."""
     async with service() as (identity, seen):
         with pytest.raises(NoAnswer) as caught:
-            await identity.refresh(REFRESH, leave_by=0.0)
+            await identity.refresh(REFRESH, may_send=lambda: False)
     assert caught.value.too_late
     assert seen == []
 

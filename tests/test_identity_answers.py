@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import pickle
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from twitchvault.answers import error_of, json_of, message_of
 from twitchvault.errors import (
     BadRequest,
     Conflict,
@@ -23,17 +23,15 @@ from twitchvault.errors import (
 )
 from twitchvault.http import Answer
 from twitchvault.identity import parse, pending, refused_grant, slow_down
-from twitchvault.models import Answered, ClientCredentials, DeviceCode, Token, ValidateToken
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from twitchvault.models import AnswerModel, ClientCredentials, DeviceCode, Token, ValidateToken
+from twitchvault.responses import error_of, json_of, message_of
 
 CANARY = "canary-5ecret"
 """Stands for what is secret in an answer."""
 SENT = "canary/sent=%20ä"
 """Stands for what is secret in a request."""
 
-GOOD: dict[type[Answered], dict[str, Any]] = {
+GOOD: dict[type[AnswerModel], dict[str, Any]] = {
     Token: {"access_token": CANARY, "refresh_token": CANARY, "scope": []},
     DeviceCode: {"device_code": CANARY, "user_code": "AB", "verification_uri": "https://x"},
     ValidateToken: {"client_id": "abc"},
@@ -59,7 +57,7 @@ def shown(error: BaseException) -> str:
 
 
 @pytest.mark.parametrize("model", GOOD)
-def test_good_answers(model: type[Answered]) -> None:
+def test_good_answers(model: type[AnswerModel]) -> None:
     """A minimal answer is enough, whatever its content type, with or without a byte order mark."""
     text = json.dumps(GOOD[model])
     for body in (text, f"{text}\n", b"\xef\xbb\xbf" + text.encode()):
@@ -93,7 +91,7 @@ def test_good_answers(model: type[Answered]) -> None:
         ({"data": {"access_token": CANARY}}, "is missing"),
     ],
 )
-def test_unusable_answers(model: type[Answered], body: object, problem: str) -> None:
+def test_unusable_answers(model: type[AnswerModel], body: object, problem: str) -> None:
     """A 200 that cannot be used says why in an error of that status, and quotes nothing."""
     bad = answer(200, body, Content_Type="text/plain", X_Echo=f"{SENT} refresh_token={CANARY}")
     with pytest.raises(HTTPException) as caught:
@@ -108,7 +106,7 @@ def test_unusable_answers(model: type[Answered], body: object, problem: str) -> 
 
 
 @pytest.mark.parametrize("model", GOOD)
-def test_missing_field_is_named(model: type[Answered]) -> None:
+def test_missing_field_is_named(model: type[AnswerModel]) -> None:
     """What is missing or of a wrong type is named, not shown."""
     field = next(iter(GOOD[model]))
     for value, problem in ((None, "is missing"), (5, "must be a non-empty string")):
@@ -219,59 +217,83 @@ def test_overlapping_secrets_leave_no_rest() -> None:
     assert error.message == "[secret] [secret]"
 
 
-@pytest.mark.parametrize("secret", ["token", "Invalid refresh token", "e", "refresh"])
+@pytest.mark.parametrize("secret", ["token", "Invalid refresh token", "e", "refresh", "a"])
 def test_odd_secrets_do_not_hide_a_refusal(secret: str) -> None:
     """The service's own words are never mistaken for a secret."""
     refused = error_of(answer(400, {"status": 400, "message": "Invalid refresh token"}), secret)
     assert refused_grant(refused)
-    assert pending(error_of(answer(400, {"message": "authorization_pending"}), "a"))
+    assert refused.message == "Invalid refresh token"
+    waiting = error_of(answer(400, {"message": "authorization_pending"}), secret)
+    assert pending(waiting)
+    assert waiting.message == "authorization_pending"
 
 
-REFUSED: Mapping[str, HTTPException] = {
-    "as documented": BadRequest(400, "Invalid refresh token"),
-    "lower case": BadRequest(400, " invalid refresh token\n"),
-    "three keys": error_of(
-        answer(400, {"error": "Bad Request", "status": 400, "message": "Invalid refresh token"})
-    ),
-    "RFC 6749": error_of(
-        answer(400, {"error": "invalid_grant", "error_description": "Invalid refresh token"})
-    ),
-    "401": Unauthorized(401, ""),
-    "401 with text": Unauthorized(401, "whatever"),
-}
-WEATHER: list[BaseException] = [
-    BadRequest(400, ""),
-    BadRequest(400, "invalid client"),
-    BadRequest(400, "missing client secret"),
-    BadRequest(400, "missing refresh token"),
-    BadRequest(400, "invalid scope requested: 'Invalid refresh token'"),
-    BadRequest(400, "Invalid refresh tokens"),
-    BadRequest(400, "Invalid authorization code"),
-    BadRequest(400, "Invalid token"),
-    Forbidden(403, "invalid client secret"),
-    Forbidden(403, "Invalid refresh token"),
-    NotFound(404, "Invalid refresh token"),
-    RateLimited(429, ""),
-    TwitchServerError(500, "Invalid refresh token"),
-    TwitchServerError(503, "an HTML page instead of JSON"),
-    HTTPException(200, "Invalid refresh token"),
-    NoAnswer("Invalid refresh token"),
-    ValueError("Invalid refresh token"),
+def test_error_codes_stay_readable() -> None:
+    """`invalid_token` has the letters of `id_token` in it, and what follows is no secret."""
+    body = {"error": "invalid_token", "error_description": f"the access token {SENT} expired"}
+    assert error_of(answer(401, body), SENT).message == (
+        "invalid_token: the access token [secret] expired"
+    )
+    assert error_of(answer(400, f"id_token: {CANARY}")).message == "id_token: [secret]"
+
+
+REFUSALS: list[dict[str, object]] = [
+    {"status": 400, "message": "Invalid refresh token"},
+    {"message": " invalid Refresh token\n"},
+    {"error": "Bad Request", "status": 400, "message": "Invalid refresh token"},
+    {"error": "invalid_grant"},
+    {"error": "Invalid_Grant", "error_description": "Token has been expired or revoked."},
+    {"error": "Bad Request", "error_description": "Invalid refresh token"},
+    {"message": "invalid_grant"},
+]
+WORDS: list[object] = [
+    *({"message": text} for text in ("", "invalid client", "missing client secret", "whatever")),
+    {"message": "missing refresh token"},
+    {"message": "invalid scope requested: 'Invalid refresh token'"},
+    {"message": "Invalid refresh tokens"},
+    {"message": "Invalid authorization code"},
+    {"message": "invalid access token"},
+    {"error": "invalid_client"},
+    {"error": "invalid_client", "error_description": "Invalid refresh token"},
+    {"error": "unauthorized_client", "error_description": "not for this grant"},
+    {"error": ["invalid_grant"], "message": {"a": "invalid_grant"}},
+    ["invalid_grant"],
+    "invalid_grant",
+    "Invalid refresh token",
+    "<html>Invalid refresh token, invalid_grant</html>",
+    '{"error": "invalid_grant"',
+    "",
 ]
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused_grants(name: str) -> None:
+@pytest.mark.parametrize("status", [400, 401])
+@pytest.mark.parametrize("body", REFUSALS)
+def test_refused_grants(status: int, body: object) -> None:
     """Only these say that the refresh token is no good."""
-    assert refused_grant(REFUSED[name])
+    error = error_of(answer(status, body))
+    assert refused_grant(error)
+    assert error.error_code == "invalid_grant"
+    copied = pickle.loads(pickle.dumps(error))  # noqa: S301
+    assert refused_grant(copied)
 
 
-@pytest.mark.parametrize("error", WEATHER)
-def test_weather_is_not_a_refusal(error: BaseException) -> None:
-    """Everything else leaves the stored pair alone."""
+@pytest.mark.parametrize("status", [400, 401])
+@pytest.mark.parametrize("body", WORDS)
+def test_no_other_words_are_a_refusal(status: int, body: object) -> None:
+    """Other words, pages of a proxy and plain text leave the stored pair alone."""
+    error = error_of(answer(status, body))
     assert not refused_grant(error)
     assert not pending(error)
     assert not slow_down(error)
+
+
+@pytest.mark.parametrize("status", [200, 302, 403, 404, 429, 500, 502, 503])
+@pytest.mark.parametrize("body", REFUSALS)
+def test_no_other_status_is_a_refusal(status: int, body: object) -> None:
+    """Neither is a server error, whatever it says, nor what is no answer at all."""
+    assert not refused_grant(error_of(answer(status, body)))
+    assert not refused_grant(NoAnswer("Invalid refresh token"))
+    assert not refused_grant(ValueError("invalid_grant"))
 
 
 def test_polling_words() -> None:

@@ -25,8 +25,12 @@ RANKS: Final = {
     "vault": 2,
     "identity": 1,
     "stores": 1,
+    "inputs": 1,
+    "core": 4,
     "http": 0,
-    "answers": 0,
+    "request_body": 0,
+    "responses": 0,
+    "loops": 0,
     "models": 0,
     "scopes": 0,
     "errors": 0,
@@ -35,7 +39,7 @@ RANKS: Final = {
 """cli, testing -> oauth -> app -> helix -> vault -> identity, stores -> the rest."""
 
 APART: Final = {("identity", "stores"), ("stores", "identity"), ("stores", "models"),
-                ("stores", "http"), ("stores", "scopes"), ("stores", "answers")}  # fmt: skip
+                ("stores", "http"), ("stores", "scopes"), ("stores", "responses")}  # fmt: skip
 """A store knows nothing of Twitch; `identity` knows nothing of storage."""
 
 DRIVERS: Final = ("aiosqlite", "redis", "cryptography")

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from rich.pretty import pretty_repr
 
 from twitchvault.models import (
-    Answered,
+    AnswerModel,
     ClientCredentials,
     DeviceCode,
     RawAnswer,
@@ -58,12 +58,18 @@ CREDENTIALS: dict[str, Any] = {
     "expires_in": 5011271,
     "token_type": "bearer",
 }
-ALL: list[tuple[type[Answered], dict[str, Any]]] = [
+ALL: list[tuple[type[AnswerModel], dict[str, Any]]] = [
     (Token, TOKEN),
     (DeviceCode, DEVICE_CODE),
     (ValidateToken, VALIDATE),
     (ClientCredentials, CREDENTIALS),
 ]
+ORDER: dict[type[AnswerModel], tuple[str, ...]] = {
+    Token: ("access_token", "refresh_token", "expires_in", "scopes", "token_type", "raw"),
+    DeviceCode: ("device_code", "user_code", "verification_uri", "expires_in", "interval", "raw"),
+    ValidateToken: ("client_id", "login", "user_id", "scopes", "expires_in", "raw"),
+    ClientCredentials: ("access_token", "expires_in", "token_type", "raw"),
+}
 
 
 def without(answer: dict[str, Any], *keys: str) -> dict[str, Any]:
@@ -87,6 +93,21 @@ def test_documented_answers() -> None:
         assert model.from_answer(answer).raw == answer
 
 
+@pytest.mark.parametrize(("model", "answer"), ALL)
+def test_a_model_unpacks_to_its_values(model: type[AnswerModel], answer: dict[str, Any]) -> None:
+    """In the order of its fields, as the tuples of the reference do."""
+    made = model.from_answer(answer)
+    assert list(made) == [getattr(made, name) for name in ORDER[model]]
+    assert tuple(model.model_fields) == ORDER[model]
+
+
+def test_a_token_is_unpacked() -> None:
+    """`access, refresh, *rest = token` works, and `dict` is what `model_dump` is for."""
+    access, refresh, expires_in, scopes, token_type, raw = Token.from_answer(TOKEN)
+    assert (access, refresh, expires_in) == (ACCESS, REFRESH, 14124)
+    assert (scopes, token_type, raw) == (("chat:read", "chat:edit"), "bearer", TOKEN)
+
+
 @pytest.mark.parametrize(
     ("scope", "expected"),
     [
@@ -101,12 +122,23 @@ def test_documented_answers() -> None:
         (["a", 5, None], ("a",)),
         (5, ()),
         ({"a": 1}, ()),
+        (["a\ud800", "b"], ("a?", "b")),
+        ("\udfff", ("?",)),
     ],
 )
 def test_scopes_in_every_shape(scope: object, expected: tuple[str, ...]) -> None:
     """A list, a string, null and [""] are read; what is no scope never costs the tokens."""
     assert Token.from_answer(TOKEN | {"scope": scope}).scopes == expected
     assert ValidateToken.from_answer(VALIDATE | {"scopes": scope}).scopes == expected
+
+
+def test_a_lone_surrogate_costs_no_tokens() -> None:
+    """Half a character in what is said beside the tokens is replaced: it could not be stored."""
+    answer = TOKEN | {"token_type": "be\ud800", "extra\ud800": "\ud800"}
+    token = Token.from_answer(answer)
+    assert (token.access_token, token.token_type) == (ACCESS, "be?")
+    assert token.raw == answer
+    assert ValidateToken.from_answer(VALIDATE | {"login": "b\udfffb"}).login == "b?b"
 
 
 def test_absent_fields_have_defaults() -> None:
@@ -164,7 +196,7 @@ def test_seconds_in_every_shape(stated: object, expected: int) -> None:
 )
 @pytest.mark.parametrize("value", [5, "", None, [ACCESS], {"a": ACCESS}, True, "\ud800", b"x"])
 def test_what_cannot_be_done_without(
-    model: type[Answered], answer: dict[str, Any], field: str, value: object
+    model: type[AnswerModel], answer: dict[str, Any], field: str, value: object
 ) -> None:
     """Without its core an answer is an error that names the field, never the content."""
     for broken in (answer | {field: value}, without(answer, field)):
@@ -182,7 +214,7 @@ def test_wrong_type_of_refresh_token_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(("model", "answer"), ALL)
-def test_reprs_hide_secrets(model: type[Answered], answer: dict[str, Any]) -> None:
+def test_reprs_hide_secrets(model: type[AnswerModel], answer: dict[str, Any]) -> None:
     """No way to print a model shows what it keeps."""
     made = model.from_answer(answer)
     shown = f"{made!r} {made!s} {made} {made.raw!r} {made.raw} {pprint.pformat(made)}"
@@ -200,7 +232,7 @@ def test_repr_shows_the_rest() -> None:
 
 
 @pytest.mark.parametrize(("model", "answer"), ALL)
-def test_models_are_values(model: type[Answered], answer: dict[str, Any]) -> None:
+def test_models_are_values(model: type[AnswerModel], answer: dict[str, Any]) -> None:
     """Equal answers give equal models with equal hashes, which survive copies and pickling."""
     made, same = model.from_answer(answer), model.from_answer(copy.deepcopy(answer))
     other = model.from_answer(answer | {"unknown": 1})

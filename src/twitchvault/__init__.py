@@ -34,10 +34,12 @@ from twitchvault.errors import (
     StoreError,
     StoreUnavailable,
     TokenError,
+    TwitchException,
     TwitchServerError,
     TwitchVaultError,
     Unauthorized,
     VersionConflict,
+    WrongEventLoop,
 )
 from twitchvault.helix import AppAPI, User, UserAPI
 from twitchvault.models import ClientCredentials, DeviceCode, Token, ValidateToken
@@ -84,6 +86,7 @@ __all__ = [
     "Token",
     "TokenError",
     "TokenStore",
+    "TwitchException",
     "TwitchServerError",
     "TwitchVaultError",
     "Unauthorized",
@@ -93,6 +96,7 @@ __all__ = [
     "VaultEvent",
     "VersionConflict",
     "Watchable",
+    "WrongEventLoop",
     "open_store",
 ]
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
-from twitchvault.errors import NotAuthorized, StoreError, TokenError, scrub_traceback
-from twitchvault.helix.api import AppAPI, UserAPI
-from twitchvault.helix.client import HelixClient
+from twitchvault import inputs
+from twitchvault.core import Core
+from twitchvault.errors import NotAuthorized, StoreError, scrub_traceback
+from twitchvault.helix.api import UserAPI
 from twitchvault.http import HTTPClient
 from twitchvault.identity import Identity
+from twitchvault.loops import on_bound_loop
 from twitchvault.stores.base import TokenStore
 from twitchvault.stores.memory import MemoryStore
 from twitchvault.stores.url import open_store
@@ -24,37 +24,16 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from twitchvault.helix.api import AppAPI
+    from twitchvault.loops import LoopBinding
     from twitchvault.models import ClientCredentials, Token, ValidateToken
     from twitchvault.vault.events import VaultEvent
 
 __all__ = ["App"]
 
-_logger = logging.getLogger(__name__)
-
 ID_URL: Final = "https://id.twitch.tv/oauth2/"
 API_URL: Final = "https://api.twitch.tv/helix/"
 LEASE_TTL: Final = 60.0
-
-
-class _Core:
-    """What an app and the flows made from it share."""
-
-    def __init__(
-        self, http: HTTPClient, identity: Identity, vault: Vault, helix: HelixClient
-    ) -> None:
-        self.http = http
-        self.identity = identity
-        self.vault = vault
-        self.helix = helix
-        self.application: AppAPI | None = None
-        self.authorized = False
-        self.closing: asyncio.Task[None] | None = None
-
-    def closed(self, task: asyncio.Task[None]) -> None:
-        """The closing has ended; its error has been logged, should nobody wait for it any more."""
-        self.closing = None
-        if not task.cancelled():
-            task.exception()
 
 
 class App:
@@ -65,12 +44,16 @@ class App:
     "redis://…", "rediss://…", "unix://…"), or None for a private `MemoryStore`. A store object is
     opened if need be and closed by you; one made from a URL is closed by `close()`.
     `maintain=False` stops background validation and early refresh, nothing else.
-    `lease_ttl`: seconds that a refresh may take before another process may take it over.
+    `lease_ttl`: seconds, 1 or more, that a refresh may take before another process may take it
+    over.
     `id_url`, `api_url`: where Twitch is, for tests and proxies.
     `session`, `connector`, `proxy`, `proxy_auth`, `http_trace` go to aiohttp; a session or
     connector of yours is not closed.
 
-    An app belongs to the event loop on which it was authorized.
+    An app belongs to the event loop on which it was authorized: elsewhere its coroutines raise
+    `WrongEventLoop`, a `RuntimeError`, before anything is sent. Views can be read in any thread.
+    White space around tokens, secrets and ids is taken off, and a leading `oauth:` or `Bearer ` of
+    a token; a `ValueError` names what cannot be one.
     """
 
     @scrub_traceback
@@ -90,8 +73,10 @@ class App:
         proxy_auth: aiohttp.BasicAuth | None = None,
         http_trace: aiohttp.TraceConfig | None = None,
     ) -> None:
-        _check(client_id, client_secret, lease_ttl)
-        self._own_store = _store(store) if store is None or isinstance(store, str) else None
+        client_id = inputs.client_id(client_id)
+        client_secret = inputs.client_secret(client_secret)
+        lease_ttl = inputs.lease_ttl(lease_ttl)
+        used = _store(store)
         http = HTTPClient(
             client_id=client_id,
             session=session,
@@ -101,10 +86,8 @@ class App:
             http_trace=http_trace,
         )
         identity = Identity(http, client_id, client_secret, id_url)
-        vault = Vault(
-            self._own_store or _store(store), identity, maintain=maintain, lease_ttl=lease_ttl
-        )
-        self._core = _Core(http, identity, vault, HelixClient(http, vault, api_url))
+        vault = Vault(used, identity, maintain=maintain, lease_ttl=lease_ttl)
+        self._core = Core(http, identity, vault, api_url, None if used is store else used)
         self._guest = False
 
     def __repr__(self) -> str:
@@ -120,6 +103,7 @@ class App:
     async def __aenter__(self) -> Self:
         if self._guest:
             return self
+        self._core.enter_loop()
         try:
             await self.authorize()
         except BaseException:
@@ -142,63 +126,35 @@ class App:
         """Open the store and get the application ready; may be called again.
 
         The app access token is `token` if given (validated first), else the vault's own if it
-        still validates, else a new one. A public client needs none. Raises `AuthFailure` if
-        `token` is not an app token of this client, `HTTPException` as Twitch says (403: wrong
-        secret), `StoreError` if the store cannot be opened.
+        still validates, else a new one. A public client needs none. From now on the app belongs to
+        the running event loop. Raises `AuthFailure` if `token` is not an app token of this client,
+        `HTTPException` as Twitch says (403: wrong secret), `StoreError` if the store cannot be
+        opened.
         """
-        core = self._core
         if token is not None:
-            _check_token("token", token)
-        if core.closing is not None:
-            await asyncio.wait((core.closing,))
-        self.http.retired = False
-        await core.vault.open()
-        if token is not None:
-            await core.vault.take_app_token(token)
-            has_token = True
-        else:
-            has_token = await core.vault.ensure_app_token()
-        core.application = AppAPI(self.http.client_id, core.helix) if has_token else None
-        core.authorized = True
+            token = inputs.token("token", token)
+        await self._core.authorize(token)
 
     def clear(self) -> None:
         """Forget local state and background tasks; the store keeps everything.
 
-        A refresh under way, or a pair not yet written, is still brought home. `authorize()` begins
+        A refresh under way still ends, and what is not yet written still is. `authorize()` begins
         anew.
         """
         if not self._guest:
-            self._core.vault.clear()
-            self._core.helix.clear()
-            self._core.application = None
-            self._core.authorized = False
+            self._core.clear()
 
     @scrub_traceback
     async def close(self) -> None:
         """Write what is waiting, end all tasks, close what this object opened; idempotent.
 
-        Takes at most `lease_ttl` and half a minute, and goes on if its caller is cancelled. A flow
-        made with `from_app` leaves the app open. Raises `StoreError` if a change could not be
-        written: it stays queued, and `authorize()` tries on.
+        Takes at most 5 seconds, with a request of a refresh on its way at most `lease_ttl` more,
+        and goes on if its caller is cancelled. A flow made with `from_app` leaves the app open.
+        Raises `StoreError` if a change could not be written, `WrongEventLoop` on another loop than
+        that of `authorize()` unless that one is closed.
         """
-        if self._guest:
-            return
-        core = self._core
-        if core.closing is None:
-            core.application, core.authorized = None, False
-            core.closing = asyncio.create_task(self._close(), name="twitchvault close")
-            core.closing.add_done_callback(core.closed)
-        # A caller who does not want to wait may go; what is on its way home gets there.
-        await asyncio.shield(core.closing)
-
-    async def _close(self) -> None:
-        try:
-            await self._core.vault.close()
-        finally:
-            if self._own_store is not None:
-                await self._own_store.close()
-            self._core.http.retired = True
-            await self._core.http.close()
+        if not self._guest:
+            await self._core.close()
 
     @classmethod
     def from_app(cls, app: App) -> Self:
@@ -212,10 +168,14 @@ class App:
             msg = "the app is not authorized: call 'await app.authorize()' first"
             raise NotAuthorized(msg)
         flow = cls.__new__(cls)
-        flow._own_store, flow._core, flow._guest = None, app._core, True  # noqa: SLF001
+        flow._core, flow._guest = app._core, True  # noqa: SLF001
         return flow
 
     # Views
+
+    @property
+    def _binding(self) -> LoopBinding:
+        return self._core.binding
 
     @property
     def http(self) -> HTTPClient:
@@ -231,8 +191,7 @@ class App:
     def tokens(self) -> MappingProxyType[str, tuple[str, str | None]]:
         """User id → (access token, refresh token or None); the app token under the client id.
 
-        A live view of what all processes have stored. Reading it never waits; with very many users,
-        who asks for all of them right after `authorize` may await `sync()` before.
+        A live view of what all processes have stored. Reading it never waits.
         """
         return self._core.vault.mirror.tokens
 
@@ -247,23 +206,25 @@ class App:
         return self._core.vault.mirror.scopes
 
     @property
+    def needs_login(self) -> MappingProxyType[str, str]:
+        """User id → the reason, of those who have to sign in again."""
+        return self._core.vault.mirror.needs_login
+
+    @property
     def damaged(self) -> MappingProxyType[str, StoreError]:
         """User id → why its record cannot be read; such a user is in no other view."""
         return self._core.vault.mirror.damaged
 
     def events(self) -> AsyncIterator[VaultEvent]:
-        """Every change of a token from now on, until `close()` or `clear()`.
-
-        Who is damaged already is told of when that is found, which may be after `authorize`.
-        """
+        """Every change of a token from now on, until `close()` or `clear()`."""
         return self._core.vault.event_stream()
 
-    @scrub_traceback
+    @on_bound_loop
     async def sync(self) -> None:
         """Return once the views show everything that any process had committed before the call."""
         await self._core.vault.sync()
 
-    @scrub_traceback
+    @on_bound_loop
     async def flush(self) -> None:
         """Return once every local change is durable; raises what failed, which stays queued."""
         await self._core.vault.flush()
@@ -275,24 +236,20 @@ class App:
 
         Raises `CorruptRecord` or `DecryptionError` for a user in `damaged`.
         """
-        record = self._core.vault.mirror.get(user_id)
+        record = self._core.vault.record(self._user_id(user_id))
         return None if record is None else record.pair
 
     def get_token_quota(self, user_id: str) -> int | None:
         """Helix points left as Twitch last reported, or None."""
-        return self._core.helix.points_left(user_id)
+        return self._core.helix.points_left(self._user_id(user_id))
 
     def get_user_by_id(self, user_id: str) -> UserAPI:
         """Helix in the name of a stored user.
 
         `ValueError` for the client id (use `application`), `TokenError` if nothing is stored.
         """
-        if user_id == self.http.client_id:
-            msg = "'user_id' is the client id: use the 'application' property for the app token"
-            raise ValueError(msg)
-        if self._core.vault.mirror.get(user_id) is None:
-            msg = f"no token is stored for user {user_id!r}; sign the user in first"
-            raise TokenError(msg)
+        user_id = self._no_client_id(self._user_id(user_id))
+        self._core.helix.record(user_id)
         return UserAPI(user_id, self._core.helix)
 
     @scrub_traceback
@@ -300,13 +257,16 @@ class App:
         """Store a pair without validating it; shown at once, written in the background.
 
         Works before `authorize()` too. A pair whose refresh token the vault has exchanged before
-        yields the vaulted pair. `flush()` waits until it is durable.
+        yields the vaulted pair. `flush()` waits until it is durable. The first validation compares
+        whose token it is: another user's or client's makes the user need a login.
         """
+        user_id = self._no_client_id(self._user_id(user_id))
         pair = _pair(access_token, refresh_token)
+        self._binding.check_change()
         self._core.vault.add_token(user_id, pair)
         return UserAPI(user_id, self._core.helix)
 
-    @scrub_traceback
+    @on_bound_loop
     async def add_user(self, access_token: str, refresh_token: str | None) -> UserAPI:
         """Validate a pair, renew it if its access token is dead, store it; durable on return.
 
@@ -323,52 +283,48 @@ class App:
         If the vault has exchanged tokens of this user, their fingerprints stay, without any token:
         a spent token that comes back from an old configuration file must not be sent to Twitch.
         """
+        user_id = self._user_id(user_id)
+        self._binding.check_change()
         self._core.vault.remove(user_id)
+
+    def _user_id(self, user_id: object) -> str:
+        return inputs.user_id(user_id, self.http.client_id)
+
+    def _no_client_id(self, user_id: str) -> str:
+        if user_id == self.http.client_id:
+            msg = "'user_id' is the client id: use the 'application' property for the app token"
+            raise ValueError(msg)
+        return user_id
 
     # Tokens
 
-    @scrub_traceback
+    @on_bound_loop
     async def validate_token(self, token: str) -> ValidateToken:
         """Ask Twitch about an access token; `Unauthorized` if it is not good."""
-        _check_token("token", token)
-        return await self._core.vault.validate_token(token)
+        return await self._core.vault.validate_token(inputs.token("token", token))
 
-    @scrub_traceback
+    @on_bound_loop
     async def refresh_token(self, token: str) -> Token:
-        """Exchange a refresh token.
+        """Exchange a refresh token, exactly once in all processes.
 
-        A vaulted one goes through the exactly-once refresh, one known to be spent yields the
-        vaulted pair, an unknown one is sent as it is and its answer is only returned.
+        One known to be spent yields the vaulted pair. The successor of an unknown one becomes the
+        vault's, so that the same call at the next start exchanges nothing.
         """
-        _check_token("token", token)
-        return await self._core.vault.refresh_token(token)
+        return await self._core.vault.refresh_token(inputs.token("token", token))
 
-    @scrub_traceback
+    @on_bound_loop
     async def revoke_token(self, token: str) -> None:
         """Revoke an access token at Twitch; a vaulted one then leaves the vault, durably.
 
         Twitch keeps the refresh token alive. A vaulted token that Twitch does not know any more
         just leaves the vault; any other one is a `BadRequest`. `NotFound`: unknown client.
         """
-        _check_token("token", token)
-        await self._core.vault.revoke_token(token)
+        await self._core.vault.revoke_token(inputs.token("token", token))
 
-    @scrub_traceback
+    @on_bound_loop
     async def credentials_grant_flow(self) -> ClientCredentials:
         """A new app access token, returned only; `authorize()` gets and keeps one by itself."""
         return await self._core.identity.client_credentials()
-
-
-def _check(client_id: str, client_secret: str | None, lease_ttl: float) -> None:
-    if not isinstance(client_id, str) or not client_id.strip():
-        msg = "'client_id' must be the client id from Twitch's developer console"
-        raise ValueError(msg)
-    if client_secret is not None and (not isinstance(client_secret, str) or not client_secret):
-        msg = "'client_secret' must be a non-empty str; leave it out for a public client"
-        raise ValueError(msg)
-    if not lease_ttl > 0:
-        msg = f"'lease_ttl' must be a number of seconds above 0, not {lease_ttl!r}"
-        raise ValueError(msg)
 
 
 def _store(store: TokenStore | str | None) -> TokenStore:
@@ -383,17 +339,5 @@ def _store(store: TokenStore | str | None) -> TokenStore:
 
 
 def _pair(access_token: str, refresh_token: str | None) -> TokenPair:
-    _check_token("access_token", access_token)
-    if refresh_token is not None and refresh_token != "":
-        _check_token("refresh_token", refresh_token)
-    return TokenPair(access_token, refresh_token or None)
-
-
-def _check_token(name: str, token: str) -> None:
-    if not isinstance(token, str) or not token:
-        msg = f"{name!r} must be a non-empty str"
-        raise ValueError(msg)
-    # Not by encoding it: the error would hold the token.
-    if any("\ud800" <= character <= "\udfff" for character in token):
-        msg = f"{name!r} must be encodable as UTF-8; it holds a lone surrogate"
-        raise ValueError(msg)
+    access_token = inputs.token("access_token", access_token)
+    return TokenPair(access_token, inputs.optional_token("refresh_token", refresh_token))

@@ -91,8 +91,6 @@ class HTTPException(TwitchVaultError):
     "invalid_grant", also where Twitch puts it in words; "" if there is none.
     """
 
-    error_code = ""
-
     def __init__(
         self, status: int, message: str = "", headers: Mapping[str, str] | None = None
     ) -> None:
@@ -100,6 +98,7 @@ class HTTPException(TwitchVaultError):
         self.status = status
         self.message = message
         self.headers: Mapping[str, str] = CIMultiDictProxy(CIMultiDict(headers or {}))
+        self.error_code = ""
 
     def __str__(self) -> str:
         text = self.message or "the answer carries no message"
@@ -148,7 +147,7 @@ class NoAnswer(HTTPException):
 
     `sent` False proves that no byte of the request's body left, so that repeating it is safe;
     True means that the service may have acted on it. `too_late` True: nothing was sent because
-    `may_send` said no.
+    `may_send` returned False.
     """
 
     def __init__(self, message: str, *, sent: bool = True, too_late: bool = False) -> None:
@@ -216,6 +215,10 @@ class MissingDriver(StoreError, ImportError):
     """A backend's driver is not installed; the message names the extra to install."""
 
 
+class WrongType(TypeError):
+    """A `TypeError` raised on purpose, for an argument: it shows no frame of ours either."""
+
+
 def _version(version: int) -> str:
     return f"version {version}" if version else "no entry"
 
@@ -257,8 +260,8 @@ def scrub_traceback(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
     The local variables of those frames are tokens and keys, which debuggers, rich and error
     trackers show; causes and contexts have such frames too, or quote what they were given.
-    Expected are our own errors, `ValueError`, `TimeoutError` and `CancelledError`, and the
-    `TypeError` of a function that is no coroutine. Any other is a bug and keeps its traceback.
+    Expected are our own errors, `ValueError`, `WrongType`, `TimeoutError`, `CancelledError`, and
+    any `TypeError` of a plain function. Every other error is a bug and keeps its traceback.
     """
     if inspect.iscoroutinefunction(function):
 
@@ -285,7 +288,13 @@ def scrub_traceback(function: Callable[_P, _T]) -> Callable[_P, _T]:
     return called
 
 
-_EXPECTED: Final = (TwitchVaultError, ValueError, TimeoutError, asyncio.CancelledError)
+_EXPECTED: Final = (
+    TwitchVaultError,
+    ValueError,
+    WrongType,
+    TimeoutError,
+    asyncio.CancelledError,
+)
 
 
 def _without_frames(error: BaseException) -> BaseException:

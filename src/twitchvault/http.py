@@ -119,7 +119,7 @@ class HTTPClient:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connector = connector
         self._proxy, proxy_headers = _proxy(proxy, proxy_auth)
-        # A function, so that who looks at attributes does not see the password.
+        # A function, so that no list of attributes shows the password.
         self._proxy_headers: Callable[[], dict[str, str]] = lambda: proxy_headers
         self._http_trace = http_trace
         self._user_agent = _user_agent()
@@ -141,7 +141,7 @@ class HTTPClient:
         answer_timeout: float | None = None,
         limit: int = DEFAULT_LIMIT,
     ) -> Answer:
-        """Send one request, follow no redirect, read the whole answer.
+        """Send one request, follow no redirect, read the answer to its end.
 
         Any status is an answer. `NoAnswer` if none arrives within `timeout` seconds, everything
         included, or if it is longer than `limit` bytes. A body is written at most once.

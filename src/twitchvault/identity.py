@@ -16,7 +16,7 @@ from yarl import URL
 
 from twitchvault.errors import BadRequest, ClientException, HTTPException, Unauthorized
 from twitchvault.http import DEFAULT_TIMEOUT, Answer, HTTPClient
-from twitchvault.models import Answered, ClientCredentials, DeviceCode, Token, ValidateToken
+from twitchvault.models import AnswerModel, ClientCredentials, DeviceCode, Token, ValidateToken
 from twitchvault.responses import NO_OBJECT, TOKEN_FIELDS, error_of, is_good, json_of, unusable
 from twitchvault.scopes import scope_names
 
@@ -37,7 +37,7 @@ _DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 ANSWER_TIMEOUT: Final = 300.0
 """Seconds for which the answer to a refresh is awaited: it is worth more than any clock."""
 _SECRET_FIELDS: Final = TOKEN_FIELDS | {"code"}
-_Model = TypeVar("_Model", bound=Answered)
+_Model = TypeVar("_Model", bound=AnswerModel)
 
 
 class Request(NamedTuple):
@@ -234,10 +234,9 @@ def refused_grant(error: BaseException) -> bool:
     """True if a refresh failed because the refresh token itself is no good (any more).
 
     Only a 400 or 401 says so, with a JSON body that says `Invalid refresh token` or
-    `invalid_grant`. Every other failure is weather or configuration and says nothing of the token.
+    `invalid_grant`. Every other failure says nothing of the token.
     """
-    refusal = isinstance(error, BadRequest | Unauthorized)
-    return refusal and error.error_code == "invalid_grant"
+    return isinstance(error, BadRequest | Unauthorized) and error.error_code == "invalid_grant"
 
 
 def pending(error: BaseException) -> bool:

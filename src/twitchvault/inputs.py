@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Final
+from typing import Final, TypeGuard
 
+from twitchvault.errors import WrongType
 from twitchvault.stores.base import MAX_KEY_BYTES
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "client_secret",
     "lease_ttl",
     "optional_token",
+    "seconds",
     "secret",
     "token",
     "user_id",
@@ -99,7 +101,7 @@ def user_id(value: object, client_id: str) -> str:
     if not isinstance(value, str) or not value.strip():
         what = "an empty one" if isinstance(value, str) else type(value).__name__
         msg = f"'user_id' must be a non-empty str, not {what}"
-        raise TypeError(msg)
+        raise WrongType(msg)
     text = value.strip()
     try:
         size = len(f"{client_id}:{text}".encode())
@@ -114,8 +116,19 @@ def user_id(value: object, client_id: str) -> str:
 
 def lease_ttl(value: object) -> float:
     """Seconds that a refresh may take: a finite number, 1 or more."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < _SHORTEST_LEASE:  # type: ignore[operator, arg-type]
+    if not _is_number(value) or not math.isfinite(value) or value < _SHORTEST_LEASE:
         msg = f"'lease_ttl' must be a number of seconds, 1 or more, not {value!r}"
         raise ValueError(msg)
-    return float(value)  # type: ignore[arg-type]
+    return float(value)
+
+
+def seconds(name: str, value: object) -> float:
+    """A number of seconds above 0."""
+    if not _is_number(value) or not value > 0:
+        msg = f"{name!r} must be a number of seconds above 0, not {value!r}"
+        raise ValueError(msg)
+    return float(value)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

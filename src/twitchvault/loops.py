@@ -11,7 +11,7 @@ from twitchvault.errors import WrongEventLoop, scrub_traceback
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-__all__ = ["HomeLoop", "on_home_loop", "running_loop"]
+__all__ = ["LoopBinding", "on_bound_loop", "running_loop"]
 
 _NO_LOOP: Final = (
     "twitchvault needs a running asyncio event loop, and there is none here: start one with "
@@ -31,7 +31,7 @@ _CHANGE: Final = (
     "loop.call_soon_threadsafe(function, ...) from elsewhere"
 )
 
-_Self = TypeVar("_Self", bound="_HasHome")
+_Self = TypeVar("_Self", bound="_Bound")
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -44,7 +44,7 @@ def running_loop() -> asyncio.AbstractEventLoop:
         raise WrongEventLoop(_NO_LOOP) from None
 
 
-class HomeLoop:
+class LoopBinding:
     """The event loop of `authorize()`, from then on until `close()`."""
 
     def __init__(self) -> None:
@@ -81,20 +81,20 @@ class HomeLoop:
             raise WrongEventLoop(_CHANGE)
 
 
-class _HasHome(Protocol):
+class _Bound(Protocol):
     @property
-    def _home(self) -> HomeLoop: ...
+    def _binding(self) -> LoopBinding: ...
 
 
-def on_home_loop(
+def on_bound_loop(
     method: Callable[Concatenate[_Self, _P], Awaitable[_T]],
 ) -> Callable[Concatenate[_Self, _P], Coroutine[Any, Any, _T]]:
-    """A public coroutine method: first looks at the running loop, then scrubs its errors."""
+    """A public coroutine method: checks the running loop first, and scrubs its errors."""
 
     @scrub_traceback
     @wraps(method)
-    async def checked(self: _Self, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        self._home.check()
+    async def checked(self: _Self, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        self._binding.check()
         return await method(self, *args, **kwargs)
 
     return checked

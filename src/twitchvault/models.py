@@ -1,6 +1,6 @@
 """What the identity service answers, as frozen models.
 
-Each model has the documented fields and `raw`, the whole answer. Reprs and validation errors hide
+Each model has the documented fields and `raw`, all of the answer. Reprs and validation errors hide
 secrets; attributes, `model_dump()` and `raw[...]` give the real values, so mind where they go.
 `from_answer` reads an answer of the service and tolerates what is known to deviate from its
 documentation; only what cannot do without (the token itself, say) has to be there.
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
     from pydantic import GetCoreSchemaHandler
 
-__all__ = ["Answered", "ClientCredentials", "DeviceCode", "RawAnswer", "Token", "ValidateToken"]
+__all__ = ["AnswerModel", "ClientCredentials", "DeviceCode", "RawAnswer", "Token", "ValidateToken"]
 
 _BEARER: Final = "bearer"
 _DEFAULT_INTERVAL: Final = 5
 """Seconds between polls when the answer names none (RFC 8628, section 3.2)."""
 _LONGEST: Final = 2**31 - 1
-"""No stated number of seconds counts for more; keeps a mad answer from overflowing a clock."""
+"""No stated number of seconds counts for more; keeps an absurd answer from overflowing a clock."""
 
 
 class RawAnswer(dict[str, Any]):
-    """A read-only mapping of a whole answer: a dict, so that every JSON encoder takes it.
+    """A read-only mapping of a complete answer: a dict, so that every JSON encoder takes it.
 
     Its repr shows the keys only, for the values are secrets.
     """
@@ -57,7 +57,7 @@ class RawAnswer(dict[str, Any]):
     def __get_pydantic_core_schema__(
         cls, source: type[Any], handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
-        """A mapping from outside becomes one of these; dumped, it is a dict again."""
+        """A mapping from outside becomes one of these; dumped, it is a plain dict."""
         del source, handler
         return core_schema.no_info_after_validator_function(
             cls,
@@ -71,17 +71,17 @@ _Secret = Annotated[str, Field(strict=True, min_length=1, repr=False)]
 _Seconds = Annotated[int, Field(strict=True, ge=0)]
 
 
-_Raw = Annotated[RawAnswer, Field(default_factory=RawAnswer, repr=False)]
-
-
-class Answered(BaseModel):
-    """What the models have in common: they are frozen, and keep the whole answer in `raw`.
+class AnswerModel(BaseModel):
+    """What the models have in common: they are frozen, and keep the complete answer in `raw`.
 
     Iterating or unpacking one gives its values, in the order of the fields.
     """
 
     # Built on first use: the import would take half a millisecond more for each model.
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True, defer_build=True)
+
+    if TYPE_CHECKING:
+        raw: RawAnswer  # made by each model, so that it is the last field
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         return (getattr(self, name) for name in type(self).model_fields)
@@ -97,7 +97,7 @@ class Answered(BaseModel):
         raise NotImplementedError
 
 
-class Token(Answered):
+class Token(AnswerModel):
     """A user's token pair.
 
     `refresh_token` is None where the service gave none. `expires_in` is in seconds from the moment
@@ -110,7 +110,7 @@ class Token(Answered):
     expires_in: _Seconds = 0
     scopes: tuple[str, ...] = ()
     token_type: _Text = _BEARER
-    raw: _Raw
+    raw: RawAnswer = Field(default_factory=RawAnswer, repr=False)
 
     @classmethod
     def _read(cls, answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +123,7 @@ class Token(Answered):
         }
 
 
-class DeviceCode(Answered):
+class DeviceCode(AnswerModel):
     """The start of a device code flow: show the user `verification_uri` and `user_code`.
 
     `expires_in` and `interval` (the least time between two polls) are in seconds; `expires_in` 0
@@ -135,7 +135,7 @@ class DeviceCode(Answered):
     verification_uri: _Text
     expires_in: _Seconds = 0
     interval: _Seconds = _DEFAULT_INTERVAL
-    raw: _Raw
+    raw: RawAnswer = Field(default_factory=RawAnswer, repr=False)
 
     @classmethod
     def _read(cls, answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class DeviceCode(Answered):
         }
 
 
-class ValidateToken(Answered):
+class ValidateToken(AnswerModel):
     """What the service says about an access token.
 
     `login` and `user_id` are None for an app access token. `expires_in` is the seconds left;
@@ -163,7 +163,7 @@ class ValidateToken(Answered):
     user_id: _Text | None = None
     scopes: tuple[str, ...] = ()
     expires_in: _Seconds = 0
-    raw: _Raw
+    raw: RawAnswer = Field(default_factory=RawAnswer, repr=False)
 
     @classmethod
     def _read(cls, answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,7 +176,7 @@ class ValidateToken(Answered):
         }
 
 
-class ClientCredentials(Answered):
+class ClientCredentials(AnswerModel):
     """An app access token. It cannot be refreshed: ask for a new one.
 
     `expires_in` is in seconds from the moment of the answer; 0 means not stated or never.
@@ -185,7 +185,7 @@ class ClientCredentials(Answered):
     access_token: _Secret
     expires_in: _Seconds = 0
     token_type: _Text = _BEARER
-    raw: _Raw
+    raw: RawAnswer = Field(default_factory=RawAnswer, repr=False)
 
     @classmethod
     def _read(cls, answer: Mapping[str, Any]) -> dict[str, Any]:

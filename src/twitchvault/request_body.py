@@ -44,11 +44,11 @@ class Deadline:
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool | None:
+    ) -> None:
         self._entered = False
         if self._timer is not None:
             self._timer.cancel()
-        return await self._clock.__aexit__(kind, error, traceback)
+        await self._clock.__aexit__(kind, error, traceback)
 
     @property
     def over(self) -> bool:
@@ -72,7 +72,7 @@ class Deadline:
         # A late tick means that the loop was blocked or the process stopped: it does not count. By
         # the time a timer runs, the loop has read what lay in its sockets.
         now = asyncio.get_running_loop().time()
-        if now < self._due + _TICK:
+        if now < self._due + tick:
             self._left -= tick
         if self._left > 0:
             self._start_tick()
@@ -81,7 +81,7 @@ class Deadline:
 
 
 class _TooLateError(ValueError):
-    """`may_send` said no."""
+    """`may_send` returned False."""
 
 
 class RequestBody(BytesPayload):

@@ -95,3 +95,35 @@ class DeniedError(StoreUnavailable):
         super().__init__(f"{host}:{port} denies")
         self.host = host
         self.port = port
+
+
+class SlowFeedStore(TokenStore):
+    """Another store without its feed; while it is `late`, scans show what they last showed."""
+
+    def __init__(self, inner: TokenStore) -> None:
+        self._inner = inner
+        self._last: list[Entry] = []
+        self.late = False
+
+    async def open(self) -> None:
+        """Open the other store."""
+        await self._inner.open()
+
+    async def get(self, key: str) -> Entry | None:
+        """The entry of `key`, or None."""
+        return await self._inner.get(key)
+
+    async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
+        """Write `value`; its version."""
+        return await self._inner.put(key, value, expect=expect)
+
+    async def delete(self, key: str, *, expect: int | None = None) -> bool:
+        """Remove `key`; whether it was there."""
+        return await self._inner.delete(key, expect=expect)
+
+    async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
+        """All entries, or those of before."""
+        if not self.late:
+            self._last = [entry async for entry in self._inner.scan(prefix)]
+        for entry in self._last:
+            yield entry

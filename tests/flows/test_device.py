@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,16 @@ import pytest
 from twitchvault import (
     BadRequest,
     Forbidden,
+    HTTPException,
     NoAnswer,
     RateLimited,
     Scopes,
     Token,
     TwitchServerError,
 )
+from twitchvault.http import Answer
 from twitchvault.oauth.device import poll
+from twitchvault.responses import error_of
 
 from .world import said, within
 
@@ -25,8 +29,16 @@ if TYPE_CHECKING:
     from .world import World
 
 TOKEN = Token.from_answer({"access_token": "a", "refresh_token": "r", "token_type": "bearer"})
-PENDING = BadRequest(400, "authorization_pending")
-SLOW_DOWN = BadRequest(400, "slow_down")
+
+
+def refusal(message: str) -> HTTPException:
+    """What Twitch answers to a poll."""
+    body = json.dumps({"status": 400, "message": message}).encode()
+    return error_of(Answer(400, {}, body))
+
+
+PENDING = refusal("authorization_pending")
+SLOW_DOWN = refusal("slow_down")
 
 
 class Clock:
@@ -113,7 +125,7 @@ async def test_a_time_limit_below_the_interval() -> None:
 
 @pytest.mark.parametrize(
     "final",
-    [BadRequest(400, "invalid device code"), BadRequest(400, "access_denied"), Forbidden(403)],
+    [refusal("invalid device code"), refusal("access_denied"), Forbidden(403)],
 )
 async def test_a_final_answer_ends_the_wait(final: Exception) -> None:
     """An expired or denied code raises as it is."""
@@ -123,11 +135,32 @@ async def test_a_final_answer_ends_the_wait(final: Exception) -> None:
     assert caught.value is final
 
 
-@pytest.mark.parametrize("interval", [0, -1, float("nan")])
-async def test_an_impossible_interval(interval: float) -> None:
+@pytest.mark.parametrize("seconds", [-1, float("nan"), "5", [5]])
+@pytest.mark.parametrize("name", ["interval", "timeout"])
+async def test_an_impossible_time(small: World, name: str, seconds: Any) -> None:  # noqa: ANN401
     """It is a ValueError that names the argument."""
-    with pytest.raises(ValueError, match="'interval'"):
-        await Clock(PENDING).poll(interval=interval)
+    async with small.device(small.public) as flow:
+        with pytest.raises(ValueError, match=f"'{name}' must be a number of seconds"):
+            await flow.wait_for_device_token("device-code", **{name: seconds})
+        with pytest.raises(ValueError, match="'interval'"):
+            await flow.wait_for_device_token("device-code", interval=0)
+    assert small.twitch.requests == ()
+
+
+@pytest.mark.parametrize("stated", [{}, {"expires_in": 0}])
+async def test_an_answer_that_does_not_state_its_end(
+    small: World, stated: dict[str, object]
+) -> None:
+    """Its `expires_in` of 0, handed on as `timeout`, does not end the wait."""
+    started = {"device_code": "d" * 40, "user_code": "ABCDEFGH", "verification_uri": "https://x"}
+    small.twitch.fail("device", status=200, body=started | {"interval": 0} | stated)
+    token = {"access_token": "a", "refresh_token": "r", "token_type": "bearer"}
+    small.twitch.fail("token:device", status=200, body=token)
+    async with small.device(small.public) as flow:
+        code = await flow.request_device_code()
+        assert (code.expires_in, code.interval) == (0, 0)
+        waiting = flow.wait_for_device_token(code.device_code, 0.05, code.expires_in)
+        assert (await within(waiting)).access_token == "a"
 
 
 async def test_request_device_code(world: World) -> None:

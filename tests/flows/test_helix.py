@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,6 +25,7 @@ from twitchvault import (
     UserAPI,
 )
 
+from .own_stores import SlowFeedStore
 from .world import said, within
 
 if TYPE_CHECKING:
@@ -113,29 +115,33 @@ async def test_paginate(small: World) -> None:
         assert len([i async for i in flow.application.paginate("things")]) == 45
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "https://evil.example/steal",
-        "http://evil.example",
-        "//evil.example/x",
-        "HTTPS://evil.example",
-        "ftp://evil.example/x",
-        "///evil.example",
-        "../oauth2/validate",
-        "/../oauth2/validate",
-        "users/../../oauth2/validate",
-        "%2e%2e/oauth2/validate",
-    ],
-)
-async def test_a_foreign_url_is_refused(small: World, path: str) -> None:
-    """A token goes nowhere but below the API's base: else a ValueError, and nothing is sent."""
+async def test_paginate_where_the_list_is_wrapped(small: World) -> None:
+    """The schedule has its list inside an object; its cursor is where all have it."""
+    pages: list[dict[str, object]] = [
+        {
+            "data": {"segments": [{"n": 1}, {"n": 2}], "vacation": None},
+            "pagination": {"cursor": "c"},
+        },
+        {"data": {"segments": None}, "pagination": {"cursor": "d"}},
+        {"data": {"segments": [{"n": 3}], "broadcaster_id": "1"}, "pagination": {}},
+    ]
     async with small.device() as flow:
         user = await _alice(small, flow)
+        for page in pages:
+            small.twitch.fail("helix:schedule", status=200, body=page)
+        assert [item["n"] async for item in user.paginate("schedule")] == [1, 2, 3]
+
+
+async def test_pages_without_an_element_come_to_an_end(small: World) -> None:
+    """A service that has only empty pages, each with a new cursor, is not asked for ever."""
+    async with small.device() as flow:
+        user = await _alice(small, flow)
+        for number in range(150):
+            page = {"data": [], "pagination": {"cursor": str(number)}}
+            small.twitch.fail("helix:things", status=200, body=page)
         asked = len(small.twitch.requests)
-        with pytest.raises(ValueError, match="'path'"):
-            await user.get(path)
-        assert len(small.twitch.requests) == asked
+        assert [item async for item in user.paginate("things")] == []
+        assert len(small.twitch.requests) - asked == 100
 
 
 @pytest.mark.parametrize(
@@ -205,27 +211,135 @@ async def test_a_dead_token_is_renewed_once(world: World) -> None:
 
 
 async def test_a_renewed_token_that_is_refused_as_well(small: World) -> None:
-    """The call is repeated once; a second 401 is Unauthorized, not an endless loop."""
+    """Helix calls every token dead, also new ones: a few exchanges, then it is Unauthorized."""
     async with small.device(small.public) as flow:
         user = await _alice(small, flow, small.public)
         body = {"error": "Unauthorized", "status": 401, "message": "Invalid OAuth token"}
         small.twitch.fail("helix:users", status=401, body=body, times=None)
         with pytest.raises(Unauthorized):
+            await within(user.get("users"))
+    assert small.twitch.counts.exchanges <= 3
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Missing scope: bits:read",
+        "Missing user:edit scope",
+        "Missing required scope A or B",
+        "Missing User OAUTH Token",
+        "Must provide valid app token.",
+        "Client ID is missing",
+        "Client ID and OAuth token do not match",
+        "The ID in user_id must match the user ID found in the request's OAuth token.",
+    ],
+)
+async def test_a_401_that_is_not_about_the_token(small: World, message: str) -> None:
+    """Scopes, client ids and the kind of user: Unauthorized, and Twitch is asked nothing else."""
+    async with small.device(small.public) as flow:
+        user = await _alice(small, flow, small.public)
+        small.twitch.fail("helix:users", status=401, body=unauthorized(message), times=None)
+        asked = len(small.twitch.requests)
+        with pytest.raises(Unauthorized, match=re.escape(message)):
             await user.get("users")
+        assert len(small.twitch.requests) == asked + 1
+    assert small.twitch.counts.exchanges == 0
+
+
+def unauthorized(message: str) -> dict[str, object]:
+    """Helix's body for a 401."""
+    return {"error": "Unauthorized", "status": 401, "message": message}
+
+
+UNKNOWN_WORDS: list[object] = [
+    unauthorized("OAuth token is missing"),
+    unauthorized("Invalid OAuth token."),
+    unauthorized("your token has gone stale"),
+    unauthorized(""),
+    "",
+    "<html><body>401 Authorization Required</body></html>",
+    {"error": "invalid_token", "error_description": "The access token expired"},
+]
+
+
+@pytest.mark.parametrize("body", UNKNOWN_WORDS)
+async def test_a_dead_token_that_is_refused_in_other_words(small: World, body: Any) -> None:  # noqa: ANN401
+    """A validation settles it: the token is dead, so it is renewed and the call repeated."""
+    async with small.device(small.public) as flow:
+        user = await _alice(small, flow, small.public)
+        small.twitch.expire_access(user.token)
+        small.twitch.fail("helix:users", status=401, body=body)
+        assert (await user.get_user()).login == "alice"
     assert small.twitch.counts.exchanges == 1
 
 
-async def test_a_missing_scope_renews_nothing(small: World) -> None:
-    """401 is not always about the token: a missing scope is Unauthorized and costs no token."""
-    small.twitch.add_resource("bits", scope="bits:read")
-    small.twitch.add_resource("apps", needs="app")
+@pytest.mark.parametrize("body", UNKNOWN_WORDS)
+async def test_a_living_token_that_is_refused_in_other_words(small: World, body: Any) -> None:  # noqa: ANN401
+    """A validation settles it: the token lives, so nothing is spent and the 401 stands."""
     async with small.device(small.public) as flow:
         user = await _alice(small, flow, small.public)
-        with pytest.raises(Unauthorized, match="Missing scope: bits:read"):
-            await user.get("bits")
-        with pytest.raises(Unauthorized, match="app token"):
-            await user.get("apps")
+        small.twitch.fail("helix:users", status=401, body=body, times=None)
+        before, asked = user.token, len(small.twitch.requests)
+        with pytest.raises(Unauthorized) as caught:
+            await user.get("users")
+        if isinstance(body, dict) and body["error"] == "invalid_token":
+            assert caught.value.message == "invalid_token: The access token expired"
+        assert user.token == before
+        assert len(small.twitch.requests) == asked + 2
     assert small.twitch.counts.exchanges == 0
+
+
+async def test_a_process_that_is_one_refresh_behind(world: World) -> None:
+    """Its token is dead, and so is the newer one that it then finds: it is renewed as well."""
+    store = SlowFeedStore(world.place.store())
+    async with (
+        world.device(world.public) as one,
+        world.device(world.public, store=store) as behind,
+    ):
+        user = await _alice(world, one, world.public)
+        await behind.sync()
+        other = behind.get_user_by_id(user.user_id)
+        store.late = True
+        await user.refresh()
+        world.twitch.expire_access(user.token)
+        assert (await other.get_user()).login == "alice"
+        store.late = False
+    assert (world.twitch.counts.exchanges, world.twitch.counts.replays) == (2, 0)
+
+
+async def test_renew_for_whoever_learnt_elsewhere(world: World) -> None:
+    """A socket refused a token: a newer one that stands, else one exchange, only if it is dead."""
+    async with world.device(world.public) as flow:
+        user = await _alice(world, flow, world.public)
+        first = user.token
+        assert await user.renew(first) == first, "it lives: nothing is spent"
+        world.twitch.expire_access(first)
+        second, *others = await asyncio.gather(*(user.renew(first) for _ in range(5)))
+        assert {second, *others} == {user.token}
+        asked = len(world.twitch.requests)
+        assert await user.renew(first) == second, "it stands already: Twitch is not asked"
+        assert len(world.twitch.requests) == asked
+        world.twitch.disconnect(world.public, world.alice)
+        with pytest.raises(AuthFailure, match="sign in again"):
+            await user.renew(second)
+        asked = len(world.twitch.requests)
+        for call in (lambda: user.renew(second), user.get_user, user.refresh):
+            with pytest.raises(AuthFailure):
+                await call()
+        assert len(world.twitch.requests) == asked
+    assert (world.twitch.counts.exchanges, world.twitch.counts.replays) == (1, 0)
+
+
+async def test_an_applications_renew(small: World) -> None:
+    """It is there for the app token, too."""
+    async with small.device() as flow:
+        app = flow.application
+        assert app is not None
+        assert app.id == app.user_id
+        assert app.needs_login is None
+        first = app.token
+        small.twitch.kill_app_tokens(small.client)
+        assert await app.renew(first) == app.token != first
 
 
 async def test_a_post_is_repeated_with_the_new_token(small: World) -> None:

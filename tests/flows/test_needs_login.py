@@ -16,6 +16,7 @@ from twitchvault import (
     NotFound,
     RateLimited,
     TwitchServerError,
+    Unauthorized,
 )
 from twitchvault.testing.fake import HTML_PAGE
 
@@ -53,11 +54,28 @@ async def test_a_refused_refresh(world: World, status: int) -> None:
         assert not any(secret in said(results[0]) for secret in world.twitch.secrets)  # type: ignore[arg-type]
         assert world.twitch.counts.refused_refreshes == 1
         assert one.get_token(user.user_id) is not None
-        for handle in (user, same):
+        for flow, handle in ((one, user), (two, same)):
             with pytest.raises(AuthFailure, match="sign in again"):
                 await handle.refresh()
+            assert handle.needs_login
+            assert dict(flow.needs_login) == {user.user_id: handle.needs_login}
     assert world.twitch.counts.refused_refreshes == 1
     assert world.twitch.counts.replays == 0
+
+
+@pytest.mark.parametrize("status", [400, 401])
+async def test_a_refusal_in_the_words_of_the_rfc(small: World, status: int) -> None:
+    """`invalid_grant` is a refusal as well: the dead token is not sent again."""
+    async with small.device(small.public) as flow:
+        user = await _alice(small, flow, small.public)
+        body = {"error": "invalid_grant", "error_description": "revoked"}
+        small.twitch.fail("token:refresh_token", status=status, body=body, times=None)
+        for _ in range(3):
+            with pytest.raises(AuthFailure, match="sign in again"):
+                await user.refresh()
+        assert user.needs_login
+        sent = [each for each in small.twitch.requests if each.endpoint == "token:refresh_token"]
+        assert len(sent) == 1
 
 
 async def test_the_second_call_asks_twitch_nothing(world: World) -> None:
@@ -119,6 +137,8 @@ async def test_a_new_login_heals(world: World, how: str) -> None:
         for flow in (one, two):
             handle = flow.get_user_by_id(user.user_id)
             assert (await handle.get_user()).login == "alice"
+            assert handle.needs_login is None
+            assert dict(flow.needs_login) == {}
         world.twitch.expire_access(user.token)
         assert (await user.get_user()).login == "alice"
     async with world.device(world.public) as flow:
@@ -165,6 +185,11 @@ NO_REFUSAL: list[tuple[dict[str, Any], type[HTTPException]]] = [
     ({"status": 502, "body": HTML_PAGE}, TwitchServerError),
     ({"status": 503, "body": HTML_PAGE}, TwitchServerError),
     ({"status": 200, "body": HTML_PAGE}, HTTPException),
+    ({"status": 401, "body": HTML_PAGE}, Unauthorized),
+    ({"status": 401, "body": "Invalid refresh token"}, Unauthorized),
+    ({"status": 401, "body": {"error": "invalid_client"}}, Unauthorized),
+    ({"status": 401, "body": {"status": 401, "message": "not you"}}, Unauthorized),
+    ({"status": 400, "body": {"error": "invalid_client"}}, BadRequest),
     ({"drop": True}, NoAnswer),
 ]
 
@@ -173,19 +198,25 @@ NO_REFUSAL: list[tuple[dict[str, Any], type[HTTPException]]] = [
 async def test_weather_and_configuration(
     small: World, fault: dict[str, Any], error: type[HTTPException]
 ) -> None:
-    """Any other answer is raised as it is and touches nothing; later the same pair works."""
-    async with small.device(lease_ttl=0.4) as flow:
+    """Any other answer is raised as it is and touches nothing; elsewhere the same pair works."""
+    async with small.device(lease_ttl=1) as flow, small.device() as other:
         user = await _alice(small, flow, small.client)
         before = flow.get_token(user.user_id)
         small.twitch.expire_access(user.token)
         small.twitch.fail("token:refresh_token", times=None, **fault)
-        with pytest.raises(error) as caught:
+        with pytest.raises(error, match="refresh") as caught:
             await within(user.get("users"))
         assert type(caught.value) is error
         assert not any(secret in said(caught.value) for secret in small.twitch.secrets)
         assert flow.get_token(user.user_id) == before
+        assert dict(flow.needs_login) == {}
         small.twitch.clear_faults()
-        assert (await within(user.get_user())).login == "alice"
+        asked = len(small.twitch.requests)
+        with pytest.raises(error):
+            await user.refresh()
+        assert len(small.twitch.requests) == asked, "not again in the next seconds"
+        assert (await within(other.get_user_by_id(user.user_id).get_user())).login == "alice"
+        assert (await user.get_user()).login == "alice"
     assert (small.twitch.counts.exchanges, small.twitch.counts.replays) == (1, 0)
 
 

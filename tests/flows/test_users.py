@@ -118,16 +118,19 @@ async def test_add_user_in_bad_weather(
 async def test_add_user_in_bad_weather_at_the_refresh(
     small: World, fault: dict[str, Any], error: type[Exception]
 ) -> None:
-    """Weather at the exchange raises as itself, no user is stored, and a later try succeeds."""
+    """Weather at the exchange raises as itself, no user is stored, another process succeeds."""
     pair = small.pair(small.public, expired=True)
-    async with small.device(small.public, lease_ttl=0.5) as flow:
+    async with (
+        small.device(small.public, lease_ttl=1) as flow,
+        small.device(small.public, lease_ttl=1) as other,
+    ):
         small.twitch.fail("token:refresh_token", times=None, **fault)
         with pytest.raises(error) as caught:
             await within(flow.add_user(pair.access_token, pair.refresh_token))
         assert not any(secret in said(caught.value) for secret in small.twitch.secrets)
         assert dict(flow.tokens) == {}
         small.twitch.clear_faults()
-        user = await within(flow.add_user(pair.access_token, pair.refresh_token))
+        user = await within(other.add_user(pair.access_token, pair.refresh_token))
         assert small.twitch.is_live(user.token)
     assert (small.twitch.counts.exchanges, small.twitch.counts.replays) == (1, 0)
 

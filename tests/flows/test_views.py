@@ -132,23 +132,6 @@ async def test_the_reprs_of_views_hide_tokens(world: World) -> None:
             assert secret not in text
 
 
-async def test_the_reprs_of_what_a_view_holds_hide_tokens(world: World) -> None:
-    """Nor does what can be taken out of a view: `print(dict(flow.tokens))` is soon written."""
-    async with world.device() as flow:
-        pair = world.pair()
-        user = await flow.add_user(pair.access_token, pair.refresh_token)
-        tokens = flow.tokens
-        shown: list[object] = [
-            dict(tokens),
-            list(tokens.items()),
-            tokens.items(),
-            tokens[user.user_id],
-        ]
-        text = "".join(f"{thing!r} {thing!s}" for thing in shown)
-        for secret in world.twitch.secrets | {str(world.client.client_secret)}:
-            assert secret not in text
-
-
 async def test_what_others_wrote_shows_at_the_next_read(world: World) -> None:
     """Memory and SQLite: a flow sees at once what another one has committed, however it is read."""
     async with world.device() as one, world.device() as two:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-CLIENT_SECRET = 'client-s3cret/"ö" + 100 % & more'
+CLIENT_SECRET = 'client-s3cret/"ö"+100%&more'
 
 
 @pytest.fixture

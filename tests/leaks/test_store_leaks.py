@@ -140,7 +140,7 @@ async def test_any_store(
     inner = place.store()
     store = FernetStore(inner, key) if encrypted else inner
     pair = world.pair(world.public)
-    async with world.device(world.public, store=store, lease_ttl=0.5) as flow:
+    async with world.device(world.public, store=store, lease_ttl=1) as flow:
         stream = flow.events()
         user = await flow.add_user(pair.access_token, pair.refresh_token)
         await user.refresh()
@@ -176,7 +176,7 @@ def rows(world: World) -> list[bytes]:
 def fresh(witness: Witness) -> tuple[str, str]:
     """A pair that is only in memory."""
     number = next(NUMBERS)
-    return witness.secret(f"{number}-th access token"), witness.secret(f"{number}-th refresh token")
+    return witness.secret(f"{number}-th-access-token"), witness.secret(f"{number}-th-refresh-token")
 
 
 async def test_redis_refuses(witness: Witness, world: World, account: Account) -> None:
@@ -291,7 +291,7 @@ class QuotingStore(DictStore):
 async def test_a_driver_that_quotes(witness: Witness, world: World) -> None:
     """A store of somebody's own whose errors and their causes quote what it was given."""
     store = QuotingStore()
-    async with world.device(world.public, store=store, lease_ttl=0.5) as flow:
+    async with world.device(world.public, store=store, lease_ttl=1) as flow:
         access, refresh = fresh(witness)
         user = flow.add_token("1", access, refresh)
         await flow.flush()

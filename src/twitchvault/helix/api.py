@@ -9,13 +9,13 @@ from pydantic import ValidationError
 from twitchvault import inputs
 from twitchvault.errors import HTTPException, NotFound
 from twitchvault.helix.models import User
-from twitchvault.loops import on_home_loop
+from twitchvault.loops import on_bound_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from twitchvault.helix.client import HelixClient
-    from twitchvault.loops import HomeLoop
+    from twitchvault.loops import LoopBinding
     from twitchvault.models import Token, ValidateToken
     from twitchvault.vault.record import Record
 
@@ -75,10 +75,10 @@ class _API:
         return self._helix.record(self.user_id)
 
     @property
-    def _home(self) -> HomeLoop:
-        return self._helix.home
+    def _binding(self) -> LoopBinding:
+        return self._helix.binding
 
-    @on_home_loop
+    @on_bound_loop
     async def request(
         self,
         method: str,
@@ -132,7 +132,7 @@ class _API:
         that list. `HTTPException` for a page that is not as documented.
         """
         query = dict(params or {})
-        seen: set[str] = set()
+        seen = {str(query.get("after"))}
         empty_pages = 0
         while empty_pages < MOST_EMPTY_PAGES:
             page = await self.request("GET", path, params=query)
@@ -147,12 +147,12 @@ class _API:
             seen.add(cursor)
             query["after"] = cursor
 
-    @on_home_loop
+    @on_bound_loop
     async def validate(self) -> ValidateToken:
         """Ask Twitch about the access token; `Unauthorized` if it is not good any more."""
         return await self._helix.vault.validate_token(self._record.access_token)
 
-    @on_home_loop
+    @on_bound_loop
     async def refresh(self) -> Token:
         """A pair newer than the one the view shows now; for an application, a new app token.
 
@@ -161,7 +161,7 @@ class _API:
         """
         return await self._helix.vault.refresh(self.user_id)
 
-    @on_home_loop
+    @on_bound_loop
     async def renew(self, refused: str) -> str:
         """An access token that works, for whoever learnt elsewhere that `refused` does not.
 
@@ -171,7 +171,7 @@ class _API:
         token = inputs.token("refused", refused)
         return await self._helix.vault.renew_refused(self.user_id, token)
 
-    @on_home_loop
+    @on_bound_loop
     async def revoke(self) -> None:
         """Revoke the access token at Twitch and take it out of the vault."""
         await self._helix.vault.revoke_token(self._record.access_token)
@@ -207,6 +207,8 @@ class AppAPI(_API):
         if (user_id is None) == (login is None):
             msg = "get_user() takes one of 'user_id' and 'login'"
             raise ValueError(msg)
+        if user_id is not None:
+            user_id = inputs.user_id(user_id, self.user_id)
         return await self._user({"id": user_id, "login": login})
 
 

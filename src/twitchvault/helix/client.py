@@ -11,7 +11,7 @@ import json as jsonlib
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from twitchvault.errors import AuthFailure, HTTPException, TokenError, fresh_copy
+from twitchvault.errors import AuthFailure, HTTPException, TokenError, WrongType, fresh_copy
 from twitchvault.http import HELIX_LIMIT, Answer
 from twitchvault.identity import base_url
 from twitchvault.responses import is_good, json_of, message_of
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from twitchvault.http import HTTPClient
-    from twitchvault.loops import HomeLoop
+    from twitchvault.loops import LoopBinding
     from twitchvault.vault.record import Record
     from twitchvault.vault.vault import Vault
 
@@ -44,9 +44,9 @@ _MOST_DIGITS: Final = 9
 class HelixClient:
     """Sends Helix calls with the tokens of a vault and notes the points left."""
 
-    def __init__(self, http: HTTPClient, vault: Vault, home: HomeLoop, api_url: str) -> None:
+    def __init__(self, http: HTTPClient, vault: Vault, binding: LoopBinding, api_url: str) -> None:
         self.vault = vault
-        self.home = home
+        self.binding = binding
         self._http = http
         self._api_url = base_url("api_url", api_url) + "/"
         self._points: dict[str, int] = {}
@@ -77,7 +77,7 @@ class HelixClient:
     ) -> dict[str, Any]:
         """The JSON object that Helix answers, {} for an empty answer; else an `HTTPException`."""
         url, query = self._url(path), _query(params or {})
-        jsonlib.dumps(json, allow_nan=False)  # its errors are raised before a token is in a frame
+        _check_json(json)  # here, where no frame holds a token yet
         record = self.record(user_id)
         answer = await self._send(user_id, record, method.upper(), url, query, json)
         for _ in range(RENEWALS):
@@ -126,11 +126,11 @@ class HelixClient:
             token = await self.vault.renew_refused(user_id, refused.access_token)
         except HTTPException as error:
             failure = fresh_copy(error)
-            failure.message = f"the refresh of user {user_id!r} failed: {error.message}"
+            text = error.message or "the answer carries no message"
+            failure.message = f"the refresh of user {user_id!r} failed: {text}"
             failure.args = (failure.status, failure.message)
-        else:
-            return None if token == refused.access_token else self.record(user_id)
-        raise failure
+            raise failure from None
+        return None if token == refused.access_token else self.record(user_id)
 
     def _url(self, path: str) -> str:
         # A token must not go anywhere but to the API.
@@ -145,6 +145,14 @@ def _content(answer: Answer, token: str) -> dict[str, Any]:
     if content is None:
         return {}
     return content if isinstance(content, dict) else {"data": content}
+
+
+def _check_json(json: object) -> None:
+    try:
+        jsonlib.dumps(json, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        msg = f"'json' cannot be sent as JSON: {error}"
+        raise (WrongType if isinstance(error, TypeError) else ValueError)(msg) from None
 
 
 def _query(params: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twitchvault import inputs
 from twitchvault.app import App
-from twitchvault.errors import scrub_traceback
+from twitchvault.loops import on_bound_loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,11 +37,12 @@ class AuthorizationCodeGrantFlow(App):
         """
         return self._core.identity.authorization_url(redirect_uri, scopes, state, force_verify)
 
-    @scrub_traceback
+    @on_bound_loop
     async def get_authorization_token(self, code: str, redirect_uri: str) -> Token:
         """Exchange the code of the callback; a code is good once. The answer is only returned.
 
         Pass the pair to `add_user` to keep it. `redirect_uri` is the one the code was asked for
         with. `BadRequest` if the code is not good (any more), `Forbidden` for a wrong secret.
         """
+        code = inputs.secret("code", code)
         return await self._core.identity.exchange_code(code, redirect_uri)

@@ -6,10 +6,12 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
+from twitchvault import inputs
 from twitchvault.app import App
-from twitchvault.errors import BadRequest, NoAnswer, RateLimited, TwitchServerError, scrub_traceback
+from twitchvault.errors import BadRequest, NoAnswer, RateLimited, TwitchServerError
 from twitchvault.http import DEFAULT_TIMEOUT
 from twitchvault.identity import pending, slow_down
+from twitchvault.loops import on_bound_loop
 from twitchvault.vault.record import fingerprint
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ SLOW_DOWN: Final = 5.0
 """Seconds by which `slow_down` lengthens the interval for good (RFC 8628, section 3.5)."""
 SHORTEST_POLL: Final = 1.0
 """Seconds that a poll is given even at the deadline: an approval may be in its answer."""
+WAIT_TIMEOUT: Final = 300
 CODES_REMEMBERED: Final = 100
 
 
@@ -32,7 +35,7 @@ class DeviceCodeFlow(App):
     Works with and without a client secret. Parameters as for `App`.
     """
 
-    @scrub_traceback
+    @on_bound_loop
     async def request_device_code(self, scopes: Iterable[str] = frozenset()) -> DeviceCode:
         """Start: show the user `verification_uri` and `user_code`.
 
@@ -45,35 +48,38 @@ class DeviceCodeFlow(App):
             del intervals[next(iter(intervals))]
         return code
 
-    @scrub_traceback
+    @on_bound_loop
     async def get_device_token(self, device_code: str) -> Token:
         """Ask once. `BadRequest` with "authorization_pending" while the user has not decided.
 
         The answer is only returned: pass the pair to `add_user` to keep it.
         """
+        device_code = inputs.secret("device_code", device_code)
         return await self._core.identity.poll_device(device_code)
 
-    @scrub_traceback
+    @on_bound_loop
     async def wait_for_device_token(
-        self, device_code: str, interval: float = 5, timeout: float = 300
+        self, device_code: str, interval: float = 5, timeout: float = WAIT_TIMEOUT
     ) -> Token:
         """Ask until the user has approved; the first time after one interval.
 
-        The interval is the larger of `interval` and what the server said to this flow, in seconds;
+        The interval is the larger of `interval` and what the server stated for this code;
         `slow_down` adds 5 s for good. Network errors, 429 and 5xx do not end the wait.
         `TimeoutError` after `timeout` seconds, `BadRequest` if the code expired or was denied.
+        A `timeout` of 0 is an `expires_in` that the answer did not state: 300 seconds then.
         """
+        device_code = inputs.secret("device_code", device_code)
         code = fingerprint(device_code)
         return await poll(
             lambda left: self._core.identity.poll_device(device_code, timeout=left),
-            interval=max(float(interval), self._intervals.get(code, 0.0)),
-            timeout=timeout,
-            slowed=lambda longer: self._intervals.__setitem__(code, longer),
+            interval=max(inputs.seconds("interval", interval), self._intervals.get(code, 0.0)),
+            timeout=inputs.seconds("timeout", timeout or WAIT_TIMEOUT),
+            on_slow_down=lambda longer: self._intervals.__setitem__(code, longer),
         )
 
     @property
     def _intervals(self) -> dict[str, float]:
-        """Device code's fingerprint → interval; made late: `from_app` runs no constructor."""
+        """Device code's fingerprint → interval; made on first use, for `from_app` makes none."""
         found: dict[str, float] = self.__dict__.setdefault("_intervals_by_code", {})
         return found
 
@@ -83,18 +89,15 @@ async def poll(
     *,
     interval: float,
     timeout: float,
-    slowed: Callable[[float], object] = lambda _interval: None,
+    on_slow_down: Callable[[float], object] = lambda _interval: None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> Token:
     """Call `ask` every `interval` seconds until it succeeds or fails for good.
 
-    `ask` is told how many seconds it may take. One deadline, on `clock`; `sleep` is what waits.
-    `slowed` hears of every longer interval.
+    `ask` takes the seconds that it may take. One deadline, on `clock`; `sleep` is what waits.
+    `on_slow_down` is called with every longer interval.
     """
-    if not interval > 0:
-        msg = f"'interval' must be a number of seconds above 0, not {interval!r}"
-        raise ValueError(msg)
     deadline = clock() + timeout
     while True:
         await sleep(max(min(interval, deadline - clock()), 0.0))
@@ -106,7 +109,7 @@ async def poll(
         except BadRequest as error:
             if slow_down(error):
                 interval += SLOW_DOWN
-                slowed(interval)
+                on_slow_down(interval)
             elif not pending(error):
                 raise
         except (NoAnswer, RateLimited, TwitchServerError):

@@ -102,6 +102,10 @@ class Backoff:
         while now - self._accepted[oldest := next(iter(self._accepted))][1] >= ACCEPTED_FOR:
             del self._accepted[oldest]
 
+    def refused(self, name: str) -> None:
+        """Twitch has refused the user's access token."""
+        self._accepted.pop(name, None)
+
     def was_accepted(self, name: str, token: str) -> bool:
         """Whether Twitch has accepted this access token within the last minute."""
         known, at = self._accepted.get(name, ("", 0.0))

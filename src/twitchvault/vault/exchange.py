@@ -240,6 +240,7 @@ class Exchange:
         try:
             await self._validate(lease.record.access_token)
         except Unauthorized:
+            self._backoff.refused(lease.user)
             if lease.alive:
                 lease.in_doubt = False
                 await self.refuse(lease.key, lease.record, _explain(SPENT, error))

@@ -85,6 +85,8 @@ class Refresher:
         """
         key = self._repository.user_key(user_id)
         record = self._mirror.get(user_id)
+        if refused and record is not None and record.generation == generation:
+            self._backoff.refused(user_id)
         for _ in range(ROUNDS):
             if record is None or (record.generation <= generation and record.state == "live"):
                 self._backoff.check(user_id)
@@ -159,6 +161,7 @@ class Refresher:
         try:
             await self._identity.validate(record.access_token)
         except Unauthorized:
+            self._backoff.refused(user_id)
             if resting:
                 raise self._backoff.rest(user_id) from None
             return False

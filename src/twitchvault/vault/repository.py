@@ -37,6 +37,7 @@ T = TypeVar("T")
 STORE_TIMEOUT: Final = 30.0
 BATCH: Final = 500
 """Entries of a scan that are taken in before the loop goes on."""
+SEEDS_HELD: Final = 1000
 RESTORES: Final = 5
 """So often in a row a record is written back before the store counts as unavailable."""
 
@@ -94,11 +95,11 @@ class Repository:
         """
         user_id = self.user_of(key)
         if user_id is None:
-            return await self._get(key)
+            return await self._read_seed(key)
         for _ in range(RESTORES):
             held = await self._get(key)
             ours = self._mirror.confirmed(user_id)
-            if ours is None or (held is not None and held.record.order >= ours.order):
+            if ours is None or (held is not None and not self._is_behind(user_id, held, ours)):
                 return held
             if held is None:
                 lost = absent_is_lost
@@ -108,6 +109,12 @@ class Repository:
                 await self.write(key, ours, expect=0 if held is None else held.version)
         msg = f"the store does not keep the record of user {user_id!r}; nothing was sent"
         raise StoreUnavailable(msg)
+
+    def _is_behind(self, user_id: str, held: Held, ours: Record) -> bool:
+        """Whether the store holds something older than this process does."""
+        if held.record.order == ours.order:
+            return held.version < self._mirror.version(user_id)
+        return held.record.order < ours.order
 
     async def _is_lost(self, user_id: str) -> bool:
         """Whether a record that is not in the store is there no more without a delete."""
@@ -130,6 +137,8 @@ class Repository:
         # That nothing was found is for the feed to tell the mirror: it knows a delete from a loss.
         if user_id is not None and held is not None:
             self._mirror.learn(user_id, held.version, held.record, "remote")
+        elif user_id is None and held is not None and held.record.lease is None:
+            self._hold_seed(key, held.record)
         return held
 
     async def version_of(self, key: str) -> int | None:
@@ -196,26 +205,40 @@ class Repository:
         finally:
             self._mirror.end_write(user_id)
 
-    # Losses
+    # Seeds are in no mirror: what this process knows of them is held until it is with its user.
 
-    def _hold_seed(self, key: str, record: Record | None) -> None:
-        """Seeds are in no mirror: what this process wrote is held until it is with its user."""
-        if record is not None and record.state == "live":
-            self._seeds[key] = record
-        else:
-            self._seeds.pop(key, None)
-
-    async def restore_seeds(self) -> None:
-        """Write back the seeds of this process that a store has lost."""
-        for key, ours in list(self._seeds.items()):
+    async def _read_seed(self, key: str) -> Held | None:
+        """As `read`. A seed that is gone is lost unless a user's record remembers it."""
+        for _ in range(RESTORES):
             held = await self._get(key)
-            if held is not None and held.record.order >= ours.order:
-                continue
-            if self._mirror.spender_of(key.removeprefix(self._seed_prefix)) is not None:
-                self._seeds.pop(key, None)  # another process has brought it to its user
-                continue
+            ours = self._seeds.get(key)
+            if ours is None or (held is not None and held.record.order >= ours.order):
+                return held
+            if held is None and await self._has_user(key):
+                self._seeds.pop(key, None)
+                return None
             with suppress(VersionConflict):
                 await self.write(key, ours, expect=0 if held is None else held.version)
+        msg = "the store does not keep the record of a refresh token; nothing was sent"
+        raise StoreUnavailable(msg)
+
+    async def _has_user(self, key: str) -> bool:
+        if self.catch_up is not None:
+            await self.catch_up()
+        return self._mirror.spender_of(key.removeprefix(self._seed_prefix)) is not None
+
+    def _hold_seed(self, key: str, record: Record | None) -> None:
+        known = self._seeds.pop(key, None)
+        if record is None or (record.seeded and record.lease is None and record.state == "live"):
+            return
+        self._seeds[key] = record if known is None or record.order >= known.order else known
+        if len(self._seeds) > SEEDS_HELD:
+            del self._seeds[next(iter(self._seeds))]
+
+    async def restore_seeds(self) -> None:
+        """Write back the seeds that a store has lost."""
+        for key in list(self._seeds):
+            await self._read_seed(key)
 
     # Calling the store
 

@@ -96,36 +96,44 @@ class Vault:
         self._refresher = Refresher(context)
         self._logins = Logins(context, self._refresher)
         self._upkeep = Upkeep(context, self._refresher)
-        self._opening = asyncio.Lock()
+        self._turn = asyncio.Lock()
+        self._opening: asyncio.Task[None] | None = None
         self._open = False
-        self._clearings = 0
 
     # Life
 
     async def open(self) -> None:
         """Open the store if it is not open, fill the views, begin the upkeep; idempotent."""
-        async with self._opening:
+        async with self._turn:
             if self._open:
                 return
-            clearings = self._clearings
-            await self._repository.call(self._store.open)
-            self._refresher.start()
-            self._outbox.start()
-            self.mirror.reveal()
-            await self._watcher.start()
-            if clearings != self._clearings:
+            opening = self._opening = asyncio.create_task(self._begin(), name="twitchvault open")
+            try:
+                await asyncio.wait((opening,))
+            finally:
+                opening.cancel()  # does nothing to one that is done
+                self._opening = None
+            if opening.cancelled():
                 self._watcher.cancel()
-                msg = "the vault was cleared while it opened: call authorize() again"
+                msg = "the vault was cleared or closed while it opened: call authorize() again"
                 raise StoreError(msg)
-            self._outbox.show()
-            self._open = True
-            if self._maintain:
-                self._upkeep.start()
+            opening.result()
+
+    async def _begin(self) -> None:
+        await self._repository.call(self._store.open)
+        self._refresher.start()
+        self._outbox.start()
+        self.mirror.reveal()
+        await self._watcher.start()
+        self._outbox.show()
+        self._open = True
+        if self._maintain:
+            self._upkeep.start()
 
     def clear(self) -> None:
         """Forget the local picture; refreshes under way and unwritten changes are kept going."""
+        self._end_opening()
         self._open = False
-        self._clearings += 1
         self._upkeep.cancel()
         self._watcher.cancel()
         self._backoff.clear()
@@ -138,7 +146,8 @@ class Vault:
         A refresh that has sent nothing is given up, one that has is waited for, `lease_ttl` seconds
         at most. Raises what could not be written, after everything is closed; it stays queued.
         """
-        async with self._opening:
+        self._end_opening()
+        async with self._turn:
             self._open = False
             await self._upkeep.stop()
             await self._refresher.jobs.finish(self._lease_ttl)
@@ -149,6 +158,10 @@ class Vault:
         if error is not None:
             _logger.error("closed with changes that are not in the store: %s", error)
             raise error
+
+    def _end_opening(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
 
     async def _flush_in_time(self) -> StoreError | None:
         try:
@@ -176,7 +189,7 @@ class Vault:
             self._refresher.jobs.abandon()
         with suppress(RuntimeError):
             self._outbox.abandon()
-        self._opening = asyncio.Lock()
+        self._turn, self._opening = asyncio.Lock(), None
         self.events.end()
         return self._outbox.unwritten()
 

@@ -154,7 +154,6 @@ class Watcher:
         for start in range(0, len(missing), AT_ONCE):
             some = missing[start : start + AT_ONCE]
             await asyncio.gather(*(self._look_for(one, known[one]) for one in some))
-        await self._repository.restore_seeds()
         self._lost_since_load = False
         for user_id in [*self._mirror.damaged]:
             if user_id not in found:

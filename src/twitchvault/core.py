@@ -1,0 +1,133 @@
+"""What an app and the flows made from it share, from `authorize()` to `close()`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from twitchvault.helix.api import AppAPI
+from twitchvault.helix.client import HelixClient
+from twitchvault.loops import LoopBinding, running_loop
+
+if TYPE_CHECKING:
+    from twitchvault.errors import StoreError
+    from twitchvault.http import HTTPClient
+    from twitchvault.identity import Identity
+    from twitchvault.stores.base import TokenStore
+    from twitchvault.vault.vault import Vault
+
+__all__ = ["Core"]
+
+_logger = logging.getLogger(__name__)
+
+CLOSE_TIMEOUT: Final = 5.0
+"""Seconds that closing takes at most, with no request of a refresh on its way."""
+LEAST_TO_CLOSE: Final = 1.0
+"""Seconds of them that the store and the HTTP session get, even if the vault took them all."""
+
+
+class Core:
+    """One vault with all that it needs; `own_store` is closed with it, any other store is not."""
+
+    def __init__(
+        self,
+        http: HTTPClient,
+        identity: Identity,
+        vault: Vault,
+        api_url: str,
+        own_store: TokenStore | None,
+    ) -> None:
+        self.http = http
+        self.identity = identity
+        self.vault = vault
+        self.binding = LoopBinding()
+        self.helix = HelixClient(http, vault, self.binding, api_url)
+        self.application: AppAPI | None = None
+        self.authorized = False
+        self._own_store = own_store
+        self._closing: asyncio.Task[None] | None = None
+
+    def enter_loop(self) -> None:
+        """Make sure that the flow may be bound to the running loop."""
+        if self.binding.closed:
+            self._abandon()
+        self.binding.check()
+
+    async def authorize(self, token: str | None) -> None:
+        """Open the store and have an app token: `token`, the vault's own or a new one."""
+        self.enter_loop()
+        if self._closing is not None:
+            await asyncio.wait((self._closing,))
+        self.binding.bind()
+        self.http.retired = False
+        await self.vault.open()
+        if token is not None:
+            await self.vault.take_app_token(token)
+            has_token = True
+        else:
+            has_token = await self.vault.ensure_app_token()
+        self.application = AppAPI(self.http.client_id, self.helix) if has_token else None
+        self.authorized = True
+
+    def clear(self) -> None:
+        """Forget local state; what is on its way is still written."""
+        self.binding.check_change()
+        if self.binding.closed:
+            self._abandon()
+        self.vault.clear()
+        self.helix.clear()
+        self._reset()
+
+    async def close(self) -> None:
+        """End everything; a second call joins the first."""
+        if self.binding.closed:
+            error = self._abandon()
+            await self._close_outside(running_loop().time() + CLOSE_TIMEOUT)
+            if error is not None:
+                raise error
+            return
+        self.binding.check()
+        if self._closing is None:
+            self._reset()
+            self._closing = asyncio.create_task(self._close(), name="twitchvault close")
+            self._closing.add_done_callback(self._closed)
+        # A caller who does not want to wait may go; what is on its way is still written.
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        deadline = running_loop().time() + CLOSE_TIMEOUT
+        try:
+            await self.vault.close()
+        finally:
+            await self._close_outside(deadline)
+
+    async def _close_outside(self, deadline: float) -> None:
+        self.http.retired = True
+        await self.http.close()
+        if self._own_store is None:
+            return
+        try:
+            async with asyncio.timeout_at(max(deadline, running_loop().time() + LEAST_TO_CLOSE)):
+                await self._own_store.close()
+        except TimeoutError:
+            _logger.warning("the store did not close in time; close() went on without it")
+
+    def _closed(self, task: asyncio.Task[None]) -> None:
+        self._closing = None
+        if not task.cancelled():  # else the loop ended first, which `_abandon` takes care of
+            self.binding.release()
+            task.exception()  # it has been logged, should nobody wait for it any more
+
+    def _reset(self) -> None:
+        self.application, self.authorized = None, False
+
+    def _abandon(self) -> StoreError | None:
+        """The loop was closed first: drop what belongs to it; what was not written is returned."""
+        self._reset()
+        self._closing = None
+        self.binding.release()
+        error = self.vault.abandon()
+        if error is not None:
+            _logger.error("the event loop was closed before the flow: %s", error)
+        return error

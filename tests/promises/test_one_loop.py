@@ -1,0 +1,330 @@
+"""A flow belongs to the event loop of `authorize()`: elsewhere nothing is sent and nothing hangs.
+
+The loops here are real ones in threads of their own; the double listens on the test's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.flows.own_stores import DictStore
+from tests.flows.world import REDIRECT, until, within
+from twitchvault import (
+    App,
+    AppAPI,
+    AuthorizationCodeGrantFlow,
+    DeviceCodeFlow,
+    StoreError,
+    UserAPI,
+    WrongEventLoop,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from tests.flows.world import World
+
+    Call = Callable[[], Coroutine[Any, Any, object]]
+
+ELSEWHERE = "run_coroutine_threadsafe"
+"""What every refusal names as the way back."""
+
+
+async def on_another_loop(call: Call, flow: App | None = None) -> object:
+    """The result of the call on an event loop of its own, in a thread of its own.
+
+    The sockets of `flow` are closed before the loop ends: of those that are left behind Python
+    rightly warns.
+    """
+
+    async def run() -> object:
+        try:
+            return await within(call())
+        finally:
+            if flow is not None:
+                await flow.http.close()
+
+    return await asyncio.to_thread(asyncio.run, run())
+
+
+async def users(flow: App, world: World) -> tuple[UserAPI, AppAPI]:
+    """A user of the flow, and its application."""
+    pair = world.pair()
+    user = await flow.add_user(pair.access_token, pair.refresh_token)
+    assert flow.application is not None
+    return user, flow.application
+
+
+ARGUMENTS: dict[str, tuple[object, ...]] = {
+    "add_user": ("access", "refresh"),
+    "authorize": (),
+    "close": (),
+    "credentials_grant_flow": (),
+    "delete": ("users",),
+    "flush": (),
+    "get": ("users",),
+    "get_authorization_token": ("code", REDIRECT),
+    "get_device_token": ("device-code",),
+    "get_user": (),
+    "patch": ("users",),
+    "post": ("users",),
+    "put": ("users",),
+    "refresh": (),
+    "refresh_token": ("refresh",),
+    "renew": ("access",),
+    "request": ("GET", "users"),
+    "request_device_code": (),
+    "revoke": (),
+    "revoke_token": ("access",),
+    "sync": (),
+    "validate": (),
+    "validate_token": ("access",),
+    "wait_for_device_token": ("device-code", 0.01),
+}
+"""Every public coroutine, and what it is called with here."""
+
+
+def coroutines(thing: object) -> dict[str, Call]:
+    """The public coroutines of an object, with their arguments."""
+    names = [name for name in dir(type(thing)) if not name.startswith("_")]
+    methods = {name: getattr(thing, name) for name in names if callable(getattr(type(thing), name))}
+    found = {name for name, each in methods.items() if inspect.iscoroutinefunction(each)}
+
+    def call(name: str) -> Call:
+        keywords = {"login": "alice"} if (name, type(thing)) == ("get_user", AppAPI) else {}
+        return lambda: methods[name](*ARGUMENTS[name], **keywords)
+
+    return {name: call(name) for name in found}
+
+
+@pytest.mark.parametrize("kind", [DeviceCodeFlow, AuthorizationCodeGrantFlow])
+@pytest.mark.parametrize("ended", [False, True], ids=["another loop runs", "the loop is closed"])
+async def test_every_coroutine_looks_at_the_loop_first(
+    small: World, kind: type[App], ended: bool
+) -> None:
+    """On another loop each of them is refused in words that help, and nothing is sent."""
+    flow = kind(**small.arguments())
+    if ended:
+        user, app = await on_another_loop(lambda: authorized(flow, small), flow)  # type: ignore[misc]
+    else:
+        user, app = await authorized(flow, small)
+    before = flow.get_token(user.user_id)
+    asked = len(small.twitch.requests)
+    calls = [each for thing in (flow, user, app) for each in coroutines(thing).items()]
+    for name, call in calls:
+        if ended and name in {"authorize", "close"}:
+            continue  # they are the way out, see below
+        with pytest.raises(RuntimeError, match=ELSEWHERE) as caught:
+            await on_another_loop(call)
+        assert isinstance(caught.value, WrongEventLoop), name
+    with pytest.raises(RuntimeError, match=ELSEWHERE):
+        await on_another_loop(lambda: anext(user.paginate("users")))  # type: ignore[arg-type]
+    assert len(small.twitch.requests) == asked
+    assert flow.get_token(user.user_id) == before
+    await flow.close()
+
+
+async def authorized(flow: App, world: World) -> tuple[UserAPI, AppAPI]:
+    """Authorize the flow here; a user of it and its application."""
+    await flow.authorize()
+    return await users(flow, world)
+
+
+async def test_a_flow_made_from_an_app_belongs_to_the_same_loop(
+    small: World,
+) -> None:
+    """`from_app` binds nothing of its own."""
+    async with small.app() as app:
+        flow = DeviceCodeFlow.from_app(app)
+        with pytest.raises(RuntimeError, match=ELSEWHERE):
+            await on_another_loop(flow.request_device_code)
+        assert (await flow.request_device_code()).device_code
+
+
+async def test_the_way_back(small: World) -> None:
+    """From another thread `asyncio.run_coroutine_threadsafe` does what the error says."""
+    home = asyncio.get_running_loop()
+    async with small.device() as flow:
+        user, _ = await users(flow, small)
+
+        async def elsewhere() -> object:
+            calling = asyncio.run_coroutine_threadsafe(user.get_user(), home)
+            return await asyncio.wrap_future(calling)
+
+        assert await asyncio.to_thread(asyncio.run, elsewhere()) == await user.get_user()
+
+
+async def test_two_asyncio_runs(small: World) -> None:
+    """A call in the second `asyncio.run` spends nothing; after `authorize()` there it works."""
+    flow = small.device(small.public)
+    pair = small.pair(small.public)
+
+    async def first() -> UserAPI:
+        await flow.authorize()
+        return await flow.add_user(pair.access_token, pair.refresh_token)
+
+    async def second(user: UserAPI) -> None:
+        with pytest.raises(RuntimeError, match="authorize"):
+            await user.refresh()
+        assert small.twitch.counts.exchanges == 0
+        await flow.authorize()
+        await user.refresh()
+        assert (await user.get_user()).login == "alice"
+        await flow.close()
+
+    user = await on_another_loop(first, flow)
+    assert isinstance(user, UserAPI)
+    await on_another_loop(lambda: second(user))
+    assert (small.twitch.counts.exchanges, small.twitch.counts.replays) == (1, 0)
+
+
+async def test_entering_elsewhere_disturbs_nobody(small: World) -> None:
+    """`async with flow` on another loop is refused, and the flow in use stays open."""
+
+    async def enter() -> None:
+        async with flow:
+            pytest.fail("entered")
+
+    async with small.device() as flow:
+        user, _ = await users(flow, small)
+        with pytest.raises(RuntimeError, match=ELSEWHERE):
+            await on_another_loop(enter)
+        assert flow.application is not None
+        assert (await user.get_user()).login == "alice"
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///{}/tokens.db"])
+async def test_close_after_the_loop_has_ended(small: World, url: str, tmp_path: object) -> None:
+    """It closes what it can, at once, on whatever loop; the flow can be used again."""
+    flow = small.device(small.public, store=url.format(tmp_path), maintain=True)
+    await on_another_loop(flow.authorize, flow)
+    begun = time.monotonic()
+    await within(flow.close())
+    assert time.monotonic() - begun < 5
+    await flow.close()
+    await flow.authorize()
+    flow.add_token("1", "a", "r")
+    await flow.close()
+
+
+async def test_close_after_the_loop_has_ended_tells_what_was_not_written(
+    small: World,
+) -> None:
+    """What the closed loop could not write is reported, stays queued, and is written later."""
+    store = DictStore()
+    flow = small.device(small.public, store=store)
+
+    async def first() -> None:
+        await flow.authorize()
+        store.broken = OSError("disk full")
+        flow.add_token("1", "a", "r")
+
+    await on_another_loop(first, flow)
+    with pytest.raises(StoreError):
+        await within(flow.close())
+    store.broken = None
+    await flow.authorize()
+    await flow.flush()
+    assert small.key("1", small.public) in store.table.entries
+
+
+async def test_close_while_another_loop_runs(small: World) -> None:
+    """It is refused at once and closes nothing: the flow's own loop may be in the middle of it."""
+    async with small.device() as flow:
+        begun = time.monotonic()
+        with pytest.raises(RuntimeError, match=ELSEWHERE):
+            await on_another_loop(flow.close)
+        assert time.monotonic() - begun < 5
+        assert flow.application is not None
+        flow.add_token("1", "a", "r")
+        await flow.flush()
+
+
+async def test_close_ends_a_refresh_that_was_left_behind(small: World) -> None:
+    """The loop ended while an exchange was on its way: `close()` does not wait for it."""
+    flow = small.device(small.public)
+    pair = small.pair(small.public)
+    with small.twitch.hold("token:refresh_token") as gate:
+
+        async def first() -> None:
+            await flow.authorize()
+            user = await flow.add_user(pair.access_token, pair.refresh_token)
+            asyncio.create_task(user.refresh())  # noqa: RUF006 - it is cancelled with the loop
+            await until(lambda: gate.arrived)
+
+        await on_another_loop(first, flow)
+        await within(flow.close())
+
+
+async def test_views_are_read_in_any_thread(small: World) -> None:
+    """Threads read and walk over all views while the loop changes them."""
+    async with small.device() as flow:
+        failures: list[BaseException] = []
+        over = threading.Event()
+
+        def read() -> None:
+            try:
+                while not over.is_set():
+                    for view in (flow.tokens, flow.tokens_validity, flow.users_scopes):
+                        assert all(value for _, value in view.items())
+                        assert all(isinstance(user_id, str) for user_id in view)
+                    flow.get_token("1")
+                    flow.get_token_quota("1")
+                    assert dict(flow.needs_login) == {}
+                    assert dict(flow.damaged) == {}
+            except BaseException as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=read) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        try:
+            for number in range(300):
+                flow.add_token(str(number), "a", "r")
+                flow.remove_token(str(number - 5))
+                await asyncio.sleep(0)
+        finally:
+            over.set()
+            for thread in threads:
+                await asyncio.to_thread(thread.join)
+        assert failures == []
+
+
+CHANGES: dict[str, Callable[[App], object]] = {
+    "add_token": lambda flow: flow.add_token("1", "other", None),
+    "remove_token": lambda flow: flow.remove_token("1"),
+    "clear": lambda flow: flow.clear(),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+async def test_changes_come_from_the_loop_only(small: World, name: str) -> None:
+    """In another thread they are refused and change nothing; `call_soon_threadsafe` works."""
+    change = CHANGES[name]
+
+    async def elsewhere() -> object:
+        return change(flow)
+
+    async with small.device() as flow:
+        flow.add_token("1", "a", "r")
+        for attempt in (lambda: change(flow), lambda: asyncio.run(elsewhere())):
+            with pytest.raises(RuntimeError, match="call_soon_threadsafe"):
+                await asyncio.to_thread(attempt)
+        assert flow.get_token("1") == ("a", "r")
+        home = asyncio.get_running_loop()
+        await asyncio.to_thread(home.call_soon_threadsafe, change, flow)
+        await until(lambda: flow.get_token("1") != ("a", "r"))
+
+
+@pytest.mark.parametrize("name", ["authorize", "close", "request_device_code", "sync"])
+def test_without_asyncio(name: str) -> None:
+    """Where no asyncio loop runs (trio, a plain thread) one sentence says what is missing."""
+    flow = DeviceCodeFlow("client-id")
+    with pytest.raises(RuntimeError, match="needs a running asyncio event loop"):
+        getattr(flow, name)().send(None)
