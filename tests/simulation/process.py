@@ -14,7 +14,7 @@ from tests.simulation.weather import Weather
 from twitchvault.errors import StoreError, TwitchVaultError
 from twitchvault.helix.client import HelixClient
 from twitchvault.identity import Identity
-from twitchvault.loops import HomeLoop
+from twitchvault.loops import LoopBinding
 from twitchvault.vault.record import TokenPair
 from twitchvault.vault.vault import Vault
 
@@ -92,7 +92,7 @@ class Process:
         self.http = SimHTTP(world, self, client.client_id)
         identity = Identity(self.http, client.client_id, client.client_secret, ID_URL)  # type: ignore[arg-type]
         self.vault = self.lane.context.copy().run(self._vault, identity)
-        self.helix = HelixClient(self.http, self.vault, HomeLoop(), API_URL)  # type: ignore[arg-type]
+        self.helix = HelixClient(self.http, self.vault, LoopBinding(), API_URL)  # type: ignore[arg-type]
         self.closing_since = None
         self.up = False
         world.note(name, "starts")

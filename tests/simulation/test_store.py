@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import pytest
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tests.simulation.loop import Lane, SimLoop
     from tests.simulation.process import Process
     from tests.simulation.world import World
+
+
+OMITS: Final = {"processes": "the data live in this process", "push": "its readers ask"}
 
 
 class Empty:
@@ -62,7 +65,7 @@ def _maker(*, pushes: bool) -> Callable[[], WatchedStore]:
     return make
 
 
-class TestPushingStore(StoreContract, omits={"processes": "the data live in this process"}):
+class TestPushingStore(StoreContract, omits=OMITS):
     """`StoreContract` on the simulated store that pushes its changes, in virtual time."""
 
     @pytest.fixture
@@ -71,7 +74,7 @@ class TestPushingStore(StoreContract, omits={"processes": "the data live in this
         return _maker(pushes=True)
 
 
-class TestAskedStore(StoreContract, omits={"processes": "the data live in this process"}):
+class TestAskedStore(StoreContract, omits=OMITS):
     """`StoreContract` on the simulated store that must be asked, in virtual time."""
 
     @pytest.fixture
