@@ -9,15 +9,15 @@ import pytest
 
 from twitchvault.testing import FakeTwitch
 
-from .wire import Wire
+from .http import HTTP
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
 @pytest.fixture
-async def wire() -> AsyncIterator[Wire]:
+async def http() -> AsyncIterator[HTTP]:
     """A running double that repeats itself, and a session without memory of cookies."""
     jar = aiohttp.DummyCookieJar()
     async with FakeTwitch(seed=7) as twitch, aiohttp.ClientSession(cookie_jar=jar) as session:
-        yield Wire(twitch, session)
+        yield HTTP(twitch, session)

@@ -1,16 +1,13 @@
-"""Helix: the gate, users, resources, rate limits."""
+"""Helix: authorization, users, resources, rate limits."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
-from .wire import Wire, connected
-
-if TYPE_CHECKING:
-    from twitchvault.testing.fake import Client
+from .http import HTTP, connected, register
 
 
 @pytest.mark.parametrize(
@@ -21,154 +18,132 @@ if TYPE_CHECKING:
         ({"Authorization": "Bearer"}, "OAuth token is missing"),
         ({"Authorization": "Bearer garbage"}, "Invalid OAuth token"),
         ({"Client-Id": "someone-else"}, "Client ID and OAuth token do not match"),
-        ({"Client-Id": None}, "Client ID and OAuth token do not match"),
+        ({"Client-Id": None}, "Client ID is missing"),
     ],
 )
-async def test_gate(wire: Wire, headers: dict[str, str | None], text: str) -> None:
+async def test_authorization(http: HTTP, headers: dict[str, str | None], text: str) -> None:
     """Each kind of refusal has its text; bodies have three keys, answers no WWW-Authenticate."""
-    client, pair = connected(wire)
+    client, pair = connected(http)
     sent = {"Authorization": "Bearer {token}", "Client-Id": client.client_id} | headers
     filled = {k: v.format(token=pair.access_token) for k, v in sent.items() if v is not None}
-    reply = await wire.send("GET", wire.twitch.api_url + "users", headers=filled)
+    reply = await http.send("GET", http.twitch.api_url + "users", headers=filled)
     assert reply.helix == (401, text)
     assert reply.json["error"] == "Unauthorized"
     assert "WWW-Authenticate" not in reply.headers
-    assert wire.twitch.counts.helix_unauthorized == 1
+    assert http.twitch.counts.helix_unauthorized == 1
 
 
-async def test_me(wire: Wire) -> None:
-    """Without parameters a user token means its user; the e-mail needs its scope."""
-    client, pair = connected(wire)
-    reply = await wire.helix(client, pair.access_token)
-    assert set(reply.json) == {"data"}
-    (me,) = _data(reply.json)
+async def test_users(http: HTTP) -> None:
+    """Without parameters "me"; ids and logins mix, unknown ones are left out.
+
+    The e-mail needs its scope, and is one's own only.
+    """
+    client, pair = connected(http)
+    http.twitch.add_user("bob", user_id="77")
+    http.twitch.add_user("carol")
+    (me,) = await users(http, client, pair.access_token)
     assert (me["id"], me["login"], me["display_name"]) == ("100000001", "alice", "Alice")
-    assert "email" not in me
-    mailed = wire.twitch.issue(client, "alice", ["user:read:email"])
-    assert "email" in _data((await wire.helix(client, mailed.access_token)).json)[0]
-
-
-async def test_users_by_id_and_login(wire: Wire) -> None:
-    """Ids and logins mix; unknown ones are left out; no e-mail of others."""
-    client, _ = connected(wire)
-    pair = wire.twitch.issue(client, "alice", ["user:read:email"])
-    bob, carol = wire.twitch.add_user("bob", user_id="77"), wire.twitch.add_user("carol")
-    path = f"users?id={bob.user_id}&login={carol.login}&id=404&login=nobody&login=bob"
-    found = _data((await wire.helix(client, pair.access_token, path)).json)
+    with_email = http.twitch.issue(client, "alice", ["user:read:email"]).access_token
+    assert [set(user) - set(me) for user in await users(http, client, with_email)] == [{"email"}]
+    path = "users?id=77&login=carol&id=404&login=nobody&login=bob"
+    found = await users(http, client, with_email, path)
     assert [user["login"] for user in found] == ["bob", "carol"]
     assert not any("email" in user for user in found)
 
 
 @pytest.mark.parametrize(
-    ("path", "status"), [("users?id=abc", 400), ("users?" + "id=1&" * 101, 400), ("nothing", 404)]
+    ("path", "status"),
+    [("users?id=abc", 400), ("users?" + "id=1&" * 101, 400), ("users", 400), ("nothing", 404)],
 )
-async def test_bad_requests(wire: Wire, path: str, status: int) -> None:
-    """Malformed ids, too many of them, and unknown paths."""
-    client, pair = connected(wire)
-    assert (await wire.helix(client, pair.access_token, path)).helix[0] == status
-
-
-async def test_an_app_token_has_no_me(wire: Wire) -> None:
-    """Without a user and without parameters there is nobody to tell about."""
-    client, token = await _app(wire)
-    reply = await wire.helix(client, token)
-    assert reply.helix == (400, "Must provide an ID, Login or OAuth Token")
+async def test_bad_requests(http: HTTP, path: str, status: int) -> None:
+    """Malformed ids, too many of them, nobody asked for, and unknown paths."""
+    client = register(http)
+    assert (await http.helix(client, await http.app_token(client), path)).helix[0] == status
 
 
 @pytest.mark.parametrize(
-    ("wants", "kind", "text"),
+    ("needs", "app", "text"),
     [
-        ({"scope": "bits:read"}, "user", "Missing scope: bits:read"),
-        ({"needs": "user"}, "app", "Missing User OAUTH Token"),
-        ({"needs": "app"}, "user", "Must provide valid app token."),
+        ({"scope": "bits:read"}, False, "Missing scope: bits:read"),
+        ({"needs": "user"}, True, "Missing User OAUTH Token"),
+        ({"needs": "app"}, False, "Must provide valid app token."),
     ],
 )
-async def test_resources_want_scopes_and_kinds(
-    wire: Wire, wants: dict[str, str], kind: str, text: str
+async def test_resources_need_scopes_and_kinds(
+    http: HTTP, needs: dict[str, str], app: bool, text: str
 ) -> None:
     """A resource may need a scope, a user token or an app token."""
-    wire.twitch.add_resource("bits/leaderboard", [1], **wants)
-    if kind == "app":
-        client, token = await _app(wire)
-    else:
-        client, pair = connected(wire)
-        token = pair.access_token
-    assert (await wire.helix(client, token, "bits/leaderboard")).helix == (401, text)
+    http.twitch.add_resource("bits/leaderboard", [1], **needs)
+    client, pair = connected(http)
+    token = await http.app_token(client) if app else pair.access_token
+    assert (await http.helix(client, token, "bits/leaderboard")).helix == (401, text)
 
 
-async def test_pages(wire: Wire) -> None:
+async def test_pages(http: HTTP) -> None:
     """A resource comes in pages; the last one has no cursor."""
-    client, pair = connected(wire)
-    wire.twitch.add_resource("things", range(5))
-    seen: list[object] = []
-    after = ""
+    client, pair = connected(http)
+    http.twitch.add_resource("things", range(5))
+    found: list[object] = []
+    pagination: dict[str, str] = {}
     for _ in range(3):
-        answer = (await wire.helix(client, pair.access_token, f"things?first=2{after}")).json
-        seen += answer["data"]  # type: ignore[arg-type]
-        pagination = answer["pagination"]
-        assert isinstance(pagination, dict)
-        after = f"&after={pagination.get('cursor')}"
-    assert (seen, pagination) == ([0, 1, 2, 3, 4], {})
+        after = {"after": pagination["cursor"]} if pagination else {}
+        params = {"first": "2"} | after
+        answer: Any = (await http.helix(client, pair.access_token, "things", params=params)).json
+        found, pagination = found + answer["data"], answer["pagination"]
+    assert (found, pagination) == ([0, 1, 2, 3, 4], {})
     for query, text in (("first=101", "less than or equal to 100"), ("after=x", "Invalid cursor.")):
-        reply = await wire.helix(client, pair.access_token, f"things?{query}")
+        reply = await http.helix(client, pair.access_token, f"things?{query}")
         assert text in str(reply.helix[1])
 
 
-async def test_other_methods(wire: Wire) -> None:
+async def test_other_methods(http: HTTP) -> None:
     """POST, PUT and PATCH give the JSON back, DELETE answers 204."""
-    client, pair = connected(wire)
-    wire.twitch.add_resource("things")
+    client, pair = connected(http)
+    http.twitch.add_resource("things")
     for method in ("POST", "PUT", "PATCH"):
-        reply = await wire.helix(client, pair.access_token, "things", method, json={"a": 1})
+        reply = await http.helix(client, pair.access_token, "things", method, json={"a": 1})
         assert reply.json == {"data": [{"a": 1}]}
-    reply = await wire.helix(client, pair.access_token, "things", "DELETE")
+    reply = await http.helix(client, pair.access_token, "things", "DELETE")
     assert (reply.status, reply.text) == (204, "")
 
 
-async def test_rate_limit(wire: Wire) -> None:
+async def test_rate_limit(http: HTTP) -> None:
     """One bucket per client and user: 429 when it is empty, refilled by the second."""
-    wire.twitch.configure(helix_limit=2, helix_refill=60)
-    client, pair = connected(wire)
-    bob = wire.twitch.issue(client, wire.twitch.add_user("bob"))
+    http.twitch.configure(helix_limit=2, helix_refill=60)
+    client, pair = connected(http)
+    bob = http.twitch.issue(client, http.twitch.add_user("bob"))
     left = [
-        (await wire.helix(client, pair.access_token)).headers["Ratelimit-Remaining"] for _ in "ab"
+        (await http.helix(client, pair.access_token)).headers["Ratelimit-Remaining"] for _ in "ab"
     ]
     assert left == ["1", "0"]
-    reply = await wire.helix(client, pair.access_token)
+    reply = await http.helix(client, pair.access_token)
     assert reply.helix == (429, "Request limit exceeded")
-    assert reply.json["error"] == "Too Many Requests"
     assert 0 < int(reply.headers["Ratelimit-Reset"]) - time.time() <= 3
-    assert (await wire.helix(client, bob.access_token)).status == 200
-    wire.twitch.advance(1)
-    assert (await wire.helix(client, pair.access_token)).status == 200
-    assert wire.twitch.counts.rate_limited == 1
+    assert (await http.helix(client, bob.access_token)).status == 200
+    http.twitch.advance(1)
+    assert (await http.helix(client, pair.access_token)).status == 200
+    assert http.twitch.counts.rate_limited == 1
 
 
-async def test_headers_on_every_answer(wire: Wire) -> None:
-    """Good, refused and injected answers have the three headers; a switch takes them away."""
-    client, pair = connected(wire)
-    wire.twitch.fail("helix:users", status=429)
-    replies = [await wire.helix(client, pair.access_token) for _ in range(2)]
-    replies.append(await wire.helix(client, "garbage"))
-    assert [reply.status for reply in replies] == [429, 200, 401]
-    for reply in replies:
-        assert reply.headers["Ratelimit-Limit"] == "800"
-        assert int(reply.headers["Ratelimit-Remaining"]) > 700
-    wire.twitch.helix_headers = False
-    assert "Ratelimit-Limit" not in (await wire.helix(client, pair.access_token)).headers
+async def test_rate_limit_headers(http: HTTP) -> None:
+    """Good answers and faults have the three headers, a repeated fault the numbers of its time.
+
+    A 401 has none, and a switch takes them away.
+    """
+    client, pair = connected(http)
+    http.twitch.fail("helix:users", status=429, times=2, when="after")
+    replies = [await http.helix(client, pair.access_token) for _ in range(3)]
+    assert [reply.status for reply in replies] == [429, 429, 200]
+    left = [int(reply.headers["Ratelimit-Remaining"]) for reply in replies]
+    assert left == sorted(left, reverse=True)
+    assert left[0] > left[2] > 700
+    assert "Ratelimit-Limit" not in (await http.helix(client, "garbage")).headers
+    http.twitch.helix_headers = False
+    assert "Ratelimit-Limit" not in (await http.helix(client, pair.access_token)).headers
 
 
-async def _app(wire: Wire) -> tuple[Client, str]:
-    client = wire.twitch.register_client()
-    reply = await wire.token(
-        client_id=client.client_id,
-        client_secret=str(client.client_secret),
-        grant_type="client_credentials",
-    )
-    return client, str(reply.json["access_token"])
-
-
-def _data(answer: dict[str, object]) -> list[dict[str, object]]:
-    data = answer["data"]
-    assert isinstance(data, list)
-    return data
+async def users(http: HTTP, client: Any, token: str, path: str = "users") -> Any:  # noqa: ANN401
+    """The users in the answer."""
+    answer = (await http.helix(client, token, path)).json
+    assert set(answer) == {"data"}
+    return answer["data"]

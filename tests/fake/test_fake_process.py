@@ -16,7 +16,7 @@ import pytest
 from twitchvault.testing import FakeTwitchProcess, RemoteTwitch
 from twitchvault.testing.fake import Client, Counts, Pair, Switches, User
 
-from .wire import Wire
+from .http import HTTP
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ async def twitch() -> AsyncIterator[FakeTwitchProcess]:
         yield twitch
 
 
-async def test_commands_across_the_process_border(twitch: FakeTwitchProcess) -> None:
+async def test_commands_in_another_process(twitch: FakeTwitchProcess) -> None:
     """Values come back as the objects they are; faults, gates, clock and counters work."""
     client = await twitch.register_client(public=True, fast_poll="kill", redirect_uris=["http://a"])
     assert isinstance(client, Client)
@@ -48,7 +48,7 @@ async def test_commands_across_the_process_border(twitch: FakeTwitchProcess) -> 
     await twitch.configure(user_token_lifetime=2.0)
     await twitch.rename(alice, "alicia")
     async with aiohttp.ClientSession() as session:
-        await _drive(Wire(twitch, session), twitch, client, pair)  # type: ignore[arg-type]
+        await _drive(HTTP(twitch, session), twitch, client, pair)  # type: ignore[arg-type]
     counts = await twitch.counts()
     assert isinstance(counts, Counts)
     assert (counts.exchanges, counts.expiries, counts.secrets_in_query) == (1, 1, 1)
@@ -57,19 +57,19 @@ async def test_commands_across_the_process_border(twitch: FakeTwitchProcess) -> 
     assert pair.refresh_token in await twitch.secrets()
 
 
-async def _drive(wire: Wire, twitch: FakeTwitchProcess, client: Client, pair: Pair) -> None:
+async def _drive(http: HTTP, twitch: FakeTwitchProcess, client: Client, pair: Pair) -> None:
     gate = await twitch.hold("token", when="after")
-    task = asyncio.create_task(wire.refreshed(client, pair.refresh_token))
+    task = asyncio.create_task(http.refreshed(client, pair.refresh_token))
     await gate.reached()
     assert not task.done()
     await gate.release()
     access, _ = await task
-    assert (await wire.validate(access)).json["login"] == "alicia"
+    assert (await http.validate(access)).json["login"] == "alicia"
     await twitch.advance(2)
     await twitch.fail("validate", status=503)
-    assert [(await wire.validate(access)).status for _ in range(2)] == [503, 401]
+    assert [(await http.validate(access)).status for _ in range(2)] == [503, 401]
     assert len(await twitch.validations_of(access)) == 2
-    await wire.send("POST", twitch.id_url + "revoke", params={"token": access})
+    await http.send("POST", twitch.id_url + "revoke", params={"token": access})
 
 
 async def test_errors_come_back(twitch: FakeTwitchProcess) -> None:
@@ -85,16 +85,6 @@ async def test_errors_come_back(twitch: FakeTwitchProcess) -> None:
         await twitch.command("close")
 
 
-async def test_control_wants_json(twitch: FakeTwitchProcess) -> None:
-    """A form, as a web page could send it, gets nowhere."""
-    async with aiohttp.ClientSession() as session:
-        url = twitch.url + "/control/secrets"
-        async with session.post(url, data={"kwargs": "{}"}) as answer:
-            assert answer.status == 403
-        async with session.post(url, data="{", headers={"Content-Type": "application/json"}) as bad:
-            assert bad.status == 400
-
-
 async def test_a_second_process_can_attach(twitch: FakeTwitchProcess) -> None:
     """`RemoteTwitch` talks to a double that somebody else started, and leaves it running."""
     async with RemoteTwitch(twitch.url) as other:
@@ -105,25 +95,30 @@ async def test_a_second_process_can_attach(twitch: FakeTwitchProcess) -> None:
         await other.now()
 
 
-async def test_the_process_ends_with_its_context() -> None:
+async def test_control_needs_json_and_is_off_by_default(
+    twitch: FakeTwitchProcess, http: HTTP
+) -> None:
+    """A form, as a web page could send it, is refused; a double in this process has no control."""
+    url, json_type = twitch.url + "/control/secrets", {"Content-Type": "application/json"}
+    assert (await http.send("POST", url, data={"kwargs": "{}"})).status == 403
+    assert (await http.send("POST", url, data="{", headers=json_type)).status == 400
+    url = http.twitch.url + "/control/secrets"
+    assert (await http.send("POST", url, json={})).status == 404
+
+
+async def test_the_process_ends_with_its_context(http: HTTP) -> None:
     """After the block the process is gone, requests held or not; closing again is fine."""
     async with FakeTwitchProcess() as twitch:
         pid = twitch.pid
         gate = await twitch.hold("device")
-        async with aiohttp.ClientSession() as session:
-            task = asyncio.create_task(_device(session, twitch.id_url))
-            await gate.reached()
-            started = time.monotonic()
-            await twitch.close()
-            assert time.monotonic() - started < 3
-            await asyncio.gather(task, return_exceptions=True)
+        task = asyncio.create_task(http.send("POST", twitch.id_url + "device"))
+        await gate.reached()
+        started = time.monotonic()
+        await twitch.close()
+        assert time.monotonic() - started < 3
+        await asyncio.gather(task, return_exceptions=True)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
-
-
-async def _device(session: aiohttp.ClientSession, id_url: str) -> int:
-    async with session.post(id_url + "device", data={"client_id": "x"}) as answer:
-        return answer.status
 
 
 @pytest.mark.parametrize("ending", ["pipe", "SIGTERM", "SIGINT"])
@@ -136,11 +131,9 @@ async def test_by_hand(tmp_path: Path, ending: str) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        line = await asyncio.wait_for(process.stdout.readline(), 20)
-        places = json.loads(line)
-        assert json.loads(ready.read_text()) == places
-        assert places["pid"] == process.pid
-        assert places["id_url"] == places["url"] + "/oauth2/"
+        line = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
+        assert json.loads(ready.read_text()) == line
+        assert (line["pid"], line["id_url"]) == (process.pid, line["url"] + "/oauth2/")
         if ending == "pipe":
             process.stdin.close()
         else:
@@ -152,8 +145,8 @@ async def test_by_hand(tmp_path: Path, ending: str) -> None:
             await process.wait()
 
 
-async def test_a_port_that_is_taken(twitch: FakeTwitchProcess) -> None:
+async def test_a_port_that_is_taken(http: HTTP) -> None:
     """A process that cannot start is an error that says where to look, and leaves nothing."""
-    port = int(twitch.url.rpartition(":")[2])
+    port = int(http.twitch.url.rpartition(":")[2])
     with pytest.raises(RuntimeError, match="ended before it was ready"):
         await FakeTwitchProcess(port).start()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FakeTwitch", "FakeTwitchProcess", "RemoteTwitch", "StoreContract"]
 
-_HOMES: Final = {
+_MODULES: Final = {
     "FakeTwitch": ".fake",
     "FakeTwitchProcess": ".fake",
     "RemoteTwitch": ".fake",
@@ -27,9 +27,9 @@ _HOMES: Final = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(_HOMES[name], __name__), name)
+    value: object = getattr(import_module(_MODULES[name], __name__), name)
     globals()[name] = value
     return value
 

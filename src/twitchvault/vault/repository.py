@@ -149,13 +149,13 @@ class Repository:
             return None
         return 0 if entry is None else entry.version
 
-    async def scan(self, *, quiet: bool) -> set[str]:
-        """Take all users into the mirror; returns whom the store holds."""
+    async def scan(self, *, quiet: bool) -> dict[str, int]:
+        """Take all users into the mirror; returns whom the store holds, and at which version."""
         return await self._mapped(self._scan(quiet=quiet))
 
-    async def _scan(self, *, quiet: bool) -> set[str]:
+    async def _scan(self, *, quiet: bool) -> dict[str, int]:
         clock = asyncio.get_running_loop().time
-        found: set[str] = set()
+        found: dict[str, int] = {}
         batch = []
         start = len(self.prefix)
         entries: Any = self.store.scan(self.prefix)
@@ -164,12 +164,12 @@ class Repository:
                 batch.append(entry)
                 if len(batch) == BATCH:
                     self._mirror.fill(batch, quiet=quiet)
-                    found.update([each.key[start:] for each in batch])
+                    found.update([(each.key[start:], each.version) for each in batch])
                     batch.clear()
                     limit.reschedule(clock() + STORE_TIMEOUT)
                     await asyncio.sleep(0)
         self._mirror.fill(batch, quiet=quiet)
-        found.update([each.key[start:] for each in batch])
+        found.update([(each.key[start:], each.version) for each in batch])
         return found
 
     # Writing
@@ -239,6 +239,17 @@ class Repository:
         """Write back the seeds that a store has lost."""
         for key in list(self._seeds):
             await self._read_seed(key)
+
+    async def delete_again(self, found: dict[str, int]) -> None:
+        """Delete the users of whom only a store that went back in time still knows.
+
+        `found` has the versions at which it holds them; their deletes took larger ones.
+        """
+        for user_id, version in found.items():
+            gone = self._mirror.confirmed(user_id) is None and not self._mirror.is_damaged(user_id)
+            if gone and version < self._mirror.version(user_id):
+                with suppress(VersionConflict):
+                    await self.delete(self.user_key(user_id), expect=version)
 
     # Calling the store
 

@@ -231,12 +231,14 @@ def marked_access_refused(current: Record | None, access_token: str) -> Record |
 def removed(current: Record | None) -> Record | None:
     """The user is taken out of the vault.
 
-    An entry without tokens stays. It tells apart who was removed from whom a store has lost, and it
-    remembers what was spent: an old configuration file may bring such a token back.
+    What was spent is remembered, without any token: an old configuration file may bring a spent
+    token back. A user whose first pair was never exchanged leaves nothing behind.
     """
     if current is None or current.state == "removed":
         return current
-    return _successor(current, Record("", state="removed"))
+    gone = _successor(current, Record("", state="removed"))
+    untouched = current.generation == 1 and not gone.seeds and not gone.exchanged
+    return None if untouched else gone
 
 
 def removed_login(current: Record | None, base: Record) -> Record | None:

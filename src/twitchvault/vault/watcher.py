@@ -195,6 +195,7 @@ class Watcher:
     async def _restore_once(self) -> None:
         if self._lost_all:
             await self._repository.restore_seeds()
+            await self._repository.delete_again(await self._repository.scan(quiet=False))
             self._lost.update(self._mirror.users())
             self._lost_all = False
         # Who is being refreshed just now comes first: others wait for that lease.

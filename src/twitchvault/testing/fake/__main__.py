@@ -40,7 +40,7 @@ async def _run(arguments: argparse.Namespace) -> None:
     for login in arguments.user:
         twitch.add_user(login)
     async with twitch:
-        _announce(twitch, arguments.ready_file)
+        _print_ready_line(twitch, arguments.ready_file)
         await stop.wait()
 
 
@@ -55,9 +55,9 @@ def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     loop.add_reader(descriptor, read)
 
 
-def _announce(twitch: FakeTwitch, ready_file: Path | None) -> None:
-    places = {"url": twitch.url, "id_url": twitch.id_url, "api_url": twitch.api_url}
-    line = json.dumps({**places, "control_url": f"{twitch.url}/control/", "pid": os.getpid()})
+def _print_ready_line(twitch: FakeTwitch, ready_file: Path | None) -> None:
+    addresses = {"url": twitch.url, "id_url": twitch.id_url, "api_url": twitch.api_url}
+    line = json.dumps({**addresses, "control_url": f"{twitch.url}/control/", "pid": os.getpid()})
     if ready_file is not None:
         partial = ready_file.with_suffix(".partial")
         partial.write_text(line + "\n", encoding="utf-8")

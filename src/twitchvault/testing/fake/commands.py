@@ -1,18 +1,20 @@
-"""The commands of a double: what a test may tell it or ask it. One list for both surfaces.
+"""The commands of a double: what a test may tell it or ask it. One list for all surfaces.
 
-`FakeTwitch` has them as plain methods; `control` offers each under its name as JSON, and
-`RemoteTwitch` has them as coroutines. A client may be named by its id, a user by id or login.
+`FakeTwitch` has them as methods; `control` offers each under its name as JSON, and `RemoteTwitch`
+has them as coroutines. A client may be named by its id, a user by id or login.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .consent import Consent
-from .faults import Faults, Gate, When, canned, dropped
+from .faults import Fault, Faults, Gate, When
 from .helix import Helix, Resource
 from .identity import Identity
 from .logins import Logins
+from .messages import DROPPED, Answer, fault_answer
 from .model import Client, Counts, Leak, Pair, RequestLog, Settings, User, apply_options
 from .state import State
 from .tokens import Tokens
@@ -33,12 +35,12 @@ class Commands(Settings):
         self._state = State(self, seed)
         self._tokens = Tokens(self._state)
         self._logins = Logins(self._state, self._tokens)
-        self._faults = Faults()
+        self._faults = Faults(self._state)
         self._identity = Identity(self._state, self._tokens, self._logins)
         self._consent = Consent(self._state, self._tokens, self._logins)
         self._helix = Helix(self._state, self._tokens)
 
-    # Who is who
+    # Clients, users, settings
 
     def register_client(
         self,
@@ -52,14 +54,13 @@ class Commands(Settings):
         **switches: object,
     ) -> Client:
         """Register an application; `switches` are those of `Switches`, by name."""
-        return self._state.register_client(
-            public=public,
-            redirect_uris=redirect_uris,
-            client_id=client_id,
-            client_secret=client_secret,
-            name=name,
-            switches=switches,
-        )
+        if public and client_secret is not None:
+            raise ValueError("'client_secret': a public client has none")
+        client_id = client_id or self._state.client_id()
+        secret = None if public else client_secret or self._state.token()
+        client = Client(client_id, secret, tuple(redirect_uris), name)
+        apply_options(client.switches, switches)
+        return self._state.add_client(client)
 
     def switch(self, /, client: Client | str, **switches: object) -> None:
         """Change switches of a client."""
@@ -131,14 +132,10 @@ class Commands(Settings):
     def expire_access(self, target: User | str, client: Client | str | None = None) -> int:
         """Let an access token, or all of a user's (with that client), expire now; how many."""
         token = self._tokens.find(target) if isinstance(target, str) else None
-        if token is not None:
-            victims = [token]
-        else:
-            known = None if client is None else self._state.client(client)
-            victims = self._tokens.of_user(self._state.user(target), known)
-        for victim in victims:
-            self._tokens.expire(victim)
-        return len(victims)
+        tokens = [token] if token is not None else self._live_tokens(target, client)
+        for token in tokens:
+            self._tokens.expire(token)
+        return len(tokens)
 
     def kill_access_token(self, access_token: str) -> None:
         """One access token dies before its time; its refresh token survives."""
@@ -146,7 +143,10 @@ class Commands(Settings):
 
     def kill_app_tokens(self, client: Client | str) -> int:
         """All app tokens of a client die; returns how many."""
-        return self._tokens.kill_app_tokens(self._state.client(client))
+        tokens = self._tokens.app_tokens(self._state.client(client))
+        for token in tokens:
+            self._tokens.kill(token)
+        return len(tokens)
 
     def disconnect(self, client: Client | str, user: User | str) -> bool:
         """The user disconnects the application: every token of the two dies."""
@@ -154,7 +154,10 @@ class Commands(Settings):
 
     def change_password(self, user: User | str) -> int:
         """The user changes the password: disconnects every application; how many."""
-        return self._tokens.change_password(self._state.user(user))
+        grants = self._tokens.grants_of(self._state.user(user))
+        for grant in grants:
+            self._tokens.end(grant)
+        return len(grants)
 
     # Consent
 
@@ -198,7 +201,7 @@ class Commands(Settings):
             raise ValueError(f"'needs': expected 'user', 'app' or None, not {needs!r}")
         self._helix.resources[path.strip("/")] = Resource(tuple(items), scope, needs)
 
-    # Weather
+    # Faults
 
     def fail(
         self,
@@ -227,17 +230,14 @@ class Commands(Settings):
         delay: seconds to wait first; alone, it only delays.
         match: only requests with these parameters, for example a client_id.
         """
-        if when not in {"before", "after"}:
-            raise ValueError(f"'when': expected 'before' or 'after', not {when!r}")
+        answer = None
         if drop:
-            answer = dropped()
-        elif status is None and body is None:
-            answer = None
-        else:
-            answer = canned(endpoint, status, body, content_type, headers)
-        if answer is None and delay <= 0:
+            answer = Answer(DROPPED)
+        elif status is not None or body is not None:
+            answer = fault_answer(endpoint, status, body, content_type, headers)
+        elif delay <= 0:
             raise ValueError("give one of 'status', 'body', 'drop' and 'delay'")
-        self._faults.fail(endpoint, answer=answer, times=times, when=when, delay=delay, match=match)
+        self._faults.add(Fault(endpoint, when, match or {}, times, answer, delay))
 
     def delay(self, endpoint: str, *, headers: Seconds = 0, body: Seconds = 0) -> None:
         """Slow an endpoint down until told otherwise: seconds before the headers and amid the body.
@@ -264,7 +264,7 @@ class Commands(Settings):
         """Forget every `fail` and `delay`, open every gate."""
         self._faults.clear()
 
-    # Clock and books
+    # Clock and records
 
     def now(self) -> float:
         """The double's clock: epoch seconds plus what `advance` added."""
@@ -278,7 +278,7 @@ class Commands(Settings):
     @property
     def counts(self) -> Counts:
         """A snapshot of the counters."""
-        return self._state.counts()
+        return replace(self._state.counters)
 
     @property
     def requests(self) -> tuple[RequestLog, ...]:
@@ -300,3 +300,9 @@ class Commands(Settings):
         if token is None:
             raise ValueError("no such access token was ever issued here")
         return token
+
+    def _live_tokens(self, user: User | str, client: Client | str | None) -> list[Access]:
+        grants = self._tokens.grants_of(self._state.user(user))
+        if client is not None:
+            grants = [grant for grant in grants if grant.client is self._state.client(client)]
+        return [token for grant in grants for token in grant.live.values()]

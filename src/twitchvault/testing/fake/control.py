@@ -3,22 +3,26 @@
 The answer is {"result": ...}, or 400 {"error": {"type": ..., "message": ...}}. A client or user is
 named by its id. Only loopback gets in, and only with a JSON content type, which no web page can
 send unasked.
+
+    python -m twitchvault.testing.fake --port 8080 --user alice
+    curl -H 'content-type: application/json' -d '{"kwargs": {"public": true}}' \\
+         http://127.0.0.1:8080/control/register_client
 """
 
 from __future__ import annotations
 
 import inspect
 import ipaddress
-from dataclasses import fields, is_dataclass
-from json import JSONDecodeError
+import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from .commands import Commands
 from .faults import Gate
+from .messages import JSON
 from .model import Client, Counts, Leak, Pair, RequestLog, Switches, User
-from .wire import JSON, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,56 +30,49 @@ if TYPE_CHECKING:
 PREFIX: Final = "/control/"
 COMMANDS: Final = frozenset(name for name in vars(Commands) if not name.startswith("_"))
 
-_MARK: Final = "$"
-_SHAPES: Final[dict[str, Callable[..., object]]] = {
-    shape.__name__: shape for shape in (Client, Counts, Leak, Pair, RequestLog, Switches, User)
+_TYPE: Final = "$"
+_TYPES: Final[dict[str, Callable[..., object]]] = {
+    kind.__name__: kind for kind in (Client, Counts, Leak, Pair, RequestLog, Switches, User)
 }
 _ERRORS: Final[dict[str, type[Exception]]] = {
     error.__name__: error for error in (TypeError, ValueError, TimeoutError, RuntimeError)
 }
 
 
-def pack(value: object) -> object:
-    """A result as JSON: a value object becomes an object that names its shape."""
+def dumps(value: object) -> str:
+    """JSON in which a dataclass is an object that names its type, and a gate is its number."""
+    return json.dumps(value, default=_pack)
+
+
+def loads(text: str) -> object:
+    """The reverse of `dumps`; lists in a dataclass come back as tuples."""
+    value: object = json.loads(text, object_hook=_unpack)
+    return value
+
+
+def _pack(value: object) -> object:
     if isinstance(value, Gate):
         return value.number
-    if is_dataclass(value) and not isinstance(value, type):
-        parts = {item.name: pack(getattr(value, item.name)) for item in fields(value)}
-        return {_MARK: type(value).__name__, **parts}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [pack(item) for item in value]
-    return value
+    if type(value).__name__ in _TYPES:
+        return {_TYPE: type(value).__name__, **vars(value)}
+    if isinstance(value, Iterable):
+        return list(value)
+    raise TypeError(f"the double's commands take no {type(value).__name__}")
 
 
-def unpack(value: object) -> object:
-    """The reverse of `pack`; lists come back as tuples."""
-    if isinstance(value, list):
-        return tuple(unpack(item) for item in value)
-    if isinstance(value, dict) and _MARK in value:
-        parts = {name: unpack(item) for name, item in value.items() if name != _MARK}
-        return _SHAPES[value[_MARK]](**parts)
-    return value
-
-
-def pack_argument(value: object) -> object:
-    """An argument as JSON: a client or user becomes its id."""
-    if isinstance(value, Client):
-        return value.client_id
-    if isinstance(value, User):
-        return value.user_id
-    if isinstance(value, dict):
-        return {name: pack_argument(item) for name, item in value.items()}
-    if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
+def _unpack(value: dict[str, object]) -> object:
+    if _TYPE not in value:
         return value
-    return [pack_argument(item) for item in value]
+    parts = {name: tuple(v) if isinstance(v, list) else v for name, v in value.items()}
+    return _TYPES[str(parts.pop(_TYPE))](**parts)
 
 
-def failure(error: object) -> Exception:
+def error_of(answer: object) -> Exception:
     """The exception that an error answer stands for."""
-    if not isinstance(error, dict):
+    if not isinstance(answer, dict):
         return RuntimeError("the double's control answer cannot be read")
-    kind = _ERRORS.get(str(error.get("type")), RuntimeError)
-    return kind(str(error.get("message")))
+    kind = _ERRORS.get(str(answer.get("type")), RuntimeError)
+    return kind(str(answer.get("message")))
 
 
 async def serve(commands: Commands, request: web.BaseRequest) -> web.StreamResponse:
@@ -86,13 +83,13 @@ async def serve(commands: Commands, request: web.BaseRequest) -> web.StreamRespo
     if request.method != "POST" or name not in COMMANDS:
         return _error(404, ValueError(f"no command {name!r}"))
     try:
-        body = await request.json() if request.can_read_body else {}
+        body = await request.json(loads=loads) if request.can_read_body else {}
         result = await _run(commands, name, body)
-    except JSONDecodeError:
+    except json.JSONDecodeError:
         return _error(400, ValueError("the body is not JSON"))
     except (TypeError, ValueError, TimeoutError) as error:
         return _error(400, error)
-    return web.Response(body=encode({"result": pack(result)}), content_type=JSON)
+    return web.json_response({"result": result}, dumps=dumps)
 
 
 async def _run(commands: Commands, name: str, body: object) -> object:
@@ -106,7 +103,7 @@ async def _run(commands: Commands, name: str, body: object) -> object:
 
 def _error(status: int, error: Exception) -> web.Response:
     text = {"type": type(error).__name__, "message": str(error)}
-    return web.Response(status=status, body=encode({"error": text}), content_type=JSON)
+    return web.json_response({"error": text}, status=status)
 
 
 def _is_loopback(remote: str | None) -> bool:

@@ -1,43 +1,34 @@
-"""Weather on demand: faults, latency, and gates that hold a request until a test lets it go."""
+"""Faults, delays, and gates that hold a request until a test lets it go."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from .identity import GRANTS
-from .wire import DROPPED, HTML, JSON, Answer, encode, helix_error, identity_error, not_found
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .messages import Answer, Call
     from .model import Seconds
-    from .wire import Call
+    from .state import State
 
 When: TypeAlias = Literal["before", "after"]
 
 ENDPOINTS: Final = frozenset(
     {"token", "device", "validate", "revoke", "authorize", "activate", "helix", *GRANTS.values()}
 )
-HTML_PAGE: Final = (
-    "<html><head><title>503 Backend fetch failed</title></head>"
-    "<body><h1>Error 503 Backend fetch failed</h1><p>Guru Meditation</p></body></html>\n"
-)
-"""A cache layer's page, to be sent as the body of a 502 or 503."""
-
-_NOT_FOUND: Final = 404
-_TOO_MANY: Final = 429
 
 
 @dataclass(eq=False)
 class Fault:
-    """What `fail` asked for; `times` counts down, None never ends."""
+    """One call of `fail`; `times` counts down, None never ends."""
 
     endpoint: str
     when: When
-    match: dict[str, str]
+    match: Mapping[str, str]
     times: int | None
     answer: Answer | None
     delay: float
@@ -53,7 +44,7 @@ class Gate:
     number: int
     endpoint: str
     when: When
-    match: dict[str, str]
+    match: Mapping[str, str]
     arrived: int = 0
     _open: asyncio.Event = field(default_factory=asyncio.Event)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -78,8 +69,8 @@ class Gate:
         """Whether requests pass."""
         return self._open.is_set()
 
-    async def pass_through(self) -> None:
-        """What a request does here: arrive, and wait."""
+    async def wait(self) -> None:
+        """Count a request as arrived, and hold it until the release."""
         if not self.released:
             self.arrived += 1
             self._changed.set()
@@ -93,38 +84,28 @@ class Gate:
 
 
 class Faults:
-    """All that is planned, and what each request meets."""
+    """All faults, delays and gates that tests have asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, state: State) -> None:
+        self._state = state
         self._faults: list[Fault] = []
         self._delays: dict[str, tuple[Seconds, Seconds]] = {}
         self._gates: dict[int, Gate] = {}
-        self._gate_count = 0
 
-    def fail(
-        self,
-        endpoint: str,
-        *,
-        answer: Answer | None,
-        times: int | None,
-        when: When,
-        delay: float,
-        match: Mapping[str, str] | None,
-    ) -> None:
-        """Plan a fault."""
-        check_endpoint(endpoint)
-        self._faults.append(Fault(endpoint, when, dict(match or {}), times, answer, delay))
+    def add(self, fault: Fault) -> None:
+        """From now on, let matching requests fail."""
+        _check(fault.endpoint, fault.when)
+        self._faults.append(fault)
 
     def delay(self, endpoint: str, headers: Seconds, body: Seconds) -> None:
         """Make an endpoint slow until told otherwise."""
-        check_endpoint(endpoint)
+        _check(endpoint)
         self._delays[endpoint] = (headers, body)
 
     def hold(self, endpoint: str, when: When, match: Mapping[str, str] | None) -> Gate:
         """A new gate."""
-        check_endpoint(endpoint)
-        self._gate_count += 1
-        gate = Gate(self._gate_count, endpoint, when, dict(match or {}))
+        _check(endpoint, when)
+        gate = Gate(len(self._gates) + 1, endpoint, when, match or {})
         self._gates[gate.number] = gate
         return gate
 
@@ -142,83 +123,44 @@ class Faults:
         for gate in self._gates.values():
             gate.release()
 
-    async def meet(self, call: Call, when: When) -> Answer | None:
-        """Pass the gates, then the first fault planned; an answer replaces the real one."""
+    async def apply(self, call: Call, when: When) -> Answer | None:
+        """Wait at the gates, then at the first fault; its answer replaces the real one."""
         for gate in list(self._gates.values()):
-            if gate.when == when and _concerns(gate.endpoint, gate.match, call):
-                await gate.pass_through()
-        fault = self._take(call, when)
+            if _matches(gate, call, when):
+                await gate.wait()
+        fault = self._next(call, when)
         if fault is None:
             return None
         await asyncio.sleep(fault.delay)
-        return fault.answer
+        return None if fault.answer is None else replace(fault.answer)
 
     def latency(self, call: Call) -> tuple[float, float]:
         """Seconds before the headers, and seconds in the middle of the body."""
         for name in (call.endpoint, call.endpoint.partition(":")[0]):
             if name in self._delays:
                 headers, body = self._delays[name]
-                return _draw(headers), _draw(body)
+                return self._state.draw(headers), self._state.draw(body)
         return 0, 0
 
-    def _take(self, call: Call, when: When) -> Fault | None:
-        for fault in self._faults:
-            if fault.when == when and _concerns(fault.endpoint, fault.match, call):
-                if fault.times is not None:
-                    fault.times -= 1
-                    if fault.times <= 0:
-                        self._faults.remove(fault)
-                return fault
-        return None
+    def _next(self, call: Call, when: When) -> Fault | None:
+        fault = next((fault for fault in self._faults if _matches(fault, call, when)), None)
+        if fault is not None and fault.times is not None:
+            fault.times -= 1
+            if fault.times <= 0:
+                self._faults.remove(fault)
+        return fault
 
 
-def check_endpoint(endpoint: str) -> None:
-    """A ValueError for a name that no request will ever have."""
+def _check(endpoint: str, when: str = "before") -> None:
+    """A ValueError for what no request will ever match."""
     if endpoint not in ENDPOINTS and not endpoint.startswith("helix:"):
         names = ", ".join(sorted(ENDPOINTS))
         raise ValueError(f"'endpoint': {endpoint!r} is none of {names}, helix:<path>")
+    if when not in {"before", "after"}:
+        raise ValueError(f"'when': expected 'before' or 'after', not {when!r}")
 
 
-def canned(
-    endpoint: str,
-    status: int | None,
-    body: str | Mapping[str, object] | None,
-    content_type: str | None,
-    headers: Mapping[str, str] | None,
-) -> Answer:
-    """The answer of a fault; what is not given is what that service sends with that status."""
-    answer = _usual(endpoint, 500 if status is None else status)
-    if isinstance(body, str):
-        answer.body = body.encode()
-        answer.content_type = HTML if body.lstrip().startswith("<") else answer.content_type
-    elif body is not None:
-        answer.body, answer.content_type = encode(dict(body)), JSON
-    answer.content_type = content_type or answer.content_type
-    answer.headers.update(headers or {})
-    return answer
-
-
-def dropped() -> Answer:
-    """No answer: the connection is cut."""
-    return Answer(DROPPED)
-
-
-def _usual(endpoint: str, status: int) -> Answer:
-    if endpoint.startswith("helix"):
-        text = "Request limit exceeded" if status == _TOO_MANY else ""
-        return helix_error(status, text)
-    if status == _TOO_MANY:
-        return Answer(status)
-    return not_found() if status == _NOT_FOUND else identity_error(status, "")
-
-
-def _concerns(endpoint: str, match: dict[str, str], call: Call) -> bool:
-    if call.endpoint != endpoint and not call.endpoint.startswith(f"{endpoint}:"):
+def _matches(rule: Fault | Gate, call: Call, when: When) -> bool:
+    if rule.when != when or not f"{call.endpoint}:".startswith(f"{rule.endpoint}:"):
         return False
-    return all(call.params.get(name) == value for name, value in match.items())
-
-
-def _draw(duration: Seconds) -> float:
-    if isinstance(duration, int | float):
-        return duration
-    return random.uniform(*duration)  # noqa: S311 - jitter, not a secret
+    return all(call.params.get(name) == value for name, value in rule.match.items())

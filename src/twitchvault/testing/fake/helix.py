@@ -1,14 +1,17 @@
-"""Helix, as far as tokens are concerned: the gate, the rate limit, /helix/users, and resources."""
+"""Helix, as far as tokens are concerned: authorization, rate limit, /helix/users, resources."""
 
 from __future__ import annotations
 
 import math
 import time
+from base64 import b64decode, b64encode
 from dataclasses import dataclass
+from http import HTTPStatus
+from json import loads
 from typing import TYPE_CHECKING, Final
 
+from .messages import Answer, Call, encode, helix_answer, helix_error
 from .model import Refusal
-from .wire import Answer, Call, credentials, encode, helix_error
 
 if TYPE_CHECKING:
     from .model import User
@@ -18,8 +21,8 @@ if TYPE_CHECKING:
 MAX_PAGE: Final = 100
 DEFAULT_PAGE: Final = 20
 CREATED_AT: Final = "2016-12-14T20:32:28Z"
-
-_UNAUTHORIZED: Final = 401
+WITHOUT_RATE_LIMIT: Final = frozenset({400, 401})
+"""Answers with these statuses have no Ratelimit-* headers, as recorded."""
 
 
 @dataclass(eq=False)
@@ -49,27 +52,27 @@ class Helix:
         self.resources: dict[str, Resource] = {}
 
     def handle(self, call: Call) -> Answer:
-        """Gate, rate limit, then the endpoint."""
-        self._state.tally["helix_calls"] += 1
+        """Check the token, take a point, answer."""
+        self._state.counters.helix_calls += 1
         try:
             token = self._authorize(call)
             bucket = self._bucket(token)
             if bucket.points < 1:
-                self._state.tally["rate_limited"] += 1
+                self._state.counters.rate_limited += 1
                 raise Refusal(429, "Request limit exceeded")
             bucket.points -= 1
             return self._endpoint(call, token)
         except Refusal as refusal:
-            if refusal.status == _UNAUTHORIZED:
-                self._state.tally["helix_unauthorized"] += 1
+            if refusal.status == HTTPStatus.UNAUTHORIZED:
+                self._state.counters.helix_unauthorized += 1
             return helix_error(refusal.status, refusal.message)
 
-    def dress(self, call: Call, answer: Answer) -> None:
-        """Put the Ratelimit-* headers on an answer, unless it has them or they are switched off."""
+    def add_rate_limit_headers(self, call: Call, answer: Answer) -> None:
+        """Put the Ratelimit-* headers on an answer, unless it has them or should have none."""
         settings = self._state.settings
-        if not settings.helix_headers:
+        if not settings.helix_headers or answer.status in WITHOUT_RATE_LIMIT:
             return
-        token = self._tokens.find(credentials(call)[1])
+        token = self._tokens.find(call.credentials[1])
         points = settings.helix_limit if token is None else self._bucket(token).points
         full_in = (settings.helix_limit - points) * 60 / max(settings.helix_refill, 1e-9)
         headers = {
@@ -80,20 +83,19 @@ class Helix:
         }
         answer.headers = headers | answer.headers
 
-    # The gate
-
     def _authorize(self, call: Call) -> Access:
-        scheme, value = credentials(call)
+        scheme, value = call.credentials
         if scheme != "bearer" or not value:
             raise Refusal(401, "OAuth token is missing")
-        token = self._tokens.present(value)
+        client_id = call.headers.get("Client-Id")
+        if not client_id:
+            raise Refusal(401, "Client ID is missing")
+        token = self._tokens.find_valid(value)
         if token is None:
             raise Refusal(401, "Invalid OAuth token")
-        if call.headers.get("Client-Id") != token.client.client_id:
+        if client_id != token.client.client_id:
             raise Refusal(401, "Client ID and OAuth token do not match")
         return token
-
-    # The rate limit
 
     def _bucket(self, token: Access) -> Bucket:
         settings, now = self._state.settings, self._state.now()
@@ -104,82 +106,69 @@ class Helix:
         bucket.filled_at = now
         return bucket
 
-    # Endpoints
-
     def _endpoint(self, call: Call, token: Access) -> Answer:
         path = call.path.removeprefix("/helix/")
         if path in self.resources:
-            return self._resource(call, self.resources[path], token)
+            return _serve(call, self.resources[path], token)
         if path == "users" and call.method == "GET":
             return self._users(call, token)
         raise Refusal(404, "")
 
     def _users(self, call: Call, token: Access) -> Answer:
-        ids, logins = _all(call, "id"), _all(call, "login")
+        ids, logins = call.query.getall("id", []), call.query.getall("login", [])
         if len(ids) + len(logins) > MAX_PAGE:
             raise Refusal(400, "The number of IDs and logins exceeds the maximum of 100")
-        if not all(identity.isdecimal() for identity in ids):
+        if not all(user_id.isdecimal() for user_id in ids):
             raise Refusal(400, 'The parameter "id" was malformed: value must be a numeric')
+        users = self._state.users
         if ids or logins:
-            found = [
-                self._state.users[identity] for identity in ids if identity in self._state.users
-            ]
-            found += [user for user in self._state.users.values() if user.login in logins]
+            found = [users[user_id] for user_id in ids if user_id in users]
+            found += [user for user in users.values() if user.login in logins]
         elif token.user is None:
             raise Refusal(400, "Must provide an ID, Login or OAuth Token")
         else:
             found = [token.user]
-        return _data([_profile(user, token) for user in dict.fromkeys(found)])
+        return helix_answer(200, {"data": [_profile(user, token) for user in dict.fromkeys(found)]})
 
-    def _resource(self, call: Call, resource: Resource, token: Access) -> Answer:
-        if resource.needs == "user" and token.user is None:
-            raise Refusal(401, "Missing User OAUTH Token")
-        if resource.needs == "app" and token.user is not None:
-            raise Refusal(401, "Must provide valid app token.")
-        if resource.scope is not None and resource.scope not in token.scopes:
-            raise Refusal(401, f"Missing scope: {resource.scope}")
-        if call.method == "GET":
-            return _page(call, resource.items)
-        if call.method == "DELETE":
-            return Answer(204)
-        return _data([] if call.json is None else [call.json])
+
+def _serve(call: Call, resource: Resource, token: Access) -> Answer:
+    if resource.needs == "user" and token.user is None:
+        raise Refusal(401, "Missing User OAUTH Token")
+    if resource.needs == "app" and token.user is not None:
+        raise Refusal(401, "Must provide valid app token.")
+    if resource.scope is not None and resource.scope not in token.scopes:
+        raise Refusal(401, f"Missing scope: {resource.scope}")
+    if call.method == "GET":
+        return _page(call, resource.items)
+    if call.method == "DELETE":
+        return Answer(204)
+    return helix_answer(200, {"data": [] if call.json is None else [call.json]})
 
 
 def _page(call: Call, items: tuple[object, ...]) -> Answer:
-    size = _number(call, "first", DEFAULT_PAGE)
-    if size > MAX_PAGE:
+    size = call.query.get("first", str(DEFAULT_PAGE))
+    if not size.isdecimal() or int(size) < 1:
+        raise Refusal(400, 'The parameter "first" was malformed: value must be a numeric')
+    if int(size) > MAX_PAGE:
         text = f"the value must be less than or equal to {MAX_PAGE}"
         raise Refusal(400, f'The parameter "first" was malformed: {text}')
-    start = _cursor(call.query.get("after"), len(items))
-    end = start + size
-    pagination = {"cursor": f"c{end}"} if end < len(items) else {}
-    return Answer(200, encode({"data": items[start:end], "pagination": pagination}))
+    start = _start(call.query.get("after"))
+    end = start + int(size)
+    pagination = {"cursor": _cursor(end)} if end < len(items) else {}
+    return helix_answer(200, {"data": items[start:end], "pagination": pagination})
 
 
-def _cursor(after: str | None, total: int) -> int:
-    if after is None:
+def _cursor(start: int) -> str:
+    return b64encode(encode({"s": start, "d": False, "t": True}, end="")).decode()
+
+
+def _start(cursor: str | None) -> int:
+    if cursor is None:
         return 0
-    digits = after.removeprefix("c")
-    if not after.startswith("c") or not digits.isdecimal() or int(digits) > total:
-        raise Refusal(400, "Invalid cursor.")
-    return int(digits)
-
-
-def _number(call: Call, name: str, default: int) -> int:
-    text = call.query.get(name)
-    if text is None:
-        return default
-    if not text.isdecimal() or int(text) < 1:
-        raise Refusal(400, f'The parameter "{name}" was malformed: value must be a numeric')
-    return int(text)
-
-
-def _all(call: Call, name: str) -> list[str]:
-    return call.query.getall(name, [])
-
-
-def _data(items: list[object]) -> Answer:
-    return Answer(200, encode({"data": items}))
+    try:
+        return int(loads(b64decode(cursor))["s"])
+    except (ValueError, KeyError, TypeError):
+        raise Refusal(400, "Invalid cursor.") from None
 
 
 def _profile(user: User, token: Access) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Logins under way: device codes and authorization codes. No HTTP."""
+"""Logins under way: device codes and authorization codes. No HTTP here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SLOW_DOWN: Final = 5.0
 
 @dataclass(eq=False, slots=True)
 class DeviceLogin:
-    """One device code, from its start to its one redemption."""
+    """One device code, from its start until its pair is fetched."""
 
     device_code: str
     user_code: str
@@ -41,7 +41,6 @@ class CodeLogin:
     scopes: tuple[str, ...]
     redirect_uri: str
     expires_at: float
-    used: bool = False
 
 
 class Logins:
@@ -64,30 +63,29 @@ class Logins:
         now, settings = self._state.now(), self._state.settings
         login = DeviceLogin(
             self._state.device_code(),
-            self._new_user_code(),
+            self._state.user_code(),
             client,
             scopes,
             started=now,
             expires_at=now + settings.device_code_lifetime,
             interval=settings.device_interval,
         )
-        self._devices[login.device_code] = login
-        self._by_user_code[login.user_code] = login
-        self._state.tally["device_starts"] += 1
+        self._devices[login.device_code] = self._by_user_code[login.user_code] = login
+        self._state.counters.device_starts += 1
         return login
 
     def poll(self, client: Client, device_code: str) -> Pair:
         """The pair, once, after approval; a refusal at any other time."""
-        self._state.tally["polls"] += 1
+        self._state.counters.polls += 1
         login = self._devices.get(device_code)
         if login is None or login.client is not client or login.status == "dead":
             raise Refusal(400, "invalid device code")
         self._check_time(login)
-        self._settle(login)
+        self._apply_auto_approve(login)
         if login.status == "approved" and login.user is not None:
             login.status = "dead"
             return self._tokens.issue(client, login.user, login.scopes)
-        raise self._waiting(login)
+        raise self._not_approved(login)
 
     def _check_time(self, login: DeviceLogin) -> None:
         now = self._state.now()
@@ -104,7 +102,7 @@ class Logins:
         login.interval += SLOW_DOWN
         raise Refusal(400, "slow_down")
 
-    def _waiting(self, login: DeviceLogin) -> Refusal:
+    def _not_approved(self, login: DeviceLogin) -> Refusal:
         switches = login.client.switches
         if login.status == "denied" and switches.denied_device is not None:
             return Refusal(400, switches.denied_device)
@@ -113,7 +111,7 @@ class Logins:
             return Refusal(400, "invalid device code")
         return Refusal(400, "authorization_pending")
 
-    def _settle(self, login: DeviceLogin) -> None:
+    def _apply_auto_approve(self, login: DeviceLogin) -> None:
         if login.status == "pending" and self.auto_approve is not None:
             user, after = self.auto_approve
             if self._state.now() >= login.started + after:
@@ -124,7 +122,7 @@ class Logins:
         login = self._by_user_code.get(user_code.strip().replace("-", "").upper())
         if login is None or self._state.now() >= login.expires_at:
             return None
-        self._settle(login)
+        self._apply_auto_approve(login)
         return login if login.status == "pending" else None
 
     def decide(self, user_code: str, user: User | None) -> None:
@@ -139,14 +137,9 @@ class Logins:
         """The user codes that wait for somebody, oldest first."""
         return tuple(code for code in self._by_user_code if self.pending(code) is not None)
 
-    def _new_user_code(self) -> str:
-        while (code := self._state.user_code()) in self._by_user_code:
-            pass
-        return code
-
     # Authorization code
 
-    def consent(
+    def new_code(
         self, client: Client, user: User, scopes: tuple[str, ...], redirect_uri: str
     ) -> str:
         """A new authorization code."""
@@ -158,12 +151,10 @@ class Logins:
     def exchange_code(self, client: Client, code: str, redirect_uri: str) -> Pair:
         """The pair for a code, once."""
         login = self._codes.get(code)
-        if login is None or login.client is not client or login.used:
-            raise Refusal(400, "Invalid authorization code")
-        if self._state.now() >= login.expires_at:
+        if login is None or login.client is not client or self._state.now() >= login.expires_at:
             raise Refusal(400, "Invalid authorization code")
         if redirect_uri != login.redirect_uri:
             raise Refusal(400, "Parameter redirect_uri does not match registered URI")
-        login.used = True
-        self._state.tally["code_exchanges"] += 1
+        del self._codes[code]
+        self._state.counters.code_exchanges += 1
         return self._tokens.issue(client, login.user, login.scopes)

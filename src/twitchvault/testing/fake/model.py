@@ -1,4 +1,4 @@
-"""What the double is made of: clients, users, tokens, counters, and every switch."""
+"""The double's data: clients, users, pairs, counters, and every setting and switch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Settings:
     identity_limit, identity_window: more calls of one client than that within the window draw an
         empty 429; None, the default, means no limit.
     helix_limit, helix_refill: points in a bucket, points refilled per minute.
-    helix_headers: False leaves the Ratelimit-* headers out.
+    helix_headers: False leaves the Ratelimit-* headers out; 400 and 401 never have them.
     identity_content_type: of the identity service's answers; "text/html" has been seen too.
     """
 
@@ -62,8 +62,10 @@ class Switches:
     scope_shape: of token answers: "list" (absent when empty), "string", "blank" (`[""]` when
         empty).
     app_answer: "lean", or "padded" with an empty `refresh_token` and `scope`.
-    app_subject: `login` and `user_id` of a validated app token are "null" or "absent".
-    app_scopes: `scopes` of a validated app token is an empty "list" or "null".
+    app_subject: `login` and `user_id` of a validated app token are "absent", as recorded in 2020
+        and 2023, or "null", as documented.
+    app_scopes: `scopes` of a validated app token is "null", as recorded in 2023, or an empty
+        "list", as in 2020.
     extra_keys: token answers carry keys nobody knows.
     omit_expires_in, omit_token_type: token answers lack that key.
     token_limit, over_limit: live access tokens of one user; one more kills the oldest ("evict") or
@@ -87,8 +89,8 @@ class Switches:
     honour_query: bool = False
     scope_shape: Literal["list", "string", "blank"] = "list"
     app_answer: Literal["lean", "padded"] = "lean"
-    app_subject: Literal["null", "absent"] = "null"
-    app_scopes: Literal["list", "null"] = "list"
+    app_subject: Literal["absent", "null"] = "absent"
+    app_scopes: Literal["null", "list"] = "null"
     extra_keys: bool = False
     omit_expires_in: bool = False
     omit_token_type: bool = False
@@ -136,12 +138,12 @@ class Pair:
     user_id: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class Counts:
-    """Counters at one moment.
+    """How often what happened; `FakeTwitch.counts` is a copy.
 
-    exchanges: refresh grants that were carried out, whether or not the answer arrived.
-    replays: spent refresh tokens that were presented. Zero is the pass mark.
+    exchanges: refresh grants that succeeded, whether or not the answer arrived.
+    replays: spent refresh tokens that were presented. A correct client has none.
     refused_refreshes: refresh requests that the double itself refused, replays among them.
     expiries: distinct access tokens that were presented after they had expired.
     secrets_in_query: secrets and tokens that arrived in a query string.
@@ -186,7 +188,7 @@ class Leak:
 
 
 class Refusal(Exception):
-    """The service says no: an HTTP status and the exact message text."""
+    """An error answer of the service: the HTTP status and the exact message."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(status, message)
@@ -195,7 +197,7 @@ class Refusal(Exception):
 
 
 @functools.cache
-def _kinds(owner: type) -> dict[str, object]:
+def _field_types(owner: type) -> dict[str, object]:
     hints = get_type_hints(owner)
     return {item.name: hints[item.name] for item in fields(owner)}
 
@@ -203,7 +205,7 @@ def _kinds(owner: type) -> dict[str, object]:
 def apply_options(target: Settings | Switches, options: dict[str, object]) -> None:
     """Set fields by name; an unknown name is a TypeError, an impossible choice a ValueError."""
     owner = Settings if isinstance(target, Settings) else Switches
-    kinds = _kinds(owner)
+    kinds = _field_types(owner)
     for name, value in options.items():
         if name not in kinds:
             raise TypeError(f"unknown switch {name!r}; there are: {', '.join(sorted(kinds))}")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, c
 import aiohttp
 
 from . import control
+from .addresses import Addresses
 from .commands import Commands
-from .places import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -28,7 +28,6 @@ R = TypeVar("R")
 MODULE: Final = "twitchvault.testing.fake"
 READY_TIMEOUT: Final = 20.0
 STOP_TIMEOUT: Final = 5.0
-MAX_LINE: Final = 65_536
 
 
 def _remote(
@@ -43,7 +42,7 @@ def _remote(
     return call
 
 
-class RemoteTwitch(Places):
+class RemoteTwitch(Addresses):
     """A double that runs elsewhere on this machine, by its root URL; `async with` it.
 
     The commands are those of `FakeTwitch`, as coroutines. What they return is a copy: a client's
@@ -57,7 +56,7 @@ class RemoteTwitch(Places):
     async def start(self) -> None:
         """Open the connection for commands."""
         if self._session is None:
-            self._session = aiohttp.ClientSession()
+            self._session = aiohttp.ClientSession(json_serialize=control.dumps)
 
     async def close(self) -> None:
         """Close the connection for commands; the double runs on."""
@@ -69,12 +68,13 @@ class RemoteTwitch(Places):
         """Run any command by its name."""
         if self._session is None:
             raise RuntimeError("not connected: 'async with' the double first")
-        body = control.pack_argument({"args": args, "kwargs": kwargs})
+        body = {"args": args, "kwargs": kwargs}
         async with self._session.post(f"{self.url}{control.PREFIX}{name}", json=body) as answer:
-            content = await answer.json()
+            content = await answer.json(loads=control.loads)
         if "error" in content:
-            raise control.failure(content["error"])
-        return control.unpack(content["result"])
+            raise control.error_of(content["error"])
+        result = content["result"]
+        return tuple(result) if isinstance(result, list) else result
 
     register_client = _remote(Commands.register_client)
     switch = _remote(Commands.switch)
@@ -206,10 +206,10 @@ class FakeTwitchProcess(RemoteTwitch):
                 process.terminate()
         await super().close()
         if process is not None:
-            await _end(process)
+            await _wait_for_end(process)
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _wait_for_end(process: asyncio.subprocess.Process) -> None:
     try:
         async with asyncio.timeout(STOP_TIMEOUT):
             await process.wait()

@@ -9,23 +9,25 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from . import control
+from .addresses import Addresses
 from .commands import Commands
 from .identity import GRANTS
+from .messages import DROPPED, JSON, Answer, Call, identity_error, not_found
 from .model import Leak, Refusal, RequestLog
-from .places import Places
-from .wire import DROPPED, JSON, Answer, Call, identity_error, not_found
 
 if TYPE_CHECKING:
-    from .wire import Handler
+    from .messages import Handler
 
 SECRET_NAMES: Final = frozenset(
     {"client_secret", "access_token", "refresh_token", "token", "device_code", "code"}
 )
-LIMITED: Final = frozenset({"token", "device", "validate", "revoke"})
-BACKLOG: Final = 1024
+IDENTITY: Final = frozenset({"token", "device", "validate", "revoke"})
+CONNECTIONS: Final = 1024
+COMPRESS_FROM: Final = 1024
+"""Bytes from which a body goes out compressed, where the client takes that."""
 
 
-class FakeTwitch(Places, Commands):
+class FakeTwitch(Addresses, Commands):
     """Twitch's identity service and a little Helix, on this machine; see the package's page.
 
     host, port: where to listen; port 0 takes a free one.
@@ -50,26 +52,25 @@ class FakeTwitch(Places, Commands):
         self._port = port
         self._control = control
         self._runner: web.ServerRunner | None = None
-        self._serving: set[asyncio.Task[object]] = set()
-        self._routes: dict[tuple[str, str], tuple[str, Handler]] = {
-            ("POST", "/oauth2/token"): ("token", self._identity.token),
-            ("POST", "/oauth2/device"): ("device", self._identity.device),
-            ("GET", "/oauth2/validate"): ("validate", self._identity.validate),
-            ("POST", "/oauth2/revoke"): ("revoke", self._identity.revoke),
-            ("GET", "/oauth2/authorize"): ("authorize", self._consent.authorize),
-            ("POST", "/oauth2/authorize"): ("authorize", self._consent.authorize),
-            ("GET", "/activate"): ("activate", self._consent.activate),
-            ("POST", "/activate"): ("activate", self._consent.activate),
+        self._routes: dict[tuple[str, str], Handler] = {
+            ("POST", "/oauth2/token"): self._identity.token,
+            ("POST", "/oauth2/device"): self._identity.device,
+            ("GET", "/oauth2/validate"): self._identity.validate,
+            ("POST", "/oauth2/revoke"): self._identity.revoke,
+            ("GET", "/oauth2/authorize"): self._consent.authorize,
+            ("POST", "/oauth2/authorize"): self._consent.authorize,
+            ("GET", "/activate"): self._consent.activate,
+            ("POST", "/activate"): self._consent.activate,
         }
 
     async def start(self) -> None:
         """Listen; a no-op when it does already."""
         if self._runner is not None:
             return
-        runner = web.ServerRunner(web.Server(self._serve, access_log=None), shutdown_timeout=0.01)
+        runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.01)
         self._runner = runner
         await runner.setup()
-        site = web.TCPSite(runner, self._host, self._port, backlog=BACKLOG)
+        site = web.TCPSite(runner, self._host, self._port, backlog=CONNECTIONS)
         try:
             await site.start()
         except OSError:
@@ -82,19 +83,7 @@ class FakeTwitch(Places, Commands):
         """Stop listening and cut what is open. What was issued stays; `start` takes it up again."""
         runner, self._runner = self._runner, None
         if runner is not None:
-            for task in self._serving:
-                task.cancel()
             await runner.cleanup()
-
-    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        task = asyncio.current_task()
-        if task is None or self._runner is None:
-            return _cut(request)
-        self._serving.add(task)
-        try:
-            return await self._handle(request)
-        finally:
-            self._serving.discard(task)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if self._control and request.path.startswith(control.PREFIX):
@@ -102,40 +91,41 @@ class FakeTwitch(Places, Commands):
         call = await _read(request, self.url)
         handler = self._route(call)
         answer = await self._answer(call, handler)
-        self._journal(call, answer)
+        self._log(call, answer)
         if answer.status == DROPPED:
-            return _cut(request)
+            return _abort(request)
         return await self._send(request, call, answer)
 
     def _route(self, call: Call) -> Handler:
         if call.path.startswith("/helix/"):
             call.endpoint = "helix:" + call.path.removeprefix("/helix/")
             return self._helix.handle
-        name, handler = self._routes.get((call.method, call.path), ("", _nowhere))
-        if name == "token":
-            name = GRANTS.get(call.params.get("grant_type", ""), name)
-        call.endpoint = name
+        handler = self._routes.get((call.method, call.path))
+        if handler is None:
+            return _unknown_path
+        name = call.path.rpartition("/")[2]
+        grant_type = call.params.get("grant_type", "")
+        call.endpoint = GRANTS.get(grant_type, name) if name == "token" else name
         return handler
 
     async def _answer(self, call: Call, handler: Handler) -> Answer:
-        answer = await self._faults.meet(call, "before")
+        answer = await self._faults.apply(call, "before")
         if answer is None:
             answer = self._commit(call, handler)
-            answer = await self._faults.meet(call, "after") or answer
+            answer = await self._faults.apply(call, "after") or answer
         if call.endpoint.startswith("helix:"):
-            self._helix.dress(call, answer)
+            self._helix.add_rate_limit_headers(call, answer)
         return answer
 
     def _commit(self, call: Call, handler: Handler) -> Answer:
-        limited = call.endpoint.partition(":")[0] in LIMITED
-        if limited and self._identity.limited(call):
-            self._state.tally["rate_limited"] += 1
+        identity = call.endpoint.partition(":")[0] in IDENTITY
+        if identity and self._identity.limited(call):
             return Answer(429)
         try:
             answer = handler(call)
         except Refusal as refusal:
             answer = identity_error(refusal.status, refusal.message)
-        if limited and answer.content_type == JSON:
+        if identity and answer.content_type == JSON:
             answer.content_type = self.identity_content_type
         return answer
 
@@ -145,10 +135,11 @@ class FakeTwitch(Places, Commands):
         before, amid = self._faults.latency(call)
         if before > 0:
             await asyncio.sleep(before)
-        headers = {"Content-Type": answer.content_type, "Access-Control-Allow-Origin": "*"}
+        headers = {"Access-Control-Allow-Origin": "*"}
+        headers |= {"Content-Type": answer.content_type} if answer.body else {}
         headers |= answer.headers
         if amid <= 0:
-            return web.Response(status=answer.status, body=answer.body, headers=headers)
+            return _response(request, answer, headers)
         response = web.StreamResponse(status=answer.status, headers=headers)
         response.content_length = len(answer.body)
         await response.prepare(request)
@@ -158,17 +149,14 @@ class FakeTwitch(Places, Commands):
         await response.write(answer.body[half:])
         return response
 
-    def _journal(self, call: Call, answer: Answer) -> None:
-        now = self._state.now()
-        self._state.requests.append(
-            RequestLog(
-                now, call.method, call.path, call.endpoint, tuple(call.params), answer.status
-            )
-        )
+    def _log(self, call: Call, answer: Answer) -> None:
+        now, state, names = self._state.now(), self._state, tuple(call.params)
+        entry = RequestLog(now, call.method, call.path, call.endpoint, names, answer.status)
+        state.requests.append(entry)
         for name, value in call.query.items():
-            if name in SECRET_NAMES or value in self._state.secrets:
-                self._state.tally["secrets_in_query"] += 1
-                self._state.leaks.append(Leak(now, call.path, name))
+            if name in SECRET_NAMES or value in state.secrets:
+                state.counters.secrets_in_query += 1
+                state.leaks.append(Leak(now, call.path, name))
 
 
 async def _read(request: web.BaseRequest, base: str) -> Call:
@@ -185,11 +173,19 @@ async def _read(request: web.BaseRequest, base: str) -> Call:
     return Call(request.method, request.path, query, form, headers, cookies, base, body)
 
 
-def _cut(request: web.BaseRequest) -> web.StreamResponse:
+def _response(request: web.BaseRequest, answer: Answer, headers: dict[str, str]) -> web.Response:
+    response = web.Response(status=answer.status, body=answer.body, headers=headers)
+    accepted = request.headers.get("Accept-Encoding", "")
+    if len(answer.body) >= COMPRESS_FROM and "gzip" in accepted:
+        response.enable_compression(web.ContentCoding.gzip)
+    return response
+
+
+def _abort(request: web.BaseRequest) -> web.StreamResponse:
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=500)
 
 
-def _nowhere(_: Call) -> Answer:
+def _unknown_path(_: Call) -> Answer:
     return not_found()

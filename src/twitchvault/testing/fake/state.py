@@ -1,4 +1,4 @@
-"""The double's ground: its clock, its dice, its clients and users, its counters. No HTTP here."""
+"""The double's clock, its random numbers, its clients and users, its counters. No HTTP here."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import random
 import re
 import string
 import time
-from collections import Counter, deque
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from .model import Client, Counts, Leak, RequestLog, Settings, Switches, User, apply_options
+from .model import Client, Counts, Leak, RequestLog, Settings, User
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from .model import Seconds
 
 LOG_SIZE: Final = 10_000
@@ -26,17 +24,17 @@ _USER_ID: Final = re.compile(r"[0-9]{1,10}")
 
 
 class State:
-    """What everything else stands on. All times are seconds of the double's own clock."""
+    """What all handlers share. All times are seconds of the double's own clock."""
 
     def __init__(self, settings: Settings, seed: int | None = None) -> None:
         self.settings = settings
         self.clients: dict[str, Client] = {}
         self.users: dict[str, User] = {}
-        self.tally: Counter[str] = Counter()
+        self.counters = Counts()
         self.requests: deque[RequestLog] = deque(maxlen=LOG_SIZE)
         self.leaks: deque[Leak] = deque(maxlen=LOG_SIZE)
         self.secrets: set[str] = set()
-        self._dice = random.Random(seed)  # noqa: S311 - a double: a seed must repeat its tokens
+        self._random = random.Random(seed)  # noqa: S311 - a double: a seed must repeat its tokens
         self._origin = time.time() - time.monotonic()
 
     def now(self) -> float:
@@ -51,9 +49,7 @@ class State:
 
     def draw(self, duration: Seconds) -> float:
         """A duration, drawn where a range is given."""
-        if isinstance(duration, int | float):
-            return duration
-        return self._dice.uniform(*duration)
+        return duration if isinstance(duration, int | float) else self._random.uniform(*duration)
 
     def token(self, length: int = 30) -> str:
         """A new lower-case alphanumeric secret: client secret, access token (30), refresh (50)."""
@@ -65,60 +61,45 @@ class State:
 
     def user_code(self) -> str:
         """A new user code: 8 capitals."""
-        return "".join(self._dice.choices(string.ascii_uppercase, k=8))
+        return "".join(self._random.choices(string.ascii_uppercase, k=8))
+
+    def client_id(self) -> str:
+        """A new client id: 30 lower-case letters and digits."""
+        return "".join(self._random.choices(_LOWER, k=30))
 
     def _secret(self, letters: str, length: int) -> str:
-        value = "".join(self._dice.choices(letters, k=length))
+        value = "".join(self._random.choices(letters, k=length))
         self.secrets.add(value)
         return value
 
-    def counts(self) -> Counts:
-        """A snapshot of the counters."""
-        return Counts(**self.tally)
-
-    def register_client(
-        self,
-        *,
-        public: bool,
-        redirect_uris: Iterable[str],
-        client_id: str | None,
-        client_secret: str | None,
-        name: str,
-        switches: dict[str, object],
-    ) -> Client:
-        """Add a client; its id must be new."""
-        if public and client_secret is not None:
-            raise ValueError("'client_secret': a public client has none")
-        chosen = Switches()
-        apply_options(chosen, switches)
-        identity = client_id or "".join(self._dice.choices(_LOWER, k=30))
-        if identity in self.clients:
-            raise ValueError(f"'client_id': {identity!r} is registered already")
-        secret = None if public else client_secret or self.token()
-        if secret is not None:
-            self.secrets.add(secret)
-        client = Client(identity, secret, tuple(redirect_uris), name, chosen)
-        self.clients[identity] = client
+    def add_client(self, client: Client) -> Client:
+        """Register a client; its id must be new."""
+        if client.client_id in self.clients:
+            raise ValueError(f"'client_id': {client.client_id!r} is registered already")
+        if client.client_secret is not None:
+            self.secrets.add(client.client_secret)
+        self.clients[client.client_id] = client
         return client
 
     def client(self, client: Client | str) -> Client:
         """The registered client, by itself or by its id."""
-        identity = client if isinstance(client, str) else client.client_id
-        if identity not in self.clients:
-            raise ValueError(f"unknown client {identity!r}: register_client() comes first")
-        return self.clients[identity]
+        client_id = client if isinstance(client, str) else client.client_id
+        if client_id not in self.clients:
+            raise ValueError(f"unknown client {client_id!r}: register_client() comes first")
+        return self.clients[client_id]
 
-    def add_user(self, login: str, user_id: str | None, display_name: str | None) -> User:
+    def add_user(
+        self, login: str, user_id: str | None = None, display_name: str | None = None
+    ) -> User:
         """Add a user; login and id must be new."""
         self._check_login(login)
-        identity = user_id or self._next_user_id()
-        if not _USER_ID.fullmatch(identity):
-            raise ValueError(f"'user_id': expected up to 10 digits, not {identity!r}")
-        if identity in self.users:
-            raise ValueError(f"'user_id': {identity!r} is taken")
-        user = User(identity, login, display_name or login.capitalize())
-        self.users[identity] = user
-        return user
+        user_id = user_id or self._next_user_id()
+        if not _USER_ID.fullmatch(user_id):
+            raise ValueError(f"'user_id': expected up to 10 digits, not {user_id!r}")
+        if user_id in self.users:
+            raise ValueError(f"'user_id': {user_id!r} is taken")
+        self.users[user_id] = User(user_id, login, display_name or login.capitalize())
+        return self.users[user_id]
 
     def rename(self, user: User, login: str) -> None:
         """Give a user another login; the id stays."""
@@ -127,23 +108,21 @@ class State:
 
     def user(self, user: User | str) -> User:
         """The known user, by itself, by id, or by login."""
-        found = self.find_user(user if isinstance(user, str) else user.user_id)
+        name = user if isinstance(user, str) else user.user_id
+        found = self.users.get(name) or self._by_login(name)
         if found is None:
             raise ValueError(f"unknown user {user!r}: add_user() comes first")
         return found
 
-    def find_user(self, name: str) -> User | None:
-        """The user with that id or login."""
-        if name in self.users:
-            return self.users[name]
-        return next((user for user in self.users.values() if user.login == name), None)
+    def _by_login(self, login: str) -> User | None:
+        return next((user for user in self.users.values() if user.login == login), None)
 
     def _check_login(self, login: str) -> None:
         if not _LOGIN.fullmatch(login):
             raise ValueError(
                 f"'login': expected 1 to 25 of lower-case letters, digits, '_', not {login!r}"
             )
-        if any(user.login == login for user in self.users.values()):
+        if self._by_login(login) is not None:
             raise ValueError(f"'login': {login!r} is taken")
 
     def _next_user_id(self) -> str:

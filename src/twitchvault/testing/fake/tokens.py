@@ -1,4 +1,4 @@
-"""Tokens: how they are issued, exchanged and killed. The rules of Twitch, and no HTTP."""
+"""Tokens: how Twitch issues, exchanges and revokes them. No HTTP here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from .model import Pair, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from .model import Client, User
     from .state import State
@@ -49,7 +49,7 @@ class Refresh:
 
 @dataclass(eq=False, slots=True)
 class Grant:
-    """The connection of a user to an application: what a disconnect or a replay ends."""
+    """A user's connection to an application: a disconnect or a replay ends it."""
 
     client: Client
     user: User
@@ -60,7 +60,7 @@ class Grant:
 
 
 class Tokens:
-    """All tokens that were ever issued, dead ones too: a spent one must be known as spent."""
+    """All tokens that were ever issued. Dead ones stay: a spent token must be known as spent."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -69,34 +69,32 @@ class Tokens:
         self._grants: dict[tuple[str, str], Grant] = {}
         self._app: dict[str, dict[str, Access]] = {}
 
-    # Looking
+    # Lookups
 
     def find(self, value: str) -> Access | None:
         """The access token of that value, dead or alive."""
         return self._access.get(value)
 
+    def find_valid(self, value: str) -> Access | None:
+        """The live access token of that value; one found expired is counted, once."""
+        token = self._access.get(value)
+        if token is None or token.killed:
+            return None
+        if not self._is_past(token.expires_at):
+            return token
+        if not token.seen_expired:
+            token.seen_expired = True
+            self._state.counters.expiries += 1
+        return None
+
     def is_live(self, token: Access) -> bool:
         """Whether it works at this moment."""
-        return not token.killed and not self._over(token.expires_at)
+        return not token.killed and not self._is_past(token.expires_at)
 
     def is_live_refresh(self, value: str) -> bool:
         """Whether a refresh token would be exchanged at this moment."""
         token = self._refresh.get(value)
-        if token is None or token.spent or not token.grant.alive:
-            return False
-        return not self._over(token.expires_at)
-
-    def present(self, value: str) -> Access | None:
-        """A live access token, or None; one found expired is counted, once."""
-        token = self._access.get(value)
-        if token is None or token.killed:
-            return None
-        if not self._over(token.expires_at):
-            return token
-        if not token.seen_expired:
-            token.seen_expired = True
-            self._state.tally["expiries"] += 1
-        return None
+        return token is not None and not token.spent and self._is_usable(token)
 
     def grant(self, client: Client, user: User) -> Grant | None:
         """The live connection between the two."""
@@ -105,20 +103,17 @@ class Tokens:
     def newest(self, client: Client, user: User) -> Pair | None:
         """The pair that was issued last, unless the connection has ended."""
         grant = self.grant(client, user)
-        if grant is None or grant.newest is None:
-            return None
-        return self._pair(grant.newest, None)
+        return None if grant is None or grant.newest is None else self._pair(grant.newest)
 
-    def of_user(self, user: User, client: Client | None = None) -> list[Access]:
-        """A user's access tokens that nothing has killed."""
-        return [
-            token
-            for grant in self._grants_of(user)
-            if client in {None, grant.client}
-            for token in grant.live.values()
-        ]
+    def grants_of(self, user: User) -> list[Grant]:
+        """A user's live connections."""
+        return [grant for grant in self._grants.values() if grant.user is user]
 
-    # Issuing
+    def app_tokens(self, client: Client) -> list[Access]:
+        """A client's app tokens that are not revoked."""
+        return list(self._live_with(client, None).values())
+
+    # Issue
 
     def issue(
         self, client: Client, user: User, scopes: Iterable[str], lifetime: float | None = None
@@ -142,21 +137,18 @@ class Tokens:
         """A new app token and the seconds to announce."""
         lifetime = self._state.draw(self._state.settings.app_token_lifetime)
         if client.switches.limit_app_tokens:
-            self._make_room(client, self._app.setdefault(client.client_id, {}))
-        token = self._new_access(client, (), lifetime, None)
-        return token, announce(client, lifetime)
+            self._enforce_limit(client, self._app.setdefault(client.client_id, {}))
+        return self._new_access(client, (), lifetime, None), _announced(client, lifetime)
 
-    def refresh(self, client: Client, presented: str) -> Pair:
-        """Exchange a refresh token, or refuse it; a replay punishes."""
-        token = self._refresh.get(presented)
-        if token is None or token.grant.client is not client:
-            raise _dead(client)
-        if token.spent:
-            self._replay(token)
-            raise _dead(client)
-        if not token.grant.alive or self._over(token.expires_at):
-            raise _dead(client)
-        return self._exchange(token)
+    def refresh(self, client: Client, value: str) -> Pair:
+        """Exchange a refresh token, or refuse it; a replay may end the connection."""
+        token = self._refresh.get(value)
+        if token is not None and token.grant.client is client:
+            if not token.spent and self._is_usable(token):
+                return self._exchange(token)
+            if token.spent:
+                self._replay(token.grant)
+        raise Refusal(client.switches.dead_refresh_status, "Invalid refresh token")
 
     def _exchange(self, token: Refresh) -> Pair:
         client, grant = token.grant.client, token.grant
@@ -169,128 +161,102 @@ class Tokens:
             token.access = access
         else:
             token = self._new_refresh(grant, access)
-        self._state.tally["exchanges"] += 1
+        self._state.counters.exchanges += 1
         return self._pair(token, announced)
 
-    def _replay(self, token: Refresh) -> None:
-        self._state.tally["replays"] += 1
-        client = token.grant.client
-        punish = client.switches.punish_replay
-        if (client.public if punish is None else punish) and token.grant.alive:
-            self._end(token.grant)
+    def _replay(self, grant: Grant) -> None:
+        self._state.counters.replays += 1
+        punish = grant.client.switches.punish_replay
+        if (grant.client.public if punish is None else punish) and grant.alive:
+            self.end(grant)
 
-    # Killing
+    # Revocation
 
     def kill(self, token: Access) -> None:
         """One access token dies; its refresh token survives."""
         token.killed = True
-        if token.grant is not None:
-            token.grant.live.pop(token.value, None)
-        else:
-            self._app.get(token.client.client_id, {}).pop(token.value, None)
+        self._live_with(token.client, token.grant).pop(token.value, None)
 
     def expire(self, token: Access) -> None:
         """The access token's time is over, now."""
         token.expires_at = self._state.now()
 
-    def kill_app_tokens(self, client: Client) -> int:
-        """All app tokens of a client die; returns how many."""
-        victims = list(self._app.get(client.client_id, {}).values())
-        for token in victims:
-            self.kill(token)
-        return len(victims)
-
     def disconnect(self, client: Client, user: User) -> bool:
-        """End the connection: every access and refresh token of it dies."""
+        """End the connection between the two, if there is one."""
         grant = self.grant(client, user)
         if grant is not None:
-            self._end(grant)
+            self.end(grant)
         return grant is not None
 
-    def change_password(self, user: User) -> int:
-        """End all connections of a user; returns how many."""
-        grants = self._grants_of(user)
-        for grant in grants:
-            self._end(grant)
-        return len(grants)
-
-    def _end(self, grant: Grant) -> None:
+    def end(self, grant: Grant) -> None:
+        """End a connection: every access and refresh token of it dies."""
         grant.alive = False
         for token in list(grant.live.values()):
             self.kill(token)
         self._grants.pop((grant.client.client_id, grant.user.user_id), None)
 
-    # Making
-
-    def _grants_of(self, user: User) -> list[Grant]:
-        return [grant for grant in self._grants.values() if grant.user is user]
+    # Helpers
 
     def _open_grant(self, client: Client, user: User) -> Grant:
         return self._grants.setdefault((client.client_id, user.user_id), Grant(client, user))
+
+    def _live_with(self, client: Client, grant: Grant | None) -> dict[str, Access]:
+        return grant.live if grant else self._app.setdefault(client.client_id, {})
 
     def _new_user_access(
         self, grant: Grant, scopes: tuple[str, ...], lifetime: float | None
     ) -> tuple[Access, int | None]:
         settings = self._state.settings
-        self._make_room(grant.client, grant.live)
+        self._enforce_limit(grant.client, grant.live)
         if lifetime is None:
-            announced = self._state.draw(settings.user_token_lifetime)
-            exact = isinstance(settings.user_token_lifetime, int | float)
-            actual = announced if exact else announced + self._state.draw(settings.validate_surplus)
+            announced = lifetime = self._state.draw(settings.user_token_lifetime)
+            if not isinstance(settings.user_token_lifetime, int | float):
+                lifetime += self._state.draw(settings.validate_surplus)
         else:
-            announced = actual = lifetime
-        token = self._new_access(grant.client, scopes, actual, grant)
-        return token, announce(grant.client, announced)
+            announced = lifetime
+        token = self._new_access(grant.client, scopes, lifetime, grant)
+        return token, _announced(grant.client, announced)
 
     def _new_access(
         self, client: Client, scopes: tuple[str, ...], lifetime: float, grant: Grant | None
     ) -> Access:
         expires_at = None if client.switches.legacy else self._state.now() + lifetime
         token = Access(self._state.token(), client, scopes, expires_at, grant)
-        self._access[token.value] = token
-        live = grant.live if grant else self._app.setdefault(client.client_id, {})
-        live[token.value] = token
+        self._access[token.value] = self._live_with(client, grant)[token.value] = token
         return token
 
     def _new_refresh(self, grant: Grant, access: Access) -> Refresh:
         lifetime = self._state.settings.refresh_token_lifetime
         expires_at = self._state.now() + lifetime if grant.client.public else None
         token = Refresh(self._state.token(REFRESH_LENGTH), grant, access, expires_at)
-        self._refresh[token.value] = token
-        grant.newest = token
+        self._refresh[token.value] = grant.newest = token
         return token
 
-    def _make_room(self, client: Client, live: dict[str, Access]) -> None:
-        if len(live) < client.switches.token_limit:
+    def _enforce_limit(self, client: Client, live: dict[str, Access]) -> None:
+        limit = client.switches.token_limit
+        if len(live) < limit:
             return
-        for token in [token for token in live.values() if self._over(token.expires_at)]:
+        for token in [token for token in live.values() if self._is_past(token.expires_at)]:
             live.pop(token.value)
-        for oldest in list(_surplus(live, client.switches.token_limit)):
+        for oldest in list(live.values())[: max(0, len(live) - limit + 1)]:
             if client.switches.over_limit == "fail":
                 raise Refusal(400, "too many access tokens")  # the real text is not known
             self.kill(oldest)
 
-    def _over(self, moment: float | None) -> bool:
+    def _is_past(self, moment: float | None) -> bool:
         return moment is not None and self._state.now() >= moment
 
-    def _pair(self, token: Refresh, announced: int | None) -> Pair:
-        client, user, scopes = token.grant.client, token.grant.user, token.access.scopes
-        if announced is None and token.access.expires_at is not None:
-            announced = int(max(0, token.access.expires_at - self._state.now()))
-        return Pair(
-            token.access.value, token.value, announced, scopes, client.client_id, user.user_id
-        )
+    def _is_usable(self, token: Refresh) -> bool:
+        return token.grant.alive and not self._is_past(token.expires_at)
+
+    def _pair(self, token: Refresh, announced: int | None = None) -> Pair:
+        access, client, user = token.access, token.grant.client, token.grant.user
+        if announced is None and access.expires_at is not None:
+            announced = int(max(0, access.expires_at - self._state.now()))
+        scopes = access.scopes
+        return Pair(access.value, token.value, announced, scopes, client.client_id, user.user_id)
 
 
-def announce(client: Client, lifetime: float) -> int | None:
+def _announced(client: Client, lifetime: float) -> int | None:
     """Whole seconds for the token answer, at least 1; None for a legacy client."""
     return None if client.switches.legacy else max(1, int(lifetime))
-
-
-def _dead(client: Client) -> Refusal:
-    return Refusal(client.switches.dead_refresh_status, "Invalid refresh token")
-
-
-def _surplus(live: dict[str, Access], limit: int) -> Iterator[Access]:
-    count = len(live) - limit + 1
-    return (token for _, token in zip(range(count), live.values(), strict=False))

@@ -1,4 +1,4 @@
-"""What a double is to those who use it, wherever it runs: its addresses, and `async with`."""
+"""What `FakeTwitch` and its remote control have in common: addresses, and `async with`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["Places"]
 
-
-class Places:
+class Addresses:
     """A double that has addresses while it runs."""
 
     _url = ""
