@@ -10,8 +10,8 @@ from multidict import MultiDict
 from tests.simulation.twitch import INSTEAD
 from twitchvault.errors import NoAnswer
 from twitchvault.http import Answer
-from twitchvault.testing.fake.wire import Answer as Wire
-from twitchvault.testing.fake.wire import Call
+from twitchvault.testing.fake.messages import Answer as Wire
+from twitchvault.testing.fake.messages import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from tests.simulation.clocks import EPOCH
-from twitchvault.testing.fake.faults import HTML_PAGE
 from twitchvault.testing.fake.helix import Helix, Resource
 from twitchvault.testing.fake.identity import Identity
 from twitchvault.testing.fake.logins import Logins
-from twitchvault.testing.fake.model import Refusal, Settings
-from twitchvault.testing.fake.model import User as TwitchUser
-from twitchvault.testing.fake.state import State
-from twitchvault.testing.fake.tokens import REFRESH_LENGTH, Tokens
-from twitchvault.testing.fake.wire import (
+from twitchvault.testing.fake.messages import (
     HTML,
+    HTML_PAGE,
     JSON,
     TEXT,
     Answer,
@@ -25,31 +21,36 @@ from twitchvault.testing.fake.wire import (
     identity_error,
     not_found,
 )
+from twitchvault.testing.fake.model import Client, Refusal, Settings, Switches
+from twitchvault.testing.fake.model import Pair as Issued
+from twitchvault.testing.fake.model import User as TwitchUser
+from twitchvault.testing.fake.state import State
+from twitchvault.testing.fake.tokens import REFRESH_LENGTH, Access, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tests.simulation.books import Pair, Request
     from tests.simulation.world import World
-    from twitchvault.testing.fake.model import Client
-    from twitchvault.testing.fake.wire import Call
+    from twitchvault.testing.fake.messages import Call
 
 __all__ = ["INSTEAD", "RESOURCE", "Twitch"]
 
+CLIENT_ID: Final = "client0000"
 RESOURCE: Final = "me"
 """The Helix resource that the simulated calls ask for."""
 SECRET: Final = "client0secret"
 SCOPES: Final = ("chat:read",)
 
 
-class _Issued(msgspec.Struct):
+class _Answered(msgspec.Struct):
     """The tokens in an answer."""
 
     access_token: str
     refresh_token: str
 
 
-_decode = msgspec.json.Decoder(_Issued).decode
+_decode = msgspec.json.Decoder(_Answered).decode
 
 
 def _rfc(status: int, error: str) -> Answer:
@@ -110,6 +111,29 @@ class SimState(State):
         return f"{kind}{self._issued[kind]:05}"
 
 
+class SimTokens(Tokens):
+    """The double's tokens; which died by something else than their refresh stands in the books."""
+
+    def __init__(self, state: State, world: World) -> None:
+        super().__init__(state)
+        self._world = world
+        self._replaced: Pair | None = None
+
+    def refresh(self, client: Client, value: str) -> Issued:
+        """As `Tokens.refresh`."""
+        self._replaced = self._world.books.of_refresh.get(value)
+        try:
+            return super().refresh(client, value)
+        finally:
+            self._replaced = None
+
+    def kill(self, token: Access) -> None:
+        """As `Tokens.kill`."""
+        super().kill(token)
+        if self._replaced is None or self._replaced.access != token.value:
+            self._world.books.killed.setdefault(token.value, self._world.loop.now)
+
+
 class Twitch:
     """One application and its users at Twitch. Whatever it commits stands in the books."""
 
@@ -122,18 +146,13 @@ class Twitch:
         self._world = world
         self._books = world.books
         self._state = SimState(settings, seed, world)
-        self._tokens = Tokens(self._state)
+        self._tokens = SimTokens(self._state, world)
         self._identity = Identity(self._state, self._tokens, Logins(self._state, self._tokens))
         self._helix = Helix(self._state, self._tokens)
         self._helix.resources[RESOURCE] = Resource((), None, "user")
-        self.client: Client = self._state.register_client(
-            public=profile.public,
-            redirect_uris=(),
-            client_id="client0000",
-            client_secret=None if profile.public else SECRET,
-            name="An application",
-            switches=dict(profile.switches),
-        )
+        secret = None if profile.public else SECRET
+        switches = Switches(**profile.switches)
+        self.client = self._state.add_client(Client(CLIENT_ID, secret, switches=switches))
         self.users = [self._state.add_user(f"user{n}", None, None) for n in range(profile.users)]
 
     # What users and others do
@@ -198,9 +217,7 @@ class Twitch:
             if request.endpoint == "validate":
                 return self._identity.validate(call)
             if request.endpoint == "revoke":
-                answer = self._identity.revoke(call)
-                self._books.killed.setdefault(request.token, self._world.loop.now)
-                return answer
+                return self._identity.revoke(call)
             return self._identity.token(call)
         except Refusal as refusal:
             return self._refusal(refusal)
@@ -213,11 +230,11 @@ class Twitch:
 
     def _refresh(self, request: Request, call: Call) -> Answer:
         old = self._books.of_refresh.get(request.token)
-        replays = self._state.tally["replays"]
+        replays = self._state.counters.replays
         try:
             answer = self._identity.token(call)
         except Refusal:
-            if self._state.tally["replays"] > replays and old is not None:
+            if self._state.counters.replays > replays and old is not None:
                 self._world.replayed(request, old)
             raise
         if old is not None:

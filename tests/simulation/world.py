@@ -18,13 +18,13 @@ from tests.simulation.profile import draw
 from tests.simulation.server import Server
 from tests.simulation.twitch import Twitch
 from tests.simulation.weather import Muted
-from twitchvault.testing.fake.wire import Answer, helix_error, identity_error
+from twitchvault.testing.fake.messages import Answer, helix_error, identity_error
 
 if TYPE_CHECKING:
     from tests.simulation.books import Pair, Request
     from tests.simulation.loop import Lane
     from tests.simulation.process import Call, Making
-    from twitchvault.testing.fake.wire import Call as Wire
+    from twitchvault.testing.fake.messages import Call as Wire
 
 __all__ = ["Event", "Result", "Violation", "World", "simulate"]
 
