@@ -81,6 +81,8 @@ class Pair:
     """When the store first had it."""
     acked_at: float = NEVER
     """When the store first said so."""
+    dead_at: float = NEVER
+    """When its access token died, of whatever."""
     spent_by: Request | None = None
     spent: bool = False
     published: bool = False
@@ -132,6 +134,7 @@ class Books:
         self.of_refresh: dict[str, Pair] = {}
         """The newest pair with this refresh token."""
         self.of_access: dict[str, Pair] = {}
+        self.of_both: dict[tuple[str, str], Pair] = {}
         self.requests: list[Request] = []
         self.decisions: list[Decision] = []
         self.losses: list[Loss] = []
@@ -181,7 +184,13 @@ class Books:
 
     def _add(self, pair: Pair) -> Pair:
         self.pairs.append(pair)
-        self.of_refresh[pair.refresh] = self.of_access[pair.access] = pair
+        self.of_refresh[pair.refresh] = pair
+        return self.reached_by(pair, pair.access)
+
+    def reached_by(self, pair: Pair, access: str) -> Pair:
+        """This access token stands for the pair from now on."""
+        pair.access = access
+        self.of_access[access] = self.of_both[access, pair.refresh] = pair
         return pair
 
     def answered(self, request: Request, now: float) -> None:
@@ -195,6 +204,12 @@ class Books:
         pair.received.setdefault(lane, now)
         pair.holders.setdefault(lane, now)
 
+    def died_access(self, access: str, now: float) -> None:
+        """An access token is dead."""
+        pair = self.of_access.get(access)
+        if pair is not None:
+            pair.dead_at = min(pair.dead_at, now)
+
     # The store
 
     def pair_in(self, value: bytes | None) -> Pair | None:
@@ -202,10 +217,9 @@ class Books:
         if value is None:
             return None
         record = self.stored(value)
-        pair = self.of_access.get(record.access_token)
-        if pair is None and record.refresh_token:
-            pair = self.of_refresh.get(record.refresh_token)
-        return pair
+        access, refresh = record.access_token, record.refresh_token or ""
+        both = self.of_both.get((access, refresh))
+        return both or self.of_refresh.get(refresh) or self.of_access.get(access)
 
     def showed(self, lane: Lane, value: bytes | None, now: float) -> None:
         """A process was given these bytes by the store."""

@@ -32,7 +32,7 @@ WENT_BACK: Final = "the store went back in time"
 LIED: Final = "Twitch lied"
 BY_ITSELF: Final = "the access token died by itself"
 
-CHANCE: Final = 5.0
+CHANCE: Final = 2.0
 """Seconds of undisturbed running in which a process that is told of a loss writes back."""
 GLANCE: Final = 1.0
 """Seconds from the last look at the record until the request has left, over a new connection."""
@@ -49,7 +49,7 @@ def replay(books: Books, ttl: dict[Lane, float], again: Request, old: Pair) -> s
     first, second = sorted((spender, again), key=lambda one: (one.left_at, one.number))
     return (
         _ended(books, first, second)
-        or _unprotected(books, ttl, first, second)
+        or _unprotected(books, ttl, old, first, second)
         or _forgotten(books, ttl, old, second)
     )
 
@@ -58,33 +58,28 @@ def _ended(books: Books, first: Request, second: Request) -> str | None:
     """The exchange brought nothing, and who asked again could not know that the token is spent."""
     if first.failed_at > second.left_at or first.abandoned:
         return None
-    if first.lane is second.lane and _was_told(books, first, second):
+    if first.lane is second.lane and _could_know(books, first, second):
         return None
     return CLOSED if first.fate == "closed" else ANSWER
 
 
-def _was_told(books: Books, first: Request, second: Request) -> bool:
-    """Twitch took the old access token within the minute before, and then called it dead."""
-    old = books.of_refresh.get(first.token)
-    for pair in books.pairs:
-        if pair.refresh == first.token:
-            old = pair
-            break
-    if old is None:
-        return False
-    key = (first.lane, old.access)
-    accepted = max((at for at in books.accepted.get(key, ()) if at <= first.left_at), default=-1.0)
-    refused = books.refused.get(key, ())
-    by_itself = old.access in books.lied or old.access in books.killed
-    if accepted < max(0.0, first.left_at - MINUTE) or by_itself:
-        return False
-    if any(accepted <= at <= first.left_at for at in refused):
-        return False
-    return any(first.failed_at <= at <= second.left_at for at in refused)
+def _could_know(books: Books, first: Request, second: Request) -> bool:
+    """Its old access token lived when it left and is dead since: who asks for that knows it."""
+    old = next(pair for pair in books.pairs if pair.refresh == first.token)
+    accepted = books.accepted.get((first.lane, old.access), ())
+    refused = books.refused.get((first.lane, old.access), ())
+    lived = max((at for at in accepted if at <= first.left_at), default=-NEVER)
+    return (
+        old.dead_at <= first.failed_at
+        and old.access not in books.killed
+        and first.left_at - lived <= MINUTE
+        and not any(lived <= at <= first.left_at for at in refused)
+        and not any(first.failed_at <= at <= second.left_at for at in accepted)
+    )
 
 
 def _unprotected(
-    books: Books, ttl: dict[Lane, float], first: Request, second: Request
+    books: Books, ttl: dict[Lane, float], old: Pair, first: Request, second: Request
 ) -> str | None:
     """Its owner could keep nobody from taking over."""
     died = books.died.get(first.lane, NEVER)
@@ -97,10 +92,11 @@ def _unprotected(
     lease = ttl[first.lane]
     if books.disturbed(first.lane, first.left_at - lease, second.left_at) >= lease * SLACK:
         return STILL
-    since = first.left_at - lease
-    if any(since <= loss.at <= second.left_at for loss in books.losses):
-        return WENT_BACK
-    return None
+    losses = [
+        one for one in _losses(books, old.user, first.left_at - lease) if one.at <= second.left_at
+    ]
+    leased = second.left_at - ttl[second.lane] / 2
+    return None if all(_could_act(books, first.lane, one, leased) for one in losses) else WENT_BACK
 
 
 def _forgotten(books: Books, ttl: dict[Lane, float], old: Pair, second: Request) -> str | None:
@@ -124,13 +120,17 @@ def _healed(books: Books, loss: Loss, pairs: list[Pair], until: float) -> bool:
 
 
 def _had_chance(books: Books, loss: Loss, pair: Pair, until: float) -> bool:
-    for lane, since in pair.holders.items():
-        told = loss.told.get(lane, NEVER)
-        written = told + CHANCE
-        alive = since <= loss.at and written < min(until, books.died.get(lane, NEVER))
-        if alive and not books.disturbed(lane, told, written):
-            return True
-    return False
+    return any(
+        since <= loss.at and _could_act(books, lane, loss, until)
+        for lane, since in pair.holders.items()
+    )
+
+
+def _could_act(books: Books, lane: Lane, loss: Loss, until: float) -> bool:
+    """Whether a process was told of a loss in time, and could do something about it."""
+    told = loss.told.get(lane, NEVER)
+    done = told + CHANCE
+    return done < min(until, books.died.get(lane, NEVER)) and not books.disturbed(lane, told, done)
 
 
 def lost(books: Books, pair: Pair) -> str | None:

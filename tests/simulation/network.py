@@ -24,7 +24,9 @@ __all__ = ["SimHTTP"]
 
 PATIENCE: Final = 300.0
 """Seconds of running for which an exchange's answer has to be awaited."""
-HARMLESS: Final = frozenset({"", "late request", "late answer", "repeat alive", "repeat dead"})
+HARMLESS: Final = frozenset(
+    {"", "slow connection", "late request", "late answer", "repeat alive", "repeat dead"}
+)
 LIE_401: Final = "lie"
 _HEADERS: Final[dict[str, dict[str, str]]] = {}
 
@@ -68,7 +70,8 @@ class SimHTTP:
         return await self._carry(request, call, fault, rest, answer_timeout)
 
     async def _connect(self, fault: str, timeout: float) -> None:
-        delay = self._weather.connecting()
+        slow = fault == "slow connection"
+        delay = self._weather.late() if slow else self._weather.connecting()
         if fault == "no connection":
             await asyncio.sleep(min(delay + self._weather.latency(), timeout))
             raise NoAnswer("no connection", sent=False)

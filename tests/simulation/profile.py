@@ -46,7 +46,14 @@ _AFTER: Final = (
     "200 HTML",
     "200 cut off",
 )
-_CONNECTION: Final = ("no connection", "request lost", "late request", "answer lost", "late answer")
+_CONNECTION: Final = (
+    "no connection",
+    "slow connection",
+    "request lost",
+    "late request",
+    "answer lost",
+    "late answer",
+)
 _LOOKS: Final = tuple(
     f"before: {name}"
     for name in (
@@ -157,7 +164,7 @@ def draw(seed: int) -> Profile:
         acts=chance.randint(8, 40),
         pace=chance.choice((0.02, 0.3, 2.0, ttl / 3, ttl)),
         latency=chance.choice((0.02, 0.1, 0.4)),
-        rates={place: _rates(chance, place, store) for place in FAULTS},
+        rates={place: _rates(chance, place, store) for place in FAULTS} | _madness(chance),
         wall_off=tuple(_wall_off(chance) for _ in range(processes)),
     )
 
@@ -188,6 +195,21 @@ def _rates(chance: random.Random, place: str, store: str) -> tuple[tuple[float, 
         total = min(total + level * chance.expovariate(1.0) / len(chosen) ** 0.5, 0.7)
         rates.append((total, name))
     return tuple(rates)
+
+
+def _madness(chance: random.Random) -> dict[str, tuple[tuple[float, str], ...]]:
+    """In some worlds Twitch does nearly always what it should never do."""
+    if chance.random() < 0.96:
+        return {}
+    place, fault = chance.choice(
+        (
+            ("refresh", "repeat dead"),
+            ("refresh", "repeat alive"),
+            ("validate", "lie"),
+            ("helix", "lie"),
+        )
+    )
+    return {place: ((0.9, fault),)}
 
 
 def _wall_off(chance: random.Random) -> float:

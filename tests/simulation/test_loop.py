@@ -81,7 +81,9 @@ def test_a_held_process_finds_its_timers_due_at_once() -> None:
     lane = loop.add(Lane("a"))
     noted: list[tuple[str, float]] = []
     for delay in (1.0, 2.0, 20.0):
-        loop.call_later(delay, lambda d=delay: noted.append((f"{d}", loop.now)), context=lane.context)
+        loop.call_later(
+            delay, lambda d=delay: noted.append((f"{d}", loop.now)), context=lane.context
+        )
     loop.hold(lane)
     loop.at(10.0, loop.release, lane)
     loop.run_until(lambda: len(noted) == 3)

@@ -20,7 +20,9 @@ from tests.simulation.world import simulate
 ROOT: Final = Path(__file__).parents[2]
 SEEDS: Final = 4_000
 """As many as two cores do in some 30 s."""
-LAST_LINE: Final = f"{SEEDS} schedules: 0 avoidable replays, 0 lost pairs, 0 wrong needs_login, 0 hung calls"
+LAST_LINE: Final = (
+    f"{SEEDS} schedules: 0 avoidable replays, 0 lost pairs, 0 wrong needs_login, 0 hung calls"
+)
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -130,6 +130,7 @@ class SimTokens(Tokens):
     def kill(self, token: Access) -> None:
         """As `Tokens.kill`."""
         super().kill(token)
+        self._world.books.died_access(token.value, self._world.loop.now)
         if self._replaced is None or self._replaced.access != token.value:
             self._world.books.killed.setdefault(token.value, self._world.loop.now)
 
@@ -179,6 +180,7 @@ class Twitch:
         else:
             self._tokens.kill(token)
         self._books.killed.setdefault(access, self._world.loop.now)
+        self._books.died_access(access, self._world.loop.now)
 
     def exchange_outside(self, pair: Pair) -> None:
         """Somebody who has a copy of the refresh token exchanges it."""
@@ -272,5 +274,4 @@ class Twitch:
         if alive:
             former.killed, former.expires_at = False, new.expires_at
             grant.live[former.value] = former
-        pair.access = former.value
-        self._books.of_access[former.value] = pair
+        self._books.reached_by(pair, former.value)
