@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from types import ModuleType
 
-    from tests.simulation.world import Result
+    from tests.simulation.shrink import Simulate
 
 __all__ = ["PLANTED", "Plant", "planted"]
 
@@ -61,7 +61,7 @@ def _load(plant: Plant) -> ModuleType:
 
 
 @contextmanager
-def planted(plant: Plant) -> Iterator[Callable[[int], Result]]:
+def planted(plant: Plant) -> Iterator[Simulate]:
     """`simulate` over a vault with this fault; everything else goes on with the right one."""
     saved = {name: module for name, module in sys.modules.items() if name.startswith(OURS)}
     for name in saved:
