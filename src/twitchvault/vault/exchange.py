@@ -23,6 +23,7 @@ from twitchvault.errors import (
     NoAnswer,
     RateLimited,
     StoreError,
+    StoreUnavailable,
     TwitchServerError,
     Unauthorized,
     VersionConflict,
@@ -52,6 +53,8 @@ __all__ = ["Exchange", "Lease"]
 
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 4.0
+FRESH: Final = 1.0
+LOOKS: Final = 5
 CONFIRMING: Final = 10.0
 """Seconds that a validation may take that has to tell whether a token is spent."""
 REFUSED: Final = "Twitch refused the refresh token"
@@ -264,12 +267,18 @@ class Exchange:
         await self._identity.validate(access_token, timeout=CONFIRMING)
 
     async def _is_ours(self, lease: Lease) -> bool:
-        held = await self._repository.read(lease.key)
-        if held is None or held.record.lease != lease.name:
-            lease.in_doubt = False  # it is another owner's now
-            return False
-        lease.version = held.version
-        return True
+        for _ in range(LOOKS):
+            began = self._clocks.monotonic()
+            held = await self._repository.read(lease.key)
+            if held is None or held.record.lease != lease.name:
+                lease.in_doubt = False  # it is another owner's now
+                return False
+            lease.version = held.version
+            # An answer that took its time says what was, not what is.
+            if self._clocks.monotonic() - began < FRESH:
+                return True
+        msg = "the store is too slow to tell whose the lease is; nothing was sent"
+        raise StoreUnavailable(msg)
 
     async def _keep(self, lease: Lease, update: Update) -> Record | None:
         lease.in_doubt = False

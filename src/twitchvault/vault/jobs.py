@@ -19,6 +19,7 @@ __all__ = ["Job", "Jobs", "Patience"]
 
 BLIND: Final = 0.4
 """The part of a lease's ttl for which a waiter may not have looked without beginning anew."""
+SLICES: Final = 20
 GIVING_UP: Final = 1.0
 """Seconds that a job which has sent nothing may take to end."""
 
@@ -118,8 +119,12 @@ class Jobs:
                 job.cancel()
         if others:
             await asyncio.wait(others, timeout=GIVING_UP)
-        if sending:
-            await asyncio.wait(sending, timeout=patience)
+        # Time for which this process stood still does not count: an answer may lie in its socket.
+        slice_ = patience / SLICES
+        while sending and patience > 0:
+            began = self._clocks.monotonic()
+            _, sending = await asyncio.wait(sending, timeout=slice_)
+            patience -= min(self._clocks.monotonic() - began, slice_)
         self.abandon()
 
     def abandon(self) -> None:

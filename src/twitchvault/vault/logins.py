@@ -50,8 +50,11 @@ class Logins:
         self._backoff.forget(user_id)
         if answer is not None:
             self._backoff.accepted(user_id, pair.access_token)
-        update = Update(lambda held: logged_in(held, pair, answer, now), asked_for=True)
-        self._outbox.submit(key, update)
+        public = self._identity.public
+        self._outbox.submit(
+            key,
+            Update(lambda held: logged_in(held, pair, answer, now, public=public), asked_for=True),
+        )
         return key
 
     async def add(self, pair: TokenPair) -> str:
@@ -169,7 +172,7 @@ class Logins:
             self._repository.user_key(user_id),
             sent,
             parked,
-            lambda held: attached(held, sent, parked, answer, now),
+            lambda held: attached(held, sent, parked, answer, now, public=self._identity.public),
         )
 
 

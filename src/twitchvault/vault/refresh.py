@@ -246,7 +246,11 @@ class Refresher:
         elif not seed.record.seeded:
             parked, now = seed.record, self._clocks.wall()
             await self.attach(
-                job, key, sent, parked, lambda held: attached(held, sent, parked, None, now)
+                job,
+                key,
+                sent,
+                parked,
+                lambda held: attached(held, sent, parked, None, now, public=self._identity.public),
             )
         elif await self._wait_for_lease(job, seed_key, seed, patience) is not None:
             with suppress(VersionConflict):

@@ -228,10 +228,13 @@ class Repository:
         return self._mirror.spender_of(key.removeprefix(self._seed_prefix)) is not None
 
     def _hold_seed(self, key: str, record: Record | None) -> None:
-        known = self._seeds.pop(key, None)
+        known = self._seeds.get(key)
+        if record is not None and known is not None and record.order < known.order:
+            return
+        self._seeds.pop(key, None)
         if record is None or (record.seeded and record.lease is None and record.state == "live"):
             return
-        self._seeds[key] = record if known is None or record.order >= known.order else known
+        self._seeds[key] = record
         if len(self._seeds) > SEEDS_HELD:
             del self._seeds[next(iter(self._seeds))]
 

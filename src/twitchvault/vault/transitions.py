@@ -40,12 +40,18 @@ EXCHANGED_KEPT: Final = 16
 
 
 def logged_in(
-    current: Record | None, pair: TokenPair, answer: ValidateToken | None, now: float
+    current: Record | None,
+    pair: TokenPair,
+    answer: ValidateToken | None,
+    now: float,
+    *,
+    public: bool,
 ) -> Record:
     """A pair came from outside, with Twitch's validation of its access token if it was asked.
 
     A new pair replaces the record. One whose refresh token was exchanged before is old news: the
-    record stands, unless it needs a login and the access token was seen to work.
+    record stands, unless it needs a login and the access token was seen to work. That of a `public`
+    client proves that its refresh token is good: the exchange would have killed it.
     """
     fresh = Record(access_token=pair.access_token, refresh_token=pair.refresh_token)
     if answer is not None:
@@ -57,17 +63,19 @@ def logged_in(
     if pair == current.pair:
         return current if answer is None else _confirmed(current, answer, now)
     if pair.refresh_token is not None and pair.refresh_token == current.refresh_token:
-        return _other_access_token(current, fresh, answer)
+        return _other_access_token(current, fresh, answer, public=public)
     spent = pair.refresh_token is not None and current.has_spent(fingerprint(pair.refresh_token))
     if spent and (current.state == "live" or answer is None):
         return current
-    if spent:
+    if spent and not public:
         # Its access token lives, but its refresh token must not be sent once more.
         fresh = replace(fresh, refresh_token=None)
     return _successor(current, fresh)
 
 
-def _other_access_token(current: Record, fresh: Record, answer: ValidateToken | None) -> Record:
+def _other_access_token(
+    current: Record, fresh: Record, answer: ValidateToken | None, *, public: bool
+) -> Record:
     """The refresh token that stands, with another access token.
 
     It is older than ours unless Twitch has just confirmed it: a confidential client's refresh token
@@ -75,8 +83,9 @@ def _other_access_token(current: Record, fresh: Record, answer: ValidateToken | 
     """
     if answer is None and current.state == "live" and not current.seeded:
         return current
-    if current.state != "live" and current.has_spent(fingerprint(fresh.refresh_token or "")):
-        fresh = replace(fresh, refresh_token=None)  # it was refused
+    refused = current.state != "live" and current.has_spent(fingerprint(fresh.refresh_token or ""))
+    if refused and (answer is None or not public):
+        fresh = replace(fresh, refresh_token=None)
     return replace(_successor(current, fresh), seeded=current.seeded)
 
 
@@ -289,7 +298,13 @@ def seed_refused(current: Record | None, base: Record, reason: str) -> Record | 
 
 
 def attached(
-    current: Record | None, sent: str, parked: Record, answer: ValidateToken | None, now: float
+    current: Record | None,
+    sent: str,
+    parked: Record,
+    answer: ValidateToken | None,
+    now: float,
+    *,
+    public: bool,
 ) -> Record:
     """The successor of the seed `sent`, `parked` under its key, comes to its user."""
     if current is not None and current.refresh_token == sent:
@@ -304,7 +319,7 @@ def attached(
     if current is not None and current.has_spent(fingerprint(sent)) and current.state == "live":
         return current
     pair = TokenPair(parked.access_token, parked.refresh_token)
-    new = logged_in(current, pair, answer, now)
+    new = logged_in(current, pair, answer, now, public=public)
     if new.generation < parked.generation:
         new = replace(new, generation=parked.generation)
     if sent != parked.refresh_token:
