@@ -177,7 +177,7 @@ class Books:
     ) -> Pair:
         """Twitch has committed an exchange; `by` None: of somebody outside."""
         pair = Pair(old.user, old.chain, old.place + 1, access, refresh, now, by)
-        old.spent_by, old.spent = by, refresh != old.refresh
+        old.spent_by = by
         if by is not None:
             by.pair = pair
         return self._add(pair)

@@ -200,21 +200,18 @@ def _views(world: World, records: dict[str, Stored | None]) -> None:
 
 def _usable(world: World, records: dict[str, Stored | None]) -> None:
     """Each process can call for each user whose stored pair is good."""
-    good = [
-        user
-        for user, record in records.items()
-        if record is not None
-        and record.state == "live"
-        and (
-            world.twitch.takes_refresh(record.refresh_token)
-            or world.twitch.takes(record.access_token)
-        )
-    ]
+    good = [user for user, record in records.items() if record and _is_good(world, record)]
     for process in world.processes:
         for user in good:
             if not _works(world, process, user):
                 last = world.calls[-1]
                 world.violation("other", f"{process.name} cannot call for {user}: {last.outcome}")
+
+
+def _is_good(world: World, record: Stored) -> bool:
+    if record.state != "live" or not world.twitch.takes_refresh(record.refresh_token):
+        return False
+    return not world.books.of_refresh[record.refresh_token or ""].refused_falsely
 
 
 def _works(world: World, process: Process, user: str) -> bool:

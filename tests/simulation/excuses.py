@@ -137,6 +137,8 @@ def lost(books: Books, pair: Pair) -> str | None:
     """Why the store does not hold the newest pair of a login; None: that could be avoided."""
     if pair.by is None and not pair.received and pair.place:
         return OUTSIDE
+    if pair.access in books.lied and _failed(books, pair):
+        return LIED
     if pair.stored_at == NEVER:
         if any(lane not in books.died for lane in pair.received):
             return None
@@ -154,6 +156,11 @@ def _never_came(books: Books, pair: Pair) -> str | None:
     if request.fate == "closed":
         return CLOSED
     return None if request.abandoned or request.failed_at == NEVER else ANSWER
+
+
+def _failed(books: Books, pair: Pair) -> bool:
+    """Whether an exchange of its refresh token has brought nothing."""
+    return any(one.token == pair.refresh and one.failed_at < NEVER for one in books.requests)
 
 
 def needs_login(books: Books, pair: Pair) -> str | None:

@@ -201,7 +201,7 @@ class World:
     def decide(self, process: Process, user: str, pair: Pair | None, make: Making) -> Making:
         """`make`, watched: a process is asked for a login or, without a pair, for a removal."""
         # A spent pair changes nothing, unless a loss has made everybody forget that it is spent.
-        if not process.up or (pair is not None and pair.spent and not self.books.losses):
+        if pair is not None and pair.spent and not self.books.losses:
             return make
         chain = 0 if pair is None else pair.chain
         decision = Decision(user, chain, process.lane, self.loop.now)
