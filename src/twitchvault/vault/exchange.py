@@ -122,12 +122,19 @@ class Exchange:
         The put also proves that the store can be written before the token is spent.
         """
         # The time is taken before others can see it: our half is over before their whole.
-        taken = Lease(key, user, leased(held.record, *lease), self._clocks, alive=alive)
+        record = leased(held.record, *lease, alive=bool(alive))
+        taken = Lease(key, user, record, self._clocks, alive=alive)
         try:
-            taken.version = await self._repository.write(key, taken.record, expect=held.version)
+            taken.version = await self._repository.write(key, record, expect=held.version)
         except VersionConflict:
             return None
+        except asyncio.CancelledError:
+            self._release_later(taken)  # it may have got in
+            raise
         return taken
+
+    def _release_later(self, lease: Lease) -> None:
+        self._outbox.submit(lease.key, Update(lambda now: released(now, lease.name)))
 
     async def run(self, lease: Lease, *, doubtful: bool) -> Record | None:
         """Send until there is an answer. None: look at the record again. Errors end the lease.
@@ -149,7 +156,7 @@ class Exchange:
         except asyncio.CancelledError:
             lease.in_doubt = lease.in_doubt or lease.sent
             if not lease.in_doubt:
-                self._outbox.submit(lease.key, Update(lambda now: released(now, lease.name)))
+                self._release_later(lease)
             raise
         finally:
             self._note_doubt(lease)
@@ -170,7 +177,9 @@ class Exchange:
                 if failure is _Failure.OUTCOME_UNKNOWN:
                     if not await self._may_repeat(lease, error):
                         return None
-                elif failure is not _Failure.SAFE_TO_RETRY or lease.left <= pause:
+                elif failure is not _Failure.SAFE_TO_RETRY:
+                    raise
+                if lease.left <= pause:
                     raise
             else:
                 return await self._keep(lease, update)
@@ -228,7 +237,9 @@ class Exchange:
                     # A store that went back in time may have lost the lease; others keep theirs.
                     if held.record.lease in {lease.name, None} and held.record.state == "live":
                         lease.version = held.version
-                        lease.record = leased(held.record, lease.name, lease.ttl)
+                        lease.record = leased(
+                            held.record, lease.name, lease.ttl, alive=lease.record.lease_alive
+                        )
                         await self._put_lease(lease)
 
     async def _put_lease(self, lease: Lease) -> None:
@@ -257,8 +268,6 @@ class Exchange:
         else:
             # Its refresh would have killed the old access token: nothing was spent.
             lease.alive, lease.in_doubt = True, False
-        if lease.left <= 0 and error is not None:
-            raise error
         return await self._is_ours(lease)
 
     async def _validate(self, access_token: str) -> None:

@@ -27,12 +27,14 @@ GIVING_UP: Final = 1.0
 class Job:
     """One task that several callers wait for, `limit` seconds from its start at most.
 
-    `lease` is the one under which it exchanges. The job goes on when its callers have given up.
+    `lease` is the one under which it exchanges, `inner` another job that it waits for. The job goes
+    on when its callers have given up.
     """
 
     def __init__(self, clocks: Clocks, limit: float) -> None:
         self.limit = limit
         self.lease: Lease | None = None
+        self.inner: Job | None = None
         self._task: asyncio.Task[Record | None] | None = None
         self._clocks = clocks
         self._started = clocks.monotonic()
@@ -40,7 +42,8 @@ class Job:
     @property
     def left(self) -> float:
         """Seconds for which a caller goes on waiting."""
-        return self._started + self.limit - self._clocks.monotonic()
+        left = self._started + self.limit - self._clocks.monotonic()
+        return left if self.inner is None else max(left, self.inner.left)
 
     @property
     def task(self) -> asyncio.Task[Record | None]:
@@ -55,6 +58,8 @@ class Job:
     @property
     def is_sending(self) -> bool:
         """Whether a request of it has left whose successor is not home yet."""
+        if self.inner is not None and self.inner.is_sending:
+            return True
         return self.lease is not None and self.lease.sent
 
     def cancel(self) -> None:
@@ -69,6 +74,18 @@ class Job:
             if self.left <= 0:
                 raise self.timed_out()
             await asyncio.wait((self.task,), timeout=self.left)
+        return self._outcome()
+
+    async def result_for(self, waiter: Job) -> Record | None:
+        """As `result`, for another job: it waits as long as this one works."""
+        waiter.inner = self
+        try:
+            await asyncio.wait((self.task,))
+        finally:
+            waiter.inner = None
+        return self._outcome()
+
+    def _outcome(self) -> Record | None:
         if self.task.cancelled():
             msg = "the flow was closed before the refresh; nothing was sent"
             raise NoAnswer(msg, sent=False)
@@ -92,16 +109,23 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
 
     async def join(
-        self, key: str, start: Callable[[Job], Coroutine[None, None, Record | None]]
+        self,
+        key: str,
+        start: Callable[[Job], Coroutine[None, None, Record | None]],
+        *,
+        waiter: Job | None = None,
     ) -> Record | None:
-        """The result of the one job for `key`; a caller's cancellation does not end it."""
+        """The result of the one job for `key`; a caller's cancellation does not end it.
+
+        `waiter` is the job that asks, if it is one.
+        """
         job = self._jobs.get(key)
         if job is None or job.task.done():
             job = self._jobs[key] = Job(self._clocks, self._limit)
             job.start(start(job))
             started = job
             job.task.add_done_callback(lambda _task: self._ended(key, started))
-        return await job.result()
+        return await (job.result() if waiter is None else job.result_for(waiter))
 
     def _ended(self, key: str, job: Job) -> None:
         if self._jobs.get(key) is job:

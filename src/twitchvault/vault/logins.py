@@ -74,17 +74,11 @@ class Logins:
         store for the next call.
         """
         mark = fingerprint(token)
-        pair = TokenPair("", token)
         for _ in range(ROUNDS):
             user_id = await self._holder(token, mark)
             if user_id is not None:
                 return as_token(await self._renewed(user_id, token))
-            parked = await self._refresher.exchange_seed(pair, mark)
-            if parked is None:
-                continue
-            if parked.state == "needs_login":
-                raise AuthFailure(f"this refresh token does not work: {parked.reason}")
-            await self._find_user(pair, mark)
+            await self._find_user(TokenPair("", token), mark)
         raise TokenError(_moves(mark))
 
     async def _renewed(self, user_id: str, token: str) -> Record:
@@ -145,18 +139,19 @@ class Logins:
         await self._refresher.jobs.join(key, work)
 
     async def _exchange_and_attach(self, job: Job, pair: TokenPair, mark: str) -> None:
-        parked = await self._refresher.exchange_seed(pair, mark)
+        parked = await self._refresher.exchange_seed(job, pair, mark)
         for _ in range(ROUNDS):
             if parked is None:
                 return
             if parked.state == "needs_login":
-                raise AuthFailure(NEITHER_WORKS)
+                msg = f"the refresh token does not work: {parked.reason}; sign the user in again"
+                raise AuthFailure(msg)
             try:
                 answer = await self._identity.validate(parked.access_token)
             except Unauthorized:
                 # It has waited for longer than its access token lived, or Twitch gave a dead one.
                 generation = parked.generation
-                parked = await self._refresher.exchange_seed(pair, mark, generation)
+                parked = await self._refresher.exchange_seed(job, pair, mark, generation)
             else:
                 await self._attach(job, pair.refresh_token or "", parked, answer)
                 return

@@ -31,7 +31,7 @@ from twitchvault.vault.exchange import Exchange
 from twitchvault.vault.jobs import Jobs, Patience
 from twitchvault.vault.outbox import Update
 from twitchvault.vault.record import fingerprint
-from twitchvault.vault.transitions import attached, leased, new_seed
+from twitchvault.vault.transitions import attached, leased, new_seed, reserved_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,6 +121,8 @@ class Refresher:
             if abandoned is None or not await self._seed_is_free(job, key, record, patience):
                 continue
             alive = await self._is_alive(user_id, record, refused=refused)
+            # What the owner before knew counts: it may have sent the token since.
+            alive = alive or (abandoned and record.lease_alive)
             renewed = await self._exchange_under_lease(
                 job, key, user_id, held, doubtful=abandoned, alive=alive
             )
@@ -266,7 +268,9 @@ class Refresher:
         await self._exchange.refuse(key, record, reason)
         return False
 
-    async def exchange_seed(self, pair: TokenPair, mark: str, generation: int = 1) -> Record | None:
+    async def exchange_seed(
+        self, waiter: Job, pair: TokenPair, mark: str, generation: int = 1
+    ) -> Record | None:
         """Exchange a refresh token from outside, leased on its fingerprint's own key.
 
         The new pair stands under that key, durably, until its user is known. `generation` is that
@@ -276,7 +280,7 @@ class Refresher:
         key = self._repository.seed_key(mark)
         self._backoff.check(key)
         return await self.jobs.join(
-            key, lambda job: self._exchange_seed(job, mark, pair, generation)
+            key, lambda job: self._exchange_seed(job, mark, pair, generation), waiter=waiter
         )
 
     async def _exchange_seed(
@@ -305,6 +309,8 @@ class Refresher:
                 return None
             if self._backoff.is_exhausted(key):
                 raise self._backoff.rest(key)
+            if generation > 1 and not await self._reserve(record):
+                return None
             alive = None if generation == 1 else False
             renewed = await self._exchange_under_lease(
                 job, key, key, held, doubtful=abandoned, alive=alive
@@ -319,6 +325,16 @@ class Refresher:
             return True
         token = seed.refresh_token or ""
         return self._mirror.find_by_refresh_token(token, fingerprint(token)) is not None
+
+    async def _reserve(self, parked: Record) -> bool:
+        """Keep others from exchanging a parked pair's token under its own fingerprint."""
+        key = self._repository.seed_key(fingerprint(parked.refresh_token or ""))
+        try:
+            await self._repository.write(key, reserved_seed(), expect=0)
+        except VersionConflict:
+            held = await self._read(key)
+            return held is not None and held.record.state == "needs_login"
+        return True
 
     async def attach(
         self,

@@ -52,7 +52,8 @@ class Held(NamedTuple):
 class Repository:
     """Reads and writes records; what it learns of users goes into the mirror.
 
-    `catch_up` brings into the mirror all that was committed before its call.
+    `catch_up` brings into the mirror all that was committed before its call, `losses` counts how
+    often the store was found to have lost data.
     """
 
     def __init__(self, store: TokenStore, client_id: str, mirror: Mirror) -> None:
@@ -61,6 +62,7 @@ class Repository:
         self.catch_up: Callable[[], Awaitable[None]] | None = None
         self._seed_prefix = f"{client_id}/seed/"
         self._seeds: dict[str, Record] = {}
+        self.losses = 0
         self._mirror = mirror
 
     def user_key(self, user_id: str) -> str:
@@ -182,12 +184,15 @@ class Repository:
             version = await self.call(self.store.put, key, value, expect=expect)
             self._hold_seed(key, record)
             return version
+        losses = self.losses
         self._mirror.begin_write(user_id, value)
         try:
             version = await self.call(self.store.put, key, value, expect=expect)
         finally:
             self._mirror.end_write(user_id)
         self._mirror.learn(user_id, version, record, "local")
+        if losses != self.losses and self._mirror.on_loss is not None:
+            self._mirror.on_loss(user_id)  # it may be among what was lost
         return version
 
     async def delete(self, key: str, *, expect: int | None) -> None:

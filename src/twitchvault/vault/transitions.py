@@ -30,6 +30,7 @@ __all__ = [
     "released",
     "removed",
     "removed_login",
+    "reserved_seed",
     "seed_exchanged",
     "seed_refused",
     "validated",
@@ -90,10 +91,15 @@ def _other_access_token(
 
 
 def _successor(current: Record, fresh: Record) -> Record:
-    """`fresh` as the next record of the same user: it inherits what must not be forgotten."""
+    """`fresh` as the next record of the same user: it inherits what must not be forgotten.
+
+    Scopes and login are those of the last validation, until the next one.
+    """
     current = _remember_leased(current)
     return replace(
         fresh,
+        scopes=current.scopes if fresh.scopes is None else fresh.scopes,
+        login=current.login if fresh.login is None else fresh.login,
         generation=current.generation + 1,
         seeds=current.seeds,
         exchanged=current.exchanged,
@@ -136,19 +142,23 @@ def validated(
 
 
 def _foreign(current: Record, reason: str) -> Record:
-    return replace(current, state="needs_login", reason=reason, access_refused=True, lease=None)
+    return replace(_free(current), state="needs_login", reason=reason, access_refused=True)
 
 
-def leased(current: Record, name: str, ttl: float) -> Record:
+def leased(current: Record, name: str, ttl: float, *, alive: bool = False) -> Record:
     """Somebody takes the right to exchange the refresh token."""
-    return replace(current, lease=name, lease_ttl=ttl)
+    return replace(current, lease=name, lease_ttl=ttl, lease_alive=alive)
+
+
+def _free(current: Record) -> Record:
+    return replace(current, lease=None, lease_ttl=0.0, lease_alive=False)
 
 
 def released(current: Record | None, name: str) -> Record | None:
     """The owner of the lease `name` gives it back without having changed anything."""
     if current is None or current.lease != name:
         return current
-    return replace(current, lease=None, lease_ttl=0.0)
+    return _free(current)
 
 
 def exchanged(current: Record | None, base: Record, token: Token, now: float) -> Record | None:
@@ -175,14 +185,12 @@ def _spent(current: Record, sent: str, successor: str | None, now: float) -> Rec
     if sent != successor:
         current = _remember(current, sent, seeded=current.seeded)
     return replace(
-        current,
+        _free(current),
         generation=current.generation + 1,
         last_validated=None if current.last_validated is None else now,
         state="live",
         reason="",
         access_refused=False,
-        lease=None,
-        lease_ttl=0.0,
         seeded=False,
     )
 
@@ -227,7 +235,7 @@ def refused(current: Record | None, base: Record, reason: str) -> Record | None:
         return current
     if sent is not None:
         current = _remember(current, sent, seeded=current.seeded)
-    return replace(current, state="needs_login", reason=reason, lease=None, lease_ttl=0.0)
+    return replace(_free(current), state="needs_login", reason=reason)
 
 
 def marked_access_refused(current: Record | None, access_token: str) -> Record | None:
@@ -245,7 +253,7 @@ def removed(current: Record | None) -> Record | None:
     """
     if current is None or current.state == "removed":
         return current
-    gone = _successor(current, Record("", state="removed"))
+    gone = replace(_successor(current, Record("", state="removed")), scopes=None, login=None)
     untouched = current.generation == 1 and not gone.seeds and not gone.exchanged
     return None if untouched else gone
 
@@ -269,6 +277,12 @@ def new_seed(pair: TokenPair) -> Record:
     return Record(pair.access_token, pair.refresh_token)
 
 
+def reserved_seed() -> Record:
+    """The entry of a successor that is exchanged before its user is known: nobody else may."""
+    reason = "it was exchanged already, and its successor waits for its user"
+    return Record("", state="needs_login", reason=reason)
+
+
 def seed_exchanged(current: Record | None, base: Record, token: Token) -> Record:
     """The seed of `base` was exchanged: its successor waits here until its user is known."""
     if current is not None and current.generation > base.generation:
@@ -276,7 +290,7 @@ def seed_exchanged(current: Record | None, base: Record, token: Token) -> Record
     if not base.seeded and base.refresh_token is not None:
         base = _remember(base, base.refresh_token, seeded=False)
     return replace(
-        base,
+        _free(base),
         access_token=token.access_token,
         refresh_token=token.refresh_token or base.refresh_token,
         generation=base.generation + 1,
@@ -284,8 +298,6 @@ def seed_exchanged(current: Record | None, base: Record, token: Token) -> Record
         expires_in=float(token.expires_in),
         state="live",
         reason="",
-        lease=None,
-        lease_ttl=0.0,
         seeded=False,
     )
 

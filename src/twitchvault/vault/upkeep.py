@@ -199,8 +199,9 @@ class Upkeep:
     async def _look_after(self, user_id: str) -> None:
         self._mirror.fetch()
         record = self._mirror.peek(user_id)
-        if record is None or record.access_refused:
-            return
+        due = self._due.get(user_id)
+        if record is None or due is None or due > self._clocks.monotonic():
+            return  # another process was faster
         try:
             if self._refresh_at(user_id, record) <= self._clocks.monotonic():
                 await self._refresh(user_id, record, refused=False)

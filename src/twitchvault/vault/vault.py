@@ -112,12 +112,16 @@ class Vault:
                 await asyncio.wait((opening,))
             finally:
                 opening.cancel()  # does nothing to one that is done
-                self._opening = None
-            if opening.cancelled():
+                ended, self._opening = self._opening is not opening, None
+            if ended or opening.cancelled():
                 self._watcher.cancel()
                 msg = "the vault was cleared or closed while it opened: call authorize() again"
                 raise StoreError(msg)
             opening.result()
+            self._outbox.show()
+            self._open = True
+            if self._maintain:
+                self._upkeep.start()
 
     async def _begin(self) -> None:
         await self._repository.call(self._store.open)
@@ -125,10 +129,6 @@ class Vault:
         self._outbox.start()
         self.mirror.reveal()
         await self._watcher.start()
-        self._outbox.show()
-        self._open = True
-        if self._maintain:
-            self._upkeep.start()
 
     def clear(self) -> None:
         """Forget the local picture; refreshes under way and unwritten changes are kept going."""
@@ -162,6 +162,7 @@ class Vault:
     def _end_opening(self) -> None:
         if self._opening is not None:
             self._opening.cancel()
+            self._opening = None
 
     async def _flush_in_time(self) -> StoreError | None:
         try:

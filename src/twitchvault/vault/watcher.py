@@ -176,6 +176,7 @@ class Watcher:
     def _note_all_lost(self) -> None:
         _logger.warning("the store has lost data: writing back what this process holds")
         self._lost_all = self._lost_since_load = True
+        self._repository.losses += 1
         self._start_restoring()
 
     def _start_restoring(self) -> None:
@@ -194,10 +195,15 @@ class Watcher:
 
     async def _restore_once(self) -> None:
         if self._lost_all:
-            await self._repository.restore_seeds()
-            await self._repository.delete_again(await self._repository.scan(quiet=False))
-            self._lost.update(self._mirror.users())
+            await self.catch_up()  # what was told before the loss
             self._lost_all = False
+            self._lost.update(self._mirror.users())
+            try:
+                await self._repository.restore_seeds()
+                await self._repository.delete_again(await self._repository.scan(quiet=False))
+            except StoreError:
+                self._lost_all = True
+                raise
         # Who is being refreshed just now comes first: others wait for that lease.
         lost = sorted(self._lost, key=self._is_free)
         for start in range(0, len(lost), AT_ONCE):
