@@ -87,7 +87,6 @@ class Pair:
     spent: bool = False
     published: bool = False
     """The user has seen it, so that it may come back from a file."""
-    refused_falsely: bool = False
 
     def __str__(self) -> str:
         return f"[{self.access} {self.refresh} of {self.user}]"
@@ -141,6 +140,8 @@ class Books:
         self.accepted: dict[tuple[Lane, str], list[float]] = {}
         """When Twitch told a process that it takes this access token."""
         self.refused: dict[tuple[Lane, str], list[float]] = {}
+        self.refused_falsely: set[str] = set()
+        """Refresh tokens that Twitch refused though it takes them."""
         self.lied: dict[str, float] = {}
         """Access tokens that Twitch called dead though they lived."""
         self.killed: dict[str, float] = {}

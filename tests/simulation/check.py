@@ -201,25 +201,30 @@ def _views(world: World, records: dict[str, Stored | None]) -> None:
 def _usable(world: World, records: dict[str, Stored | None]) -> None:
     """Each process can call for each user whose stored pair is good."""
     good = [user for user, record in records.items() if record and _is_good(world, record)]
-    for process in world.processes:
-        for user in good:
-            if not _works(world, process, user):
-                last = world.calls[-1]
-                world.violation("other", f"{process.name} cannot call for {user}: {last.outcome}")
+    for user in good:
+        for process in world.processes:
+            if _works(world, process, user):
+                continue
+            record = _stored(world, user)
+            if record is not None and record.state == "needs_login":
+                _needs_login(world, user, record)
+                break
+            last = world.calls[-1]
+            world.violation("other", f"{process.name} cannot call for {user}: {last.outcome}")
 
 
 def _is_good(world: World, record: Stored) -> bool:
     if record.state != "live" or not world.twitch.takes_refresh(record.refresh_token):
         return False
-    return not world.books.of_refresh[record.refresh_token or ""].refused_falsely
+    return record.refresh_token not in world.books.refused_falsely
 
 
 def _works(world: World, process: Process, user: str) -> bool:
     for _ in range(PROBES):
         call = process.begin("last helix", user, partial(helix_call, process, user), None)
         world.probe(_bound(world, call))
-        if call.fine:
-            return True
+        if call.fine or "has to sign in" in call.outcome:
+            return call.fine
         world.probe_pause(PAUSE)
     return False
 

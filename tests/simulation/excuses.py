@@ -165,14 +165,12 @@ def _failed(books: Books, pair: Pair) -> bool:
 
 def needs_login(books: Books, pair: Pair) -> str | None:
     """Why somebody was told to sign in whose refresh token Twitch takes; None: without need."""
-    if pair.refused_falsely:
+    if pair.refresh in books.refused_falsely:
         return LIED
     requests = [one for one in books.requests if one.token == pair.refresh and one.left_at < NEVER]
-    if not any(one.failed_at < NEVER for one in requests):
-        return None
-    if any(one.pair is not None and one.failed_at < NEVER for one in requests):
+    if any(one.pair is not None and one.pair.stored_at == NEVER for one in requests):
         # Of a confidential client, whose token is not spent by an exchange: nobody can know that.
         return ANSWER
-    if pair.access in books.lied:
+    if pair.access in books.lied and _failed(books, pair):
         return LIED
     return BY_ITSELF if pair.access in books.killed else None

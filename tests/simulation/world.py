@@ -124,9 +124,8 @@ class World:
         """Twitch calls a good token dead."""
         token, books = request.token, self.books
         if request.endpoint == "refresh":
-            pair = books.of_refresh.get(token)
-            if pair is not None and self.twitch.takes_refresh(token):
-                pair.refused_falsely = True
+            if self.twitch.takes_refresh(token):
+                books.refused_falsely.add(token)
                 self.note("Twitch", "lies about", token)
                 return identity_error(400, "Invalid refresh token")
         elif self.twitch.takes(token):
