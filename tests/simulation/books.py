@@ -132,6 +132,8 @@ class Books:
         self.pairs: list[Pair] = []
         self.of_refresh: dict[str, Pair] = {}
         """The newest pair with this refresh token."""
+        self.first_of: dict[str, Pair] = {}
+        """The first one."""
         self.of_access: dict[str, Pair] = {}
         self.of_both: dict[tuple[str, str], Pair] = {}
         self.requests: list[Request] = []
@@ -186,6 +188,7 @@ class Books:
     def _add(self, pair: Pair) -> Pair:
         self.pairs.append(pair)
         self.of_refresh[pair.refresh] = pair
+        self.first_of.setdefault(pair.refresh, pair)
         return self.reached_by(pair, pair.access)
 
     def reached_by(self, pair: Pair, access: str) -> Pair:
@@ -220,7 +223,7 @@ class Books:
         record = self.stored(value)
         access, refresh = record.access_token, record.refresh_token or ""
         both = self.of_both.get((access, refresh))
-        return both or self.of_refresh.get(refresh) or self.of_access.get(access)
+        return both or self.first_of.get(refresh) or self.of_access.get(access)
 
     def showed(self, lane: Lane, value: bytes | None, now: float) -> None:
         """A process was given these bytes by the store."""
@@ -233,7 +236,7 @@ class Books:
         pair = self.pair_in(value)
         gone = value is None or self.stored(value).state == "removed"
         chain = 0 if gone or pair is None else pair.chain
-        if pair is not None and not gone:
+        if pair is not None and value is not None and self.stored(value).refresh_token:
             pair.published = pair.published or user is not None
             pair.stored_at = min(pair.stored_at, now)
         for decision in self.decisions:

@@ -25,8 +25,8 @@ PROBES: Final = 12
 PAUSE: Final = 60.0
 CLOSING: Final = 5.0
 REQUESTS: Final = 40
-PER_ACT: Final = 8
-"""So many requests to Twitch a run may have, and so many more for each act and each start."""
+PER_CALL: Final = 8
+"""So many requests to Twitch a run may have, and so many more for each public call."""
 UNPROVEN: Final = 10
 WINDOW: Final = 10.0
 """So many exchanges of one login a process may ask for within so many seconds, if Twitch took none of
@@ -74,8 +74,7 @@ def _end_of_calls(world: World) -> None:
 
 def _requests(world: World) -> None:
     sent = [one for one in world.books.requests if one.left_at < NEVER]
-    starts = sum(process.starts for process in world.processes)
-    allowed = REQUESTS + PER_ACT * (world.profile.acts + starts)
+    allowed = REQUESTS + PER_CALL * len(world.calls)
     if len(sent) > allowed or world.too_long():
         text = f"{len(sent)} requests to Twitch, of which {allowed} are enough"
         world.violation("too many requests", text)

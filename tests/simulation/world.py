@@ -18,13 +18,15 @@ from tests.simulation.profile import draw
 from tests.simulation.server import Server
 from tests.simulation.twitch import Twitch
 from tests.simulation.weather import Muted
+from twitchvault.errors import StoreError
 from twitchvault.testing.fake.messages import Answer, helix_error, identity_error
 
 if TYPE_CHECKING:
     from tests.simulation.books import Pair, Request
     from tests.simulation.loop import Lane
     from tests.simulation.process import Call, Making
-    from twitchvault.testing.fake.messages import Call as Wire
+    from twitchvault.errors import StoreError
+from twitchvault.testing.fake.messages import Call as Wire
 
 __all__ = ["Event", "Result", "Violation", "World", "simulate"]
 
@@ -207,10 +209,15 @@ class World:
         self.books.decisions.append(decision)
 
         async def watched() -> None:
+            # A change that could not be written yet stays queued, and takes effect later.
             try:
                 await make()
-            finally:
+            except StoreError:
+                raise
+            except BaseException:
                 decision.ended_at = self.loop.now
+                raise
+            decision.ended_at = self.loop.now
 
         return watched
 
