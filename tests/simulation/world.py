@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from tests.simulation.books import Pair, Request
     from tests.simulation.loop import Lane
     from tests.simulation.process import Call, Making
-    from twitchvault.errors import StoreError
 from twitchvault.testing.fake.messages import Call as Wire
 
 __all__ = ["Event", "Result", "Violation", "World", "simulate"]
