@@ -122,7 +122,7 @@ class Exchange:
         The put also proves that the store can be written before the token is spent.
         """
         # The time is taken before others can see it: our half is over before their whole.
-        record = leased(held.record, *lease, alive=bool(alive))
+        record = leased(held.record, *lease)
         taken = Lease(key, user, record, self._clocks, alive=alive)
         try:
             taken.version = await self._repository.write(key, record, expect=held.version)
@@ -237,9 +237,7 @@ class Exchange:
                     # A store that went back in time may have lost the lease; others keep theirs.
                     if held.record.lease in {lease.name, None} and held.record.state == "live":
                         lease.version = held.version
-                        lease.record = leased(
-                            held.record, lease.name, lease.ttl, alive=lease.record.lease_alive
-                        )
+                        lease.record = leased(held.record, lease.name, lease.ttl)
                         await self._put_lease(lease)
 
     async def _put_lease(self, lease: Lease) -> None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import AuthFailure, TokenError, Unauthorized
+from twitchvault.errors import AuthFailure, NoAnswer, Unauthorized
 from twitchvault.models import Token
 from twitchvault.vault.outbox import Update
 from twitchvault.vault.record import TokenPair, fingerprint
 from twitchvault.vault.transitions import attached, logged_in
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from twitchvault.models import ValidateToken
     from twitchvault.vault.context import Context
     from twitchvault.vault.jobs import Job
@@ -27,6 +29,7 @@ __all__ = ["Logins"]
 NEITHER_WORKS: Final = (
     "neither the access token nor the refresh token works: the user has to sign in again"
 )
+NO_END: Final = "other processes are busy with this refresh token; try again in a moment"
 ROUNDS: Final = 5
 """So often in a row a seed is looked for; each time another process has moved it on."""
 
@@ -41,31 +44,63 @@ class Logins:
         self._identity = context.identity
         self._backoff = context.backoff
         self._clocks = context.clocks
+        self._lease_ttl = context.lease_ttl
         self._refresher = refresher
 
-    def store(self, user_id: str, pair: TokenPair, answer: ValidateToken | None = None) -> str:
+    def store(
+        self,
+        user_id: str,
+        pair: TokenPair,
+        answer: ValidateToken | None = None,
+        proven_at: int = 0,
+    ) -> str:
         """Take a pair in: shown at once, written in the background; returns the record's key."""
         key = self._repository.user_key(user_id)
         now = self._clocks.wall()
+        is_refused = False
         self._backoff.forget(user_id)
         if answer is not None:
             self._backoff.accepted(user_id, pair.access_token)
-        public = self._identity.public
-        self._outbox.submit(
-            key,
-            Update(lambda held: logged_in(held, pair, answer, now, public=public), asked_for=True),
-        )
+
+        async def look_for_refusal() -> None:
+            nonlocal is_refused
+            is_refused = await self._is_refused_seed(pair)
+
+        def login(held: Record | None) -> Record:
+            if is_refused and held is not None and held.state == "live":
+                return held
+            return logged_in(held, pair, answer, now, proven_at=proven_at)
+
+        prepare = look_for_refusal if answer is None else None
+        self._outbox.submit(key, Update(login, asked_for=True, prepare=prepare))
         return key
+
+    async def _is_refused_seed(self, pair: TokenPair) -> bool:
+        """Whether Twitch has refused this refresh token before its user was known."""
+        if pair.refresh_token is None:
+            return False
+        key = self._repository.seed_key(fingerprint(pair.refresh_token))
+        held = await self._repository.read(key)
+        return held is not None and held.record.state == "needs_login"
 
     async def add(self, pair: TokenPair) -> str:
         """Find out whose pair it is and take it in, durably; returns the user id."""
+        proven_at = self._given_up_at(pair)
         try:
             answer = await self._identity.validate(pair.access_token)
         except Unauthorized:
             return await self._add_seed(pair)
         user_id = self._user_of(answer)
-        await self._outbox.written(self.store(user_id, pair, answer))
+        await self._outbox.written(self.store(user_id, pair, answer, proven_at))
         return user_id
+
+    def _given_up_at(self, pair: TokenPair) -> int:
+        """The generation of the user who has given up this pair before, 0 if nobody has."""
+        if pair.refresh_token is None or not self._identity.public:
+            return 0
+        user_id = self._mirror.spender_of(fingerprint(pair.refresh_token))
+        record = None if user_id is None else self._mirror.confirmed(user_id)
+        return 0 if record is None else record.generation
 
     async def exchange(self, token: str) -> Token:
         """Exchange a refresh token, or hand out what it was exchanged for; its user's from now on.
@@ -74,12 +109,12 @@ class Logins:
         store for the next call.
         """
         mark = fingerprint(token)
-        for _ in range(ROUNDS):
+        for _ in self._rounds():
             user_id = await self._holder(token, mark)
             if user_id is not None:
                 return as_token(await self._renewed(user_id, token))
             await self._find_user(TokenPair("", token), mark)
-        raise TokenError(_moves(mark))
+        raise NoAnswer(NO_END, sent=False)
 
     async def _renewed(self, user_id: str, token: str) -> Record:
         """The record of the user who holds this refresh token, or has spent it."""
@@ -109,7 +144,7 @@ class Logins:
             raise AuthFailure(msg)
         sent = pair.refresh_token
         mark = fingerprint(sent)
-        for _ in range(ROUNDS):
+        for _ in self._rounds():
             user_id = await self._holder(sent, mark)
             if user_id is None:
                 await self._find_user(pair, mark)
@@ -121,7 +156,15 @@ class Logins:
                 raise AuthFailure(NEITHER_WORKS)
             await self._outbox.written(self._repository.user_key(user_id))
             return user_id
-        raise TokenError(_moves(mark))
+        raise NoAnswer(NO_END, sent=False)
+
+    def _rounds(self) -> Iterator[None]:
+        """Look again while others move a seed on, for as long as a caller waits."""
+        deadline = self._clocks.monotonic() + self._lease_ttl
+        for _ in range(ROUNDS):
+            yield
+            if self._clocks.monotonic() > deadline:
+                return
 
     async def _holder(self, sent: str, mark: str) -> str | None:
         """The user whose record holds this refresh token or remembers it as spent."""
@@ -144,7 +187,7 @@ class Logins:
             if parked is None:
                 return
             if parked.state == "needs_login":
-                msg = f"the refresh token does not work: {parked.reason}; sign the user in again"
+                msg = f"the refresh token does not work ({parked.reason}): sign in again"
                 raise AuthFailure(msg)
             try:
                 answer = await self._identity.validate(parked.access_token)
@@ -167,7 +210,7 @@ class Logins:
             self._repository.user_key(user_id),
             sent,
             parked,
-            lambda held: attached(held, sent, parked, answer, now, public=self._identity.public),
+            lambda held: attached(held, sent, parked, answer, now),
         )
 
 
@@ -182,7 +225,3 @@ def as_token(record: Record) -> Token:
             "token_type": "bearer",
         }
     )
-
-
-def _moves(mark: str) -> str:
-    return f"the refresh token with the fingerprint {mark!r} is moved by others all the time"

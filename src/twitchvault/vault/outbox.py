@@ -22,7 +22,7 @@ from twitchvault.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from twitchvault.vault.mirror import Mirror
     from twitchvault.vault.record import Record
@@ -41,14 +41,20 @@ class Update:
     """One transition of one record, computed once for each record that it is applied to.
 
     `asked_for`: the user of the vault made it. Such an update may overwrite what cannot be read.
+    `prepare` is awaited before each attempt to write.
     """
 
-    __slots__ = ("_before", "_result", "_transition", "_used", "asked_for")
+    __slots__ = ("_before", "_result", "_transition", "_used", "asked_for", "prepare")
 
     def __init__(
-        self, transition: Callable[[Record | None], Record | None], *, asked_for: bool = False
+        self,
+        transition: Callable[[Record | None], Record | None],
+        *,
+        asked_for: bool = False,
+        prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.asked_for = asked_for
+        self.prepare = prepare
         self._transition = transition
         self._used = False
         self._before: Record | None = None
@@ -62,6 +68,10 @@ class Update:
             self._result = self._transition(record)
             self._before, self._used = record, True
         return self._result
+
+    def forget(self) -> None:
+        """Compute the result anew: what was prepared may change it."""
+        self._used = False
 
 
 class _Queue:
@@ -230,6 +240,9 @@ class Outbox:
         queue.attempted(None)
 
     async def _write(self, key: str, update: Update) -> None:
+        if update.prepare is not None:
+            await update.prepare()
+            update.forget()
         if await self._write_over_mirror(key, update):
             return
         for _ in range(CONFLICTS):

@@ -52,8 +52,7 @@ class Record(
     Twitch did not say. `state` is "needs_login" once Twitch has refused the refresh token, and
     `reason` says how; a "removed" record holds no tokens, only what must be remembered.
     `access_refused`: the record needs a login and its access token must not be used any more.
-    `lease` names who may exchange the refresh token now, for `lease_ttl` seconds; `lease_alive`:
-    Twitch had accepted the access token shortly before.
+    `lease` names who may exchange the refresh token now, for `lease_ttl` seconds.
     `seeded`: the pair came from outside and its refresh token was not exchanged yet.
     `extra` is a JSON object with the fields of a newer version; they are passed on unread.
     """
@@ -70,7 +69,6 @@ class Record(
     access_refused: bool = False
     lease: str | None = None
     lease_ttl: float = 0.0
-    lease_alive: bool = False
     seeded: bool = True
     seeds: str = ""
     exchanged: str = ""

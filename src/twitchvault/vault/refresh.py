@@ -31,7 +31,13 @@ from twitchvault.vault.exchange import Exchange
 from twitchvault.vault.jobs import Jobs, Patience
 from twitchvault.vault.outbox import Update
 from twitchvault.vault.record import fingerprint
-from twitchvault.vault.transitions import attached, leased, new_seed, reserved_seed
+from twitchvault.vault.transitions import (
+    attached,
+    leased,
+    new_seed,
+    released,
+    reserved_seed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,8 +127,6 @@ class Refresher:
             if abandoned is None or not await self._seed_is_free(job, key, record, patience):
                 continue
             alive = await self._is_alive(user_id, record, refused=refused)
-            # What the owner before knew counts: it may have sent the token since.
-            alive = alive or (abandoned and record.lease_alive)
             renewed = await self._exchange_under_lease(
                 job, key, user_id, held, doubtful=abandoned, alive=alive
             )
@@ -252,7 +256,7 @@ class Refresher:
                 key,
                 sent,
                 parked,
-                lambda held: attached(held, sent, parked, None, now, public=self._identity.public),
+                lambda held: attached(held, sent, parked, None, now),
             )
         elif await self._wait_for_lease(job, seed_key, seed, patience) is not None:
             with suppress(VersionConflict):
@@ -309,7 +313,7 @@ class Refresher:
                 return None
             if self._backoff.is_exhausted(key):
                 raise self._backoff.rest(key)
-            if generation > 1 and not await self._reserve(record):
+            if generation > 1 and not await self._reserve(record, mark):
                 return None
             alive = None if generation == 1 else False
             renewed = await self._exchange_under_lease(
@@ -326,9 +330,12 @@ class Refresher:
         token = seed.refresh_token or ""
         return self._mirror.find_by_refresh_token(token, fingerprint(token)) is not None
 
-    async def _reserve(self, parked: Record) -> bool:
+    async def _reserve(self, parked: Record, seed: str) -> bool:
         """Keep others from exchanging a parked pair's token under its own fingerprint."""
-        key = self._repository.seed_key(fingerprint(parked.refresh_token or ""))
+        mark = fingerprint(parked.refresh_token or "")
+        if mark == seed:
+            return True  # a confidential client's may stay the same
+        key = self._repository.seed_key(mark)
         try:
             await self._repository.write(key, reserved_seed(), expect=0)
         except VersionConflict:
@@ -358,12 +365,20 @@ class Refresher:
             if await self._wait_for_lease(job, seed_key, held, patience) is None:
                 continue
             with self._new_lease() as name, suppress(VersionConflict):
-                record = leased(held.record, name, self._lease_ttl)
-                await self._repository.write(seed_key, record, expect=held.version)
+                await self._lease_seed(seed_key, held, name)
                 if await self._outbox.apply(key, Update(transition, asked_for=True)) is None:
                     clear = Update(lambda now: now if now and now.pair != parked.pair else None)
                     self._outbox.submit(seed_key, clear)
                 return
+
+    async def _lease_seed(self, key: str, held: Held, name: str) -> None:
+        record = leased(held.record, name, self._lease_ttl)
+        try:
+            await self._repository.write(key, record, expect=held.version)
+        except asyncio.CancelledError:
+            # It may have got in.
+            self._outbox.submit(key, Update(lambda now: released(now, name)))
+            raise
 
     async def catch_up(self) -> None:
         """Bring into the mirror all that was committed before the call."""

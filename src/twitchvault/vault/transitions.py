@@ -46,13 +46,14 @@ def logged_in(
     answer: ValidateToken | None,
     now: float,
     *,
-    public: bool,
+    proven_at: int = 0,
 ) -> Record:
     """A pair came from outside, with Twitch's validation of its access token if it was asked.
 
-    A new pair replaces the record. One whose refresh token was exchanged before is old news: the
-    record stands, unless it needs a login and the access token was seen to work. That of a `public`
-    client proves that its refresh token is good: the exchange would have killed it.
+    A new pair replaces the record. One whose refresh token was exchanged or replaced before is old
+    news: the record stands, unless it needs a login and the access token was seen to work. The
+    validation proves that the refresh token is good if nothing has changed since the generation
+    `proven_at`: a public client's exchange would have killed the access token.
     """
     fresh = Record(access_token=pair.access_token, refresh_token=pair.refresh_token)
     if answer is not None:
@@ -63,39 +64,43 @@ def logged_in(
         pair = current.pair
     if pair == current.pair:
         return current if answer is None else _confirmed(current, answer, now)
-    if pair.refresh_token is not None and pair.refresh_token == current.refresh_token:
-        return _other_access_token(current, fresh, answer, public=public)
-    spent = pair.refresh_token is not None and current.has_spent(fingerprint(pair.refresh_token))
-    if spent and (current.state == "live" or answer is None):
-        return current
-    if spent and not public:
+    if pair.refresh_token is None:
+        return _successor(current, fresh)
+    proven = answer is not None and current.generation == proven_at
+    spent = current.has_spent(fingerprint(pair.refresh_token))
+    if pair.refresh_token == current.refresh_token:
+        return _other_access_token(current, fresh, answer, proven=proven)
+    if spent and not proven:
+        if current.state == "live" or answer is None:
+            return current
         # Its access token lives, but its refresh token must not be sent once more.
         fresh = replace(fresh, refresh_token=None)
     return _successor(current, fresh)
 
 
 def _other_access_token(
-    current: Record, fresh: Record, answer: ValidateToken | None, *, public: bool
+    current: Record, fresh: Record, answer: ValidateToken | None, *, proven: bool
 ) -> Record:
     """The refresh token that stands, with another access token.
 
     It is older than ours unless Twitch has just confirmed it: a confidential client's refresh token
     may stay the same when it is exchanged.
     """
-    if answer is None and current.state == "live" and not current.seeded:
+    if answer is None and not (current.state == "live" and current.seeded):
         return current
-    refused = current.state != "live" and current.has_spent(fingerprint(fresh.refresh_token or ""))
-    if refused and (answer is None or not public):
-        fresh = replace(fresh, refresh_token=None)
+    if current.state != "live" and not proven:
+        fresh = replace(fresh, refresh_token=None)  # it was refused
     return replace(_successor(current, fresh), seeded=current.seeded)
 
 
 def _successor(current: Record, fresh: Record) -> Record:
     """`fresh` as the next record of the same user: it inherits what must not be forgotten.
 
-    Scopes and login are those of the last validation, until the next one.
+    Scopes and login are those of the last validation, until the next one. The refresh token that
+    is replaced is given up, and counts as spent: it may be on its way, or come again from a file.
     """
-    current = _remember_leased(current)
+    if current.refresh_token not in {None, fresh.refresh_token}:
+        current = _remember(current, current.refresh_token or "", seeded=current.seeded)
     return replace(
         fresh,
         scopes=current.scopes if fresh.scopes is None else fresh.scopes,
@@ -145,13 +150,13 @@ def _foreign(current: Record, reason: str) -> Record:
     return replace(_free(current), state="needs_login", reason=reason, access_refused=True)
 
 
-def leased(current: Record, name: str, ttl: float, *, alive: bool = False) -> Record:
+def leased(current: Record, name: str, ttl: float) -> Record:
     """Somebody takes the right to exchange the refresh token."""
-    return replace(current, lease=name, lease_ttl=ttl, lease_alive=alive)
+    return replace(current, lease=name, lease_ttl=ttl)
 
 
 def _free(current: Record) -> Record:
-    return replace(current, lease=None, lease_ttl=0.0, lease_alive=False)
+    return replace(current, lease=None, lease_ttl=0.0)
 
 
 def released(current: Record | None, name: str) -> Record | None:
@@ -202,13 +207,6 @@ def _remember_elsewhere(current: Record | None, base: Record, token: str) -> Rec
     return _remember(current, token, seeded=base.seeded)
 
 
-def _remember_leased(current: Record) -> Record:
-    """A pair that is being exchanged just now is given up: its refresh token counts as spent."""
-    if current.lease is None or current.refresh_token is None:
-        return current
-    return _remember(current, current.refresh_token, seeded=current.seeded)
-
-
 def _remember(current: Record, token: str, *, seeded: bool) -> Record:
     mark = fingerprint(token)
     if seeded:
@@ -253,9 +251,11 @@ def removed(current: Record | None) -> Record | None:
     """
     if current is None or current.state == "removed":
         return current
-    gone = replace(_successor(current, Record("", state="removed")), scopes=None, login=None)
-    untouched = current.generation == 1 and not gone.seeds and not gone.exchanged
-    return None if untouched else gone
+    kept = current if current.lease is None else _successor(current, Record(""))
+    if kept.generation == 1 and not kept.seeds and not kept.exchanged:
+        return None
+    gone = Record("", state="removed", generation=current.generation + 1, extra=current.extra)
+    return replace(gone, seeds=kept.seeds, exchanged=kept.exchanged)
 
 
 def removed_login(current: Record | None, base: Record) -> Record | None:
@@ -264,7 +264,8 @@ def removed_login(current: Record | None, base: Record) -> Record | None:
         return None
     sent = base.refresh_token
     same = current.access_token == base.access_token
-    if same or (sent is not None and current.has_spent(fingerprint(sent))):
+    exchanged = not current.seeded and sent is not None and current.has_spent(fingerprint(sent))
+    if same or exchanged:
         return removed(current)
     return current
 
@@ -310,13 +311,7 @@ def seed_refused(current: Record | None, base: Record, reason: str) -> Record | 
 
 
 def attached(
-    current: Record | None,
-    sent: str,
-    parked: Record,
-    answer: ValidateToken | None,
-    now: float,
-    *,
-    public: bool,
+    current: Record | None, sent: str, parked: Record, answer: ValidateToken | None, now: float
 ) -> Record:
     """The successor of the seed `sent`, `parked` under its key, comes to its user."""
     if current is not None and current.refresh_token == sent:
@@ -331,7 +326,7 @@ def attached(
     if current is not None and current.has_spent(fingerprint(sent)) and current.state == "live":
         return current
     pair = TokenPair(parked.access_token, parked.refresh_token)
-    new = logged_in(current, pair, answer, now, public=public)
+    new = logged_in(current, pair, answer, now)
     if new.generation < parked.generation:
         new = replace(new, generation=parked.generation)
     if sent != parked.refresh_token:

@@ -110,14 +110,16 @@ class Vault:
             opening = self._opening = asyncio.create_task(self._begin(), name="twitchvault open")
             try:
                 await asyncio.wait((opening,))
-            finally:
-                opening.cancel()  # does nothing to one that is done
-                ended, self._opening = self._opening is not opening, None
-            if ended or opening.cancelled():
+                if self._opening is not opening or opening.cancelled():
+                    msg = "the vault was cleared or closed while it opened: call authorize() again"
+                    raise StoreError(msg)
+                opening.result()
+            except BaseException:
+                opening.cancel()
                 self._watcher.cancel()
-                msg = "the vault was cleared or closed while it opened: call authorize() again"
-                raise StoreError(msg)
-            opening.result()
+                raise
+            finally:
+                self._opening = None
             self._outbox.show()
             self._open = True
             if self._maintain:
