@@ -148,6 +148,8 @@ class Books:
         """Access tokens that Twitch called dead though they lived."""
         self.killed: dict[str, float] = {}
         """Access tokens that died by something else than their refresh, and when."""
+        self.leased: dict[str, set[Lane]] = {}
+        """Which processes have had a lease on a refresh token."""
         self.died: dict[Lane, float] = {}
         self.trouble: dict[Lane, list[tuple[float, float]]] = {}
         """When a process stood still or could not reach the store."""
@@ -236,6 +238,8 @@ class Books:
         pair = self.pair_in(value)
         gone = value is None or self.stored(value).state == "removed"
         chain = 0 if gone or pair is None else pair.chain
+        if pair is not None and value is not None and self.stored(value).lease is not None:
+            self.leased.setdefault(pair.refresh, set()).add(lane)
         if pair is not None and value is not None and self.stored(value).refresh_token:
             pair.published = pair.published or user is not None
             pair.stored_at = min(pair.stored_at, now)
@@ -264,6 +268,10 @@ class Books:
     def upset(self, lane: Lane, since: float, until: float) -> None:
         """A process stands still or is cut off for this time."""
         self.trouble.setdefault(lane, []).append((since, until))
+
+    def is_known(self, pair: Pair) -> bool:
+        """Whether it is spent, or was exchanged by one of the processes."""
+        return pair.spent or any(heir.by is not None for heir in self.heirs(pair))
 
     def heirs(self, pair: Pair) -> list[Pair]:
         """Those that descend from a pair: who knows one of them knows that the pair is spent."""

@@ -137,7 +137,7 @@ def _pairs(world: World, user: str, record: Stored | None) -> None:
             continue
         if not pair.received and pair.by is None:
             continue
-        reason = excuses.lost(world.books, pair)
+        reason = excuses.lost(world.books, pair, public=world.profile.public)
         if reason is None:
             world.violation("lost pair", f"the store does not hold {pair.refresh} of {user}")
         else:

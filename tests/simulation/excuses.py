@@ -9,6 +9,8 @@ Each reason is decided by what the world knows, never by what the vault says:
 - the store went back in time, and no living process that knew better had had the chance to say so
 - Twitch lied: it refused a refresh token that it takes, or an access token that lives
 - the old access token died by itself just when an exchange failed
+- a confidential client's pair was removed while it was leased, and came back: whether its token still
+  works nobody can know
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ CLOSED: Final = "the owner closed"
 STILL: Final = "the owner stood still or was cut off"
 WENT_BACK: Final = "the store went back in time"
 LIED: Final = "Twitch lied"
+DOUBT: Final = "it was removed during its exchange"
 BY_ITSELF: Final = "the access token died by itself"
 
 CHANCE: Final = 2.0
@@ -133,12 +136,14 @@ def _could_act(books: Books, lane: Lane, loss: Loss, until: float) -> bool:
     return done < min(until, books.died.get(lane, NEVER)) and not books.disturbed(lane, told, done)
 
 
-def lost(books: Books, pair: Pair) -> str | None:
+def lost(books: Books, pair: Pair, *, public: bool) -> str | None:
     """Why the store does not hold the newest pair of a login; None: that could be avoided."""
     if pair.by is None and not pair.received and pair.place:
         return OUTSIDE
     if pair.access in books.lied and _failed(books, pair):
         return LIED
+    if not public and pair.refresh in books.leased and _was_removed(books, pair.user):
+        return DOUBT
     if pair.stored_at == NEVER:
         if any(lane not in books.died for lane in pair.received):
             return None
@@ -156,6 +161,10 @@ def _never_came(books: Books, pair: Pair) -> str | None:
     if request.fate == "closed":
         return CLOSED
     return None if request.abandoned or request.failed_at == NEVER else ANSWER
+
+
+def _was_removed(books: Books, user: str) -> bool:
+    return any(one.user == user and not one.chain for one in books.decisions)
 
 
 def _failed(books: Books, pair: Pair) -> bool:

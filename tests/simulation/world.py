@@ -200,8 +200,9 @@ class World:
 
     def decide(self, process: Process, user: str, pair: Pair | None, make: Making) -> Making:
         """`make`, watched: a process is asked for a login or, without a pair, for a removal."""
-        # A spent pair changes nothing, unless a loss has made everybody forget that it is spent.
-        if pair is not None and pair.spent and not self.books.losses:
+        # An exchanged pair changes nothing, unless a loss has made everybody forget that.
+        forgotten = any(loss.concerns(user) for loss in self.books.losses)
+        if pair is not None and self.books.is_known(pair) and not forgotten:
             return make
         chain = 0 if pair is None else pair.chain
         decision = Decision(user, chain, process.lane, self.loop.now)
