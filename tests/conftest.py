@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 import tests.spawning  # noqa: F401 - before the contract starts its first process
+from tests.world import Place, World
+from twitchvault.testing import FakeTwitch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -47,3 +49,27 @@ def quick_path() -> Iterator[Path]:
     usable = memory.is_dir() and os.access(memory, os.W_OK)
     with tempfile.TemporaryDirectory(dir=memory if usable else None) as folder:
         yield Path(folder)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Where the flows of one process keep their tokens."""
+    return Place(request.param, tmp_path)
+
+
+@pytest.fixture
+async def world(place: Place) -> AsyncIterator[World]:
+    """A running double and a place; whatever the test leaves open is closed."""
+    async with FakeTwitch(seed=7) as twitch:
+        world = World(twitch, place)
+        yield world
+        await world.end()
+
+
+@pytest.fixture
+async def small(tmp_path: Path) -> AsyncIterator[World]:
+    """The same in memory only, for what does not depend on the store."""
+    async with FakeTwitch(seed=7) as twitch:
+        world = World(twitch, Place("memory", tmp_path))
+        yield world
+        await world.end()

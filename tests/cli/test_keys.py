@@ -64,7 +64,7 @@ async def test_an_encrypted_store_without_its_keys(shell: Shell, file: Path) -> 
     assert (login.code, login.err) == (2, f"twitchvault: {wants}\n")
     wrong = await run(shell, "list", keys=written(file, WRONG))
     assert wrong.code == 2
-    assert wrong.err.startswith("twitchvault: none of the keys opens this store")
+    assert wrong.err.startswith("twitchvault: none of the keys decrypts this store")
     assert [entry async for entry in inner.scan()] == before
     await inner.close()
 

@@ -41,14 +41,10 @@ CLASSES: Final = {
     "`TokenStore`": twitchvault.TokenStore,
     "`Watchable`": twitchvault.Watchable,
     "`Feed`": twitchvault.Feed,
-    "`PushingFeed`": base.PushingFeed,
-    "`LossFeed`": base.LossFeed,
 }
 INHERITED: Final = {
     "`DeviceCodeFlow`": twitchvault.App,
     "`AuthorizationCodeGrantFlow`": twitchvault.App,
-    "`PushingFeed`": twitchvault.Feed,
-    "`LossFeed`": twitchvault.Feed,
     "`AppAPI`": twitchvault.UserAPI,
 }
 MODELS: Final = (

@@ -8,7 +8,7 @@ import pytest
 
 from twitchvault.stores import FernetStore, MemoryStore
 
-from .makers import KEY
+from .makers import opened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,6 +26,4 @@ async def inner() -> AsyncIterator[MemoryStore]:
 @pytest.fixture
 async def store(inner: MemoryStore) -> FernetStore:
     """An open store over `inner`."""
-    store = FernetStore(inner, KEY)
-    await store.open()
-    return store
+    return await opened(inner)

@@ -1,22 +1,25 @@
-"""Stores as the contract wants them, and what all tests here say about stores."""
+"""Keys, stores over stores, and what the tests here ask of them."""
 
 from __future__ import annotations
 
 import hashlib
-import traceback
 from base64 import urlsafe_b64decode
 from typing import TYPE_CHECKING
 
+from cryptography.fernet import Fernet, InvalidToken
+
 from tests.stores.custom_store import FileStore
 from twitchvault.stores import Entry, FernetStore, MemoryStore, RedisStore, SQLiteStore, TokenStore
+from twitchvault.stores.base import ENCRYPTION_CHECK_KEY as CHECK
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+__all__ = ["CHECK", "KEY", "NEW", "WRONG"]
+
 KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 NEW = "bmV3IG5ldyBuZXcgbmV3IG5ldyBuZXcgbmV3IG5ldy4="
 WRONG = "d3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmcgd3I="
-CHECK = "twitchvault/fernet"
 
 
 def over_sqlite(path: Path) -> FernetStore:
@@ -39,9 +42,24 @@ def over_memory(inner: MemoryStore) -> FernetStore:
     return FernetStore(inner, KEY)
 
 
+async def opened(inner: TokenStore, *keys: str) -> FernetStore:
+    """An open store over `inner`, with these keys or the usual one."""
+    store = FernetStore(inner, keys or KEY)
+    await store.open()
+    return store
+
+
 def name_of(key: str) -> str:
     """The name of a key in reports."""
     return hashlib.sha256(urlsafe_b64decode(key)).hexdigest()[:8]
+
+
+def decrypts(key: str, value: bytes) -> bool:
+    """Whether this key decrypts what a store holds."""
+    try:
+        return bool(Fernet(key).decrypt(value))
+    except InvalidToken:
+        return False
 
 
 async def content(store: TokenStore) -> dict[str, Entry]:
@@ -54,21 +72,11 @@ async def values(store: TokenStore) -> dict[str, bytes]:
     return {entry.key: entry.value async for entry in store.scan()}
 
 
-async def swap(inner: TokenStore, key: str, value: bytes) -> None:
-    """Put bytes there, as somebody who can write to the store would."""
-    await inner.put(key, value)
-
-
 async def token(inner: TokenStore, key: str) -> bytes:
     """What the inner store holds."""
     entry = await inner.get(key)
     assert entry
     return entry.value
-
-
-def shown(error: BaseException) -> str:
-    """All that an exception shows, causes and contexts included."""
-    return "".join(traceback.format_exception(error)) + repr(error)
 
 
 def all_bytes(folder: Path) -> bytes:

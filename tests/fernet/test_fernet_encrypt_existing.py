@@ -9,18 +9,15 @@ import pytest
 from cryptography.fernet import Fernet
 
 from twitchvault.errors import DecryptionError, StoreError, StoreUnavailable
-from twitchvault.stores import FernetStore, MemoryStore, SQLiteStore
+from twitchvault.stores import FernetStore, MemoryStore, open_store
 from twitchvault.stores.base import Unreadable
 
-from .makers import CHECK, KEY, NEW, WRONG, content, name_of, swap, token, values
+from .makers import CHECK, KEY, NEW, WRONG, content, name_of, opened, token, values
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 USERS = 250
-UNFINISHED = (
-    "encrypting this store was begun and not finished: call 'await store.encrypt_existing()' again"
-)
 
 
 @pytest.fixture
@@ -33,27 +30,18 @@ async def users(inner: MemoryStore) -> dict[str, bytes]:
 
 
 async def test_encrypt_existing(inner: MemoryStore, users: dict[str, bytes]) -> None:
-    """It encrypts all, reports, and leaves the store open."""
+    """It encrypts all, reports, and leaves the store open; a second call writes nothing."""
     store = FernetStore(inner, [KEY, NEW])
     report = await store.encrypt_existing()
     assert (report.rewritten, report.left) == (USERS, ())
     assert report.by_key == {name_of(KEY): USERS + 1, name_of(NEW): 0}
     assert await values(store) == users
-    assert not any(b"token" in entry.value for entry in (await content(inner)).values())
-    again = FernetStore(inner, KEY)
-    await again.open()
-    assert await values(again) == users
-
-
-async def test_again_does_nothing(inner: MemoryStore, users: dict[str, bytes]) -> None:
-    """A second call, before or after open, writes nothing."""
-    await FernetStore(inner, KEY).encrypt_existing()
     before = await content(inner)
-    store = FernetStore(inner, KEY)
-    assert (await store.encrypt_existing()).rewritten == 0
-    assert (await store.encrypt_existing()).rewritten == 0
+    assert not any(b"token" in entry.value for entry in before.values())
+    for again in (store, FernetStore(inner, KEY)):
+        assert (await again.encrypt_existing()).rewritten == 0
+        assert await values(again) == users
     assert await content(inner) == before
-    assert await values(store) == users
 
 
 async def test_empty_store(inner: MemoryStore) -> None:
@@ -61,49 +49,46 @@ async def test_empty_store(inner: MemoryStore) -> None:
     store = FernetStore(inner, KEY)
     assert (await store.encrypt_existing()).rewritten == 0
     await store.put("key", b"value")
-    await FernetStore(inner, KEY).open()
+    assert await values(await opened(inner)) == {"key": b"value"}
 
 
-async def test_stray_plaintext_later(inner: MemoryStore, users: dict[str, bytes]) -> None:
+async def test_plaintext_that_comes_later(inner: MemoryStore, users: dict[str, bytes]) -> None:
     """What a program without encryption wrote afterwards is encrypted by another call."""
     store = FernetStore(inner, KEY)
     await store.encrypt_existing()
-    await swap(inner, "cid:stray", b"{}")
+    await inner.put("cid:late", b"{}")
     with pytest.raises(DecryptionError, match="encrypt_existing"):
-        await store.get("cid:stray")
+        await store.get("cid:late")
     assert (await store.encrypt_existing()).rewritten == 1
-    assert await values(store) == users | {"cid:stray": b"{}"}
+    assert await values(store) == users | {"cid:late": b"{}"}
 
 
 async def test_cancelled_anywhere(inner: MemoryStore, users: dict[str, bytes]) -> None:
     """Broken off at any point it leaves each value old or new; open refuses until it is through."""
-    begun = 0
-    for turns in range(1, 40):
+    refused = turns = 0
+    finished = False
+    while not finished:
+        turns += 1
         store = FernetStore(inner, KEY)
         encrypting = asyncio.create_task(store.encrypt_existing())
         for _ in range(turns):
             await asyncio.sleep(0)
+        finished = encrypting.done()
         encrypting.cancel()
         await asyncio.wait({encrypting})
-        if not encrypting.cancelled():
-            break
+        if finished or not await inner.get(CHECK):
+            continue
         with pytest.raises(StoreError, match="not open yet"):
             await store.get("cid:1")
-        if not await inner.get(CHECK):
-            continue
-        other = FernetStore(inner, KEY)
         try:
-            await other.open()
+            assert await values(await opened(inner)) == users
         except DecryptionError as error:
-            begun += 1
-            assert str(error) == UNFINISHED  # noqa: PT017
-        else:
-            assert await values(other) == users
-    assert begun
-    store = FernetStore(inner, KEY)
-    await store.encrypt_existing()
-    assert await values(store) == users
-    await FernetStore(inner, KEY).open()
+            refused += 1
+            assert str(error) == (  # noqa: PT017
+                "encryption is not finished: call 'await store.encrypt_existing()' again"
+            )
+    assert refused
+    assert await values(await opened(inner)) == users
 
 
 async def test_two_at_once(inner: MemoryStore, users: dict[str, bytes]) -> None:
@@ -116,16 +101,19 @@ async def test_two_at_once(inner: MemoryStore, users: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize(
-    "inside",
-    [b"foreign", b"\x01" + bytes(16) + b"\x00\x05otherv", None],
-    ids=["foreign", "moved", "unknown key"],
+    "foreign",
+    [
+        Fernet(KEY).encrypt(b"foreign"),
+        Fernet(KEY).encrypt(b"\x01" + bytes(16) + b"\x00\x05otherv"),
+        Fernet(WRONG).encrypt(b"value"),
+    ],
+    ids=["another program's", "moved", "under another key"],
 )
 async def test_refuses_foreign_ciphertext(
-    inner: MemoryStore, users: dict[str, bytes], inside: bytes | None
+    inner: MemoryStore, users: dict[str, bytes], foreign: bytes
 ) -> None:
     """If something is encrypted by others already, nothing is written."""
-    foreign = Fernet(WRONG).encrypt(b"v") if inside is None else Fernet(KEY).encrypt(inside)
-    await swap(inner, "cid:7", foreign)
+    await inner.put("cid:7", foreign)
     before = await content(inner)
     with pytest.raises(DecryptionError) as caught:
         await FernetStore(inner, KEY).encrypt_existing()
@@ -141,10 +129,8 @@ async def test_refuses_entries_of_two_stores(inner: MemoryStore, store: FernetSt
     """Without a check entry, entries of two stores cannot both be right."""
     await store.put("cid:1", b"value")
     elsewhere = MemoryStore()
-    other = FernetStore(elsewhere, KEY)
-    await other.open()
-    await other.put("cid:2", b"value")
-    await swap(inner, "cid:2", await token(elsewhere, "cid:2"))
+    await (await opened(elsewhere)).put("cid:2", b"value")
+    await inner.put("cid:2", await token(elsewhere, "cid:2"))
     await inner.delete(CHECK)
     with pytest.raises(DecryptionError, match="'cid:2' is encrypted already"):
         await FernetStore(inner, KEY).encrypt_existing()
@@ -154,8 +140,8 @@ async def test_damaged_entries_are_left(inner: MemoryStore, users: dict[str, byt
     """In a store that is encrypted already, damage is named and left for a new login."""
     store = FernetStore(inner, KEY)
     await store.encrypt_existing()
-    await swap(inner, "cid:1", (await token(inner, "cid:1"))[:-8])
-    await swap(inner, "cid:2", b"plain")
+    await inner.put("cid:1", (await token(inner, "cid:1"))[:-8])
+    await inner.put("cid:2", b"plain")
     damaged = await inner.get("cid:1")
     report = await FernetStore(inner, KEY).encrypt_existing()
     assert (report.rewritten, report.left) == (1, ("cid:1",))
@@ -165,7 +151,7 @@ async def test_damaged_entries_are_left(inner: MemoryStore, users: dict[str, byt
     assert len(found) == len(users)
 
 
-class Stubborn(MemoryStore):
+class Busy(MemoryStore):
     """A program without encryption goes on writing."""
 
     busy = True
@@ -180,7 +166,7 @@ class Stubborn(MemoryStore):
 
 async def test_plaintext_keeps_coming() -> None:
     """It gives up in the end, and says what to do."""
-    inner = Stubborn()
+    inner = Busy()
     await inner.open()
     await inner.put("cid:1", b"plain")
     with pytest.raises(StoreError) as caught:
@@ -196,16 +182,18 @@ async def test_plaintext_keeps_coming() -> None:
 
 
 async def test_over_a_file(tmp_path: Path) -> None:
-    """Over SQLite, named by a URL: closed after a failure, open after success."""
-    path = tmp_path / "tokens.db"
-    plain = SQLiteStore(path)
+    """Over SQLite, named by a URL: keys that cannot be had change nothing."""
+    url = f"sqlite:///{tmp_path / 'tokens.db'}"
+    plain = open_store(url)
     await plain.open()
     await asyncio.gather(*(plain.put(f"cid:{n}", b"{}") for n in range(300)))
-    await plain.close()
-    failing = FernetStore(f"sqlite:///{path}", lambda: 1 / 0)  # type: ignore[arg-type, return-value]
+    failing = FernetStore(url, lambda: 1 / 0)  # type: ignore[arg-type, return-value]
     with pytest.raises(StoreUnavailable, match="ZeroDivisionError"):
         await failing.encrypt_existing()
-    store = FernetStore(f"sqlite:///{path}", KEY)
+    await failing.close()
+    assert set((await values(plain)).values()) == {b"{}"}
+    await plain.close()
+    store = FernetStore(url, KEY)
     assert (await store.encrypt_existing()).rewritten == 300
     assert await values(store) == {f"cid:{n}": b"{}" for n in range(300)}
     await store.close()

@@ -1,28 +1,55 @@
-"""Which keys a `FernetStore` takes, and that it keeps them to itself."""
+"""Which keys a `FernetStore` takes, when it asks for them, and that it keeps them to itself."""
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import logging
 import pickle
 import subprocess
 import sys
+import threading
+import traceback
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.fernet import Fernet, MultiFernet
 
-from twitchvault.errors import DecryptionError, StoreError
+from twitchvault.errors import DecryptionError, StoreError, StoreUnavailable
 from twitchvault.stores import FernetStore, MemoryStore, SQLiteStore
+from twitchvault.stores.base import Unreadable
 
-from .makers import KEY, NEW, WRONG, over_sqlite, shown, token
+from .makers import KEY, NEW, WRONG, content, opened, over_sqlite, token, values
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from twitchvault.stores.fernet.keys import Given
+LENGTH = "expected 44 characters of url-safe base64, as Fernet.generate_key() makes them; this has"
+FORMS = "'keys' must be a Fernet key, a list or tuple of keys, or a callable"
+ORDER = "their order counts, the first one encrypts"
 
-EXPECTED = "44 characters of url-safe base64, as Fernet.generate_key() makes them"
+
+class Service:
+    """A key service."""
+
+    def __init__(self, *keys: str) -> None:
+        self.keys = list(keys)
+        self.calls = 0
+        self.failure: Exception | None = None
+
+    async def __call__(self) -> list[str]:
+        """The keys as they are now."""
+        self.calls += 1
+        await asyncio.sleep(0)
+        if self.failure:
+            raise self.failure
+        return list(self.keys)
+
+
+async def one_key() -> str:
+    """A coroutine function that gives keys."""
+    return KEY
 
 
 @pytest.mark.parametrize(
@@ -30,64 +57,52 @@ EXPECTED = "44 characters of url-safe base64, as Fernet.generate_key() makes the
     [
         KEY,
         KEY.encode(),
-        Fernet(KEY),
-        MultiFernet([Fernet(KEY), Fernet(NEW)]),
+        KEY + "\n",
         [KEY],
         (KEY, NEW),
-        [Fernet(KEY), NEW.encode(), KEY],
-        [MultiFernet([Fernet(KEY)]), NEW],
-        KEY + "\n",
+        [NEW.encode(), KEY],
+        [KEY, KEY],
         lambda: KEY,
-        iter([KEY]),
+        lambda: (NEW, KEY),
+        one_key,
+        partial(one_key),
+        Service(KEY),
     ],
 )
-async def test_forms_of_keys(inner: MemoryStore, store: FernetStore, keys: Given) -> None:
-    """A key may come as str, bytes, Fernet or MultiFernet, alone, among others or by a call."""
+async def test_forms_of_keys(inner: MemoryStore, store: FernetStore, keys: Any) -> None:  # noqa: ANN401
+    """A key may come alone, in a list or a tuple, or by a call that may be awaited."""
     await store.put("key", b"value")
     other = FernetStore(inner, keys)
     await other.open()
-    entry = await other.get("key")
-    assert entry
-    assert entry.value == b"value"
+    assert await values(other) == {"key": b"value"}
 
 
 async def test_first_encrypts(inner: MemoryStore) -> None:
     """Of several keys the first encrypts."""
-    store = FernetStore(inner, [NEW, KEY])
-    await store.open()
-    await store.put("key", b"value")
-    only = FernetStore(inner, NEW)
-    await only.open()
-    assert await only.get("key")
+    await (await opened(inner, NEW, KEY)).put("key", b"value")
+    assert await values(await opened(inner, NEW)) == {"key": b"value"}
 
 
-BAD: list[tuple[Any, type[Exception], str]] = [
-    ("", ValueError, f"'keys'[0] is not a Fernet key: expected {EXPECTED}; this has 0"),
-    (KEY[:-2], ValueError, f"'keys'[0] is not a Fernet key: expected {EXPECTED}; this has 42"),
-    (
-        [KEY, NEW * 2],
-        ValueError,
-        f"'keys'[1] is not a Fernet key: expected {EXPECTED}; this has 88",
-    ),
-    (
-        f"{KEY},{NEW}",
-        ValueError,
-        f"'keys'[0] is not a Fernet key: expected {EXPECTED}; this has 89",
-    ),
-    ("é" * 44, ValueError, f"'keys'[0] is not a Fernet key: expected {EXPECTED}; this has 44"),
-    ("," * 44, ValueError, f"'keys'[0] is not a Fernet key: expected {EXPECTED}; this has 44"),
-    ("schlüssel", ValueError, f"'keys'[0] is not a Fernet key: expected {EXPECTED}; this has 9"),
-    ([], ValueError, "'keys' is empty: give at least one Fernet key"),
-    (None, TypeError, "'keys' must be a Fernet key or several, or a callable, not NoneType"),
-    (7, TypeError, "'keys' must be a Fernet key or several, or a callable, not int"),
-    ([KEY, None], TypeError, "'keys'[1] must be str, bytes, Fernet or MultiFernet, not NoneType"),
-    ([lambda: KEY], TypeError, "'keys'[0] must be str, bytes, Fernet or MultiFernet, not function"),
-]
-
-
-@pytest.mark.parametrize(("keys", "kind", "text"), BAD, ids=range(len(BAD)))
-def test_bad_keys(keys: Given, kind: type[Exception], text: str) -> None:
-    """What is no key is refused when the store is made, by its place, never by its value."""
+@pytest.mark.parametrize(
+    ("keys", "kind", "text"),
+    [
+        ("", ValueError, f"'keys'[0] is not a Fernet key: {LENGTH} 0"),
+        (KEY[:-2], ValueError, f"'keys'[0] is not a Fernet key: {LENGTH} 42"),
+        ([KEY, NEW * 2], ValueError, f"'keys'[1] is not a Fernet key: {LENGTH} 88"),
+        (f"{KEY},{NEW}", ValueError, f"'keys'[0] is not a Fernet key: {LENGTH} 89"),
+        ("é" * 44, ValueError, f"'keys'[0] is not a Fernet key: {LENGTH} 44"),
+        ("," * 44, ValueError, f"'keys'[0] is not a Fernet key: {LENGTH} 44"),
+        ([], ValueError, "'keys' is empty: give at least one Fernet key"),
+        ([KEY, None], TypeError, "'keys'[1] must be str or bytes, not NoneType"),
+        ([Fernet(KEY)], TypeError, "'keys'[0] must be str or bytes, not Fernet"),
+        *(
+            (keys, TypeError, f"{FORMS}, not {type(keys).__name__}: {ORDER}")
+            for keys in (None, 7, {KEY, NEW}, {KEY: 1}, iter([KEY]), MultiFernet([Fernet(KEY)]))
+        ),
+    ],
+)
+def test_bad_keys(keys: Any, kind: type[Exception], text: str) -> None:  # noqa: ANN401
+    """What is no key, or has no first one, is refused at once, by its place, never by its value."""
     with pytest.raises(kind) as caught:
         FernetStore(MemoryStore(), keys)
     assert str(caught.value) == text
@@ -95,71 +110,131 @@ def test_bad_keys(keys: Given, kind: type[Exception], text: str) -> None:
     assert KEY[:8] not in str(caught.value)
 
 
-def test_fernet_that_hides_its_key() -> None:
-    """A Fernet without the inner parts that this reads is refused with the way out."""
-    fernet = Fernet(KEY)
-    del fernet._signing_key
-    with pytest.raises(ValueError, match="give the key itself, as str or bytes"):
-        FernetStore(MemoryStore(), fernet)
-    several = MultiFernet([Fernet(KEY)])
-    del several._fernets
-    with pytest.raises(ValueError, match="give the keys themselves, in a list"):
-        FernetStore(MemoryStore(), several)
+async def test_callable_is_asked_by_open_and_rotate_only(inner: MemoryStore) -> None:
+    """In between nobody asks, not even when an entry cannot be decrypted."""
+    service = Service(KEY)
+    store = FernetStore(inner, service)
+    await store.open()
+    await store.put("key", b"value")
+    await (await opened(inner, NEW, KEY)).put("new", b"value")
+    service.keys = [NEW, KEY]
+    with pytest.raises(DecryptionError, match="'new' is not decrypted by any of the keys"):
+        await store.get("new")
+    assert isinstance((await values(store))["new"], Unreadable)
+    assert service.calls == 1
+    assert (await store.rotate()).old_keys_unused
+    assert service.calls == 2
+    assert await values(store) == {"key": b"value", "new": b"value"}
+    await store.close()
+    await store.open()
+    assert service.calls == 3
 
 
-@pytest.mark.parametrize(
-    ("inner", "kind", "text"),
-    [
-        (7, TypeError, "'inner' must be a TokenStore or a URL, not int"),
-        (FernetStore(MemoryStore(), KEY), TypeError, "'inner' is a FernetStore"),
-        ("tokens.db", ValueError, "'url' has no scheme"),
-    ],
-)
-def test_bad_inner(inner: Any, kind: type[Exception], text: str) -> None:  # noqa: ANN401
-    """What is no store is refused at once."""
-    with pytest.raises(kind, match=text):
-        FernetStore(inner, KEY)
+async def test_plain_function_runs_beside_the_loop(inner: MemoryStore) -> None:
+    """A function that waits for a key service does not hold up the loop."""
+    loop_went_on = threading.Event()
+
+    def keys() -> str:
+        assert loop_went_on.wait(10)
+        return KEY
+
+    opening = asyncio.create_task(FernetStore(inner, keys).open())
+    await asyncio.sleep(0)
+    loop_went_on.set()
+    await opening
+
+
+async def test_failing_callable(inner: MemoryStore) -> None:
+    """A key service that is down is `StoreUnavailable`; its own words are not repeated."""
+    service = Service(KEY)
+    service.failure = OSError(f"canary {KEY}")
+    store = FernetStore(inner, service)
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.open()
+    assert str(caught.value) == "the callable 'keys' gave no keys within 30 s: OSError"
+    assert caught.value.__cause__ is caught.value.__context__ is None
+    service.failure = StoreUnavailable("the key service is down")
+    with pytest.raises(StoreUnavailable, match=r"^the key service is down$"):
+        await store.open()
+    assert await content(inner) == {}
+
+
+async def test_hanging_callable(inner: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key service that does not answer is given up."""
+    loop, asked, later = asyncio.get_running_loop(), asyncio.Event(), 0.0
+    now = loop.time
+    monkeypatch.setattr(loop, "time", lambda: now() + later)
+
+    async def keys() -> str:
+        asked.set()
+        await asyncio.Event().wait()
+        return KEY
+
+    opening = asyncio.create_task(FernetStore(inner, keys).open())
+    await asked.wait()
+    later = 31.0
+    with pytest.raises(StoreUnavailable, match="gave no keys within 30 s: TimeoutError"):
+        await opening
+
+
+@pytest.mark.parametrize("keys", [[WRONG], ["short"], [], [None]])
+async def test_wrong_keys_are_not_taken(inner: MemoryStore, keys: list[str]) -> None:
+    """Keys of a callable that do not decrypt the store are refused; those in use go on."""
+    service = Service(KEY)
+    store = FernetStore(inner, service)
+    await store.open()
+    service.keys = keys
+    with pytest.raises((DecryptionError, ValueError)):
+        await store.rotate()
+    await store.put("key", b"value")
+    assert await values(await opened(inner)) == {"key": b"value"}
+    with pytest.raises((DecryptionError, ValueError)):
+        await FernetStore(inner, service).open()
 
 
 def test_no_pickle_and_no_copy() -> None:
-    """Keys do not travel: a store refuses to be pickled or copied, and so do the keys inside."""
+    """Keys do not travel: a store refuses to be pickled or copied."""
     store = FernetStore(MemoryStore(), KEY)
-    text = (
-        "a FernetStore cannot be pickled or copied, it holds keys: make another one from the same "
-        "inner store and keys"
-    )
     for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError) as caught:
             attempt(store)
-        assert str(caught.value) == text
-    with pytest.raises(TypeError, match="keys cannot be pickled"):
-        pickle.dumps(store._source._ring)
+        assert str(caught.value) == (
+            "a FernetStore holds keys and cannot be pickled or copied: make another"
+        )
+
+
+def failing() -> str:
+    """A callable whose error holds a key."""
+    msg = f"canary-error {KEY}"
+    raise RuntimeError(msg)
 
 
 async def test_nothing_shows_a_key(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Neither reprs nor errors nor logs show a key or a value."""
     caplog.set_level(logging.DEBUG)
-    store = over_sqlite(tmp_path / "tokens.db")
+    path = tmp_path / "tokens.db"
+    store = over_sqlite(path)
     await store.open()
     await store.put("key", b"canary-value")
-    texts = [repr(store), repr(store._source._ring), repr([e async for e in store.scan()])]
-    assert texts[0] == f"FernetStore(SQLiteStore({str(tmp_path / 'tokens.db')!r}))"
-    await store._inner.put("other", await token(store._inner, "key"))
-    for keys in (WRONG, lambda: KEY + KEY, _failing):
+    texts = [repr(store), repr([entry async for entry in store.scan()])]
+    assert texts[0] == f"FernetStore(SQLiteStore({str(path)!r}))"
+    bad: list[Any] = [WRONG, lambda: KEY + KEY, lambda: {KEY}, failing]
+    for keys in bad:
+        other = FernetStore(f"sqlite:///{path}", keys)
         with pytest.raises((StoreError, ValueError)) as caught:
-            await FernetStore(SQLiteStore(tmp_path / "tokens.db"), keys).open()
-        texts.append(shown(caught.value))
+            await other.open()
+        await other.close()
+        texts.append("".join(traceback.format_exception(caught.value)) + repr(caught.value))
+    inner = SQLiteStore(path)
+    await inner.open()
+    await inner.put("moved", await token(inner, "key"))
     with pytest.raises(DecryptionError) as moved:
-        await store.get("other")
-    texts += [shown(moved.value), repr(moved.value.__dict__), caplog.text]
+        await store.get("moved")
+    texts += [repr(moved.value), repr(vars(moved.value)), caplog.text]
+    await inner.close()
     await store.close()
     for secret in (KEY, WRONG, "canary-value", "canary-error"):
         assert not [text for text in texts if secret in text]
-
-
-def _failing() -> str:
-    msg = f"canary-error {KEY}"
-    raise RuntimeError(msg)
 
 
 DRIVERLESS = """
@@ -178,18 +253,11 @@ import twitchvault.stores.fernet
 from twitchvault import FernetStore
 print("cryptography" in sys.modules)
 """
+MISSING = "FernetStore needs the package 'cryptography': pip install 'twitchvault[fernet]'"
 
 
 @pytest.mark.parametrize(
-    ("script", "text"),
-    [
-        (
-            DRIVERLESS,
-            "FernetStore needs the package 'cryptography': pip install 'twitchvault[fernet]'",
-        ),
-        (LAZY, "False"),
-    ],
-    ids=["missing", "lazy"],
+    ("script", "text"), [(DRIVERLESS, MISSING), (LAZY, "False")], ids=["missing", "lazy"]
 )
 def test_driver(script: str, text: str) -> None:
     """The driver is imported on use; its absence names the extra."""

@@ -1,4 +1,4 @@
-"""Rotation while four processes refresh, cut short by `kill -9` again and again."""
+"""Rotation while four processes read and write, cut short by `kill -9` again and again."""
 
 from __future__ import annotations
 
@@ -6,103 +6,88 @@ import asyncio
 import os
 import random
 import signal
-import sys
+from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.processes.conftest import fleet, twitch  # noqa: F401
-from tests.processes.fleet import all_do
 from tests.redis_store.conftest import server  # noqa: F401
-from twitchvault.stores import FernetStore
+from tests.spawning import CONTEXT, fork
+from twitchvault.errors import DecryptionError, VersionConflict
+from twitchvault.stores import FernetStore, open_store
 
-from .makers import KEY, NEW, name_of
+from .makers import KEY, NEW, content, decrypts, name_of, values
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from multiprocessing.connection import Connection
+    from multiprocessing.synchronize import Event
     from pathlib import Path
 
-    from tests.processes.fleet import Fleet
-
 PROCESSES = 4
-USERS = 4
+COUNTERS = 8
 ENTRIES = 300
-LIVES = 25
+KILLS = 25
 """Rotations that are killed, on each store."""
 
-# One quick-starting rotation for each line. Everything is imported before the forks.
-ROTATIONS = """
-import asyncio, os, sys
-from twitchvault.stores import FernetStore
-from twitchvault.stores.fernet import keys
-from twitchvault.stores.redis import session
-from twitchvault.stores.sqlite import session
 
-async def main(url, *keys):
-    store = FernetStore(url, keys)
+def count(url: str, stop: Event, answer: Connection) -> None:
+    """A process that adds to counters until it is told to stop; what it added to each."""
+    answer.send(asyncio.run(_count(url, stop)))
+
+
+async def _count(url: str, stop: Event) -> Counter[str]:
+    store, added = FernetStore(url, [NEW, KEY]), Counter[str]()
     await store.open()
-    os.write(1, f"{os.getpid()}\\n".encode())
+    while not stop.is_set():
+        key = f"counter:{random.randrange(COUNTERS)}"
+        entry = await store.get(key)
+        number, version = (int(entry.value), entry.version) if entry else (0, 0)
+        with suppress(VersionConflict):
+            await store.put(key, b"%d" % (number + 1), expect=version)
+            added[key] += 1
+    await store.close()
+    return added
+
+
+def rotate(url: str, answer: Connection) -> None:
+    """A process that rotates, and lives until it is killed."""
+    asyncio.run(_rotate(url, answer))
+
+
+async def _rotate(url: str, answer: Connection) -> None:
+    store = FernetStore(url, [NEW, KEY])
+    await store.open()
+    answer.send("begun")
     report = await store.rotate()
-    os.write(1, f"{report.old_keys_unused} {report}\\n".encode())
+    answer.send(f"{report.old_keys_unused} {report}")
     await asyncio.sleep(60)
 
-for line in sys.stdin:
-    pid = os.fork()
-    if not pid:
-        asyncio.run(main(*line.split()))
-    os.waitpid(pid, 0)
-    os.write(1, b"over\\n")
-"""
 
-
-class Crew:
-    """Forks the processes that rotate."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-
-    async def rotate(self, url: str, *, moment: float | None = None) -> str:
-        """Let a new process rotate, and kill it: at that moment, or once it has reported."""
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(f"{url} {NEW} {KEY}\n".encode())
-        pid = int(await self._process.stdout.readline())
-        report = b""
-        if moment is None:
-            report = await self._process.stdout.readline()
-        else:
-            await asyncio.sleep(moment)  # the random moment itself: nothing is waited for
-        os.kill(pid, signal.SIGKILL)
-        while await self._process.stdout.readline() != b"over\n":
-            pass
-        return report.decode()
-
-
-@pytest.fixture
-async def crew() -> AsyncIterator[Crew]:
-    """A crew, and its end."""
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", ROTATIONS, stdin=pipe, stdout=pipe
-    )
-    yield Crew(process)
-    process.kill()
-    await process.communicate()
+async def rotation_killed(url: str, moment: float | None = None) -> str:
+    """Let a process rotate and kill it: at that moment, or once it has reported; the report."""
+    answers, answer = CONTEXT.Pipe(duplex=False)
+    process = fork(rotate, url, answer)
+    answer.close()
+    assert await asyncio.to_thread(answers.recv) == "begun"
+    report = ""
+    if moment is None:
+        report = await asyncio.to_thread(answers.recv)
+    else:
+        await asyncio.sleep(moment)  # the random moment itself: nothing is waited for
+    assert process.pid
+    os.kill(process.pid, signal.SIGKILL)
+    await asyncio.to_thread(process.join)
+    answers.close()
+    return report
 
 
 @pytest.fixture(params=["sqlite", "redis"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty store that processes can share."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'vault.db'}"
     return f"{request.getfixturevalue('server').url}/5"
-
-
-async def expire(fleet: Fleet, user_id: str) -> None:  # noqa: F811 - the fixture
-    """A user's token expires, and all processes want it at once."""
-    assert await fleet.twitch.expire_access(user_id) == 1
-    failures = await all_do(fleet.workers, "call", user_id=user_id)
-    assert failures == [[]] * len(fleet.workers)
 
 
 async def fill(store: FernetStore) -> None:
@@ -110,52 +95,48 @@ async def fill(store: FernetStore) -> None:
     await asyncio.gather(*(store.put(f"cid:{n}", b"value %d" % n) for n in range(ENTRIES)))
 
 
-async def under_old_key(store: FernetStore) -> int:
-    """All entries are there and open; how many of them stand under the old key."""
-    ring = store._source._ring
-    assert ring
-    found = {entry.key: ring.find(entry.value) async for entry in store._inner.scan()}
-    for number in range(ENTRIES):
-        opened = found[f"cid:{number}"]
-        assert opened
-        assert opened[1].endswith(b"value %d" % number)
-    return sum(ring.prints[opened[0]] == name_of(KEY) for opened in found.values() if opened)
+async def under_old_key(url: str) -> int:
+    """How many entries stand under the old key; all of them can be decrypted."""
+    inner = open_store(url)
+    await inner.open()
+    entries = await content(inner)
+    await inner.close()
+    old = {key for key, entry in entries.items() if decrypts(KEY, entry.value)}
+    assert all(decrypts(NEW, entry.value) for key, entry in entries.items() if key not in old)
+    return len(old & {f"cid:{n}" for n in range(ENTRIES)})
 
 
 @pytest.mark.timeout(120)
-async def test_killed_at_any_moment_while_processes_refresh(
-    fleet: Fleet,  # noqa: F811 - the fixture
-    crew: Crew,
-    store_url: str,
-) -> None:
-    """No call fails, no pair is lost, nothing is replayed, and the last rotation finishes."""
-    old = FernetStore(store_url, [KEY, NEW])
+async def test_killed_at_any_moment_while_processes_write(url: str) -> None:
+    """No write is lost, every entry can be decrypted, and the last rotation finishes."""
+    old = FernetStore(url, [KEY, NEW])
     await old.open()
     await fill(old)
-    await fleet.register()
-    await fleet.start(PROCESSES, keys=[NEW, KEY])
-    users = [await fleet.own_pair(fleet.workers[0]) for _ in range(USERS)]
-    half_way = lives = 0
+    stop, pipes = CONTEXT.Event(), [CONTEXT.Pipe(duplex=False) for _ in range(PROCESSES)]
+    writers = [fork(count, url, stop, answer) for _, answer in pipes]
+    half_way = kills = 0
     # On a busy machine most are killed before they begin: go on until enough were half-way.
-    while lives < LIVES or (half_way <= LIVES // 10 and lives < 4 * LIVES):
+    while kills < KILLS or (half_way <= KILLS // 10 and kills < 4 * KILLS):
         await fill(old)
-        killed = crew.rotate(store_url, moment=random.uniform(0, 0.05))
-        await asyncio.gather(killed, expire(fleet, users[lives % USERS]))
-        half_way += 0 < await under_old_key(old) < ENTRIES
-        lives += 1
+        await rotation_killed(url, random.uniform(0, 0.05))
+        half_way += 0 < await under_old_key(url) < ENTRIES
+        kills += 1
+    assert half_way > KILLS // 10, "hardly a rotation was killed half-way: the test shows nothing"
     await fill(old)
-    refreshing = asyncio.gather(*(expire(fleet, user_id) for user_id in users))
-    report = await crew.rotate(store_url)
-    await refreshing
+    await old.close()
+    report = await rotation_killed(url)
+    stop.set()
+    added = sum([await asyncio.to_thread(answers.recv) for answers, _ in pipes], Counter[str]())
+    for writer in writers:
+        await asyncio.to_thread(writer.join)
     assert report.startswith("True "), report
     assert f"drop {name_of(KEY)}" in report
-    assert await under_old_key(old) == 0
-    await old.close()
-    assert half_way > LIVES // 10, "hardly a rotation was killed half-way: the test shows nothing"
-    counts = await fleet.twitch.counts()
-    assert (counts.exchanges, counts.replays) == (lives + 2 * USERS, 0)
-    await all_do(fleet.workers, "close")
-    (alone,) = await fleet.start(1, keys=[NEW])
-    for user_id in users:
-        assert await alone.do("token", user_id=user_id) == await fleet.live(user_id)
-        assert await alone.do("call", user_id=user_id) == []
+    dropped, alone = FernetStore(url, KEY), FernetStore(url, NEW)
+    with pytest.raises(DecryptionError, match="none of the keys"):
+        await dropped.open()
+    await dropped.close()
+    await alone.open()
+    found = await values(alone)
+    await alone.close()
+    assert {key: int(value) for key, value in found.items() if key in added} == added
+    assert all(found[f"cid:{n}"] == b"value %d" % n for n in range(ENTRIES))

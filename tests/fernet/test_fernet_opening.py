@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.spawning import CONTEXT, fork
 from twitchvault.errors import DecryptionError, StoreError
 from twitchvault.stores import FernetStore, MemoryStore, SQLiteStore
-from twitchvault.stores.base import Watchable
+from twitchvault.stores.base import Watchable, check_not_encrypted
 
 from .makers import (
     CHECK,
@@ -21,20 +20,21 @@ from .makers import (
     WRONG,
     all_bytes,
     content,
-    over_custom,
+    opened,
     over_sqlite,
-    swap,
+    token,
     values,
 )
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from multiprocessing.synchronize import Barrier
     from pathlib import Path
 
     from twitchvault.stores import Entry
 
 WRONG_KEY = (
-    "none of the keys opens this store, and nothing was written: give the key that it was "
+    "none of the keys decrypts this store, and nothing was written: give the key that it was "
     "encrypted with, alone or behind a new one, as in FernetStore(inner, [new, old])"
 )
 
@@ -61,16 +61,12 @@ async def test_wrong_key_writes_nothing(tmp_path: Path) -> None:
 
 
 async def test_wrong_key_of_an_empty_store(inner: MemoryStore, store: FernetStore) -> None:
-    """A store that was opened once has its key, also while it holds no users."""
+    """A store that was opened once has its key, also while it holds no users. A failed open does
+    not close an inner store that somebody else uses.
+    """
     assert await content(store) == {}
     with pytest.raises(DecryptionError, match="none of the keys"):
-        await FernetStore(inner, WRONG).open()
-
-
-async def test_wrong_key_leaves_others_alone(inner: MemoryStore, store: FernetStore) -> None:
-    """A failed open does not close an inner store that somebody else uses."""
-    with pytest.raises(DecryptionError):
-        await FernetStore(inner, WRONG).open()
+        await opened(inner, WRONG)
     assert await store.put("key", b"value")
 
 
@@ -79,12 +75,29 @@ async def test_plaintext_store_is_refused(inner: MemoryStore) -> None:
     await inner.put("cid:1", b'{"schema":1}')
     before = await content(inner)
     with pytest.raises(DecryptionError) as caught:
-        await FernetStore(inner, KEY).open()
+        await opened(inner)
     assert str(caught.value) == (
         "this store holds entries in plaintext, such as 'cid:1', and nothing was written: "
         "'await store.encrypt_existing()' encrypts them, or name another store"
     )
     assert await content(inner) == before
+
+
+async def test_encrypted_store_is_told_without_encryption(
+    inner: MemoryStore, store: FernetStore
+) -> None:
+    """`check_not_encrypted` refuses the store inside, and lets others and the FernetStore pass."""
+    await check_not_encrypted(store)
+    with pytest.raises(DecryptionError) as caught:
+        await check_not_encrypted(inner)
+    assert str(caught.value) == (
+        "this store is encrypted: open it through FernetStore(store, keys), with the keys that it "
+        "was encrypted with"
+    )
+    plain = MemoryStore()
+    await plain.open()
+    await plain.put("cid:1", b"value")
+    await check_not_encrypted(plain)
 
 
 async def test_check_entry_is_gone(inner: MemoryStore, store: FernetStore) -> None:
@@ -98,47 +111,39 @@ async def test_check_entry_is_gone(inner: MemoryStore, store: FernetStore) -> No
     assert str(caught.value) == (
         "this store holds encrypted entries, such as 'cid:1', but its check entry "
         "'twitchvault/fernet' is gone: 'await store.encrypt_existing()' makes it anew if the keys "
-        "open all of them"
+        "decrypt all of them"
     )
     assert await content(inner) == before
     await again.encrypt_existing()
     assert await values(again) == {"cid:1": b"value"}
-    await FernetStore(inner, KEY).open()
+    await opened(inner)
 
 
-@pytest.mark.parametrize("value", [b"", b"ready", b"gAAAAAdamaged"])
-async def test_check_entry_is_damaged(inner: MemoryStore, store: FernetStore, value: bytes) -> None:
-    """A damaged check entry is not taken for an absent one."""
-    await store.put("cid:1", b"value")
-    await swap(inner, CHECK, value)
+@pytest.mark.parametrize("value", [b"", b"ready", b"gAAAAAdamaged", None])
+async def test_check_entry_is_damaged(
+    inner: MemoryStore, store: FernetStore, value: bytes | None
+) -> None:
+    """A damaged check entry, or a user's entry in its place, is not taken for an absent one."""
+    await store.put("cid:1", b"ready")
+    await inner.put(CHECK, await token(inner, "cid:1") if value is None else value)
     before = await content(inner)
     for attempt in (FernetStore(inner, KEY).open, FernetStore(inner, KEY).encrypt_existing):
-        with pytest.raises(DecryptionError, match="none of the keys opens this store"):
+        with pytest.raises(DecryptionError, match="none of the keys decrypts this store"):
             await attempt()
     assert await content(inner) == before
 
 
-async def test_entry_in_place_of_the_check(inner: MemoryStore, store: FernetStore) -> None:
-    """A user's entry moved to the reserved key does not open the store."""
-    await store.put("cid:1", b"ready")
-    entry = await inner.get("cid:1")
-    assert entry
-    await swap(inner, CHECK, entry.value)
-    with pytest.raises(DecryptionError, match="none of the keys opens this store"):
-        await FernetStore(inner, KEY).open()
-
-
-async def test_many_open_an_empty_store(tmp_path: Path) -> None:
-    """Stores that open an empty file at the same time agree on one check entry."""
-    stores = [over_custom(tmp_path / "tokens.db") for _ in range(12)]
-    await asyncio.gather(*(store.open() for store in stores))
-    await asyncio.gather(*(s.put(f"cid:{n}", b"value") for n, s in enumerate(stores)))
-    for store in stores:
-        assert await values(store) == {f"cid:{n}": b"value" for n in range(12)}
+async def test_store_replaced_while_open(inner: MemoryStore, store: FernetStore) -> None:
+    """A store that was emptied, or emptied and made anew, is told before it is rotated."""
+    await inner.delete(CHECK)
+    for _ in range(2):
+        with pytest.raises(StoreError, match="emptied or replaced while it was open"):
+            await store.rotate()
+        await opened(inner)
 
 
 class Slow(MemoryStore):
-    """Its first scan tells, and waits until others have written."""
+    """Its first scan waits until others have written."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -154,8 +159,8 @@ class Slow(MemoryStore):
 
 
 @pytest.mark.parametrize("key", [KEY, WRONG])
-async def test_overtaken_while_it_looks(key: str) -> None:
-    """A store that another fills between two looks of an opening is not taken for plaintext."""
+async def test_overtaken_while_it_opens(key: str) -> None:
+    """A store that another fills between two reads of an opening is not taken for plaintext."""
     inner = Slow()
     late, fast = FernetStore(inner, KEY), FernetStore(inner, key)
     opening = asyncio.create_task(late.open())
@@ -171,73 +176,46 @@ async def test_overtaken_while_it_looks(key: str) -> None:
             await opening
 
 
-OPENER = """
-import asyncio, sys
-from twitchvault.stores import FernetStore, SQLiteStore
-
-async def main(path, key, name):
+async def write_one(path: Path, key: str, name: str, barrier: Barrier) -> None:
+    """Open the store at the same moment as others and write an entry."""
     store = FernetStore(SQLiteStore(path), key)
-    print("ready", flush=True)
-    sys.stdin.readline()
-    await store.open()
-    await store.put(name, name.encode())
-    await store.close()
-
-asyncio.run(main(*sys.argv[1:]))
-"""
+    barrier.wait(30)
+    try:
+        await store.open()
+        await store.put(name, name.encode())
+    finally:
+        await store.close()
 
 
-def race(path: Path, keys: list[str]) -> list[int]:
-    """Let processes open a file that is not there yet at the same moment; their exit codes."""
-    crew = [
-        subprocess.Popen(
-            [sys.executable, "-c", OPENER, str(path), key, f"cid:{number}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        for number, key in enumerate(keys)
-    ]
-    for process in crew:
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-    for process in crew:
-        assert process.stdin
-        process.stdin.write("\n")
-        process.stdin.flush()
-    return [process.communicate(timeout=30)[0] == "" and process.returncode for process in crew]
+def run_process(path: Path, key: str, name: str, barrier: Barrier) -> None:
+    """A process that ends with 7 if its key is not the store's."""
+    try:
+        asyncio.run(write_one(path, key, name, barrier))
+    except DecryptionError:
+        sys.exit(7)
 
 
-async def test_processes_open_an_empty_store(tmp_path: Path) -> None:
-    """Four processes that make the same store at once all write what all can read."""
-    assert await asyncio.to_thread(race, tmp_path / "tokens.db", [KEY] * 4) == [0] * 4
-    store = over_sqlite(tmp_path / "tokens.db")
-    await store.open()
-    assert await values(store) == {f"cid:{n}": b"cid:%d" % n for n in range(4)}
-    await store.close()
-
-
-async def test_processes_with_different_keys(tmp_path: Path) -> None:
-    """Of processes with two keys those with one of them win, the others write nothing."""
-    keys = [KEY, WRONG, KEY, WRONG]
-    codes = await asyncio.to_thread(race, tmp_path / "tokens.db", keys)
+@pytest.mark.parametrize("keys", [[KEY] * 4, [KEY, WRONG] * 2], ids=["one key", "two keys"])
+async def test_processes_open_an_empty_store(tmp_path: Path, keys: list[str]) -> None:
+    """Of four processes that make the same store at once those with the winner's key write."""
+    path, barrier = tmp_path / "tokens.db", CONTEXT.Barrier(4)
+    processes = [fork(run_process, path, key, f"cid:{n}", barrier) for n, key in enumerate(keys)]
+    for process in processes:
+        await asyncio.to_thread(process.join, 30)
+    codes = [process.exitcode for process in processes]
     winner = keys[codes.index(0)]
-    assert [code == 0 for code in codes] == [key == winner for key in keys]
-    store = FernetStore(SQLiteStore(tmp_path / "tokens.db"), winner)
-    await store.open()
+    assert codes == [0 if key == winner else 7 for key in keys]
+    store = await opened(SQLiteStore(path), winner)
     assert set(await values(store)) == {f"cid:{n}" for n, key in enumerate(keys) if key == winner}
     await store.close()
 
 
-async def test_not_open_and_closed(inner: MemoryStore) -> None:
+async def test_messages_before_open_and_after_close(inner: MemoryStore) -> None:
     """Before open and after close every call says so."""
     store = FernetStore(inner, KEY)
     with pytest.raises(StoreError) as caught:
         await store.get("key")
-    assert str(caught.value) == (
-        "this FernetStore is not open yet: call 'await store.open()' first"
-    )
+    assert str(caught.value) == "this FernetStore is not open yet: call 'await store.open()' first"
     await store.open()
     await store.close()
     for call in (store.get("k"), store.put("k", b""), store.delete("k"), store.rotate()):
@@ -247,44 +225,51 @@ async def test_not_open_and_closed(inner: MemoryStore) -> None:
 
 
 async def test_open_and_close_go_to_the_inner_store(inner: MemoryStore) -> None:
-    """What is opened is the inner store, and what is closed."""
+    """What is opened is the inner store, and what is closed; again and again."""
     await inner.close()
     store = FernetStore(inner, KEY)
-    await store.open()
-    await store.open()
-    assert await inner.get(CHECK)
-    await store.close()
-    with pytest.raises(StoreError, match="closed"):
-        await inner.get(CHECK)
+    for number in range(3):
+        await store.open()
+        await store.open()
+        await store.put(f"k{number}", b"value")
+        assert await inner.get(CHECK)
+        assert len(await values(store)) == number + 1
+        await store.close()
+        with pytest.raises(StoreError, match="closed"):
+            await inner.get(CHECK)
 
 
 async def test_url(tmp_path: Path) -> None:
-    """An inner store may be named by a URL; when opening fails it is closed again."""
+    """An inner store may be named by a URL; `close` closes it, also after `open` has failed."""
     url = f"sqlite:///{tmp_path / 'tokens.db'}"
-    store = FernetStore(url, KEY)
+    store, wrong = FernetStore(url, KEY), FernetStore(url, WRONG)
     assert isinstance(store, Watchable)
     await store.open()
     await store.put("key", b"value")
-    await store.close()
-    wrong = FernetStore(url, WRONG)
     with pytest.raises(DecryptionError):
         await wrong.open()
-    with pytest.raises(StoreError, match="is closed"):
-        await wrong._inner.get("key")
-
-
-async def test_closed_while_being_opened() -> None:
-    """A close that comes while the store is being opened is not forgotten."""
-    inner = Slow()
-    store = FernetStore(inner, KEY)
-    opening = asyncio.create_task(store.open())
-    await inner.scanning.wait()
+    await wrong.close()
+    assert await values(store) == {"key": b"value"}
     await store.close()
-    inner.go_on.set()
-    with pytest.raises(StoreError, match="closed"):
-        await opening
-    with pytest.raises(StoreError, match="is closed"):
-        await store.get("key")
+
+
+@pytest.mark.parametrize(
+    ("inner", "kind", "text"),
+    [
+        (7, TypeError, "'inner' must be a TokenStore or a URL, not int"),
+        ("tokens.db", ValueError, "'url' has no scheme"),
+    ],
+)
+def test_bad_inner(inner: object, kind: type[Exception], text: str) -> None:
+    """What is no store is refused at once."""
+    with pytest.raises(kind, match=text):
+        FernetStore(inner, KEY)  # type: ignore[arg-type]
+
+
+async def test_encrypted_twice(store: FernetStore) -> None:
+    """A FernetStore over a FernetStore is refused when it is opened."""
+    with pytest.raises(ValueError, match="a FernetStore keeps its key check entry there"):
+        await FernetStore(store, NEW).open()
 
 
 async def test_cancelled_open_can_be_repeated(tmp_path: Path) -> None:
@@ -299,23 +284,3 @@ async def test_cancelled_open_can_be_repeated(tmp_path: Path) -> None:
         await store.open()
         assert await store.put("key", b"value")
         await store.close()
-
-
-@asynccontextmanager
-async def opened(store: FernetStore) -> AsyncIterator[FernetStore]:
-    """Open for the length of the block."""
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
-async def test_over_any_loop(inner: MemoryStore) -> None:
-    """A store that was closed can be opened again and finds what it had."""
-    store = FernetStore(inner, KEY)
-    for number in range(3):
-        async with opened(store):
-            await store.put(f"k{number}", b"value")
-    async with opened(store):
-        assert set(await values(store)) == {"k0", "k1", "k2"}

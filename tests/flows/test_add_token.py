@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.world import within
 from twitchvault import UserAPI
 
-from .world import within
-
 if TYPE_CHECKING:
+    from tests.world import World
     from twitchvault import DeviceCodeFlow
-
-    from .world import World
 
 
 async def test_add_token_shows_at_once(world: World) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.world import GARBAGE, within
 from twitchvault import (
     App,
     AppAPI,
@@ -20,10 +21,8 @@ from twitchvault import (
     Unauthorized,
 )
 
-from .world import GARBAGE, within
-
 if TYPE_CHECKING:
-    from .world import World
+    from tests.world import World
 
 
 @pytest.mark.parametrize("kind", [App, DeviceCodeFlow, AuthorizationCodeGrantFlow])

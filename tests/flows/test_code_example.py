@@ -15,15 +15,14 @@ from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from yarl import URL
 
+from tests.world import REDIRECT, until
 from twitchvault import BadRequest, HTTPException
 from twitchvault.oauth import AuthorizationCodeGrantFlow
-
-from .world import REDIRECT, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from .world import World
+    from tests.world import World
 
 
 def example(callback_url: str, arguments: dict[str, Any]) -> FastAPI:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.own_stores import WatchedStore
+from tests.world import GARBAGE, NEWER_SCHEMA, said, until, within
 from twitchvault import CorruptRecord, DecryptionError, FernetStore, MemoryStore, StoreError
 
-from .world import GARBAGE, NEWER_SCHEMA, said, until, within
-
 if TYPE_CHECKING:
+    from tests.world import World
+    from twitchvault import Entry
     from twitchvault.oauth import DeviceCodeFlow
-
-    from .world import World
 
 SECRET = "from-the-future"
 DAMAGE = [
@@ -250,3 +251,65 @@ async def test_a_validation_does_not_overwrite_it(world: World) -> None:
         assert await world.place.read(world.key(world.alice)) == NEWER_SCHEMA
         await within(flow.flush())
     assert world.twitch.counts.exchanges == 0
+
+
+async def test_a_damaged_app_token(world: World) -> None:
+    """It does not keep the flow from opening: a new one is fetched."""
+    for client in (world.client, world.public):
+        await world.place.write(world.key(client.client_id, client), GARBAGE)
+        async with world.device(client) as flow:
+            pair = world.pair(client)
+            user = await flow.add_user(pair.access_token, pair.refresh_token)
+            assert (await user.get_user()).login == "alice"
+            assert (flow.application is None) == client.public
+            if flow.application is not None:
+                assert (await flow.application.get_user(login="bob")).login == "bob"
+
+
+class Flawed(WatchedStore):
+    """A store that cannot read one key for a while, as on a bad sector."""
+
+    bad: str | None = None
+
+    async def get(self, key: str) -> Entry | None:
+        """As the inner store, or an error."""
+        if key == self.bad:
+            raise CorruptRecord(f"{key!r} cannot be read just now")
+        return await super().get(key)
+
+
+async def test_damage_that_passes(small: World) -> None:
+    """What can be read again is in the views again."""
+    store = Flawed(small.place.store())
+    async with small.device(store=store) as flow:
+        pair = small.pair()
+        user = await flow.add_user(pair.access_token, pair.refresh_token)
+        store.bad = small.key(small.alice)
+        with pytest.raises(CorruptRecord):
+            await user.refresh()
+        assert set(flow.damaged) == {user.user_id}
+        store.bad = None
+        await flow.sync()
+        assert dict(flow.damaged) == {}
+        await user.refresh()
+    assert await small.stored() == small.live()
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "-5", '"inf"', "[1]", "true"])
+@pytest.mark.parametrize("name", ["expires_in", "last_validated"])
+async def test_numbers_that_are_none(small: World, name: str, number: str) -> None:
+    """A stored number that is none is damage or does no harm, never an error of another kind."""
+    pair = small.pair()
+    async with small.device() as flow:
+        flow.add_token(pair.user_id, pair.access_token, pair.refresh_token)
+    stored = await small.place.read(small.key(small.alice))
+    assert stored is not None
+    await small.place.write(small.key(small.alice), stored[:-1] + f',"{name}":{number}}}'.encode())
+    async with small.device(maintain=True) as flow:
+        try:
+            user = flow.get_user_by_id(pair.user_id)
+        except CorruptRecord:
+            return
+        assert (await user.get_user()).login == "alice"
+        await flow.refresh_token(pair.refresh_token)
+        assert json.dumps(dict(flow.tokens_validity), allow_nan=False)

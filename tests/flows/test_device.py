@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.world import said, within
 from twitchvault import (
     BadRequest,
     Forbidden,
@@ -23,10 +24,8 @@ from twitchvault.http import Answer
 from twitchvault.oauth.device import poll
 from twitchvault.responses import error_of
 
-from .world import said, within
-
 if TYPE_CHECKING:
-    from .world import World
+    from tests.world import World
 
 TOKEN = Token.from_answer({"access_token": "a", "refresh_token": "r", "token_type": "bearer"})
 

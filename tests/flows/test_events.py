@@ -7,38 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.world import GARBAGE, Listener
 from twitchvault import AuthFailure, VaultEvent
 
-from .world import GARBAGE, until, within
-
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from twitchvault.oauth import DeviceCodeFlow
-
-    from .world import World
-
-
-class Listener:
-    """Collects all events of a flow."""
-
-    def __init__(self, flow: DeviceCodeFlow) -> None:
-        self.heard: list[VaultEvent] = []
-        self._task = asyncio.create_task(self._listen(flow.events()))
-
-    async def _listen(self, events: AsyncIterator[VaultEvent]) -> None:
-        async for event in events:
-            self.heard.append(event)
-
-    async def next(self) -> VaultEvent:
-        """The oldest event that was not asked for yet."""
-        await until(lambda: self.heard)
-        return self.heard.pop(0)
-
-    async def ended(self) -> list[VaultEvent]:
-        """Wait for the end of the stream; what was not asked for."""
-        await within(self._task)
-        return self.heard
+    from tests.world import World
 
 
 async def test_the_life_of_a_user(world: World) -> None:

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.world import REDIRECT, our_tasks
 from twitchvault import App, NotAuthorized, TokenError
 from twitchvault.oauth import AuthorizationCodeGrantFlow, DeviceCodeFlow
 
-from .world import REDIRECT, our_tasks
-
 if TYPE_CHECKING:
+    from tests.world import World
     from twitchvault.oauth import Token
-
-    from .world import World
 
 
 async def _sign_in(flow: DeviceCodeFlow) -> Token:

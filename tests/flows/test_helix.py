@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.world import said, within
 from twitchvault import (
     AppAPI,
     AuthFailure,
@@ -25,14 +26,10 @@ from twitchvault import (
     UserAPI,
 )
 
-from .own_stores import SlowFeedStore
-from .world import said, within
-
 if TYPE_CHECKING:
+    from tests.world import World
     from twitchvault.oauth import DeviceCodeFlow
     from twitchvault.testing.fake import Client
-
-    from .world import World
 
 
 async def _alice(world: World, flow: DeviceCodeFlow, client: Client | None = None) -> UserAPI:
@@ -287,24 +284,6 @@ async def test_a_living_token_that_is_refused_in_other_words(small: World, body:
         assert user.token == before
         assert len(small.twitch.requests) == asked + 2
     assert small.twitch.counts.exchanges == 0
-
-
-async def test_a_process_that_is_one_refresh_behind(world: World) -> None:
-    """Its token is dead, and so is the newer one that it then finds: it is renewed as well."""
-    store = SlowFeedStore(world.place.store())
-    async with (
-        world.device(world.public) as one,
-        world.device(world.public, store=store) as behind,
-    ):
-        user = await _alice(world, one, world.public)
-        await behind.sync()
-        other = behind.get_user_by_id(user.user_id)
-        store.late = True
-        await user.refresh()
-        world.twitch.expire_access(user.token)
-        assert (await other.get_user()).login == "alice"
-        store.late = False
-    assert (world.twitch.counts.exchanges, world.twitch.counts.replays) == (2, 0)
 
 
 async def test_renew_for_whoever_learnt_elsewhere(world: World) -> None:

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.world import INVALID, REFRESH, said, within
 from twitchvault import (
     AuthFailure,
-    BadRequest,
     Forbidden,
-    HTTPException,
-    NoAnswer,
-    NotFound,
-    RateLimited,
-    TwitchServerError,
+    TokenError,
     Unauthorized,
 )
-from twitchvault.testing.fake import HTML_PAGE
-
-from .world import said, until, within
 
 if TYPE_CHECKING:
+    from tests.world import World
     from twitchvault import UserAPI
     from twitchvault.oauth import DeviceCodeFlow
     from twitchvault.testing.fake import Client
-
-    from .world import World
 
 
 async def _alice(world: World, flow: DeviceCodeFlow, client: Client) -> UserAPI:
@@ -175,51 +167,6 @@ async def test_the_old_pair_does_not_heal(world: World) -> None:
     assert world.twitch.counts.refused_refreshes == 1
 
 
-NO_REFUSAL: list[tuple[dict[str, Any], type[HTTPException]]] = [
-    ({"status": 403, "body": {"status": 403, "message": "invalid client secret"}}, Forbidden),
-    ({"status": 400, "body": {"status": 400, "message": "invalid client"}}, BadRequest),
-    ({"status": 400, "body": {"status": 400, "message": "missing client secret"}}, BadRequest),
-    ({"status": 404}, NotFound),
-    ({"status": 429}, RateLimited),
-    ({"status": 500}, TwitchServerError),
-    ({"status": 502, "body": HTML_PAGE}, TwitchServerError),
-    ({"status": 503, "body": HTML_PAGE}, TwitchServerError),
-    ({"status": 200, "body": HTML_PAGE}, HTTPException),
-    ({"status": 401, "body": HTML_PAGE}, Unauthorized),
-    ({"status": 401, "body": "Invalid refresh token"}, Unauthorized),
-    ({"status": 401, "body": {"error": "invalid_client"}}, Unauthorized),
-    ({"status": 401, "body": {"status": 401, "message": "not you"}}, Unauthorized),
-    ({"status": 400, "body": {"error": "invalid_client"}}, BadRequest),
-    ({"drop": True}, NoAnswer),
-]
-
-
-@pytest.mark.parametrize(("fault", "error"), NO_REFUSAL)
-async def test_weather_and_configuration(
-    small: World, fault: dict[str, Any], error: type[HTTPException]
-) -> None:
-    """Any other answer is raised as it is and touches nothing; elsewhere the same pair works."""
-    async with small.device(lease_ttl=1) as flow, small.device() as other:
-        user = await _alice(small, flow, small.client)
-        before = flow.get_token(user.user_id)
-        small.twitch.expire_access(user.token)
-        small.twitch.fail("token:refresh_token", times=None, **fault)
-        with pytest.raises(error, match="refresh") as caught:
-            await within(user.get("users"))
-        assert type(caught.value) is error
-        assert not any(secret in said(caught.value) for secret in small.twitch.secrets)
-        assert flow.get_token(user.user_id) == before
-        assert dict(flow.needs_login) == {}
-        small.twitch.clear_faults()
-        asked = len(small.twitch.requests)
-        with pytest.raises(error):
-            await user.refresh()
-        assert len(small.twitch.requests) == asked, "not again in the next seconds"
-        assert (await within(other.get_user_by_id(user.user_id).get_user())).login == "alice"
-        assert (await user.get_user()).login == "alice"
-    assert (small.twitch.counts.exchanges, small.twitch.counts.replays) == (1, 0)
-
-
 async def test_a_rotated_secret(world: World) -> None:
     """A secret that was changed in the console: 403, nobody is logged out, the new one works."""
     async with world.device() as flow:
@@ -232,48 +179,49 @@ async def test_a_rotated_secret(world: World) -> None:
         assert (await flow.get_user_by_id(user.user_id).get_user()).login == "alice"
 
 
-async def test_a_lost_answer_of_a_public_client(small: World) -> None:
-    """Committed, and the answer is lost: no second exchange is tried behind the user's back."""
-    async with small.device(small.public, lease_ttl=1) as flow:
-        user = await _alice(small, flow, small.public)
-        small.twitch.fail("token:refresh_token", when="after", drop=True, times=None)
-        with pytest.raises((NoAnswer, AuthFailure)):
-            await within(user.refresh())
-    assert small.twitch.counts.exchanges == 1
-    assert small.twitch.counts.replays <= 1
-
-
-async def test_upkeep_heals_nothing_and_asks_rarely(world: World) -> None:
-    """Background work leaves a user who needs a login alone."""
-    async with world.device(world.public, maintain=True) as flow:
-        user = await _alice(world, flow, world.public)
-        world.twitch.disconnect(world.public, world.alice)
-        with pytest.raises(AuthFailure):
+async def test_without_a_refresh_token(world: World) -> None:
+    """A dead access token without a refresh token needs a login; a living one does not."""
+    async with world.device(world.public) as flow:
+        pair = world.pair(world.public)
+        user = flow.add_token(world.alice.user_id, pair.access_token, None)
+        with pytest.raises(TokenError, match="no refresh token"):
             await user.refresh()
+        assert user.needs_login is None, "nobody has refused this access token"
+        world.twitch.expire_access(world.alice)
+        with pytest.raises(AuthFailure):
+            await user.get_user()
+        assert user.needs_login
+    assert world.sent() == 0
+
+
+async def test_a_refusal_of_a_former_refresh_token(small: World) -> None:
+    """A refused refresh token says nothing of another that came with the same access token."""
+    async with small.device(small.public) as flow:
+        pair = small.pair(small.public)
+        user = await flow.add_user(pair.access_token, pair.refresh_token)
+        gate = small.twitch.hold(REFRESH)
+        small.twitch.fail(REFRESH, status=400, body=INVALID)
+        call = asyncio.create_task(user.refresh())
+        await gate.reached()
+        login = small.pair(small.public)
+        flow.add_token(user.user_id, pair.access_token, login.refresh_token)
         await flow.flush()
-        await asyncio.sleep(0.3)
-    assert world.twitch.counts.refused_refreshes == 1
+        gate.release()
+        await asyncio.gather(call, return_exceptions=True)
+        assert user.needs_login is None
+        await user.refresh()
+    assert await small.stored(client=small.public) == small.live(client=small.public)
 
 
-async def test_maintain_validates_at_start(world: World) -> None:
-    """`maintain=True`: each token is validated at start, and a dead one is renewed."""
-    pair = world.pair(world.public)
-    dead = world.pair(world.public, world.bob, expired=True)
-    async with world.device(world.public) as flow:
-        flow.add_token(world.alice.user_id, pair.access_token, pair.refresh_token)
-        flow.add_token(world.bob.user_id, dead.access_token, dead.refresh_token)
-    async with world.device(world.public, maintain=True) as flow:
-        await until(lambda: world.alice.user_id in flow.users_scopes)
-        await until(lambda: flow.tokens[world.bob.user_id][0] != dead.access_token)
-    assert world.twitch.counts.exchanges == 1
-
-
-async def test_maintain_false_does_nothing_by_itself(world: World) -> None:
-    """`maintain=False`: no validation, no refresh, unless somebody asks."""
-    pair = world.pair(world.public, expired=True)
-    async with world.device(world.public) as flow:
-        user = flow.add_token(world.alice.user_id, pair.access_token, pair.refresh_token)
-        await flow.flush()
-        await asyncio.sleep(0.2)
-        assert world.twitch.requests == ()
-        assert (await user.get_user()).login == "alice"
+async def test_without_the_secret(small: World) -> None:
+    """A process that lacks the client secret does not stop one that has it from renewing."""
+    async with small.device() as flow:
+        token = flow.tokens[small.client.client_id][0]
+        small.twitch.kill_app_tokens(small.client)
+        bare = small.device(client_secret=None)
+        await bare.authorize()
+        with pytest.raises(Unauthorized):
+            await bare.authorize(token=token)
+        await bare.close()
+        assert flow.application is not None
+        assert (await flow.application.get_user(login="alice")).login == "alice"

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
+from tests.own_stores import OwnStore
+from tests.world import our_tasks, said, within
 from twitchvault import Forbidden, NoAnswer, StoreError, TwitchServerError
-
-from .own_stores import DictStore
-from .world import our_tasks, said, within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.world import World
     from twitchvault import Entry
-
-    from .world import World
 
 
 @pytest.mark.parametrize(
@@ -62,7 +60,7 @@ async def test_an_entry_that_is_cancelled_leaves_nothing_open(world: World) -> N
     assert our_tasks() == []
 
 
-class Unopenable(DictStore):
+class Unopenable(OwnStore):
     """A database that is not there; its driver's error tells the password."""
 
     async def open(self) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.own_stores import DeniedError, OwnStore
+from tests.world import GARBAGE, said, until, within
 from twitchvault import (
     CorruptRecord,
     DecryptionError,
@@ -17,16 +19,12 @@ from twitchvault import (
     StoreUnavailable,
 )
 
-from .own_stores import DeniedError, DictStore, Table
-from .world import GARBAGE, said, until, within
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from tests.world import World
     from twitchvault import Entry
-
-    from .world import World
 
 
 async def test_sync_shows_what_was_committed(world: World) -> None:
@@ -79,20 +77,20 @@ async def test_a_locked_file(small: World, tmp_path: Path) -> None:
 
 async def test_a_failed_write_is_repeated_by_itself(small: World) -> None:
     """Without anybody asking, the write goes out again until it succeeds."""
-    store = DictStore()
+    store = OwnStore()
     async with small.device(store=store) as flow:
         store.broken = OSError("connect to db://user:hunter2@host")
         flow.add_token("1", "a", "r")
-        await until(lambda: store.puts >= 3)
-        assert small.key("1") not in store.table.entries
+        await until(lambda: store.calls["put"] >= 3)
+        assert await store.inner.get(small.key("1")) is None
         assert flow.tokens["1"] == ("a", "r")
         store.broken = None
-        await until(lambda: small.key("1") in store.table.entries)
+        await until(lambda: store.inner.get(small.key("1")))
 
 
 async def test_flush_reports_and_keeps(small: World) -> None:
     """Each `flush()` raises what failed, as a StoreError without the driver's text."""
-    store = DictStore()
+    store = OwnStore()
     async with small.device(store=store) as flow:
         flow.add_token("0", "a", "r")
         await flow.flush()
@@ -106,13 +104,15 @@ async def test_flush_reports_and_keeps(small: World) -> None:
         assert set(flow.tokens) == {"1", small.client.client_id}
         store.broken = None
         await flow.flush()
-        assert small.key("1") in store.table.entries
-        assert small.key("0") not in store.table.entries
+        assert await store.inner.get(small.key("1")) is not None
+        # What stays of a user who was removed holds no token.
+        left = await store.inner.get(small.key("0"))
+        assert left is None or b'"a"' not in left.value
 
 
 async def test_add_user_raises_what_the_store_raises(small: World) -> None:
     """`add_user` is durable on return, so it fails if the store does; the pair stays queued."""
-    store = DictStore()
+    store = OwnStore()
     async with small.device(store=store) as flow:
         store.broken = OSError("disk full")
         pair = small.pair()
@@ -121,12 +121,12 @@ async def test_add_user_raises_what_the_store_raises(small: World) -> None:
         store.broken = None
         await flow.flush()
         assert flow.get_token(small.alice.user_id) == (pair.access_token, pair.refresh_token)
-        assert small.key(small.alice) in store.table.entries
+        assert await store.inner.get(small.key(small.alice)) is not None
 
 
 async def test_an_error_class_of_the_users_own(small: World) -> None:
     """A store may raise a StoreError of its own making: that is what the caller gets."""
-    store = DictStore()
+    store = OwnStore()
     async with small.device(store=store) as flow:
         store.broken = DeniedError("db1", 5432)
         flow.add_token("1", "a", "r")
@@ -135,48 +135,9 @@ async def test_an_error_class_of_the_users_own(small: World) -> None:
         store.broken = None
 
 
-async def test_a_new_pair_is_never_dropped(small: World) -> None:
-    """The store goes down after the exchange: the pair shows, works, and is written later."""
-    store = DictStore()
-    async with small.device(small.public, store=store, lease_ttl=2) as flow:
-        pair = small.pair(small.public)
-        user = await flow.add_user(pair.access_token, pair.refresh_token)
-        await user.refresh()
-        with small.twitch.hold("token:refresh_token", when="after") as gate:
-            task = asyncio.create_task(user.refresh())
-            await gate.reached()
-            store.broken = OSError("gone")
-        token = await within(task)
-        assert user.token == token.access_token
-        assert (await user.get_user()).login == "alice"
-        with pytest.raises(StoreError):
-            await within(flow.flush())
-        store.broken = None
-        await flow.flush()
-    async with small.device(small.public, store=DictStore(store.table)) as again:
-        assert again.get_token(user.user_id) == (token.access_token, token.refresh_token)
-    assert (small.twitch.counts.exchanges, small.twitch.counts.replays) == (2, 0)
-
-
-async def test_a_store_that_cannot_be_written_spends_no_token(small: World) -> None:
-    """Without a lease in the store the refresh token is not sent."""
-    store = DictStore()
-    async with small.device(small.public, store=store) as flow:
-        pair = small.pair(small.public)
-        user = await flow.add_user(pair.access_token, pair.refresh_token)
-        store.broken = OSError("read-only")
-        with pytest.raises(StoreError):
-            await within(user.refresh())
-        assert user.token == pair.access_token
-        store.broken = None
-    assert small.twitch.counts.exchanges == 0
-
-
 async def test_a_store_that_cannot_be_watched(small: World) -> None:
     """It is scanned every second: what others did shows in about that time, at once by `sync()`."""
-    table = Table()
-    one = small.device(store=DictStore(table))
-    two = small.device(store=DictStore(table))
+    one, two = (small.device(store=OwnStore(small.place.store())) for _ in range(2))
     async with one, two:
         one.add_token("1", "a", "r")
         await one.flush()
@@ -199,51 +160,37 @@ async def test_a_store_that_cannot_be_watched(small: World) -> None:
     assert (small.twitch.counts.exchanges, small.twitch.counts.replays) == (1, 0)
 
 
-async def test_a_foreign_refresh_shows_through_a_pending_change(small: World) -> None:
-    """A change of ours that waits for the store must not hide a newer pair of another process."""
-    table = Table()
-    mine, theirs = DictStore(table), DictStore(table)
-    one = small.device(small.public, store=mine)
-    two = small.device(small.public, store=theirs)
-    async with one, two:
-        pair = small.pair(small.public)
-        await one.add_user(pair.access_token, pair.refresh_token)
-        await two.sync()
-        mine.broken = OSError("this process cannot write")
-        await one.validate_token(pair.access_token)
-        token = await two.get_user_by_id(small.alice.user_id).refresh()
-        await one.sync()
-        try:
-            assert one.get_token(small.alice.user_id) == (token.access_token, token.refresh_token)
-        finally:
-            mine.broken = None
-
-
-class LateDelete(SQLiteStore):
-    """A store whose answer to a delete is long on its way."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.deleted = asyncio.Event()
-        self.answer = asyncio.Event()
-
-    async def delete(self, key: str, *, expect: int | None = None) -> bool:
-        """Delete, and answer later."""
-        done = await super().delete(key, expect=expect)
-        self.deleted.set()
-        await self.answer.wait()
-        return done
-
-
 async def test_a_login_right_after_a_removal_is_not_forgotten(small: World, tmp_path: Path) -> None:
     """Another process signs a user in while our removal is still being answered: it shows."""
+
+    class Late(SQLiteStore):
+        """A store whose answer to a write or a delete is long on its way."""
+
+        answer, written = asyncio.Event(), asyncio.Event()
+
+        async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
+            version = await super().put(key, value, expect=expect)
+            self.written.set()
+            await self.answer.wait()
+            return version
+
+        async def delete(self, key: str, *, expect: int | None = None) -> bool:
+            done = await super().delete(key, expect=expect)
+            self.written.set()
+            await self.answer.wait()
+            return done
+
     path = tmp_path / "late.db"
-    late = LateDelete(path)
+    late = Late(path)
+    late.answer.set()
     async with small.device(store=late) as one, small.device(store=SQLiteStore(path)) as two:
-        one.add_token("1", "old", "r")
-        await one.flush()
+        two.add_token("1", "old", "r")
+        await two.flush()
+        await one.sync()
+        late.answer.clear()
+        late.written.clear()
         one.remove_token("1")
-        await within(late.deleted.wait())
+        await within(late.written.wait())
         two.add_token("1", "new", "r2")
         await two.flush()
         late.answer.set()
@@ -253,7 +200,7 @@ async def test_a_login_right_after_a_removal_is_not_forgotten(small: World, tmp_
         assert one.get_token("1") == ("new", "r2")
 
 
-class Eager(DictStore):
+class Eager(OwnStore):
     """A store whose methods fail before there is anything to await."""
 
     down = False
@@ -277,7 +224,7 @@ async def test_a_store_that_fails_at_once(small: World) -> None:
         await flow.sync()
 
 
-class Sealed(DictStore):
+class Sealed(OwnStore):
     """Hands out what it cannot open as an error, as a store with encryption does."""
 
     async def get(self, key: str) -> Any:  # noqa: ANN401
@@ -294,7 +241,7 @@ async def test_a_read_that_finds_damage(small: World) -> None:
     async with small.device(store=store) as flow:
         pair = small.pair()
         user = await flow.add_user(pair.access_token, pair.refresh_token)
-        await DictStore(store.table).put(small.key(small.alice), GARBAGE)
+        await store.inner.put(small.key(small.alice), GARBAGE)
         with pytest.raises((DecryptionError, CorruptRecord)):
             await user.refresh()
         assert isinstance(flow.damaged[user.user_id], (DecryptionError, CorruptRecord))
@@ -302,7 +249,7 @@ async def test_a_read_that_finds_damage(small: World) -> None:
     assert small.twitch.counts.exchanges == 0
 
 
-@pytest.mark.parametrize("make", [MemoryStore, DictStore, SQLiteStore])
+@pytest.mark.parametrize("make", [MemoryStore, OwnStore, SQLiteStore])
 async def test_two_flows_share_one_store_object(
     small: World, make: Callable[..., Any], tmp_path: Path
 ) -> None:

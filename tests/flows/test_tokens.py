@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.world import said, within
 from twitchvault import (
     AuthFailure,
     BadRequest,
@@ -16,10 +17,8 @@ from twitchvault import (
     Unauthorized,
 )
 
-from .world import said, within
-
 if TYPE_CHECKING:
-    from .world import World
+    from tests.world import World
 
 
 async def test_refresh_token_of_a_vaulted_one(world: World) -> None:

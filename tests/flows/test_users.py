@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.world import said, within
 from twitchvault import (
     AuthFailure,
     Forbidden,
@@ -17,10 +18,8 @@ from twitchvault import (
     UserAPI,
 )
 
-from .world import said, within
-
 if TYPE_CHECKING:
-    from .world import World
+    from tests.world import World
 
 WEATHER: list[tuple[dict[str, Any], type[Exception]]] = [
     ({"status": 429}, RateLimited),

@@ -15,7 +15,7 @@ from twitchvault import SQLiteStore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .world import World
+    from tests.world import World
 
 
 async def test_their_types(world: World) -> None:
@@ -216,14 +216,3 @@ async def test_reading_while_the_store_is_down(world: World) -> None:
         assert flow.get_token(user.user_id) is not None
         assert (await user.get_user()).login == "alice"
         await store.open()
-
-
-async def test_reading_from_another_thread(world: World) -> None:
-    """A view can be read from a thread, as a web framework's sync endpoints do."""
-    async with world.device() as flow:
-        flow.add_token("1", "a", "r")
-        seen: list[object] = []
-        thread = threading.Thread(target=lambda: seen.append(dict(flow.tokens)["1"]))
-        thread.start()
-        thread.join()
-        assert seen == [("a", "r")]

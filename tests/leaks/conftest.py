@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.flows.world import REDIRECT, Place, World
 from tests.redis_store.conftest import server  # noqa: F401
+from tests.world import REDIRECT, Place, World
 from twitchvault.testing import FakeTwitch
 
 from .witness import Witness

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
     from pathlib import Path
 
-    from tests.flows.world import World
     from tests.redis_store.servers import Server
+    from tests.world import World
     from twitchvault import TokenStore
 
 INSIDE: Final = b"inside of an encryption key, 32 "

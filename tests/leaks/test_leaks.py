@@ -20,8 +20,8 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from tests.flows.world import REDIRECT
 from tests.http_servers import free_port, raw_server, web_server
+from tests.world import REDIRECT
 from twitchvault import (
     App,
     AppAPI,
@@ -34,7 +34,7 @@ from twitchvault import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tests.flows.world import World
+    from tests.world import World
 
     from .witness import Witness
 

@@ -17,8 +17,8 @@ import pytest
 from cryptography.fernet import Fernet
 
 from tests.fernet.makers import CHECK
-from tests.flows.own_stores import DictStore
 from tests.http_servers import free_port
+from tests.own_stores import OwnStore
 from twitchvault import (
     App,
     CorruptRecord,
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from tests.flows.world import World
     from tests.redis_store.servers import Driver, Server
+    from tests.world import World
     from twitchvault import Entry, TokenStore
 
     from .witness import Witness
@@ -271,7 +271,7 @@ async def test_bad_files(witness: Witness, world: World, tmp_path: Path) -> None
                 look(witness, flow)
 
 
-class QuotingStore(DictStore):
+class QuotingStore(OwnStore):
     """Reads fail as writes do."""
 
     async def get(self, key: str) -> Entry | None:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.processes import worker
 from tests.spawning import fork
-from twitchvault.stores import open_store
-from twitchvault.vault.record import Record, decode, fingerprint
+from twitchvault import App
 
 if TYPE_CHECKING:
     import signal
@@ -21,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from multiprocessing.context import ForkServerProcess
 
-    from twitchvault.stores.base import TokenStore
     from twitchvault.testing import RemoteTwitch
     from twitchvault.testing.fake import Client, Counts, Pair
 
 PATIENCE = 30.0
+REFRESH = "token:refresh_token"
 
 
 class WorkerError(Exception):
@@ -119,7 +118,6 @@ class Fleet:
         self.store_url = store_url
         self.workers: list[Worker] = []
         self._client: Client | None = None
-        self._store: TokenStore | None = None
 
     @property
     def client(self) -> Client:
@@ -135,45 +133,41 @@ class Fleet:
         """So many new processes, all authorized."""
         workers = list(await asyncio.gather(*(Worker.spawn() for _ in range(count))))
         self.workers += workers
-        settings: dict[str, Any] = {
+        await all_do(workers, "start", **self._settings() | options)
+        return workers
+
+    async def restart(self, **options: Any) -> list[Worker]:  # noqa: ANN401
+        """All processes end as they should, and as many begin."""
+        await all_do(self.workers, "close")
+        await self.close()
+        count = len(self.workers)
+        self.workers.clear()
+        return await self.start(count, **options)
+
+    async def kill(self, worker: Worker) -> None:
+        """`kill -9`; nothing is asked of that process any more."""
+        self.workers.remove(worker)
+        await worker.end()
+
+    async def close(self) -> None:
+        """End all processes."""
+        await asyncio.gather(*(worker.end() for worker in self.workers))
+
+    def _settings(self) -> dict[str, Any]:
+        return {
             "client_id": self.client.client_id,
             "client_secret": self.client.client_secret,
             "store": self.store_url,
             "id_url": self.twitch.id_url,
             "api_url": self.twitch.api_url,
             "maintain": False,
-        } | options
-        await all_do(workers, "start", **settings)
-        return workers
+        }
 
-    async def close(self) -> None:
-        """End all processes."""
-        await asyncio.gather(*(worker.end() for worker in self.workers))
-        if self._store is not None:
-            await self._store.close()
-
-    async def store(self) -> TokenStore:
-        """This process's own connection to the store."""
-        if self._store is None:
-            self._store = open_store(self.store_url)
-            await self._store.open()
-        return self._store
-
-    async def record(self, user_id: str) -> Record | None:
-        """What the store holds for a user."""
-        entry = await (await self.store()).get(f"{self.client.client_id}:{user_id}")
-        return None if entry is None else decode(entry.value, user_id)
-
-    async def parked(self, refresh_token: str) -> Record | None:
-        """What the store holds for a refresh token from outside."""
-        key = f"{self.client.client_id}/seed/{fingerprint(refresh_token)}"
-        entry = await (await self.store()).get(key)
-        return None if entry is None else decode(entry.value, key)
-
-    async def leased(self, user_id: str) -> bool:
-        """Whether somebody holds the lease on a user's own record."""
-        record = await self.record(user_id)
-        return record is not None and record.lease is not None
+    async def stored(self, user_id: str) -> list[str | None] | None:
+        """The pair that a process would find which starts now."""
+        async with App(**self._settings()) as app:
+            pair = app.get_token(user_id)
+            return None if pair is None else list(pair)
 
     async def live(self, user_id: str) -> list[str]:
         """The pair that is good at Twitch."""
@@ -187,6 +181,11 @@ class Fleet:
         if expired:
             return await self.twitch.issue_expired(self.client, user, ["chat:read"])
         return await self.twitch.issue(self.client, user, ["chat:read"])
+
+    async def sent(self) -> int:
+        """How many refresh requests have arrived at the double, with their bodies."""
+        log = await self.twitch.requests()
+        return sum(entry.endpoint == REFRESH for entry in log)
 
     async def own_pair(self, worker: Worker) -> str:
         """A user whose pair the vault has got by itself; all processes know it. The user's id."""
@@ -202,12 +201,12 @@ class Fleet:
         counts: Counts = await self.twitch.counts()
         assert (counts.exchanges, counts.replays) == (exchanges, replays)
         live = await self.live(user_id)
-        record = await self.record(user_id)
-        assert record is not None
-        assert list(record.pair) == live
-        assert (record.state, record.lease) == ("live", None)
+        assert await self.stored(user_id) == live
         await all_do(self.workers, "sync")
         assert await all_do(self.workers, "token", user_id=user_id) == [live] * len(self.workers)
+        assert await all_do(self.workers, "needs_login", user_id=user_id) == (
+            [None] * len(self.workers)
+        )
 
 
 async def all_do(workers: list[Worker], command: str, **options: Any) -> list[Any]:  # noqa: ANN401

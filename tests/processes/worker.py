@@ -50,14 +50,19 @@ class Bot:
         *,
         stoppable: bool = False,
         keys: list[str] | None = None,
+        clock: float = 0,
         **options: Any,  # noqa: ANN401
     ) -> None:
         """Make a flow and authorize it. With `keys` the store is encrypted.
+
+        `clock`: by how many seconds this machine's wall clock is wrong.
 
         `stoppable`: `stop_at` will be used. A connection then serves one request only, so that each
         request passes all signals. That makes a call twice as dear, which matters to tests with
         thousands of them.
         """
+        if clock:
+            await self.jump(clock)
         if keys:
             options["store"] = FernetStore(options["store"], keys)
         if stoppable:
@@ -76,10 +81,20 @@ class Bot:
         await self.app.flush()
         return (await user.get_user()).id
 
-    async def call(self, user_id: str, count: int = 1) -> list[str]:
-        """Helix calls of so many tasks at once: the kinds of error that occurred."""
+    async def refresh_token(self, token: str) -> list[str | None]:
+        """The exchange of a refresh token from anywhere: the pair."""
+        answer = await self.app.refresh_token(token)
+        return [answer.access_token, answer.refresh_token]
+
+    async def call(self, user_id: str, count: int = 1, seconds: float = 0) -> list[str]:
+        """Helix calls of so many tasks, spread over some time: the errors that occurred."""
         user = self.app.get_user_by_id(user_id)
-        tasks = (user.get_user() for _ in range(count))
+
+        async def after(pause: float) -> None:
+            await asyncio.sleep(pause)
+            await user.get_user()
+
+        tasks = (after(seconds * number / count) for number in range(count))
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         return [repr(outcome) for outcome in outcomes if isinstance(outcome, BaseException)]
 
@@ -92,6 +107,19 @@ class Bot:
         """The pair as the view shows it now."""
         pair = self.app.tokens.get(user_id)
         return None if pair is None else list(pair)
+
+    async def needs_login(self, user_id: str) -> str | None:
+        """Why this user has to sign in again, as the view shows it now."""
+        return self.app.needs_login.get(user_id)
+
+    async def remove_token(self, user_id: str) -> None:
+        """Remove a user, durably."""
+        self.app.remove_token(user_id)
+        await self.app.flush()
+
+    async def block(self, seconds: float) -> None:
+        """From the next moment on the loop stands still for so long."""
+        asyncio.get_running_loop().call_soon(time.sleep, seconds)
 
     async def sync(self) -> None:
         """See all that was committed before."""

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from tests.flows.world import REDIRECT, within
 from tests.leaks.conftest import witness, world
+from tests.world import REDIRECT, within
 from twitchvault import App, DeviceCodeFlow, HTTPException
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tests.flows.world import World
     from tests.leaks.witness import Witness
+    from tests.world import World
 
 __all__ = ["witness", "world"]
 

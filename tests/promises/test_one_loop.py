@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.flows.own_stores import DictStore
-from tests.flows.world import REDIRECT, until, within
+from tests.own_stores import OwnStore
+from tests.world import REDIRECT, until, within
 from twitchvault import (
     App,
     AppAPI,
@@ -28,7 +28,7 @@ from twitchvault import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from tests.flows.world import World
+    from tests.world import World
 
     Call = Callable[[], Coroutine[Any, Any, object]]
 
@@ -217,7 +217,7 @@ async def test_close_after_the_loop_has_ended_tells_what_was_not_written(
     small: World,
 ) -> None:
     """What the closed loop could not write is reported, stays queued, and is written later."""
-    store = DictStore()
+    store = OwnStore()
     flow = small.device(small.public, store=store)
 
     async def first() -> None:
@@ -231,7 +231,7 @@ async def test_close_after_the_loop_has_ended_tells_what_was_not_written(
     store.broken = None
     await flow.authorize()
     await flow.flush()
-    assert small.key("1", small.public) in store.table.entries
+    assert await store.inner.get(small.key("1", small.public)) is not None
 
 
 async def test_close_while_another_loop_runs(small: World) -> None:

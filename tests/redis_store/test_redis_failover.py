@@ -13,6 +13,7 @@ from redis.asyncio.sentinel import Sentinel as SentinelClient
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
+from tests.redis_store.reader import reading
 from tests.redis_store.servers import Sentinel, Server, clustered, followed, join, running, until
 from twitchvault import App
 from twitchvault.errors import StoreUnavailable
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from tests.redis_store.servers import Driver
-    from twitchvault.stores import Change
 
 GOES_ON = 30.0
 """Seconds after which writes must have gone on."""
@@ -75,13 +75,11 @@ async def fail_over(
     What the replica had confirmed is there, writes go on, feed and views miss nothing. `replace`
     starts another replica once this one is promoted.
     """
-    told: dict[str, Change] = {}
     async with (
         App("client", store=store, maintain=False) as bot,
         App("client", store=other, maintain=False) as watcher,
-        other.watch("key") as feed,
+        reading(other, "key") as reader,
     ):
-        feed.push_to(lambda changes: told.update({change.key: change for change in changes}))
         async with writing(store) as writer:
             await show(bot, watcher, "before")
             await writer.confirms(20)
@@ -92,11 +90,11 @@ async def fail_over(
             replace()
             await writer.confirms(20)
             await show(bot, watcher, "after")
-        await feed.catch_up()
+        await reader.catch_up()
         found = {entry.key: entry async for entry in other.scan("key")}
     versions = {key: entry.version for key, entry in found.items()}
     assert writer.confirmed.items() <= versions.items()
-    assert {key: tuple(change) for key, change in told.items()} == found
+    assert {key: tuple(change) for key, change in reader.known.items()} == found
 
 
 async def show(bot: App, watcher: App, access_token: str) -> None:
@@ -132,7 +130,7 @@ async def test_cluster() -> None:
 async def test_sentinel(own_server: Callable[..., Server]) -> None:
     """The primary dies; Sentinel promotes its replica."""
     primary = await own_server().ready()
-    replica = await own_server("--replicaof", f"127.0.0.1 {primary.port}").ready()
+    replica = await own_server("--replicaof", "127.0.0.1", str(primary.port)).ready()
     sentinel = Sentinel(primary)
     with running(sentinel):
         where = [("127.0.0.1", sentinel.port)]
@@ -146,7 +144,7 @@ async def test_sentinel(own_server: Callable[..., Server]) -> None:
             RedisStore(one, min_replicas=1) as store,
             RedisStore(two) as other,
         ):
-            another = ("--replicaof", f"127.0.0.1 {replica.port}")
+            another = ("--replicaof", "127.0.0.1", str(replica.port))
             await fail_over(primary, replica, lambda: own_server(*another), store, other)
         for client in manager.sentinels:
             await client.aclose()

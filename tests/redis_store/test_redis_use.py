@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
+from redis.asyncio import Redis, RedisCluster
 
 from tests.redis_store.test_redis_errors import SECRET, chain, refused
 from twitchvault.errors import StoreError
@@ -24,16 +25,24 @@ if TYPE_CHECKING:
     "url",
     [
         f"redis://:{SECRET}/@localhost:6379",
+        f"redis://:{SECRET}#@localhost:6379/0",
+        f"redis://:{SECRET}?x=1@localhost:6379",
+        f"redis://:6379/{SECRET}@localhost",
+        f"redis://:6379#{SECRET}@localhost",
+        f"redis://user:12?{SECRET}@localhost",
+        f"rediss://user:[{SECRET}@localhost",
+        f"unix://:{SECRET}/@/tmp/redis.sock",
         f"redis://localhost:{SECRET}",
         f"redis://localhost/0?socket_timeout={SECRET}",
         f"redis://localhost/0?no_such_option={SECRET}",
+        f"redis://:{SECRET}@localhost?decode_responses=yes",
         f"http://:{SECRET}@localhost",
         f"{SECRET}",
         "",
     ],
 )
 def test_bad_urls(url: str) -> None:
-    """A URL that cannot be used is refused at once, and not shown."""
+    """A URL that cannot be used, or whose password is not percent-encoded, is not shown."""
     with pytest.raises(ValueError, match="'url_or_client'") as caught:
         RedisStore(url)
     assert SECRET not in chain(caught.value)
@@ -46,6 +55,20 @@ def test_no_client_of_ours(client: object) -> None:
         TypeError, match=r"'url_or_client' must be a URL .* or a client of redis\.asyncio"
     ):
         RedisStore(client)  # type: ignore[arg-type]
+
+
+async def test_clients_that_do_not_fit() -> None:
+    """A client that decodes answers, or has one connection only, is refused in a sentence."""
+    decoding = (
+        Redis(decode_responses=True),
+        RedisCluster(host="127.0.0.1", port=1, decode_responses=True),
+    )
+    for client in decoding:
+        with pytest.raises(ValueError, match="a store keeps bytes: leave decode_responses out"):
+            RedisStore(client)
+        await client.aclose()
+    with pytest.raises(ValueError, match="has a single connection"):
+        RedisStore(Redis(single_connection_client=True))
 
 
 @pytest.mark.parametrize("namespace", ["", "a{b", "}", "x" * 513, "\ud800"])
@@ -89,6 +112,20 @@ async def test_opening_is_cancelled(server: Server, namespace: str) -> None:
     await store.close()
 
 
+async def test_closing_is_cancelled(server: Server, namespace: str) -> None:
+    """A close whose caller is cancelled goes on: the connections are gone in the end."""
+    async with server.client() as client:
+        store = RedisStore(server.url, namespace=namespace)
+        await store.open()
+        before = len(await client.client_list())
+        closing = asyncio.create_task(store.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait({closing})
+        await store.close()
+        assert len(await client.client_list()) < before
+
+
 async def test_open_again_after_a_failure(own_server: Callable[..., Server]) -> None:
     """A store whose server came late is opened by the second try."""
     server = await own_server().ready()
@@ -100,6 +137,73 @@ async def test_open_again_after_a_failure(own_server: Callable[..., Server]) -> 
         assert await store.put("key", b"value")
 
 
+async def test_open_again_in_another_loop(server: Server, namespace: str) -> None:
+    """One store object serves several runs of `asyncio.run`, one after the other."""
+    store = RedisStore(server.url, namespace=namespace)
+
+    async def use() -> int:
+        async with store, store.watch() as feed:
+            await asyncio.gather(*(store.put(f"k{i}", b"value") for i in range(100)))
+            return len(await feed.catch_up())
+
+    assert [await asyncio.to_thread(lambda: asyncio.run(use())) for _ in range(3)] == [100] * 3
+
+
+async def test_use_from_another_loop(store: RedisStore) -> None:
+    """A store that is open in one loop says so in another one."""
+
+    async def use() -> None:
+        with pytest.raises(StoreError, match="opened in another event loop: open it again"):
+            await store.get("key")
+        await store.close()
+
+    await asyncio.to_thread(lambda: asyncio.run(use()))
+    assert await store.put("key", b"value")
+
+
+def run(code: str, *args: str, warnings: str = "error") -> str:
+    """What a program prints; where warnings are errors it must say nothing else."""
+    command = [sys.executable, "-W", warnings, "-c", code, *args]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    assert warnings == "ignore" or not done.stderr
+    return done.stdout
+
+
+LIFE = """
+import asyncio, sys
+from redis.asyncio import Redis, RedisCluster
+from twitchvault.stores import RedisStore
+
+async def use(source):
+    async with RedisStore(source, namespace=sys.argv[2]) as store, store.watch() as feed:
+        await store.put("key", b"value")
+        await store.delete("key")
+        await asyncio.gather(*(store.put(f"k{i}", b"value", expect=0) for i in range(9)))
+        assert len(await feed.catch_up()) == 10
+        assert len([entry async for entry in store.scan()]) == 9
+        assert await store.get("key") is None
+
+async def main():
+    kind, port = sys.argv[1], int(sys.argv[3])
+    if kind == "url":
+        return await use(f"redis://127.0.0.1:{port}")
+    make = RedisCluster if kind == "cluster" else Redis
+    async with make(host="127.0.0.1", port=port) as client:
+        await use(client)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("kind", ["url", "client", "cluster"])
+def test_warnings_as_errors(kind: str, request: pytest.FixtureRequest, namespace: str) -> None:
+    """A program that takes warnings for errors can use the store, and hears nothing."""
+    node = request.getfixturevalue("cluster" if kind == "cluster" else "server")
+    port = (node[0] if kind == "cluster" else node).port
+    assert run(LIFE, kind, namespace, str(port)) == ""
+
+
 FORKED = """
 import asyncio, os, sys
 from redis.asyncio import Redis
@@ -107,11 +211,11 @@ from twitchvault.stores import RedisStore
 source = sys.argv[1] if sys.argv[2] == "url" else Redis.from_url(sys.argv[1])
 store = RedisStore(source, namespace=sys.argv[3])
 
-async def use():
-    try:
-        await store.get("key")
-    except Exception as error:
-        print(type(error).__name__, "closed" in str(error))
+async def parent():
+    await store.open()
+    await store.put("key", b"parent")
+
+async def child():
     try:
         await store.open()
         print(await store.put("key", b"child") > 0)
@@ -119,23 +223,20 @@ async def use():
     except Exception as error:
         print(type(error).__name__, "fork" in str(error))
 
-async def main():
-    await store.open()
-    await store.put("key", b"parent")
-
 runner = asyncio.Runner()
-runner.run(main())
-child = os.fork()
-if child == 0:
-    asyncio.run(use())
+runner.run(parent())
+if os.fork() == 0:
+    asyncio.run(child())
     sys.stdout.flush()
     os._exit(0)
-os.waitpid(child, 0)
+os.wait()
+
 async def after():
     print((await store.get("key")).value)
     await store.close()
-    if not isinstance(source, str):
+    if sys.argv[2] == "client":
         await source.aclose()
+
 runner.run(after())
 runner.close()
 """
@@ -143,16 +244,12 @@ runner.close()
 
 @pytest.mark.parametrize(
     ("kind", "told"),
-    [
-        ("url", ["StoreError True", "True", "b'child'"]),
-        ("client", ["StoreError True", "StoreError True", "b'parent'"]),
-    ],
+    [("url", ["True", "b'child'"]), ("client", ["StoreError True", "b'parent'"])],
 )
 def test_after_a_fork(server: Server, namespace: str, kind: str, told: list[str]) -> None:
     """A child does not use its parent's connections: it opens anew, or is told that it cannot."""
-    command = [sys.executable, "-c", FORKED, server.url, kind, namespace]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert done.stdout.split("\n")[:-1] == told, done.stderr
+    told_by = run(FORKED, server.url, kind, namespace, warnings="ignore")
+    assert told_by.splitlines() == told
 
 
 UNCLOSED = """
@@ -173,23 +270,18 @@ asyncio.run(main())
 
 def test_interpreter_ends_without_close(server: Server, namespace: str) -> None:
     """A program that forgets to close its store ends all the same."""
-    command = [sys.executable, "-c", UNCLOSED, server.url, namespace]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
+    assert run(UNCLOSED, server.url, namespace, warnings="ignore") == "done\n"
 
 
 def test_missing_driver() -> None:
     """Without the driver the package imports; making a store says what to install."""
-    code = (
+    told = run(
         "import sys; sys.modules['redis'] = None\n"
         "import twitchvault.stores; from twitchvault.stores import RedisStore\n"
         "try: RedisStore('redis://localhost')\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
-    )
-    assert done.stdout == (
+    assert told == (
         "MissingDriver RedisStore needs the package 'redis' (redis-py): "
         "pip install 'twitchvault[redis]'\n"
-    ), done.stderr
+    )

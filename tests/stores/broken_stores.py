@@ -159,12 +159,21 @@ class WritesLate(Right):
 
     async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
         async def late() -> int:
-            await asyncio.sleep(0.001 if value == b"called off" else 0)
+            await asyncio.sleep(0.001 if value == b"cancelled" else 0)
             return await super(WritesLate, self).put(key, value, expect=expect)
 
         task = asyncio.create_task(late())
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(task)
+
+
+class WritesAtOnce(Right):
+    """Begins to write when it is called, not when it is awaited."""
+
+    def put(  # type: ignore[override]
+        self, key: str, value: bytes, *, expect: int | None = None
+    ) -> asyncio.Task[int]:
+        return asyncio.create_task(super().put(key, value, expect=expect))
 
 
 class LikePrefix(Right):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from twitchvault.stores.base import TokenStore
 
 
-class TestSQLiteStore(StoreContract, omits={"push": "its feeds ask the file, nothing pushes them"}):
+class TestSQLiteStore(StoreContract):
     """A SQLiteStore keeps the contract."""
 
     @pytest.fixture

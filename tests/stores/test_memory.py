@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from twitchvault.errors import StoreError
-from twitchvault.stores.base import Change, Entry, PushingFeed, TokenStore, Watchable
-from twitchvault.stores.memory import MemoryStore
+from twitchvault.stores import Change, Entry, MemoryStore, TokenStore, Watchable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from twitchvault.stores import Feed
 
 SECRET = "canary-value"
 
@@ -27,41 +28,65 @@ async def store() -> AsyncIterator[MemoryStore]:
     await store.close()
 
 
-def test_it_is_a_watchable_store_with_pushing_feeds(store: MemoryStore) -> None:
-    """The extra abilities can be asked for with isinstance."""
+async def follow(feed: Feed, seen: list[Change]) -> None:
+    """Take in what a feed gives, as the vault does."""
+    while True:
+        seen += await feed.wait()
 
-    async def look() -> bool:
-        async with store.watch() as feed:
-            return isinstance(feed, PushingFeed)
 
+def test_what_it_can_do() -> None:
+    """It is a store that can be watched, and its feeds need not be asked."""
+    store = MemoryStore()
     assert isinstance(store, TokenStore)
     assert isinstance(store, Watchable)
-    assert asyncio.run(look())
+    assert store.pushes_changes is True
 
 
 async def test_before_open_and_after_close_have_their_own_messages() -> None:
-    """Each says what the state is and what to do."""
+    """Each says what the state is and what to do; a store that never was open is not closed."""
     store = MemoryStore()
-    with pytest.raises(StoreError) as unopened:
-        await store.get("a")
+    for _ in range(2):
+        with pytest.raises(StoreError) as unopened:
+            await store.get("a")
+        assert str(unopened.value) == (
+            "this MemoryStore is not open yet: call 'await store.open()' first"
+        )
+        await store.close()
     await store.open()
     await store.close()
     with pytest.raises(StoreError) as closed:
         await store.put("a", b"1")
-    assert str(unopened.value) == (
-        "this MemoryStore is not open yet: call 'await store.open()' first"
-    )
-    assert (
-        str(closed.value) == "this MemoryStore is closed: call 'await store.open()' to use it again"
+    assert str(closed.value) == (
+        "this MemoryStore is closed: call 'await store.open()' to use it again"
     )
 
 
-async def test_closing_before_opening_keeps_the_message() -> None:
-    """A store that never was open is not called closed."""
-    store = MemoryStore()
-    await store.close()
-    with pytest.raises(StoreError, match="not open yet"):
-        await store.get("a")
+async def test_readers_know_a_change_before_the_writer_goes_on(store: MemoryStore) -> None:
+    """When `put` and `delete` return, whoever waits on this loop has taken the change in."""
+    seen: list[list[Change]] = [[], [], []]
+    async with store.watch() as one, store.watch("a") as two, store.watch("b") as other:
+        feeds = (one, two, other)
+        readers = [asyncio.create_task(follow(f, s)) for f, s in zip(feeds, seen, strict=True)]
+        await asyncio.sleep(0)
+        await store.put("a", b"1")
+        assert seen == [[Change("a", 1, b"1")], [Change("a", 1, b"1")], []]
+        await store.delete("a")
+        assert seen[0][1:] == seen[1][1:] == [Change("a", 2, None)]
+        for reader in readers:
+            reader.cancel()
+        await asyncio.wait(readers)
+
+
+async def test_a_cancelled_put_stands(store: MemoryStore) -> None:
+    """A put that is cancelled after it has written keeps the write, and readers learn of it."""
+    async with store.watch() as feed:
+        putting = asyncio.create_task(store.put("a", b"1"))
+        await asyncio.sleep(0)
+        putting.cancel()
+        await asyncio.wait({putting})
+        assert putting.cancelled()
+        assert feed.drain() == [Change("a", 1, b"1")]
+    assert await store.get("a") == Entry("a", 1, b"1")
 
 
 def test_one_store_serves_successive_loops() -> None:
@@ -84,92 +109,65 @@ def test_one_store_serves_successive_loops() -> None:
     assert asyncio.run(second()) == Entry("a", version + 1, b"2")
 
 
-def test_a_reader_whose_loop_is_gone_does_not_stop_a_write() -> None:
+def test_a_reader_whose_loop_is_closed_does_not_stop_a_write() -> None:
     """A feed left waiting in a closed loop is passed over."""
     store = MemoryStore()
     loop = asyncio.new_event_loop()
     watching = store.watch()
+    waiters: list[asyncio.Task[list[Change]]] = []
 
     async def wait_forever() -> None:
         await store.open()
         feed = await watching.__aenter__()
-        waiters.append(asyncio.ensure_future(feed.wait()))
+        waiters.append(asyncio.create_task(feed.wait()))
         await asyncio.sleep(0)
 
-    waiters: list[asyncio.Future[list[Change]]] = []
     loop.run_until_complete(wait_forever())
     loop.close()
     assert asyncio.run(store.put("a", b"1")) == 1
 
 
-async def test_a_sink_is_called_inside_the_write(store: MemoryStore) -> None:
-    """When `put` and `delete` return, the sink knows; the feed itself stays silent."""
-    seen: list[Change] = []
-    async with store.watch("a") as feed:
-        assert isinstance(feed, PushingFeed)
-        await store.put("a", b"0")
-        feed.push_to(seen.extend)
-        assert seen == [Change("a", 1, b"0")], "what waited is handed over at once"
-        for step in (store.put("a", b"1"), store.put("b", b"1"), store.delete("a")):
-            with pytest.raises(StopIteration):
-                step.send(None)  # not one turn of the loop goes by
-        assert seen[1:] == [Change("a", 2, b"1"), Change("a", 4, None)]
-        assert feed.drain() == []
-        assert await feed.catch_up() == []
+def test_loops_in_two_threads() -> None:
+    """A reader in one thread misses nothing of what a writer in another thread does."""
+    store, ready = MemoryStore(), threading.Event()
+    asyncio.run(store.open())
+
+    async def write() -> None:
+        assert await asyncio.to_thread(ready.wait, 10)
+        for number in range(2000):
+            await store.put(f"key:{number % 3}", b"%d" % number)
+        await store.put("end", b"")
+
+    async def read() -> dict[str, Change]:
+        known: dict[str, Change] = {}
+        async with store.watch() as feed, asyncio.timeout(30):
+            ready.set()
+            while "end" not in known:
+                known |= {change.key: change for change in await feed.wait()}
+        return known
+
+    writer = threading.Thread(target=asyncio.run, args=(write(),))
+    writer.start()
+    known = asyncio.run(read())
+    writer.join()
+    assert {key: change.value for key, change in known.items()} == {
+        "key:0": b"1998",
+        "key:1": b"1999",
+        "key:2": b"1997",
+        "end": b"",
+    }
 
 
-async def test_a_failing_sink_stops_nothing(
-    store: MemoryStore, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The write stands, other feeds hear of it, and the log names the place but no value."""
-
-    def fail(changes: list[Change]) -> None:
-        raise ValueError(changes[0].value)
-
-    seen: list[Change] = []
-    async with store.watch() as bad, store.watch() as good:
-        assert isinstance(bad, PushingFeed)
-        assert isinstance(good, PushingFeed)
-        bad.push_to(fail)
-        good.push_to(seen.extend)
-        with caplog.at_level(logging.DEBUG):
-            assert await store.put("a", SECRET.encode()) == 1
-    assert await store.get("a") == Entry("a", 1, SECRET.encode())
-    assert seen == [Change("a", 1, SECRET.encode())]
-    assert "a feed's reader failed: ValueError at " in caplog.text
-    assert __file__ in caplog.text
-    assert SECRET not in caplog.text
-
-
-async def test_feeds_are_dropped_when_their_context_ends(store: MemoryStore) -> None:
-    """No sink is called afterwards, nothing is kept for it, and its methods say so."""
-    seen: list[Change] = []
+async def test_a_feed_ends_with_its_context(store: MemoryStore) -> None:
+    """A wait under way is told so, and so is a later call."""
     async with store.watch() as feed:
-        assert isinstance(feed, PushingFeed)
-        feed.push_to(seen.extend)
-    await store.put("a", b"1")
-    assert seen == []
+        waiting = asyncio.create_task(feed.wait())
+        await asyncio.sleep(0)
     with pytest.raises(StoreError) as ended:
-        feed.drain()
+        await waiting
     assert str(ended.value) == "this feed has ended with its context: enter 'store.watch()' again"
     with pytest.raises(StoreError, match="has ended"):
-        await feed.wait()
-
-
-async def test_a_sink_may_leave_while_it_is_told(store: MemoryStore) -> None:
-    """A context that ends inside a write disturbs neither the write nor other feeds."""
-    watching = store.watch()
-    feed = await watching.__aenter__()
-    assert isinstance(feed, PushingFeed)
-
-    def leave(_: list[Change]) -> None:
-        with pytest.raises(StopIteration):
-            watching.__aexit__(None, None, None).send(None)
-
-    feed.push_to(leave)
-    async with store.watch() as other:
-        await store.put("a", b"1")
-        assert other.drain() == [Change("a", 1, b"1")]
+        feed.drain()
 
 
 async def test_only_the_last_change_of_a_key_is_kept(store: MemoryStore) -> None:
@@ -195,13 +193,7 @@ async def test_closing_ends_a_wait(store: MemoryStore) -> None:
         assert feed.drain() == [Change("a", 1, b"1")], "an open feed outlives close and open"
 
 
-def test_repr_shows_no_value() -> None:
+async def test_repr_shows_no_value(store: MemoryStore) -> None:
     """Only how much there is."""
-    store = MemoryStore()
-
-    async def fill() -> None:
-        await store.open()
-        await store.put("a", SECRET.encode())
-
-    asyncio.run(fill())
+    await store.put("a", SECRET.encode())
     assert repr(store) == "<MemoryStore: 1 entries>"

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import twitchvault.stores
+from twitchvault.errors import MissingDriver, StoreError, StoreUnavailable
 from twitchvault.stores import MemoryStore, RedisStore, SQLiteStore, open_store
+from twitchvault.stores.url import SCHEMES
 
 PASSWORD = "hunter2"
 
@@ -33,6 +35,8 @@ def test_memory() -> None:
         ("sqlite:///with%20space%3F.db", "with space?.db"),
         ("sqlite:///as it is: ü.db", "as it is: ü.db"),
         ("sqlite:///100%.db", "100%.db"),
+        ("sqlite:///C:/path.db", "C:/path.db"),
+        (r"sqlite:///C:\Users\me\path.db", r"C:\Users\me\path.db"),
     ],
 )
 def test_sqlite(url: str, path: str) -> None:
@@ -59,12 +63,13 @@ def test_redis_urls_go_whole_to_the_store(url: str, monkeypatch: pytest.MonkeyPa
 
 
 FORMS = (
-    "expected 'memory://', 'sqlite:///relative.db', 'sqlite:////absolute.db', 'redis://...', "
-    "'rediss://...' or 'unix://...'; for any other store, pass the store object itself"
+    "expected one of 'memory://', 'sqlite:///relative.db', 'sqlite:////absolute.db', "
+    "'sqlite:///C:/path.db', 'redis://...', 'rediss://...', 'unix://...'; "
+    "for any other store, pass the store object itself"
 )
 SLASHES = (
-    "a 'sqlite' URL has three slashes and a path: 'sqlite:///relative.db', or four: "
-    "'sqlite:////absolute.db'"
+    "a 'sqlite' URL has three slashes and a path, 'sqlite:///relative.db' or "
+    "'sqlite:///C:/path.db', or four, 'sqlite:////absolute.db'"
 )
 OPTIONS = (
     "a 'sqlite' URL takes no '?' options and no '#' part: give options to SQLiteStore(path), and "
@@ -101,6 +106,114 @@ def test_anything_else_is_refused(url: str, message: str) -> None:
         open_store(url)
     assert str(refused.value) == message
     assert PASSWORD not in repr(refused.value)
+
+
+def test_documentation_names_each_form() -> None:
+    """The page on stores has an example of every URL."""
+    page = (Path(__file__).parents[2] / "docs" / "stores.md").read_text(encoding="utf-8")
+    for scheme in SCHEMES.values():
+        for example in scheme.examples:
+            assert f"`{example.removesuffix('...')}`" in page
+
+
+MODULE = """
+from twitchvault.errors import StoreUnavailable
+from twitchvault.stores import MemoryStore
+
+given = []
+
+def make(url):
+    given.append(url)
+    return MemoryStore()
+
+def refuse(url):
+    raise StoreUnavailable("no license")
+
+def leak(url):
+    raise OSError(url)
+
+not_a_store = str
+"""
+NOT_THERE = "cannot be imported: No module named 'their_missing_driver'"
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of an installed package that registers stores."""
+    (tmp_path / "their_stores.py").write_text(MODULE)
+    (tmp_path / "their_broken.py").write_text("1 / 0")
+    install(
+        tmp_path,
+        "their-stores",
+        """
+        their+db = their_stores:make
+        refuse = their_stores:refuse
+        leak = their_stores:leak
+        text = their_stores:not_a_store
+        broken = their_broken:make
+        driverless = their_missing_driver:make
+        redis = their_stores:make
+        """,
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for module in ("their_stores", "their_broken"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    return tmp_path
+
+
+def install(folder: Path, name: str, entries: str) -> None:
+    """What an installer writes about a package."""
+    info = folder / f"{name.replace('-', '_')}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    lines = "\n".join(line.strip() for line in entries.splitlines())
+    (info / "entry_points.txt").write_text(f"[twitchvault.stores]\n{lines}\n")
+
+
+@pytest.mark.usefixtures("plugin")
+def test_registered_schemes() -> None:
+    """An installed package's object gets the whole URL; a scheme of ours stays ours."""
+    url = f"Their+DB://user:{PASSWORD}@host/db?option=1"
+    assert isinstance(open_store(url), MemoryStore)
+    assert sys.modules["their_stores"].given == [url]
+    assert isinstance(open_store("redis://localhost"), RedisStore)
+    with pytest.raises(ValueError, match=r"'unix://\.\.\.', 'broken://\.\.\.', 'dri"):
+        open_store("unknown://")
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize(
+    ("scheme", "kind", "text"),
+    [
+        ("refuse", StoreUnavailable, "no license"),
+        ("leak", StoreError, "{} failed to make a store of 'leak://...': OSError"),
+        ("text", TypeError, "{} made a str of 'text://...', which is no TokenStore"),
+        (
+            "broken",
+            StoreError,
+            "{}, which makes 'broken://...', cannot be imported: division by zero",
+        ),
+        ("driverless", MissingDriver, "{}, which makes 'driverless://...', " + NOT_THERE),
+    ],
+)
+def test_registered_schemes_that_fail(scheme: str, kind: type[Exception], text: str) -> None:
+    """The error names the package, and shows neither the URL nor a cause that holds it."""
+    with pytest.raises(kind) as caught:
+        open_store(f"{scheme}://user:{PASSWORD}@host")
+    assert type(caught.value) is kind
+    assert str(caught.value) == text.format("the package 'their-stores'")
+    assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+def test_scheme_of_two_packages(plugin: Path) -> None:
+    """Two packages with the same scheme are both named."""
+    install(plugin, "our-stores", "leak = their_stores:make")
+    with pytest.raises(ValueError, match="uninstall all but one") as caught:
+        open_store("leak://host")
+    assert str(caught.value) == (
+        "'leak://...' is registered by several packages, the package 'our-stores', the package "
+        "'their-stores': uninstall all but one"
+    )
 
 
 def test_only_strings() -> None:

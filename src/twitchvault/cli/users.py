@@ -6,8 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from twitchvault.errors import CorruptRecord, DecryptionError, StoreError
-from twitchvault.stores.fernet import FernetStore
-from twitchvault.stores.fernet.seal import RESERVED
+from twitchvault.stores.base import ENCRYPTION_CHECK_KEY
 from twitchvault.vault.record import decode
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ async def opened(store: TokenStore) -> AsyncIterator[TokenStore]:
     """The store, open for the length of the block; `StoreError` for one that needs a key."""
     try:
         await store.open()
-        if not isinstance(store, FernetStore) and await store.get(RESERVED) is not None:
+        if await store.get(ENCRYPTION_CHECK_KEY) is not None:
             msg = "this store is encrypted: name the file with its keys, --key-file"
             raise StoreError(msg)
         yield store

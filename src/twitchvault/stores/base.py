@@ -1,4 +1,4 @@
-"""What a token store is: a durable, versioned map from a key to opaque bytes.
+"""The interface of a token store: a durable, versioned map from a key to opaque bytes.
 
 A store knows nothing of Twitch and nothing of what the bytes mean. Write one of your own by
 inheriting from `TokenStore` and giving it `get`, `put`, `delete` and `scan`; run
@@ -17,6 +17,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self, runtime_checkable
 
+from twitchvault.errors import DecryptionError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
@@ -24,29 +26,32 @@ if TYPE_CHECKING:
     from twitchvault.errors import StoreError
 
 __all__ = [
+    "ENCRYPTION_CHECK_KEY",
     "MAX_KEY_BYTES",
     "Change",
     "Entry",
     "Feed",
-    "LossFeed",
-    "PushingFeed",
     "TokenStore",
     "Unreadable",
     "Watchable",
     "check_expect",
     "check_key",
     "check_namespace",
+    "check_not_encrypted",
     "check_value",
 ]
 
 MAX_KEY_BYTES: Final = 512
 
+ENCRYPTION_CHECK_KEY: Final = "twitchvault/fernet"
+"""Where a `FernetStore` keeps its check entry. No other entry has this key."""
+
 
 class Unreadable(bytes):
-    """Stands where a value should be that a store found but could not open; `error` says why.
+    """The value of an entry in a scan or a feed that is there but cannot be read.
 
-    Only `scan` and feeds hand it out, so that one bad entry does not hide the others; `get` raises
-    the error itself. It holds no bytes.
+    It holds no bytes; `error` is what `get` raises for this key. Only stores that can tell damage
+    from data need it.
     """
 
     error: StoreError
@@ -133,6 +138,10 @@ class Feed(Protocol):
     order; intermediate versions may be skipped; a change may come twice. A broken connection is
     taken up where it broke, or followed by a rescan: the reader sees only a delay. One reader at
     a time: a change handed out by one method does not come again from another.
+
+    A feed of a server that may come back without its newest data can also have
+    `on_loss(listener)`: from then on it calls `listener()`, on the loop's thread, when committed
+    writes were lost. It reports none of them as deleted, and every later version is larger.
     """
 
     async def wait(self) -> list[Change]:
@@ -152,67 +161,65 @@ class Feed(Protocol):
 
 
 @runtime_checkable
-class PushingFeed(Feed, Protocol):
-    """A feed that can hand changes over by itself, so that its reader need not ask.
-
-    An extra ability for feeds whose changes arrive by themselves (memory, Redis).
-    """
-
-    def push_to(self, sink: Callable[[list[Change]], None]) -> None:
-        """From now on call `sink` with each change the moment it is known, on the loop's thread.
-
-        What is waiting already is handed over at once. `wait` and `drain` then stay silent;
-        `catch_up` returns an empty list once everything committed before it went to the sink.
-        """
-        ...
-
-
-@runtime_checkable
-class LossFeed(Feed, Protocol):
-    """A feed that can tell that the server has lost committed writes.
-
-    An extra ability for backends that may come back without their newest data (Redis).
-    """
-
-    def on_loss(self, listener: Callable[[], None]) -> None:
-        """From now on call `listener`, on the loop's thread, when committed writes were lost.
-
-        Nothing that was lost is reported as deleted. Every version given from then on is larger
-        than any before. A reader that still holds what was lost may write it back.
-        """
-        ...
-
-
-@runtime_checkable
 class Watchable(Protocol):
-    """An extra ability of a store: it tells what changes."""
+    """An extra ability of a store: it tells what changes.
+
+    Such a store may set the attribute `pushes_changes` to True: `wait` of its feeds returns as soon
+    as a change can be known, so a reader of a view need not ask `drain` first.
+    """
 
     def watch(self, prefix: str = "") -> AbstractAsyncContextManager[Feed]:
         """A feed of the changes of all keys that start with `prefix`."""
         ...
 
 
-def check_key(key: str) -> None:
+@runtime_checkable
+class PushingFeed(Feed, Protocol):
+    """Left over for the vault until it asks feeds by their three methods alone."""
+
+    def push_to(self, sink: Callable[[list[Change]], None]) -> None:
+        """From now on call `sink` with each change."""
+        ...
+
+
+@runtime_checkable
+class LossFeed(Feed, Protocol):
+    """Left over for the vault until it asks feeds by their three methods alone."""
+
+    def on_loss(self, listener: Callable[[], None]) -> None:
+        """From now on call `listener` when committed writes were lost."""
+        ...
+
+
+async def check_not_encrypted(store: TokenStore) -> None:
+    """Raise `DecryptionError` if a `FernetStore` has encrypted what this open store holds.
+
+    A `FernetStore` hides its check entry, so it passes.
+    """
+    if await store.get(ENCRYPTION_CHECK_KEY) is not None:
+        msg = "this store is encrypted: open it through FernetStore(store, keys), with the keys "
+        msg += "that it was encrypted with"
+        raise DecryptionError(msg)
+
+
+def check_key(key: str, name: str = "key") -> None:
     """Raise `ValueError` unless `key` is a non-empty string of at most 512 bytes in UTF-8."""
     if not isinstance(key, str):
-        msg = f"'key' must be a str, not {type(key).__name__}"
+        msg = f"{name!r} must be a str, not {type(key).__name__}"
         raise TypeError(msg)
     try:
         size = len(key.encode())
     except UnicodeEncodeError:
-        msg = "'key' must be encodable as UTF-8; it holds a lone surrogate"
+        msg = f"{name!r} must be encodable as UTF-8; it holds a lone surrogate"
         raise ValueError(msg) from None
     if not 0 < size <= MAX_KEY_BYTES:
-        msg = f"'key' must have 1 to {MAX_KEY_BYTES} bytes in UTF-8, this one has {size}"
+        msg = f"{name!r} must have 1 to {MAX_KEY_BYTES} bytes in UTF-8, this one has {size}"
         raise ValueError(msg)
 
 
 def check_namespace(namespace: str) -> None:
     """Raise `ValueError` unless `namespace` could be a key and holds no brace."""
-    try:
-        check_key(namespace)
-    except (TypeError, ValueError) as error:
-        raise type(error)(str(error).replace("'key'", "'namespace'")) from None
+    check_key(namespace, "namespace")
     if "{" in namespace or "}" in namespace:
         msg = f"'namespace' must not hold a brace: {namespace!r}"
         raise ValueError(msg)

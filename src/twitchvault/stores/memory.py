@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import traceback
+import threading
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +11,7 @@ from twitchvault.errors import StoreError, VersionConflict
 from twitchvault.stores.base import (
     Change,
     Entry,
-    PushingFeed,
+    Feed,
     TokenStore,
     Watchable,
     check_expect,
@@ -21,11 +20,10 @@ from twitchvault.stores.base import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
 __all__ = ["MemoryStore"]
 
-_log = logging.getLogger(__name__)
 _NOT_OPEN: Final = "this MemoryStore is not open yet: call 'await store.open()' first"
 _CLOSED: Final = "this MemoryStore is closed: call 'await store.open()' to use it again"
 
@@ -34,16 +32,18 @@ class MemoryStore(TokenStore, Watchable):
     """A dict and a counter; may be shared by several flows of one process.
 
     Its entries live as long as the object: `close` only refuses further use, and a later `open`
-    finds them again. It holds nothing of an event loop, so one object serves successive
-    `asyncio.run` calls; use it from one thread. Its feeds are `PushingFeed`s: a sink is called
-    inside the `put` or `delete` that makes the change.
+    finds them again. It belongs to no event loop: successive loops, and loops in several threads,
+    may use one object.
     """
+
+    pushes_changes = True
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
         self._version = 0
         self._feeds: dict[_MemoryFeed, None] = {}
         self._refusal: str | None = _NOT_OPEN
+        self._lock = threading.Lock()  # never held across an await
 
     def __repr__(self) -> str:
         return f"<MemoryStore: {len(self._entries)} entries>"
@@ -54,9 +54,10 @@ class MemoryStore(TokenStore, Watchable):
 
     async def close(self) -> None:
         """Refuse further use; idempotent. What was stored stays for the next `open`."""
-        self._refusal = self._refusal or _CLOSED
-        for feed in tuple(self._feeds):
-            feed.wake()
+        with self._lock:
+            self._refusal = self._refusal or _CLOSED
+            for feed in self._feeds:
+                feed.wake()
 
     async def get(self, key: str) -> Entry | None:
         """The entry of `key`, or None if there is none."""
@@ -65,42 +66,47 @@ class MemoryStore(TokenStore, Watchable):
         return self._entries.get(key)
 
     async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
-        """Write `value` and return its new version, once every feed's sink knows it."""
+        """Write `value` and return its new version; cancelled, it may have been written."""
         check_key(key)
         check_value(value)
-        self._compare(key, expect)
-        self._version = version = self._version + 1
-        self._entries[key] = Entry(key, version, value)
-        self._tell(Change(key, version, value))
+        with self._lock:
+            self._compare(key, expect)
+            version = self._commit(key, value)
+        await asyncio.sleep(0)  # readers on this loop take the change in before the writer goes on
         return version
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
         """Remove `key`; True if it was there."""
         check_key(key)
-        self._compare(key, expect)
-        if self._entries.pop(key, None) is None:
-            return False
-        self._version += 1
-        self._tell(Change(key, self._version, None))
+        with self._lock:
+            self._compare(key, expect)
+            if key not in self._entries:
+                return False
+            self._commit(key, None)
+        await asyncio.sleep(0)
         return True
 
     async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
         """All entries whose key starts with `prefix`, as they stood when the scan began."""
         self.check_open()
-        for entry in [e for e in self._entries.values() if e.key.startswith(prefix)]:
+        with self._lock:
+            entries = [entry for entry in self._entries.values() if entry.key.startswith(prefix)]
+        for entry in entries:
             yield entry
 
     @asynccontextmanager
-    async def watch(self, prefix: str = "") -> AsyncIterator[PushingFeed]:
+    async def watch(self, prefix: str = "") -> AsyncIterator[Feed]:
         """A feed of all changes from now on; it ends with its context."""
         self.check_open()
-        feed = _MemoryFeed(self, prefix)
-        self._feeds[feed] = None
+        feed = _MemoryFeed(self, prefix, self._lock)
+        with self._lock:
+            self._feeds[feed] = None
         try:
             yield feed
         finally:
-            del self._feeds[feed]
-            feed.end()
+            with self._lock:
+                del self._feeds[feed]
+                feed.end()
 
     def check_open(self) -> None:
         """Raise `StoreError` unless the store is open."""
@@ -115,75 +121,71 @@ class MemoryStore(TokenStore, Watchable):
         if expect is not None and expect != found:
             raise VersionConflict(key, expect, found)
 
-    def _tell(self, change: Change) -> None:
-        for feed in tuple(self._feeds):
-            try:
-                feed.take(change)
-            except Exception as error:  # the write stands, whatever a reader does
-                _log.error("a feed's reader failed: %s", _whereabouts(error))
+    def _commit(self, key: str, value: bytes | None) -> int:
+        self._version = version = self._version + 1
+        if value is None:
+            del self._entries[key]
+        else:
+            self._entries[key] = Entry(key, version, value)
+        for feed in self._feeds:
+            feed.add(Change(key, version, value))
+        return version
 
 
-class _MemoryFeed(PushingFeed):
-    """What changed and was not fetched yet, or the way to its reader."""
+class _MemoryFeed(Feed):
+    """The last change of each key that was not handed out yet."""
 
-    def __init__(self, store: MemoryStore, prefix: str) -> None:
+    def __init__(self, store: MemoryStore, prefix: str, lock: threading.Lock) -> None:
         self._store = store
         self._prefix = prefix
-        self._waiting: dict[str, Change] = {}
-        self._sink: Callable[[list[Change]], None] | None = None
-        self._waker: asyncio.Future[None] | None = None
+        self._lock = lock
+        self._changes: dict[str, Change] = {}
+        self._waiter: asyncio.Future[None] | None = None
         self._ended = False
 
     async def wait(self) -> list[Change]:
         """At least one change; `StoreError` once the store is closed or the context has ended."""
-        while not (changes := self.drain()):
-            self._waker = asyncio.get_running_loop().create_future()
-            try:
-                await self._waker
-            finally:
-                self._waker = None
-        return changes
+        while True:
+            # Made before the look, so that a writer in another thread finds it after the look.
+            self._waiter = waiter = asyncio.get_running_loop().create_future()
+            if changes := self.drain():
+                return changes
+            await waiter
 
     def drain(self) -> list[Change]:
         """Every change made so far and not handed out yet; may be empty."""
         self._check()
-        changes = list(self._waiting.values())
-        self._waiting.clear()
+        with self._lock:
+            changes = list(self._changes.values())
+            self._changes.clear()
         return changes
 
     async def catch_up(self) -> list[Change]:
-        """As `drain`: nothing is ever under way here."""
+        """As `drain`: a change is known as soon as it is made."""
         return self.drain()
 
-    def push_to(self, sink: Callable[[list[Change]], None]) -> None:
-        """From now on call `sink` with each change, inside the write that makes it."""
-        changes = self.drain()
-        self._sink = sink
-        if changes:
-            sink(changes)
-
-    def take(self, change: Change) -> None:
-        """Hand a change over, or keep it in the place of an older one of the same key."""
-        if not change.key.startswith(self._prefix):
-            return
-        if self._sink:
-            self._sink([change])
-            return
-        self._waiting.pop(change.key, None)
-        self._waiting[change.key] = change
-        self.wake()
+    def add(self, change: Change) -> None:
+        """Keep a change in the place of an older one of the same key, and wake the reader."""
+        if change.key.startswith(self._prefix):
+            self._changes.pop(change.key, None)
+            self._changes[change.key] = change
+            self.wake()
 
     def wake(self) -> None:
-        """Let a waiting reader look again."""
-        if self._waker and not self._waker.done():
-            with suppress(RuntimeError):  # its loop may be gone
-                self._waker.set_result(None)
+        """Let a waiting reader look again, whatever its loop."""
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        if waiter.get_loop() is asyncio.get_running_loop():
+            waiter.set_result(None)
+        else:
+            with suppress(RuntimeError):  # its loop is closed
+                waiter.get_loop().call_soon_threadsafe(_wake, waiter)
 
     def end(self) -> None:
         """The context is left: nobody reads any more."""
         self._ended = True
-        self._sink = None
-        self._waiting.clear()
+        self._changes.clear()
         self.wake()
 
     def _check(self) -> None:
@@ -193,8 +195,6 @@ class _MemoryFeed(PushingFeed):
         self._store.check_open()
 
 
-def _whereabouts(error: Exception) -> str:
-    """Kind and place of an error; its own text might hold a value."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"
-    return f"{type(error).__name__} at {place}"
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -52,7 +52,6 @@ class Logins:
         user_id: str,
         pair: TokenPair,
         answer: ValidateToken | None = None,
-        proven_at: int = 0,
     ) -> str:
         """Take a pair in: shown at once, written in the background; returns the record's key."""
         key = self._repository.user_key(user_id)
@@ -69,7 +68,7 @@ class Logins:
         def login(held: Record | None) -> Record:
             if is_refused and held is not None and held.state == "live":
                 return held
-            return logged_in(held, pair, answer, now, proven_at=proven_at)
+            return logged_in(held, pair, answer, now)
 
         prepare = look_for_refusal if answer is None else None
         self._outbox.submit(key, Update(login, asked_for=True, prepare=prepare))
@@ -85,22 +84,13 @@ class Logins:
 
     async def add(self, pair: TokenPair) -> str:
         """Find out whose pair it is and take it in, durably; returns the user id."""
-        proven_at = self._given_up_at(pair)
         try:
             answer = await self._identity.validate(pair.access_token)
         except Unauthorized:
             return await self._add_seed(pair)
         user_id = self._user_of(answer)
-        await self._outbox.written(self.store(user_id, pair, answer, proven_at))
+        await self._outbox.written(self.store(user_id, pair, answer))
         return user_id
-
-    def _given_up_at(self, pair: TokenPair) -> int:
-        """The generation of the user who has given up this pair before, 0 if nobody has."""
-        if pair.refresh_token is None or not self._identity.public:
-            return 0
-        user_id = self._mirror.spender_of(fingerprint(pair.refresh_token))
-        record = None if user_id is None else self._mirror.confirmed(user_id)
-        return 0 if record is None else record.generation
 
     async def exchange(self, token: str) -> Token:
         """Exchange a refresh token, or hand out what it was exchanged for; its user's from now on.

@@ -138,14 +138,18 @@ class Mirror:
         return None
 
     def find_by_refresh_token(self, token: str, mark: str) -> str | None:
-        """The user whose record holds this refresh token or, by fingerprint, has spent it."""
-        return self.holder_of(refresh=token) or self.spender_of(mark)
+        """The user whose record holds this refresh token or, by fingerprint, remembers it."""
+        holder = self.holder_of(refresh=token)
+        return holder or self._find(lambda record: record.remembers(mark))
 
     def spender_of(self, mark: str) -> str | None:
         """The user whose record remembers this refresh token as spent, by fingerprint."""
+        return self._find(lambda record: record.has_spent(mark))
+
+    def _find(self, matches: Callable[[Record], bool]) -> str | None:
         for user_id in {**self._pending, **self._records}:
             record = self._with_pending(user_id)
-            if record is not None and record.has_spent(mark):
+            if record is not None and matches(record):
                 return user_id
         return None
 

@@ -2,8 +2,8 @@
 
 A record never changes; `transitions` makes the next one from it. Refresh tokens that were exchanged
 are remembered as fingerprints, never by value: `seeds` holds those that came from outside,
-`exchanged` the last 16 that the vault got by itself. So a pair from an old configuration file is
-recognised however long ago it was spent.
+`exchanged` the last 16 that the vault got by itself, `given_up` those that a newer login has
+replaced. So a pair from an old configuration file is recognised however old it is.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ class Record(
     seeded: bool = True
     seeds: str = ""
     exchanged: str = ""
+    given_up: str = ""
     extra: str = ""
 
     def __repr__(self) -> str:
@@ -94,6 +95,10 @@ class Record(
         return (mark in self.seeds and mark in split_fingerprints(self.seeds)) or (
             mark in self.exchanged and mark in split_fingerprints(self.exchanged)
         )
+
+    def remembers(self, mark: str) -> bool:
+        """Whether the refresh token with this fingerprint was exchanged or replaced before."""
+        return self.has_spent(mark) or mark in split_fingerprints(self.given_up)
 
 
 _FIELDS: Final = frozenset(Record.__struct_fields__) - {"extra"}

@@ -41,19 +41,13 @@ EXCHANGED_KEPT: Final = 16
 
 
 def logged_in(
-    current: Record | None,
-    pair: TokenPair,
-    answer: ValidateToken | None,
-    now: float,
-    *,
-    proven_at: int = 0,
+    current: Record | None, pair: TokenPair, answer: ValidateToken | None, now: float
 ) -> Record:
     """A pair came from outside, with Twitch's validation of its access token if it was asked.
 
-    A new pair replaces the record. One whose refresh token was exchanged or replaced before is old
-    news: the record stands, unless it needs a login and the access token was seen to work. The
-    validation proves that the refresh token is good if nothing has changed since the generation
-    `proven_at`: a public client's exchange would have killed the access token.
+    A new pair replaces the record. One whose refresh token was exchanged before is old news: the
+    record stands, unless it needs a login and the access token was seen to work. One that was
+    replaced before comes back only if its access token works, or nothing else does.
     """
     fresh = Record(access_token=pair.access_token, refresh_token=pair.refresh_token)
     if answer is not None:
@@ -64,23 +58,25 @@ def logged_in(
         pair = current.pair
     if pair == current.pair:
         return current if answer is None else _confirmed(current, answer, now)
-    if pair.refresh_token is None:
-        return _successor(current, fresh)
-    proven = answer is not None and current.generation == proven_at
-    spent = current.has_spent(fingerprint(pair.refresh_token))
-    if pair.refresh_token == current.refresh_token:
-        return _other_access_token(current, fresh, answer, proven=proven)
-    if spent and not proven:
-        if current.state == "live" or answer is None:
-            return current
+    if pair.refresh_token is not None and pair.refresh_token == current.refresh_token:
+        return _other_access_token(current, fresh, answer)
+    return _other_pair(current, fresh, answer)
+
+
+def _other_pair(current: Record, fresh: Record, answer: ValidateToken | None) -> Record:
+    mark = fingerprint(fresh.refresh_token or "")
+    spent = current.has_spent(mark)
+    if current.state == "live" and (spent or (answer is None and current.remembers(mark))):
+        return current
+    if spent and answer is None:
+        return current
+    if spent:
         # Its access token lives, but its refresh token must not be sent once more.
         fresh = replace(fresh, refresh_token=None)
     return _successor(current, fresh)
 
 
-def _other_access_token(
-    current: Record, fresh: Record, answer: ValidateToken | None, *, proven: bool
-) -> Record:
+def _other_access_token(current: Record, fresh: Record, answer: ValidateToken | None) -> Record:
     """The refresh token that stands, with another access token.
 
     It is older than ours unless Twitch has just confirmed it: a confidential client's refresh token
@@ -88,7 +84,7 @@ def _other_access_token(
     """
     if answer is None and not (current.state == "live" and current.seeded):
         return current
-    if current.state != "live" and not proven:
+    if current.state != "live":
         fresh = replace(fresh, refresh_token=None)  # it was refused
     return replace(_successor(current, fresh), seeded=current.seeded)
 
@@ -96,11 +92,12 @@ def _other_access_token(
 def _successor(current: Record, fresh: Record) -> Record:
     """`fresh` as the next record of the same user: it inherits what must not be forgotten.
 
-    Scopes and login are those of the last validation, until the next one. The refresh token that
-    is replaced is given up, and counts as spent: it may be on its way, or come again from a file.
+    Scopes and login are those of the last validation, until the next one. The refresh token that is
+    replaced is given up: it may be on its way to Twitch, or come again from a file.
     """
+    given_up = current.given_up
     if current.refresh_token not in {None, fresh.refresh_token}:
-        current = _remember(current, current.refresh_token or "", seeded=current.seeded)
+        given_up = _append(given_up, fingerprint(current.refresh_token or ""), EXCHANGED_KEPT)
     return replace(
         fresh,
         scopes=current.scopes if fresh.scopes is None else fresh.scopes,
@@ -108,6 +105,7 @@ def _successor(current: Record, fresh: Record) -> Record:
         generation=current.generation + 1,
         seeds=current.seeds,
         exchanged=current.exchanged,
+        given_up=given_up,
         extra=current.extra,
     )
 
@@ -251,11 +249,11 @@ def removed(current: Record | None) -> Record | None:
     """
     if current is None or current.state == "removed":
         return current
-    kept = current if current.lease is None else _successor(current, Record(""))
-    if kept.generation == 1 and not kept.seeds and not kept.exchanged:
-        return None
-    gone = Record("", state="removed", generation=current.generation + 1, extra=current.extra)
-    return replace(gone, seeds=kept.seeds, exchanged=kept.exchanged)
+    gone = replace(_successor(current, Record("", state="removed")), scopes=None, login=None)
+    if current.lease is None:
+        gone = replace(gone, given_up=current.given_up)
+    leaves_trace = current.generation > 1 or gone.seeds or gone.exchanged or gone.given_up
+    return gone if leaves_trace else None
 
 
 def removed_login(current: Record | None, base: Record) -> Record | None:

@@ -1,63 +1,65 @@
-"""`FernetStore`: which operation is allowed when; the work is done in the modules beside it."""
+"""`FernetStore`, and the feed of its changes."""
 
 from __future__ import annotations
 
-from contextlib import aclosing, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, NoReturn
+import asyncio
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from twitchvault.errors import StoreError, StoreUnavailable, discreet
-from twitchvault.stores.base import Entry, TokenStore, Unreadable, Watchable, check_key, check_value
-from twitchvault.stores.fernet.check import unlock, unlock_plaintext
-from twitchvault.stores.fernet.feed import feed_over
-from twitchvault.stores.fernet.rewrite import encrypt_plaintext, rotate
-from twitchvault.stores.fernet.seal import RESERVED
-from twitchvault.stores.fernet.session import Session
-from twitchvault.stores.fernet.source import KeySource
-from twitchvault.stores.fernet.walk import walk
-from twitchvault.stores.pages import Page, in_larger_pages
+from twitchvault.errors import StoreError, scrub_traceback
+from twitchvault.stores.base import (
+    ENCRYPTION_CHECK_KEY,
+    Change,
+    Entry,
+    Feed,
+    TokenStore,
+    Unreadable,
+    Watchable,
+    check_key,
+    check_value,
+)
+from twitchvault.stores.fernet import check_entry, rotation
+from twitchvault.stores.fernet.cipher import EntryCipher
 from twitchvault.stores.url import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from twitchvault.stores.base import Feed
-    from twitchvault.stores.fernet.check import Check
-    from twitchvault.stores.fernet.keys import Given, Ring
-    from twitchvault.stores.fernet.rewrite import EncryptionReport
+    from twitchvault.stores.fernet.keys import Keys, KeysCallable
 
 __all__ = ["FernetStore"]
 
+_REPLACED: Final = "the store was emptied or replaced while it was open: close it and open it again"
+
 
 class FernetStore(TokenStore):
-    """The entries of any store, encrypted: whoever holds its file or dump holds nothing of use.
+    """The entries of any store, encrypted; `Watchable` if `inner` is.
 
-    `inner` is a `TokenStore` or a URL as `open_store` takes it. `keys` is a Fernet key or several
-    (`str`, `bytes`, `Fernet`, `MultiFernet`): the first encrypts, all decrypt. Or a callable
-    without arguments that returns them, plainly (it is then called in a thread) or as an awaitable,
-    within 30 s; it is asked by `open` and `rotate`, and again, at most once a second, when some
-    entry is opened by none of the keys.
+    `inner` is a `TokenStore` or a URL as `open_store` takes it. `keys` is a Fernet key (`str` or
+    `bytes`) or a list or tuple of them: the first encrypts, all decrypt. Or a callable without
+    arguments that returns them within 30 s, plainly (it is then called in a thread) or as an
+    awaitable; `open` and `rotate` ask it.
 
-    Every ciphertext is bound to its store and its key's name. An entry that was moved, damaged,
-    left in plaintext or encrypted under another key is a `DecryptionError` in `get`, an
-    `Unreadable` in `scan` and feeds, and is left as it is until it is written or deleted. Names of
-    keys, sizes and times are not hidden.
+    An entry that was moved to another key or store, damaged, left in plaintext or encrypted under
+    another key is a `DecryptionError` in `get`, an `Unreadable` in `scan` and feeds, and is left as
+    it is until it is written or deleted. Keys, sizes and times are not hidden.
 
-    It is `Watchable` if `inner` is; its feeds push if the inner ones do. The key
-    "twitchvault/fernet" is its own: `ValueError` for a caller that wants it.
-
-    `open` and `close` go to the inner store. If `open` fails, an inner store that was made from a
-    URL is closed; one of yours is left as it is. Errors: `TypeError` or `ValueError` for what are
-    no keys, `StoreUnavailable` if the callable fails, `MissingDriver`, and the inner store's own.
+    What are no keys is a `TypeError` or `ValueError`; a callable that fails, `StoreUnavailable`.
     """
 
-    @discreet
-    def __init__(self, inner: TokenStore | str, keys: Given) -> None:
-        self._source = KeySource(keys)
-        self._inner = _checked(inner)
-        self._owned = isinstance(inner, str)
-        self._session: Session | None = None
-        self._openings = 0
-        self._closings = 0
+    @scrub_traceback
+    def __init__(self, inner: TokenStore | str, keys: Keys | KeysCallable) -> None:
+        from twitchvault.stores.fernet.keys import KeyRing, load  # noqa: PLC0415 - the driver
+
+        self._load_keys = partial(load, keys if callable(keys) else KeyRing(keys))
+        self._inner = open_store(inner) if isinstance(inner, str) else inner
+        if not isinstance(self._inner, TokenStore):
+            msg = f"'inner' must be a TokenStore or a URL, not {type(inner).__name__}"
+            raise TypeError(msg)
+        self._cipher: EntryCipher | None = None
+        self._state = "is not open yet"
+        self.pushes_changes = bool(getattr(self._inner, "pushes_changes", False))
         if isinstance(self._inner, Watchable):
             # Of the object, not of the class: that is what isinstance(store, Watchable) looks at.
             self.watch = self._watch
@@ -66,168 +68,159 @@ class FernetStore(TokenStore):
         return f"FernetStore({self._inner!r})"
 
     def __reduce_ex__(self, _: object) -> NoReturn:
-        msg = "a FernetStore cannot be pickled or copied, it holds keys: make another one from the "
-        msg += "same inner store and keys"
-        raise TypeError(msg)
+        raise TypeError("a FernetStore holds keys and cannot be pickled or copied: make another")
 
-    @discreet
+    @scrub_traceback
     async def open(self) -> None:
         """Open the inner store and see whether the keys are those of its entries; idempotent.
 
         `DecryptionError`, before anything is written, if they are not, or if the store holds
         entries in plaintext: see `encrypt_existing`. An empty store becomes an encrypted one.
         """
-        if self._session:
+        if self._cipher:
             await self._inner.open()
         else:
-            async with self._opening():
-                self._session = await self._begin(unlock)
+            self._cipher = await self._unlock(check_entry.open_or_create)
 
     async def close(self) -> None:
-        """Close the inner store; idempotent. What was stored stays stored."""
-        self._session = None
-        self._closings += 1
+        """Close the inner store, also after `open` failed; idempotent."""
+        self._cipher = None
+        self._state = "is closed"
         await self._inner.close()
 
-    @discreet
+    @scrub_traceback
     async def get(self, key: str) -> Entry | None:
-        """The entry of `key`, or None; `DecryptionError` if there is one that does not open."""
-        _check(key)
-        session = self._opened()
-        entry = await self._inner.get(key)
+        """The entry of `key`, or None; `DecryptionError` if it cannot be decrypted."""
+        check_key(key)
+        cipher = self._opened()
+        entry = None if key == ENCRYPTION_CHECK_KEY else await self._inner.get(key)
         if entry is None:
             return None
-        value = session.seal.open(key, entry.value)
-        if value is None:
-            await session.renew()
-            value = session.open_late(key, entry.value)
+        value = cipher.decrypt(key, entry.value)
         if isinstance(value, Unreadable):
             raise value.error
         return Entry(key, entry.version, value)
 
     async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
         """Encrypt `value` under the first key and write it; its new version."""
-        _check(key)
+        _check_writable(key)
         check_value(value)
-        token = self._opened().seal.close(key, value)
-        return await self._inner.put(key, token, expect=expect)
+        return await self._inner.put(key, self._opened().encrypt(key, value), expect=expect)
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
-        """Remove `key`, also if it does not open; True if it was there."""
-        _check(key)
+        """Remove `key`, also if it cannot be decrypted; True if it was there."""
+        _check_writable(key)
         self._opened()
         return await self._inner.delete(key, expect=expect)
 
     async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
-        """All entries whose key starts with `prefix`; decrypted a few milliseconds at a stretch.
-
-        Those that do not open have an `Unreadable` for their value.
-        """
-        async with aclosing(self.scan_pages(prefix)) as pages:
-            async for page in pages:
-                for entry in page:
+        """All entries whose key starts with `prefix`; other tasks run in between."""
+        decrypt = self._opened().decrypt
+        async with aclosing(check_entry.in_batches(self._inner, prefix)) as batches:
+            async for batch in batches:
+                # All before the reader has the first: in between with its work each costs more.
+                for entry in [Entry(key, version, decrypt(key, t)) for key, version, t in batch]:
                     yield entry
 
-    async def scan_pages(self, prefix: str = "") -> AsyncGenerator[Page, None]:
-        """As `scan`, some entries at a time."""
-        session = self._opened()
-        shut: list[Entry] = []
-        async with (
-            aclosing(walk(self._inner, prefix)) as pieces,
-            aclosing(in_larger_pages(session.seal.open_pages(pieces, shut))) as pages,
-        ):
-            async for page in pages:
-                yield page
-        if shut:
-            with suppress(StoreUnavailable):
-                await session.renew()
-            yield Page.of(
-                [Entry(key, version, session.open_late(key, token)) for key, version, token in shut]
-            )
-
-    @discreet
-    async def rotate(self) -> EncryptionReport:
+    @scrub_traceback
+    async def rotate(self) -> rotation.EncryptionReport:
         """Bring all entries under the first key, while any process reads and writes.
 
-        May be broken off at any point and called again. The report says whether the other keys can
-        be dropped; before that, every process must have the new key first. Entries that do not open
-        are left as they are and named. Errors: as `open`.
+        Before, give every process the new key first. May be broken off anywhere and called again.
         """
-        return await rotate(self._opened())
+        cipher = self._opened()
+        renewed = await self._unlock(check_entry.read)
+        if renewed.store_id != cipher.store_id:
+            raise StoreError(_REPLACED)
+        cipher.key_ring = renewed.key_ring
+        return await rotation.rotate(self._inner, cipher)
 
-    @discreet
-    async def encrypt_existing(self) -> EncryptionReport:
+    @scrub_traceback
+    async def encrypt_existing(self) -> rotation.EncryptionReport:
         """Encrypt what stands in plaintext in the inner store; once, when encryption begins.
 
-        In place of `open`, or later; the store is open then. End the programs that use the store
-        without encryption before. It may be broken off at any point and called again, and until it
-        is through, `open` refuses the store. It trusts what it finds in plaintext. If the store is
-        no `FernetStore`'s yet and something in it is encrypted already, or if it is another key's,
-        it raises `DecryptionError` and has written nothing.
-
-        What is gone from the store may still stand in unused parts of its file, in its log, and in
-        backups.
+        In place of `open`, or later; the store is open then. Before, end the programs that use the
+        store without encryption. May be broken off anywhere and called again; until it is through,
+        `open` refuses the store. It trusts what it finds in plaintext. If something is encrypted
+        with other keys already, it raises `DecryptionError` and has written nothing. Plaintext may
+        still stand in unused parts of a file, in a log, and in backups.
         """
-        if self._session:
-            return await encrypt_plaintext(self._session)
-        async with self._opening():
-            session = await self._begin(unlock_plaintext)
-            report = await encrypt_plaintext(session)
-            self._session = session
+        cipher = self._cipher or await self._unlock(check_entry.begin_encrypting)
+        report = await rotation.encrypt_plaintext(self._inner, cipher)
+        self._cipher = cipher
         return report
 
     @asynccontextmanager
     async def _watch(self, prefix: str = "") -> AsyncIterator[Feed]:
         """A feed of the changes of all keys that start with `prefix`."""
-        session = self._opened()
+        cipher = self._opened()
         assert isinstance(self._inner, Watchable)
         async with self._inner.watch(prefix) as inner:
-            feed = feed_over(session, inner)
-            try:
-                yield feed
-            finally:
-                feed.end()
+            yield _FernetFeed(cipher, inner)
 
-    @asynccontextmanager
-    async def _opening(self) -> AsyncIterator[None]:
-        """After a failure an inner store of our own is closed, unless it is wanted elsewhere."""
-        closings = self._closings
-        self._openings += 1
-        try:
-            yield
-            if closings != self._closings:
-                self._session = None
-                msg = "the store was closed while it was being opened"
-                raise StoreError(msg)
-        finally:
-            self._openings -= 1
-            if self._owned and not self._session and not self._openings:
-                await self._inner.close()
+    async def _unlock(
+        self, read: Callable[..., Awaitable[check_entry.CheckEntry | None]]
+    ) -> EntryCipher:
+        key_ring = await self._load_keys()
+        await self._inner.open()
+        check = await read(self._inner, key_ring)
+        if check is None:
+            raise StoreError(_REPLACED)
+        return EntryCipher(key_ring, check.store_id)
 
-    async def _begin(self, unlock: Callable[[TokenStore, Ring], Awaitable[Check]]) -> Session:
-        return await Session.open(self._inner, self._source, unlock)
-
-    def _opened(self) -> Session:
-        if self._session:
-            return self._session
-        state = "is closed" if self._closings else "is not open yet"
-        msg = f"this FernetStore {state}: call 'await store.open()' first"
-        raise StoreError(msg)
+    def _opened(self) -> EntryCipher:
+        if self._cipher:
+            return self._cipher
+        raise StoreError(f"this FernetStore {self._state}: call 'await store.open()' first")
 
 
-def _check(key: str) -> None:
+class _FernetFeed(Feed):
+    """Changes stay here until they are handed out, so a cancelled call loses none."""
+
+    on_loss: Callable[[Callable[[], None]], None]
+
+    def __init__(self, cipher: EntryCipher, inner: Feed) -> None:
+        self._cipher = cipher
+        self._inner = inner
+        self._encrypted: list[Change] = []
+        self._decrypted: list[Change] = []
+        if on_loss := getattr(inner, "on_loss", None):
+            self.on_loss = on_loss
+
+    async def wait(self) -> list[Change]:
+        while not (changes := await self._hand_out_slowly()):
+            self._encrypted.extend(await self._inner.wait())
+        return changes
+
+    def drain(self) -> list[Change]:
+        self._encrypted.extend(self._inner.drain())
+        return self._hand_out()
+
+    async def catch_up(self) -> list[Change]:
+        self._encrypted.extend(await self._inner.catch_up())
+        return await self._hand_out_slowly()
+
+    async def _hand_out_slowly(self) -> list[Change]:
+        while len(self._encrypted) > check_entry.BATCH:
+            self._decrypt(check_entry.BATCH)
+            await asyncio.sleep(0)
+        return self._hand_out()
+
+    def _hand_out(self) -> list[Change]:
+        self._decrypt(len(self._encrypted))
+        changes, self._decrypted = self._decrypted, []
+        return changes
+
+    def _decrypt(self, count: int) -> None:
+        for key, version, token in self._encrypted[:count]:
+            if key != ENCRYPTION_CHECK_KEY:
+                value = None if token is None else self._cipher.decrypt(key, token)
+                self._decrypted.append(Change(key, version, value))
+        del self._encrypted[:count]
+
+
+def _check_writable(key: str) -> None:
     check_key(key)
-    if key == RESERVED:
-        msg = f"'key' must not be {RESERVED!r}: a FernetStore keeps its key check entry there"
+    if key == ENCRYPTION_CHECK_KEY:
+        msg = f"'key' must not be {key!r}: a FernetStore keeps its key check entry there"
         raise ValueError(msg)
-
-
-def _checked(inner: TokenStore | str) -> TokenStore:
-    store = open_store(inner) if isinstance(inner, str) else inner
-    if isinstance(store, FernetStore):
-        msg = "'inner' is a FernetStore: what it holds is encrypted already"
-        raise TypeError(msg)
-    if not isinstance(store, TokenStore):
-        msg = f"'inner' must be a TokenStore or a URL, not {type(inner).__name__}"
-        raise TypeError(msg)
-    return store

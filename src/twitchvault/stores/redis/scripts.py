@@ -1,234 +1,158 @@
-r"""What the server runs for us: five Lua scripts, each atomic, and the names of the keys.
+"""The Lua scripts that the server runs for us, each atomic, and the keys that they work on.
 
-Keys of a namespace, all under one hash tag so that a Cluster keeps them together, none with a time
-to live:
+Three keys make up a namespace. They share one hash tag, so that a Cluster keeps them together, and
+none has a time to live:
 
-    {namespace}:entries    hash    key -> "1:<version>:<value>"; the 1 is the number of this form
-    {namespace}:meta       hash    format, epoch, version: the counter; and for each writer
-                                   "w:<writer>" -> "<number of its last batch> <time>\n<results>"
-    {namespace}:changes    stream  id <version>-0; k and v, or k alone for a delete; p: the version
-                                   before, so that a reader sees a gap; e: a new epoch begins
-    {namespace}:deletes    stream  id <version>-0; k: what was deleted, kept longer than `changes`
+    {namespace}:entries    hash    key -> "1:<version>:<value>", and "" -> "1 <epoch> <version>"
+    {namespace}:changes    stream  id "<version>-<epoch>"; w, k, p and, unless it is a delete, v
+    {namespace}:deletes    stream  id "<version>-<epoch>"; k: deletes, kept longer than `changes`
 
-The counter is taken from the server's clock (microseconds) whenever that is ahead, so that a server
-that lost its data goes on above what it had given out. The epoch is a random name of the data: a
-new one begins when the data are new, or when somebody knows of versions that the server does not.
+The empty field holds what belongs to the namespace as a whole; no key is empty. Its version is the
+newest one given out. Versions follow the server's clock in microseconds, so that a server which
+lost its data goes on above all it had given out.
 
-Each write is sent as part of a numbered batch of one writer. A batch that comes again, because its
-connection broke, is answered from `meta` and not carried out again; one that comes late, after a
-newer batch of that writer, is refused. So a write takes place once, whatever the connection does.
+An epoch is the time in which nothing was lost. It is named by the version it begins with. A new one
+begins when one of the keys is missing or does not belong to the others, when a caller has seen a
+version that the server does not know, or when the stream lacks a change that a caller has seen.
+
+In `changes`, p is the version of the change before: a reader that stands elsewhere has missed
+something. w names the write: the driver sends a call again if its connection breaks, and a write
+that is refused because its first try went through finds itself by that name.
 """
 
 from __future__ import annotations
 
-import hashlib
-from typing import Final, NamedTuple
+from typing import Final
 
-__all__ = ["NEEDED", "READ", "SCAN", "STATE", "TOMBSTONES", "WRITE", "Names", "Script"]
+__all__ = ["CHECK", "COMMANDS", "DELETES", "INFO", "READ", "SCAN", "STEP", "WRITE"]
 
-NEEDED: Final = (
-    "+evalsha +eval +hget +hmget +hset +hdel +hgetall +hlen +hscan "
-    "+xadd +xlen +xrange +xrevrange +xread +time"
+COMMANDS: Final = (
+    "+evalsha +eval +hget +hmget +hset +hdel +hscan +xadd +xtrim +xrange +xrevrange +xread +time"
 )
-"""What a user must be allowed to do, as ACL SETUSER takes it; see `RedisStore` for the rest."""
+"""What a user must be allowed to do, as ACL SETUSER takes it.
 
-CHANGES_KEPT: Final = 10_000
-"""About how many changes a reader may be behind before it has to read everything again."""
-DELETES_KEPT: Final = 100_000
-"""About how many deletes are remembered for readers who are further behind."""
-WRITERS_KEPT: Final = 512
-"""How many writers' last results are remembered once twice as many have been seen."""
+Besides: wait for `min_replicas`; info for a warning about `maxmemory-policy`; and what the
+driver sends: hello, client, select, in a Cluster also cluster and command.
+"""
 
+CHANGES_KEPT: Final = 10_000  # about so many, before a reader has to read everything again
+DELETES_KEPT: Final = 100_000  # about so many, for readers that are further behind
+STEP: Final = 500  # entries or changes that one call returns
 
-class Names(NamedTuple):
-    """The keys of a namespace, in the order in which the scripts take them."""
+_STATE: Final = """\
+-- ARGV[1]: the newest version that the caller has seen.
+local seen = tonumber(ARGV[1])
 
-    meta: bytes
-    entries: bytes
-    changes: bytes
-    deletes: bytes
-
-    @classmethod
-    def of(cls, namespace: str) -> Names:
-        """The keys of this namespace."""
-        return cls(*(f"{{{namespace}}}:{name}".encode() for name in cls._fields))
-
-
-class Script(NamedTuple):
-    """A script and the digest that the server knows it by."""
-
-    source: bytes
-    sha: str
-
-    @classmethod
-    def of(cls, source: str) -> Script:
-        """The script of this source."""
-        raw = source.encode()
-        return cls(raw, hashlib.sha1(raw, usedforsecurity=False).hexdigest())
-
-
-_TOOLS: Final = f"""\
 local function text(number) return string.format('%.0f', number) end
 
-local function number_of(id) return tonumber(string.match(id, '^%d+')) end
+local function version_of(id) return tonumber(string.match(id, '^%d+')) end
 
-local function check_types()  -- so that a key that is not ours is found before anything is written
-  for i, command in ipairs({{'HLEN', 'HLEN', 'XLEN', 'XLEN'}}) do
-    local reply = redis.pcall(command, KEYS[i])
-    if type(reply) == 'table' and reply.err then
-      return redis.error_reply(reply.err .. ' (' .. KEYS[i] .. ')')
-    end
-  end
-end
+local state = redis.call('HGET', KEYS[1], '') or '1 0 0'
+local form, epoch, version = string.match(state, '^(%d+) (%d+) (%d+)$')
+if form ~= '1' then return redis.error_reply('FORM of the namespace is unknown') end
+version = tonumber(version)
 
-local epoch, version, now
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
 
-local function learn(known)
-  if known[1] and known[1] ~= '1' then return redis.error_reply('FORMAT ' .. known[1]) end
-  local clock = redis.call('TIME')
-  epoch, version = known[2], tonumber(known[3] or '0')
-  now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
-end
+-- Reading the streams also finds a key of another type before anything is written.
+local change = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
+local delete = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
+local lost = epoch == '0' or seen > version
+  or not change or change[1] ~= text(version) .. '-' .. epoch
+  or not delete or string.match(delete[1], '%d+$') ~= epoch
 
-local function begin_epoch(name, above)
-  local last = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)
-  if last[1] then above = math.max(above, number_of(last[1][1])) end
-  local before = version
-  epoch, version = name, math.max(version + 1, above + 1, now)
-  redis.call('XADD', KEYS[3], 'MAXLEN', '~', {CHANGES_KEPT}, text(version) .. '-0',
-    'e', epoch, 'p', text(before))
-  redis.call('HSET', KEYS[1], 'format', '1', 'epoch', epoch, 'version', text(version))
+local function begin_epoch()
+  local above = math.max(version, seen)
+  for _, last in pairs({change, delete}) do above = math.max(above, version_of(last[1])) end
+  local before = text(version)
+  version = math.max(above + 1, now)
+  epoch = text(version)
+  redis.call('HSET', KEYS[1], '', '1 ' .. epoch .. ' ' .. epoch)
+  redis.call('XADD', KEYS[2], epoch .. '-' .. epoch, 'p', before)
+  redis.call('XADD', KEYS[3], epoch .. '-' .. epoch, 'p', before)
 end
 """
 
-WRITE: Final = Script.of(f"""\
--- ARGV: a name for a new epoch, the newest version known, the writer, the number of its batch;
--- then for each write: 'p' or 'd' with the expected version, if any, behind it; the key; the value.
--- Returns a line for each: '=<version>', '-' (was not there), '!<version found>', 'C' (unreadable)
--- or, at the end, 'E<error>': this one and all after it were not carried out.
-{_TOOLS}
-local seen, writer, batch = tonumber(ARGV[2]), 'w:' .. ARGV[3], tonumber(ARGV[4])
+WRITE: Final = f"""\
+{_STATE}
+-- ARGV[2]: a name for this call; then for each write: 'put' or 'delete', the expected version or
+-- '', the key, the value.
+-- Returns for each: '=<version>', '-' (was not there), '!<version found>' or '?' (unreadable).
+if lost then begin_epoch() end
 
-local function forget_writers()
-  local all, ages = redis.call('HGETALL', KEYS[1]), {{}}
-  for i = 1, #all, 2 do
-    if string.sub(all[i], 1, 2) == 'w:' then
-      ages[#ages + 1] = {{tonumber(string.match(all[i + 1], ' (%d+)') or '0'), all[i]}}
+local wrote, first_tries = false, nil
+local function first_try(name)
+  if not first_tries then
+    first_tries = {{}}
+    for _, change in ipairs(redis.call('XREVRANGE', KEYS[2], '+', text(seen), 'COUNT', {STEP})) do
+      first_tries[change[2][2]] = '=' .. text(version_of(change[1]))
     end
   end
-  table.sort(ages, function(one, other) return one[1] < other[1] end)
-  for i = 1, #ages - {WRITERS_KEPT} do redis.call('HDEL', KEYS[1], ages[i][2]) end
+  wrote = wrote or first_tries[name]
+  return first_tries[name]
 end
 
-local known = redis.call('HMGET', KEYS[1], 'format', 'epoch', 'version', writer)
-local problem = learn(known)
-if problem then return problem end
-local last = known[4]
-if last then
-  local number = number_of(last)
-  if batch == number then
-    redis.call('HSET', KEYS[1], writer, last)  -- a write, so that WAIT has something to wait for
-    return string.sub(last, string.find(last, '\\n', 1, true) + 1)
+local function write(name, kind, expect, key, value)
+  if kind == 'delete' or expect ~= '' then
+    local stored = redis.call('HGET', KEYS[1], key)
+    local found = stored and string.match(stored, '^1:(%d+):') or '0'
+    if expect ~= '' and stored and found == '0' then return '?' end
+    if expect ~= '' and expect ~= found then return first_try(name) or '!' .. found end
+    if kind == 'delete' and not stored then return first_try(name) or '-' end
   end
-  if batch < number then return redis.error_reply('LATE batch of a writer') end
-else
-  problem = check_types()
-  if problem then return problem end
-  if redis.call('HLEN', KEYS[1]) >= {2 * WRITERS_KEPT} then forget_writers() end
-end
-if not epoch or seen > version then begin_epoch(ARGV[1], seen) end
-local pcall, results, failure = redis.pcall, {{}}, nil
-local stands, trimmed = text(version), false  -- the version as elements name it
 
-local function try(...)
-  if failure then return nil end
-  local reply = pcall(...)
-  if type(reply) == 'table' and reply.err then
-    failure = reply.err
-    return nil
-  end
-  return reply
-end
-
-local function change(id, key, ...)
-  if trimmed then return try('XADD', KEYS[3], id .. '-0', 'k', key, 'p', stands, ...) end
-  trimmed = true  -- by the first of a batch, for all of it
-  try('XADD', KEYS[3], 'MAXLEN', '~', {CHANGES_KEPT}, id .. '-0', 'k', key, 'p', stands, ...)
-end
-
-local function write(kind, key, value)
-  local after = math.max(version + 1, now)
-  local id = text(after)
-  if kind == 'p' then
-    change(id, key, 'v', value)
-    try('HSET', KEYS[2], key, '1:' .. id .. ':' .. value)
+  local before = text(version)
+  version = math.max(version + 1, now)
+  local this = text(version)
+  local id = this .. '-' .. epoch
+  if kind == 'put' then
+    redis.call('HSET', KEYS[1], key, '1:' .. this .. ':' .. value)
+    redis.call('XADD', KEYS[2], id, 'w', name, 'p', before, 'k', key, 'v', value)
   else
-    try('HDEL', KEYS[2], key)
-    change(id, key)
-    try('XADD', KEYS[4], 'MAXLEN', '~', {DELETES_KEPT}, id .. '-0', 'k', key)
+    redis.call('HDEL', KEYS[1], key)
+    redis.call('XADD', KEYS[3], 'MAXLEN', '~', {DELETES_KEPT}, id, 'k', key)
+    redis.call('XADD', KEYS[2], id, 'w', name, 'p', before, 'k', key)
   end
-  if not failure then version, stands = after, id end
-  return '=' .. id
+  wrote = true
+  return '=' .. this
 end
 
-local function carry_out(what, key, value)
-  if what == 'p' then return write(what, key, value) end
-  local kind, expect = string.sub(what, 1, 1), string.sub(what, 2)
-  local raw = try('HGET', KEYS[2], key)
-  if expect ~= '' then
-    local found = raw and string.match(raw, '^1:(%d+):') or '0'
-    if raw and found == '0' then return 'C' end
-    if found ~= expect then return '!' .. found end
-  end
-  if kind == 'd' and not raw then return '-' end
-  return write(kind, key, value)
+local results = {{}}
+for i = 3, #ARGV, 4 do
+  results[#results + 1] = write(ARGV[2] .. '.' .. i, ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
+end
+if wrote then  -- for a first try too: WAIT waits for what this call itself has written
+  redis.call('HSET', KEYS[1], '', '1 ' .. epoch .. ' ' .. text(version))
+  redis.call('XTRIM', KEYS[2], 'MAXLEN', '~', {CHANGES_KEPT})
+end
+return table.concat(results, ' ')
+"""
+
+CHECK: Final = f"""\
+{_STATE}
+-- ARGV[2]: the epoch that the caller knows; ARGV[3]: the version up to which it has read.
+-- Returns the epoch, the newest version, and the changes after the caller's: false if some of them
+-- are in the stream no more.
+local function change_at(version)
+  return redis.call('XRANGE', KEYS[2], text(version), text(version))[1]
 end
 
-for i = 5, #ARGV, 3 do
-  local result = carry_out(ARGV[i], ARGV[i + 1], ARGV[i + 2])
-  results[#results + 1] = failure and 'E' .. failure or result
-  if failure then break end
+if epoch == ARGV[2] and not lost then
+  -- A stream that goes back further than the caller, but lacks what it has seen, is another one.
+  local first = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
+  lost = version_of(first[1]) <= seen and not change_at(seen)
 end
+if lost then begin_epoch() end
 
-local answer = table.concat(results, '\\n')
-local mark = ARGV[4] .. ' ' .. text(now) .. '\\n' .. answer
-local kept = redis.pcall('HSET', KEYS[1], 'version', text(version), writer, mark)
--- It fails only where nothing else was written either: out of memory, a replica, no permission.
-if type(kept) == 'table' and kept.err and not failure then return kept end
-return answer
-""")
+local position = tonumber(ARGV[3])
+local after = change_at(position)
+  and redis.call('XRANGE', KEYS[2], text(position + 1), '+', 'COUNT', {STEP})
+return {{epoch, text(version), after or false}}
+"""
 
-STATE: Final = Script.of(f"""\
--- ARGV: a name for a new epoch, the newest version known; and from a reader who has lost its way
--- the epoch it knows and the last version it has read, else '' and '0'.
--- Returns the epoch, the counter, and whether `deletes` still holds all after the reader's version.
-{_TOOLS}
-local problem = check_types() or learn(redis.call('HMGET', KEYS[1], 'format', 'epoch', 'version'))
-if problem then return problem end
-local seen, position = tonumber(ARGV[2]), tonumber(ARGV[4])
-
-local function diverged()
-  if ARGV[3] ~= epoch then return false end
-  local first = redis.call('XRANGE', KEYS[3], '-', '+', 'COUNT', 1)
-  if not first[1] or number_of(first[1][1]) > position then return false end
-  return not redis.call('XRANGE', KEYS[3], text(position), text(position))[1]
-end
-
-if not epoch or seen > version or diverged() then begin_epoch(ARGV[1], seen) end
-local whole = 1
-if redis.call('XLEN', KEYS[4]) >= {DELETES_KEPT} then
-  local first = redis.call('XRANGE', KEYS[4], '-', '+', 'COUNT', 1)
-  if number_of(first[1][1]) > position then whole = 0 end
-end
-return {{epoch, text(version), whole}}
-""")
-
-READ: Final = Script.of("return redis.call('HMGET', KEYS[2], unpack(ARGV))")
-
-SCAN: Final = Script.of(
-    "return redis.call('HSCAN', KEYS[2], ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])"
-)
-
-TOMBSTONES: Final = Script.of(
-    "return redis.call('XRANGE', KEYS[4], '(' .. ARGV[1], ARGV[2], 'COUNT', ARGV[3])"
-)
+# Scripts, not plain commands: a Cluster's client may ask a replica for those.
+READ: Final = "return redis.call('HMGET', KEYS[1], unpack(ARGV))"
+SCAN: Final = f"return redis.call('HSCAN', KEYS[1], ARGV[1], 'MATCH', ARGV[2], 'COUNT', {STEP})"
+DELETES: Final = f"return redis.call('XRANGE', KEYS[3], ARGV[1], ARGV[2], 'COUNT', {STEP})"
+INFO: Final = "return redis.pcall('INFO', 'memory')"

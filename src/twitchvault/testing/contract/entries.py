@@ -1,263 +1,320 @@
-"""One key: absent and present, versions, compare-and-set, values, damage."""
+"""Entries: versions, compare-and-set, values, damage; many keys, hostile ones, scans."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from twitchvault.errors import CorruptRecord, DecryptionError, VersionConflict
-from twitchvault.testing.contract.kit import (
-    Kit,
-    check_conflict,
+from twitchvault.errors import CorruptRecord, DecryptionError
+from twitchvault.stores.base import MAX_KEY_BYTES, Entry
+from twitchvault.testing.contract.support import (
+    ContractFixtures,
+    check_caught_up,
+    check_entry,
+    check_parts,
+    check_refused,
     check_unreadable,
     check_version,
-    content,
-    held,
-    rule,
+    get_entry,
+    scan_all,
+    time_limit,
 )
-from twitchvault.testing.contract.picture import caught_up, need_watch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Set
+
     from twitchvault.stores.base import TokenStore
+    from twitchvault.testing.contract.support import Damage, Watch
 
 VALUES: Final[tuple[bytes, ...]] = (
-    b"",
-    b"\0",
-    b"0",
-    b"null",
-    b"None",
-    b"line\r\nline\n",
-    b" padded ",
-    "\N{SNOWMAN}".encode(),
-    b"\xff\xfe not UTF-8",
-    bytes(range(256)),
-    bytes(range(256)) * 4096,
+    *(b"", b"\0", b"0", b"null", b"None", b"line\r\nline\n", b" padded "),
+    *("\N{SNOWMAN}".encode(), b"\xff\xfe not UTF-8", bytes(range(256)), bytes(range(256)) * 4096),
 )
-NOT_BYTES: Final[tuple[object, ...]] = ("text", None, 7, ["a"])
 FAR: Final = (1000, 2**31, 2**53, 2**63, 2**70)
 """What is added to a version to get one that no key stands at; some do not fit 64 bits."""
 
 
-class Entries(Kit):
+class Entries(ContractFixtures):
     """What holds for one key at a time."""
 
-    async def damage(self, store: TokenStore, key: str) -> None:
-        """Spoil what is stored under `key`, behind the store's back. Override to test damage."""
-        raise NotImplementedError
-
-    @rule()
-    async def test_get_of_an_absent_key(self, store: TokenStore) -> None:
-        """A key that was never written gives None."""
+    async def test_absent_key(self, store: TokenStore) -> None:
+        """A key that was never written gives None, and deleting it is False, not an error."""
         found = await store.get("absent")
         assert found is None, f"get() of a key never written must give None, it gave {found!r}"
-        assert await content(store) == {}, "the store must be empty at the start of a test"
-
-    @rule()
-    async def test_delete_of_an_absent_key(self, store: TokenStore) -> None:
-        """Deleting what is not there is False, not an error."""
+        assert await scan_all(store) == {}, "the store must be empty at the start of a test"
         assert await store.delete("absent") is False, "delete() of an absent key must give False"
-        gone = await store.delete("absent", expect=0)
-        assert gone is False, "delete(expect=0) of an absent key must give False"
+        assert await store.delete("absent", expect=0) is False, "and with expect=0, too"
 
-    @rule()
     async def test_put_then_get(self, store: TokenStore) -> None:
-        """What was put is there, at the version that put returned."""
-        version = await store.put("key", b"value")
-        check_version(version, "put()")
-        entry = await held(store, "key")
-        assert entry == ("key", version, b"value"), f"put b'value' at {version}, got {entry!r}"
-        assert await content(store) == {"key": entry}, "get() and scan() must give the same entry"
-
-    @rule()
-    async def test_overwrite(self, store: TokenStore) -> None:
-        """A second put replaces the value and takes a larger version."""
+        """What was put is there, at the version that put returned; a second put replaces it."""
         first = await store.put("key", b"first")
+        check_version(first, "put()")
+        await check_entry(store, ("key", first, b"first"), "what was put is not there")
+        found = await scan_all(store)
+        assert found == {"key": ("key", first, b"first")}, f"after a put scan() gave {found}"
         second = await store.put("key", b"second")
         assert second > first, f"put() gave version {second} after {first}; it must be larger"
-        assert await held(store, "key") == ("key", second, b"second"), "the last put must stand"
+        await check_entry(store, ("key", second, b"second"), "the last put is lost")
         same = await store.put("key", b"second")
         assert same > second, "a put of the same bytes is a write too: it takes a larger version"
 
-    @rule()
     async def test_delete(self, store: TokenStore) -> None:
         """A deleted key is absent, and can be written again."""
-        old = await store.put("key", b"value")
+        await store.put("key", b"value")
         assert await store.delete("key") is True, "delete() of a present key must give True"
         assert await store.get("key") is None, "a deleted key must be absent"
-        assert await content(store) == {}, "a deleted key must not be in a scan"
+        assert await scan_all(store) == {}, "a deleted key must not be in a scan"
         assert await store.delete("key") is False, "a second delete() must give False"
-        new = await store.put("key", b"again", expect=0)
-        assert new > old, f"after a delete put() gave version {new}, before it {old}"
+        assert await store.put("key", b"again", expect=0), "put() after a delete"
 
-    @rule()
+    async def test_calls_that_nobody_awaits(self, store: TokenStore) -> None:
+        """A put or delete that is called and not awaited does nothing."""
+        version = await store.put("key", b"value")
+        for call in (store.put("key", b"x"), store.put("new", b"x"), store.delete("key")):
+            getattr(call, "close", lambda: None)()
+        await store.put("last", b"value")
+        assert await store.get("key") == ("key", version, b"value"), "not awaited, yet done"
+        assert await store.get("new") is None, "a put() that nobody awaited has written"
+
     async def test_versions_grow_over_the_whole_store(self, store: TokenStore) -> None:
-        """Each write takes a larger version than any before it, whatever the key."""
+        """Each write takes a larger version than any before it, whatever the key, also after a
+        delete of the newest.
+        """
         versions = [await store.put(key, b"1") for key in ("b", "a", "c", "a")]
         versions.append(await store.put("a", b"2", expect=versions[-1]))
         versions.append(await store.put("d", b"2", expect=0))
-        await store.delete("d")
-        versions.append(await store.put("b", b"2"))
-        assert versions == sorted(set(versions)), (
-            f"versions must grow with each write over all keys, these do not: {versions}"
-        )
+        assert versions == sorted(set(versions)), f"versions must grow over all keys: {versions}"
+        for key in ("d", "a", "b", "c"):
+            await store.delete(key)
+            versions.append(await store.put("d", b"1"))
+            assert versions[-1] > versions[-2], f"a version was reused after a delete: {versions}"
+            await store.delete("d")
 
-    @rule()
-    async def test_versions_are_not_reused_after_a_delete(self, store: TokenStore) -> None:
-        """A deleted entry's version never comes again, not even that of the newest one."""
-        low = await store.put("low", b"1")
-        newest = await store.put("newest", b"1")
-        await store.delete("newest")
-        again = await store.put("newest", b"2", expect=0)
-        assert again > newest, f"version {again} came after {newest} had been deleted: reused"
-        await store.delete("newest", expect=again)
-        await store.delete("low")
-        other = await store.put("other", b"1")
-        assert other > again > low, f"version {other} came after {again} in an emptied store"
-
-    @rule()
     async def test_expect_zero_creates(self, store: TokenStore) -> None:
         """`put(expect=0)` writes an absent key and no other."""
         version = await store.put("key", b"first", expect=0)
-        with pytest.raises(VersionConflict) as caught:
-            await store.put("key", b"second", expect=0)
-        check_conflict(caught.value, "key", 0, version)
-        assert await held(store, "key") == ("key", version, b"first"), "a refused put wrote"
+        await check_refused(store.put("key", b"second", expect=0), "key", 0, version)
+        await check_entry(store, ("key", version, b"first"), "a refused put wrote")
 
-    @rule()
     async def test_expect_version_replaces(self, store: TokenStore) -> None:
-        """`put(expect=n)` writes a key that stands at n and no other."""
+        """`put(expect=n)` writes a key that stands at n and no other, absent ones neither."""
         first = await store.put("key", b"first")
         second = await store.put("key", b"second", expect=first)
-        assert second > first, f"put(expect={first}) gave version {second}; it must be larger"
-        with pytest.raises(VersionConflict) as caught:
-            await store.put("key", b"third", expect=first)
-        check_conflict(caught.value, "key", first, second)
-        assert await held(store, "key") == ("key", second, b"second"), "a refused put wrote"
-
-    @rule()
-    async def test_expect_version_of_an_absent_key(self, store: TokenStore) -> None:
-        """`put(expect=n)` never creates: an absent key is a conflict, found 0."""
-        with pytest.raises(VersionConflict) as caught:
-            await store.put("key", b"value", expect=1)
-        check_conflict(caught.value, "key", 1, 0)
-        version = await store.put("key", b"value")
+        await check_refused(store.put("key", b"third", expect=first), "key", first, second)
+        await check_entry(store, ("key", second, b"second"), "a refused put wrote")
         await store.delete("key")
-        with pytest.raises(VersionConflict) as caught:
-            await store.put("key", b"value", expect=version)
-        check_conflict(caught.value, "key", version, 0)
-        assert await content(store) == {}, "a refused put wrote"
+        await check_refused(store.put("key", b"fourth", expect=second), "key", second, 0)
+        assert await scan_all(store) == {}, "a refused put wrote"
 
-    @rule()
-    async def test_expect_of_another_life(self, store: TokenStore) -> None:
-        """A version from before a delete does not fit the key that was written anew."""
+    async def test_expect_of_other_versions(self, store: TokenStore) -> None:
+        """A version from before a delete, or one that was never given, is a conflict."""
         old = await store.put("key", b"old")
         await store.delete("key")
         new = await store.put("key", b"new")
-        with pytest.raises(VersionConflict) as caught:
-            await store.put("key", b"late", expect=old)
-        check_conflict(caught.value, "key", old, new)
-        with pytest.raises(VersionConflict) as caught:
-            await store.delete("key", expect=old)
-        check_conflict(caught.value, "key", old, new)
-        assert await held(store, "key") == ("key", new, b"new"), "a refused call wrote"
+        for expect in (old, *(new + far for far in FAR)):
+            await check_refused(store.put("key", b"x", expect=expect), "key", expect, new)
+            await check_refused(store.delete("key", expect=expect), "key", expect, new)
+        await check_entry(store, ("key", new, b"new"), "a refused call wrote")
 
-    @rule()
-    async def test_expect_of_versions_far_away(self, store: TokenStore) -> None:
-        """A version that was never given is a conflict, also one too large for the backend."""
-        version = await store.put("key", b"value")
-        for expect in (version + far for far in FAR):
-            with pytest.raises(VersionConflict) as caught:
-                await store.put("key", b"other", expect=expect)
-            check_conflict(caught.value, "key", expect, version)
-            with pytest.raises(VersionConflict) as caught:
-                await store.delete("key", expect=expect)
-            check_conflict(caught.value, "key", expect, version)
-        assert await held(store, "key") == ("key", version, b"value"), "a refused call wrote"
-
-    @rule()
     async def test_expect_in_delete(self, store: TokenStore) -> None:
         """`delete(expect=n)` removes a key that stands at n and no other."""
-        first = await store.put("key", b"first")
-        second = await store.put("key", b"second")
-        for expect in (0, first):
-            with pytest.raises(VersionConflict) as caught:
-                await store.delete("key", expect=expect)
-            check_conflict(caught.value, "key", expect, second)
-        assert await held(store, "key") == ("key", second, b"second"), "a refused delete deleted"
-        gone = await store.delete("key", expect=second)
+        version = await store.put("key", b"value")
+        await check_refused(store.delete("key", expect=0), "key", 0, version)
+        await check_entry(store, ("key", version, b"value"), "a refused delete wrote")
+        gone = await store.delete("key", expect=version)
         assert gone is True, "delete(expect=n) of a key that stands at n must give True"
         assert await store.get("key") is None, "a deleted key must be absent"
-        with pytest.raises(VersionConflict) as caught:
-            await store.delete("key", expect=second)
-        check_conflict(caught.value, "key", second, 0)
+        await check_refused(store.delete("key", expect=version), "key", version, 0)
 
-    @rule()
-    async def test_expect_that_is_no_version(self, store: TokenStore) -> None:
-        """An `expect` that is negative or no int: ValueError or TypeError, and nothing happens."""
-        before = await store.put("key", b"value"), await content(store)
-        for expect in (-1, True, False, "1", 1.0):
-            with pytest.raises((ValueError, TypeError)):
-                await store.put("key", b"other", expect=expect)  # type: ignore[arg-type]
-            with pytest.raises((ValueError, TypeError)):
-                await store.delete("key", expect=expect)  # type: ignore[arg-type]
-        assert await content(store) == before[1], "a call with a bad 'expect' changed the store"
-
-    @rule()
     async def test_values_come_back_as_they_are(self, store: TokenStore) -> None:
         """Any bytes are kept: none, all 256, not UTF-8, a megabyte."""
         for value in VALUES:
             await store.put("key", value)
-            got = (await held(store, "key")).value
-            assert got == value, f"put {_short(value)}, got {_short(got)}"
-            scanned = (await content(store))["key"].value
-            assert scanned == value, f"put {_short(value)}, scan gave {_short(scanned)}"
+            for found in (await get_entry(store, "key"), (await scan_all(store))["key"]):
+                assert found.value == value, f"put {value[:300]!r}, got {found.value[:300]!r}"
 
-    @rule()
-    async def test_values_that_are_no_bytes(self, store: TokenStore) -> None:
-        """A value that is not bytes is a TypeError or ValueError, and the old one stays."""
-        await store.put("key", b"value")
-        before = await content(store)
-        for value in NOT_BYTES:
-            for key in ("key", "new"):
-                with pytest.raises((TypeError, ValueError)):
-                    await store.put(key, value)  # type: ignore[arg-type]
-        assert await content(store) == before, (
-            "a put() of a value that is no bytes changed the store"
-        )
-
-    @rule("damage")
-    async def test_damage_is_not_absence(self, store: TokenStore) -> None:
+    async def test_damage_is_not_absence(self, store: TokenStore, damage_entry: Damage) -> None:
         """A damaged entry is an error, not absent; its neighbours live; a put repairs it."""
         await store.put("damaged", b"value")
         other = await store.put("other", b"value")
-        await self.damage(store, "damaged")
+        await damage_entry("damaged")
         with pytest.raises((CorruptRecord, DecryptionError), match="damaged"):
             await store.get("damaged")
-        assert await held(store, "other") == ("other", other, b"value"), "a neighbour was lost"
-        found = await content(store)
+        await check_entry(store, ("other", other, b"value"), "a neighbour was lost")
+        found = await scan_all(store)
         assert found.get("other") == ("other", other, b"value"), "scan() lost a neighbour"
         assert "damaged" in found, "scan() must not leave out a damaged entry"
-        check_unreadable(found["damaged"].value, "scan()")
-        version = await store.put("damaged", b"repaired")
-        assert await held(store, "damaged") == ("damaged", version, b"repaired"), "not repaired"
+        check_unreadable(found["damaged"].value)
+        await store.put("damaged", b"repaired")
+        assert (await get_entry(store, "damaged")).value == b"repaired", "a put() must repair it"
 
-    @rule("damage", "watch")
-    async def test_damage_does_not_stop_a_feed(self, store: TokenStore) -> None:
+    async def test_damage_does_not_stop_a_feed(
+        self, store: TokenStore, watch: Watch, damage_entry: Damage
+    ) -> None:
         """A feed goes on beside a damaged entry, and never shows it as deleted."""
         damaged = await store.put("damaged", b"value")
-        async with need_watch(store).watch() as feed:
-            await self.damage(store, "damaged")
+        async with watch() as feed:
+            await damage_entry("damaged")
             other = await store.put("other", b"value")
-            known = await caught_up(feed)
-            assert known.get("other") == ("other", other, b"value"), f"a neighbour is lost: {known}"
+            known = await check_caught_up(feed, ("other", other, b"value"))
             if "damaged" in known and known["damaged"].version > damaged:
-                check_unreadable(known["damaged"].value, "a feed")
+                check_unreadable(known["damaged"].value)
             version = await store.put("damaged", b"repaired")
-            known = await caught_up(feed)
-            assert known.get("damaged") == ("damaged", version, b"repaired"), "the repair is lost"
+            await check_caught_up(feed, ("damaged", version, b"repaired"))
 
 
-def _short(value: bytes) -> str:
-    """The value, or its size and beginning."""
-    return repr(value) if len(value) <= len(VALUES[-2]) else f"{len(value)} bytes {value[:20]!r}…"
+# fmt: off
+HOSTILE: Final = (
+    "app", "APP", "App", "APPLE", "apple", "ap", "a", "app:1", "app:10", "app_1", "appX1",
+    "*", "**", "a*", "a*b", "?", "a?", "[x]", "[a-z]", "x", "[", "]", "^a", "a$", "a.",
+    "%", "a%", "a%b", "%41", "_", "a_", "__", "ab", "aXb", "axb",
+    "\0", "a\0", "a\0b", "\\", "a\\", "\\*", "a\\%", "\\0", "'", "''", '"', '"a"', "`", "a'--",
+    "\n", "a\n", "a\r\nb", "\t", " ", "  ", " a", "a ", "a  b", "\x7f", "\x1b[0m",
+    ".", "..", "../a", "/", "//", "/a", "a/", "a/b", "a//b", "./a", "C:\\a", "con", "~",
+    "{", "}", "{a}", "{}", "{{a}}", ":", "a:", ":a", "a:b", "a:b:c", "a::b", ";", "a;b", "#", "@",
+    "\xe9", "e\u0301", "\xc9", "\xdf", "ss", "\u0131", "i", "I", "\u0130", "\ufb01", "fi",
+    "\u212b", "\xc5", "\xa0", "\u200b", "a\u200b", "\ufeffa", "\u202ea", "\ufffd", "a\uffff",
+    "\ud7ff", "a\ud7ff", "\ud7ffa", "\ue000", "\U0001f511", "a\U0001f511",
+    "\U0010ffff", "a\U0010ffff", "a\U0010ffffz",
+    "0", "00", "1", "-1", "1.0", "1e0", "None", "null", "True", "$", "$a", "&", "a=b", "a,b", "-",
+    "__proto__", "version", "versions", "key", "changes",
+    "k" * MAX_KEY_BYTES, "k" * (MAX_KEY_BYTES - 1),
+    "\xe9" * (MAX_KEY_BYTES // 2), "\U0001f511" * (MAX_KEY_BYTES // 4),
+)
+# fmt: on
+"""Keys that no store may confuse: patterns, escapes, separators, case, Unicode forms, lengths."""
+
+KEYS: Final[tuple[str, ...]] = tuple(dict.fromkeys(HOSTILE))
+TOO_LONG: Final = ("k" * (MAX_KEY_BYTES + 1), "\xe9" * (MAX_KEY_BYTES // 2) + "k")
+NOT_UTF8: Final = ("\ud800", "a\udfffb")
+MANY: Final = 2500
+SOME: Final = 250
+
+
+class Keys(ContractFixtures):
+    """What holds between keys."""
+
+    async def test_hostile_keys_are_kept_apart(self, store: TokenStore) -> None:
+        """Each key of the table holds its own value, and is deleted alone."""
+        versions = await _fill(store, KEYS)
+        wrong = [k for k in KEYS if await store.get(k) != (k, versions[k], _value(k))]
+        assert not wrong, f"these keys do not give back what was put under them: {wrong!a}"
+        found = await scan_all(store)
+        wrong = [k for k in KEYS if k not in found or found[k].value != _value(k)]
+        assert not wrong, f"scan() lost or changed these keys: {wrong!a}"
+        for key in KEYS[::2]:
+            assert await store.delete(key) is True, f"delete({key!a}) did not find the key"
+        wrong = sorted((await scan_all(store)).keys() ^ set(KEYS[1::2]))
+        assert not wrong, f"after deleting every second key these are wrongly there: {wrong!a}"
+
+    async def test_wrong_arguments(self, store: TokenStore) -> None:
+        """What can be no key, value or version is a ValueError or TypeError; nothing happens."""
+        await store.put("key", b"value")
+        before = await scan_all(store)
+        calls: list[tuple[Any, ...]] = []
+        for key in ("", *TOO_LONG, *NOT_UTF8, None, 7, b"key"):
+            calls += [(store.get, key), (store.put, key, b"value"), (store.delete, key)]
+        calls += [(store.put, key, value) for key in ("key", "new") for value in ("text", None, 7)]
+        for method, *arguments in calls:
+            await _check_refused(method, *arguments)
+        for expect in (-1, True, False, "1", 1.0):
+            await _check_refused(store.put, "key", b"other", expect=expect)
+            await _check_refused(store.delete, "key", expect=expect)
+        assert await scan_all(store) == before, "a call with a wrong argument changed the store"
+
+    async def test_prefixes_are_literal(self, store: TokenStore) -> None:
+        """A scan gives the keys that start with the prefix, and no others, for any prefix."""
+        await _fill(store, KEYS)
+        for prefix in {"", "zz", *KEYS, *(k[:1] for k in KEYS), *(k[:2] for k in KEYS)}:
+            found = (await scan_all(store, prefix)).keys()
+            right = {key for key in KEYS if key.startswith(prefix)}
+            check_prefix(f"scan({prefix!a:.300})", found, right)
+        for prefix in (*TOO_LONG, *NOT_UTF8):
+            try:
+                found = (await scan_all(store, prefix)).keys()
+            except ValueError:
+                continue
+            assert not found, f"no key can start with {prefix!a:.300}, yet scan() found {found!a}"
+
+    async def test_scan_of_many(self, store: TokenStore) -> None:
+        """A scan of 2,500 entries is complete, and no key comes twice."""
+        versions = await _fill(store, [f"user:{number}" for number in range(MANY)])
+        for prefix in ("user:", "user:1"):
+            found = {key: entry.version for key, entry in (await scan_all(store, prefix)).items()}
+            right = {key: version for key, version in versions.items() if key.startswith(prefix)}
+            assert found == right, f"scan() gave {len(found)} of {len(right)}: a page lost?"
+
+    async def test_scan_while_others_write(self, store: TokenStore) -> None:
+        """Entries that stand still during a scan come exactly once; others in a form they had."""
+        still = [f"still:{number}" for number in range(SOME)]
+        moving = [f"moving:{number}" for number in range(SOME)]
+        await _fill(store, [key for pair in zip(still, moving, strict=True) for key in pair])
+        seen: list[Entry] = []
+        async for entry in store.scan():
+            check_parts(entry, Entry, "scan()")
+            seen.append(entry)
+            key = moving[len(seen) * 7 % SOME]
+            match len(seen) % 12:
+                case 0:
+                    await store.put(key, b"changed")
+                case 4:
+                    await store.delete(key)
+                case 8:
+                    await store.put(f"added:{len(seen)}", b"changed")
+        counts = Counter(entry.key for entry in seen)
+        wrong = {key: counts[key] for key in still if counts[key] != 1}
+        assert not wrong, f"entries that stood still must come exactly once in a scan: {wrong}"
+        odd = [entry for entry in seen if entry.value not in (_value(entry.key), b"changed")]
+        assert not odd, f"scan() gave values that were never written: {odd!r}"
+
+    async def test_abandoned_scan_blocks_nothing(self, store: TokenStore) -> None:
+        """A scan that was begun and left does not hold up writes, scans or close."""
+        await _fill(store, [f"user:{number}" for number in range(SOME)])
+        left = [store.scan() for _ in range(3)]
+        async with time_limit("put(), delete() and scan() return while scans are half-way"):
+            for scan in left:
+                await anext(scan)
+            await store.put("user:1", b"changed")
+            await store.delete("user:2")
+            found = await scan_all(store)
+        assert found["user:1"].value == b"changed", "a scan does not see a write that returned"
+        assert "user:2" not in found, "a scan shows an entry whose delete had returned"
+        async with time_limit("close() and open() return while a scan is half-way"):
+            await store.close()
+            await store.open()
+
+
+def check_prefix(call: str, found: Set[str], right: Set[str]) -> None:
+    """Fail unless the keys that were found are the right ones."""
+    assert found == right, (
+        f"{call} must give the keys that start with it, literally; "
+        f"too many: {sorted(found - right)!a}, missing: {sorted(right - found)!a}"
+    )
+
+
+def _value(key: str) -> bytes:
+    """A value that tells its key."""
+    return b"value of " + key.encode()
+
+
+async def _fill(store: TokenStore, keys: Iterable[str]) -> dict[str, int]:
+    """Write all keys, some at a time; their versions."""
+    waiting, versions = list(keys), dict[str, int]()
+    while waiting:
+        batch, waiting = waiting[:SOME], waiting[SOME:]
+        done = await asyncio.gather(*(store.put(key, _value(key)) for key in batch))
+        versions.update(zip(batch, done, strict=True))
+    return versions
+
+
+async def _check_refused(method: Any, *arguments: object, **named: object) -> None:  # noqa: ANN401
+    """Fail unless the call raises what a wrong argument must raise."""
+    try:
+        await method(*arguments, **named)
+    except (ValueError, TypeError):
+        return
+    call = f"{method.__name__}({', '.join(map(ascii, arguments)):.300}, {named})"
+    pytest.fail(f"{call} must raise ValueError or TypeError")

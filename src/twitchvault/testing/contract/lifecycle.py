@@ -7,182 +7,142 @@ from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import StoreError
 from twitchvault.stores.base import Watchable
-from twitchvault.testing.contract.kit import (
-    PROMPT,
-    Kit,
+from twitchvault.testing.contract.support import (
+    ContractFixtures,
     MakeStore,
-    content,
-    held,
+    Watch,
+    check_entry,
+    get_entry,
     opened,
-    rule,
-    within,
+    scan_all,
+    time_limit,
 )
-from twitchvault.testing.contract.picture import need_watch
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from twitchvault.stores.base import TokenStore
 
-BUSY: Final = 20
+CALLS: Final = ("get()", "put()", "delete()", "scan()", "watch()")
 
 
-class Lifecycle(Kit):
+class Lifecycle(ContractFixtures):
     """What `open` and `close` promise."""
 
-    @rule()
     async def test_open_and_close_are_idempotent(self, store: TokenStore) -> None:
         """Opening an open store and closing a closed one do nothing, also both at once."""
         version = await store.put("key", b"value")
         await asyncio.gather(store.open(), store.open())
-        assert await held(store, "key") == ("key", version, b"value"), "lost by a second open()"
+        await check_entry(store, ("key", version, b"value"), "lost by a second open()")
         await asyncio.gather(store.close(), store.close())
         await store.close()
         await store.open()
-        assert await held(store, "key") == ("key", version, b"value"), "lost by close() and open()"
+        await check_entry(store, ("key", version, b"value"), "lost by close() and open()")
 
-    @rule()
-    async def test_close_before_open(self, opener: MakeStore) -> None:
-        """A store that was never opened can be closed, and opened then."""
+    async def test_before_open(self, opener: MakeStore) -> None:
+        """A store that was never opened works or raises StoreError, and can be closed."""
         store = opener()
+        for call in CALLS:
+            await _works(store, call, "before open()")
         await store.close()
         async with opened(lambda: store):
-            assert await store.get("key") is None, "a new store must be empty"
-            assert await store.put("key", b"value"), "put() must return a version"
+            assert await store.put("key", b"value"), "put() after close() and open()"
 
-    @rule()
+    async def test_after_close(self, store: TokenStore) -> None:
+        """A closed store works or raises StoreError; what it refused has not happened."""
+        for call in CALLS:
+            await store.close()
+            worked = await _works(store, call, "after close()")
+            await store.open()
+            present = await store.get("key") is not None
+            right = worked and call == "put()"
+            assert present == right, f"{call} {worked=} after close(); its key is there: {present}"
+            await store.delete("key")
+
     async def test_closed_again_and_again(self, store: TokenStore) -> None:
         """What was stored stays stored, and versions go on where they were."""
         last = 0
+        await store.put("kept", b"value")
         for _ in range(5):
-            await store.put("kept", b"value")
             newest = await store.put("newest", b"value")
+            assert newest > last, f"version {newest} came after {last} had been deleted: reused"
+            last = newest
             await store.delete("newest")
             await store.close()
             await store.open()
-            assert (await held(store, "kept")).value == b"value", "lost by close() and open()"
-            assert await store.get("newest") is None, (
-                "a deleted key came back by close() and open()"
-            )
-            assert newest > last, f"after close() and open() version {newest} came after {last}"
-            last = newest
-        again = await store.put("newest", b"value")
-        assert again > last, f"version {again} came after {last} had been deleted: reused"
+            assert (await get_entry(store, "kept")).value == b"value", "lost by close() and open()"
+            assert await store.get("newest") is None, "close() and open() undid a delete"
 
-    @rule()
-    async def test_use_before_open(self, opener: MakeStore) -> None:
-        """A store that was never opened works or raises StoreError; it does not hang."""
-        store = opener()
-        for name in _calls(store):
-            await _works_or_says_so(store, name, "before open()")
-        await store.close()
-
-    @rule()
-    async def test_use_after_close(self, store: TokenStore) -> None:
-        """A closed store works or raises StoreError; what it refused has not happened."""
-        for name in _calls(store):
-            await store.put("kept", b"value")
-            await store.close()
-            worked = await _works_or_says_so(store, name, "after close()")
-            await store.open()
-            present = await store.get("key") is not None
-            assert present == (worked and name == "put()"), (
-                f"after close() {name} {'returned' if worked else 'raised StoreError'}, "
-                f"yet the key that it wrote is {'there' if present else 'absent'}"
-            )
-            await store.delete("key")
-            assert (await held(store, "kept")).value == b"value", f"lost by {name} after close()"
-
-    @rule()
     async def test_close_with_work_under_way(self, store: TokenStore) -> None:
         """Closing ends in time; a put under way is done when it returns, or raises StoreError."""
-        puts = [asyncio.create_task(store.put(f"key:{i}", b"value")) for i in range(BUSY)]
+        puts = [asyncio.create_task(store.put(f"key:{i}", b"value")) for i in range(20)]
         await asyncio.sleep(0)
-        async with within(PROMPT, "close() returns while writes are under way"):
+        async with time_limit("close() and the writes that it interrupts return or raise"):
             await store.close()
-        async with within(PROMPT, "writes that close() interrupted return or raise"):
             results = await asyncio.gather(*puts, return_exceptions=True)
         await store.open()
         for number, result in enumerate(results):
             if isinstance(result, int):
-                entry = await held(store, f"key:{number}")
-                assert entry.version == result, "a put that returned before close() was lost"
+                await check_entry(store, (f"key:{number}", result, b"value"), "a put is lost")
             else:
                 assert isinstance(result, StoreError), f"close() made a put raise {result!r}"
 
-    @rule("handles")
-    async def test_data_outlive_all_stores(self, opener: MakeStore) -> None:
-        """When every store is closed, a new one finds the data, and versions go on."""
-        async with opened(opener) as first:
-            kept = await first.put("kept", b"value")
-            newest = await first.put("newest", b"value")
-            await first.delete("newest")
-        async with opened(opener) as second:
-            assert await held(second, "kept") == ("kept", kept, b"value"), (
-                "lost with the last store"
+    async def test_data_outlive_all_stores(
+        self, store: TokenStore, others: list[TokenStore], opener: MakeStore
+    ) -> None:
+        """Each store is closed for itself; a new one finds the data, and versions go on."""
+        kept = await store.put("kept", b"value")
+        await store.close()
+        newest = await others[0].put("newest", b"value")
+        await others[0].delete("newest")
+        for other in others:
+            await other.close()
+        async with opened(opener) as new:
+            found = await scan_all(new)
+            assert found == {"kept": ("kept", kept, b"value")}, (
+                f"a new store does not find it: {found}"
             )
-            assert (await content(second)).keys() == {"kept"}, "a deleted key came back"
-            again = await second.put("newest", b"value")
+            again = await new.put("newest", b"value")
             assert again > newest, f"version {again} came after {newest} in a new store: reused"
 
-    @rule("handles")
-    async def test_closing_one_store_leaves_the_other(
-        self, store: TokenStore, opener: MakeStore
-    ) -> None:
-        """Two stores on the same data are closed each for itself."""
-        async with opened(opener) as other:
-            version = await other.put("key", b"value")
-        assert await held(store, "key") == ("key", version, b"value"), "lost with another store"
-        assert await store.put("key", b"again", expect=version) > version, "put() after that"
-
-    @rule("watch")
-    async def test_close_with_a_feed_open(self, store: TokenStore) -> None:
+    async def test_close_with_a_feed_open(self, store: TokenStore, watch: Watch) -> None:
         """Closing ends in time although somebody watches; the feed's context can still be left."""
-        watch = need_watch(store).watch
-        expected = "leave the context of a feed whose store was closed"
-        async with within(PROMPT, expected), watch() as feed:
-            waiting = asyncio.create_task(feed.wait())
+        async with time_limit("leave the context of a feed whose store was closed"), watch() as f:
+            waiting = asyncio.create_task(f.wait())
             await asyncio.sleep(0)
-            async with within(PROMPT, "close() returns while a feed waits"):
+            async with time_limit("close() returns while a feed waits"):
                 await store.close()
             waiting.cancel()
             (result,) = await asyncio.gather(waiting, return_exceptions=True)
-            assert isinstance(result, StoreError | asyncio.CancelledError), (
-                f"wait() of a closed store must wait or raise StoreError, it gave {result!r}"
-            )
+            right = isinstance(result, StoreError | asyncio.CancelledError)
+            assert right, f"wait() of a closed store must wait or raise StoreError, not {result!r}"
         await store.open()
         assert await store.put("key", b"value"), "put() after close() with a feed, and open()"
 
 
-def _calls(store: TokenStore) -> Mapping[str, Callable[[], Awaitable[object]]]:
-    """Everything that needs an open store."""
+async def _works(store: TokenStore, call: str, when: str) -> bool:
+    """Whether the call worked; fail if it raises anything but a StoreError."""
     calls: dict[str, Callable[[], Awaitable[object]]] = {
         "get()": lambda: store.get("key"),
         "put()": lambda: store.put("key", b"value"),
         "delete()": lambda: store.delete("key"),
-        "scan()": lambda: content(store),
+        "scan()": lambda: scan_all(store),
+        "watch()": lambda: _enter_feed(store),
     }
-    if isinstance(store, Watchable):
-        calls["watch()"] = lambda: _look(store)
-    return calls
-
-
-async def _look(store: Watchable) -> None:
-    """Enter and leave a feed."""
-    async with store.watch():
-        pass
-
-
-async def _works_or_says_so(store: TokenStore, name: str, when: str) -> bool:
-    """Whether the call worked; fail if it raises anything but a StoreError."""
     try:
-        async with within(PROMPT, f"{name} {when} works or raises StoreError"):
-            await _calls(store)[name]()
+        async with time_limit(f"{call} {when} works or raises StoreError"):
+            await calls[call]()
     except StoreError:
         return False
     except AssertionError:
         raise
     except Exception as error:
-        msg = f"{name} {when} must work or raise StoreError, it raised {error!r}"
+        msg = f"{call} {when} must work or raise StoreError, it raised {error!r}"
         raise AssertionError(msg) from error
     return True
+
+
+async def _enter_feed(store: TokenStore) -> None:
+    if isinstance(store, Watchable):
+        async with store.watch():
+            pass

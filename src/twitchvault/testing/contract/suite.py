@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import pytest
 
 from twitchvault.stores.base import TokenStore, Watchable
-from twitchvault.testing.contract.busy_feeds import BusyFeeds
-from twitchvault.testing.contract.concurrency import Concurrency
-from twitchvault.testing.contract.entries import Entries
+from twitchvault.testing.contract.concurrency import Concurrency, Processes
+from twitchvault.testing.contract.entries import Entries, Keys
 from twitchvault.testing.contract.feeds import Feeds
-from twitchvault.testing.contract.keys import Keys
-from twitchvault.testing.contract.kit import rule
 from twitchvault.testing.contract.lifecycle import Lifecycle
-from twitchvault.testing.contract.processes import Processes
+from twitchvault.testing.contract.support import TEST_TIMEOUT, time_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
-ABILITIES: Final = ("handles", "processes", "watch", "push")
+ABILITIES: Final = {"handles": "others", "processes": "in_processes", "watch": "watch"}
+"""What a store may lack, and the fixture of the tests that need it."""
 
 
 @pytest.mark.asyncio(loop_scope="function")
-class StoreContract(Entries, Keys, Lifecycle, Concurrency, Processes, Feeds, BusyFeeds):
+class StoreContract(Entries, Keys, Lifecycle, Concurrency, Processes, Feeds):
     """The contract of a token store. Inherit, give it one fixture, run pytest:
 
         class TestMyStore(StoreContract):
@@ -34,11 +34,8 @@ class StoreContract(Entries, Keys, Lifecycle, Concurrency, Processes, Feeds, Bus
 
     `make_store` is called without arguments and makes a store that is not open yet; the contract
     opens and closes it. All stores that one test makes stand for the same data, which is empty when
-    the test starts; clean up in the fixture after a `yield` if need be. It is a plain fixture, so
-    pytest-asyncio's auto and strict mode are the same to it. A `functools.partial` of a class or of
-    a module's function can be pickled, which the tests between processes need.
-
-    Feeds are tested if the store is `Watchable`, pushing if its feeds are a `PushingFeed`.
+    the test starts; clean up in the fixture after a `yield` if need be. A `functools.partial` of a
+    class or of a module's function can be pickled, which the tests between processes need.
 
     What a store cannot do is said, with the reason, and its tests are not collected:
 
@@ -46,8 +43,7 @@ class StoreContract(Entries, Keys, Lifecycle, Concurrency, Processes, Feeds, Bus
 
     - `handles`: two store objects on the same data (`make_store` called twice)
     - `processes`: stores in several processes on the same data (`make_store` is pickled)
-    - `watch`, `push`: feeds, and feeds that push; where they are lacking and this is not said, the
-      tests are shown as skipped
+    - `watch`: feeds of changes; where this is not said, their tests are shown as skipped
 
     A store that can tell damaged data from absent data overrides `damage` to have that tested.
 
@@ -62,26 +58,46 @@ class StoreContract(Entries, Keys, Lifecycle, Concurrency, Processes, Feeds, Bus
         super().__init_subclass__()
         _check_omits(cls.__name__, omits or {})
         cls.omits = MappingProxyType({**cls.omits, **(omits or {})})
-        left_out = set(cls.omits)
+        missing = {ABILITIES[ability] for ability in cls.omits}
         if cls.damage is StoreContract.damage:
-            left_out.add("damage")
-        for name in dir(StoreContract):
-            test = getattr(StoreContract, name)
-            if left_out & getattr(test, "needs", frozenset()):
+            missing.add("damage_entry")
+        for name, test in _tests(StoreContract):
+            if missing & inspect.signature(test).parameters.keys():
                 setattr(cls, name, None)  # pytest collects no test that is None
             elif name not in vars(cls) and getattr(cls, name) is None:
                 setattr(cls, name, test)  # a base class left it out, this one need not
 
-    @rule()
     async def test_store_is_a_token_store(self, store: TokenStore) -> None:
         """The store has all methods of `TokenStore`, and 'omits' is true."""
         assert isinstance(store, TokenStore), (
             f"{type(store).__name__} must have open, close, get, put, delete and scan"
         )
-        if "watch" in self.omits:
-            assert not isinstance(store, Watchable), (
-                f"{type(store).__name__} has a watch(), so 'watch' must not be in 'omits'"
-            )
+        assert "watch" not in self.omits or not isinstance(store, Watchable), (
+            f"{type(store).__name__} has a watch(), so 'watch' must not be in 'omits'"
+        )
+        assert isinstance(store, Watchable) or not getattr(store, "pushes_changes", False), (
+            f"{type(store).__name__} has no watch(), so it cannot have 'pushes_changes'"
+        )
+
+
+def _tests(contract: type) -> list[tuple[str, Callable[..., Awaitable[None]]]]:
+    return [(name, getattr(contract, name)) for name in dir(contract) if name.startswith("test_")]
+
+
+def _bounded(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """The test, which fails if it takes too long."""
+    promise = (test.__doc__ or test.__name__).splitlines()[0]
+
+    @functools.wraps(test)
+    async def bounded(*args: object, **kwargs: object) -> None:
+        async with time_limit(f"an end of the test {promise!r}", TEST_TIMEOUT):
+            await test(*args, **kwargs)
+
+    return bounded
+
+
+for name, test in _tests(StoreContract):
+    setattr(StoreContract, name, _bounded(test))
 
 
 def _check_omits(owner: str, omits: Mapping[str, str]) -> None:

@@ -1,0 +1,112 @@
+"""Carries what many tasks ask for at the same time to the server together."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from twitchvault.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from twitchvault.errors import StoreError
+
+__all__ = ["Batcher"]
+
+ITEMS: Final = 256  # in a batch at most, so that the server's script stays short
+
+Request = TypeVar("Request")
+Result = TypeVar("Result")
+
+
+class Batcher(Generic[Request, Result]):
+    """Has one batch under way at a time; what is asked for meanwhile is the next one.
+
+    `send` takes a batch's requests and returns as many results; one that is an error is raised to
+    whoever asked. An error that `send` raises is raised to all of the batch. Whoever is cancelled
+    before the batch leaves is left out of it; the others do not notice.
+    """
+
+    def __init__(
+        self, send: Callable[[list[Request]], Awaitable[list[Result | StoreError]]]
+    ) -> None:
+        self._send = send
+        self._queue: deque[tuple[asyncio.Future[Any], Request]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    async def submit(self, request: Request) -> Result:
+        """The result of this request."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._queue.append((future, request))
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="twitchvault-redis-batches")
+        return await future
+
+    async def close(self, seconds: float) -> None:
+        """Wait for what was submitted, at most for this time; the rest fails."""
+        task = self._task
+        if task is None:
+            return
+        await asyncio.wait({task}, timeout=seconds)
+        task.cancel()  # does nothing to one that is done
+        self._refuse_queue("the store was closed; this was not sent")
+        await asyncio.wait({task}, timeout=seconds)
+
+    async def _run(self) -> None:
+        futures: list[asyncio.Future[Any]] = []
+        try:
+            while self._queue:
+                futures, requests = self._next_batch()
+                if requests:
+                    await self._send_batch(futures, requests)
+        except asyncio.CancelledError:
+            _fail(futures, StoreUnavailable("the store was closed while this was under way"))
+            raise
+        finally:
+            self._task = None
+
+    def _next_batch(self) -> tuple[list[asyncio.Future[Any]], list[Request]]:
+        futures: list[asyncio.Future[Any]] = []
+        requests: list[Request] = []
+        while self._queue and len(requests) < ITEMS:
+            future, request = self._queue.popleft()
+            if not future.done():
+                futures.append(future)
+                requests.append(request)
+        return futures, requests
+
+    async def _send_batch(
+        self, futures: list[asyncio.Future[Any]], requests: list[Request]
+    ) -> None:
+        try:
+            results = await self._send(requests)
+        except Exception as error:
+            _fail(futures, error)
+            if isinstance(error, StoreUnavailable):  # who has waited for that need not wait again
+                self._refuse_queue(f"this was not sent, as the call before it failed: {error}")
+        else:
+            for future, result in zip(futures, results, strict=True):
+                _resolve(future, result)
+
+    def _refuse_queue(self, reason: str) -> None:
+        futures = [future for future, _ in self._queue]
+        self._queue.clear()
+        _fail(futures, StoreUnavailable(reason))
+
+
+def _fail(futures: Iterable[asyncio.Future[Any]], error: Exception) -> None:
+    for future in futures:
+        _resolve(future, error)
+
+
+def _resolve(future: asyncio.Future[Any], result: object) -> None:
+    """Give a result, or an error of its own, to a caller who may have gone."""
+    if future.done():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(copy.copy(result))
+    else:
+        future.set_result(result)

@@ -1,0 +1,214 @@
+"""The driver's client: made from a URL or a user's own, and asked within a limit of time."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from redis import exceptions
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+
+from twitchvault.errors import StoreError
+from twitchvault.stores.redis.errors import map_error
+from twitchvault.stores.redis.scripts import READ, STEP
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+__all__ = ["Argument", "Client", "check_source"]
+
+LIMIT: Final = 5.0  # seconds for a call, with all that the driver does to repeat it
+QUIET: Final = 1.0  # seconds that the server may stay silent on purpose: XREAD BLOCK, WAIT
+ONE_TRY: Final = 3.0  # seconds for one try of a client made from a URL
+
+_SCHEMES: Final = ("redis://", "rediss://", "unix://")
+
+log = logging.getLogger("twitchvault.stores.redis")
+
+Argument: TypeAlias = bytes | str | int
+Answer: TypeAlias = Any
+"""What the driver gives back; of what shape, the script or command says."""
+
+
+class _Patient(Retry):
+    """For a client made from a URL: tries for two seconds, but not with a refused password."""
+
+    def __init__(self) -> None:
+        super().__init__(ExponentialBackoff(cap=0.5, base=0.01), retries=8)
+
+    async def call_with_retry(self, do: Callable[[], Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        async def once() -> Any:  # noqa: ANN401
+            try:
+                return await do()
+            except exceptions.AuthenticationError as error:  # a ConnectionError to the driver
+                raise exceptions.ResponseError(f"WRONGPASS {error}") from None
+
+        return await super().call_with_retry(once, *args, **kwargs)
+
+
+def check_source(source: object) -> None:
+    """Raise unless it is a URL that the driver takes, or a client that the store can use."""
+    if isinstance(source, str):
+        source = _connect(source)
+    if not isinstance(source, Redis | RedisCluster):
+        msg = (
+            "'url_or_client' must be a URL (redis://, rediss://, unix://) or a client of "
+            f"redis.asyncio, not {type(source).__module__}.{type(source).__name__}"
+        )
+        raise TypeError(msg)
+    if source.get_encoder().decode_responses:
+        msg = "'url_or_client' decodes answers, but a store keeps bytes: leave decode_responses out"
+        raise ValueError(msg)
+    if getattr(source, "single_connection_client", False):
+        msg = "'url_or_client' has a single connection, which a feed would keep busy: use a pool"
+        raise ValueError(msg)
+
+
+def _connect(url: str) -> Redis:
+    """A client of our own for this URL; it connects on first use."""
+    if not url.startswith(_SCHEMES):
+        msg = f"'url_or_client' must begin with {', '.join(_SCHEMES)}"
+        raise ValueError(msg)
+    # A '/', '?' or '#' in a password would end the host's part of the URL before the '@'.
+    if "@" not in re.sub(r".*?://[^/?#]*", "", url, flags=re.DOTALL):
+        try:
+            # What the URL says itself goes before these.
+            client = Redis.from_url(
+                url,
+                retry=_Patient(),
+                # Up to redis-py 5 a client does not repeat calls by itself.
+                retry_on_error=[exceptions.ConnectionError, exceptions.TimeoutError],
+                socket_timeout=ONE_TRY,
+                socket_connect_timeout=ONE_TRY,
+            )
+            pool = client.connection_pool
+            pool.connection_class(**pool.connection_kwargs)  # an unknown option shows only here
+            return client
+        except (ValueError, TypeError):
+            pass
+    # Raised out here: the driver's exception may quote the password, and must not be its context.
+    msg = (
+        "'url_or_client' is a URL that the driver cannot read; expected e.g. "
+        "redis://user:password@host:6379/0, with special characters percent-encoded"
+    )
+    raise ValueError(msg)
+
+
+class Client:
+    """Runs scripts on one server or cluster; every failure is an error of ours."""
+
+    def __init__(self, source: str | Redis | RedisCluster) -> None:
+        self._owned = isinstance(source, str)
+        self._driver: Any = _connect(source) if isinstance(source, str) else source
+        settings = self._driver.get_connection_kwargs()
+        self._secret = str(settings.get("password") or "")
+        # Less than the client's own patience.
+        self._quiet = min(QUIET, (settings.get("socket_timeout") or LIMIT) / 2)
+        self.server = self._server(settings)
+
+    def _server(self, settings: dict[str, Any]) -> str:
+        """How messages name the server."""
+        if isinstance(self._driver, RedisCluster):
+            first = next(iter(self._driver.nodes_manager.startup_nodes), "?")
+            return f"Redis Cluster at {first!r}"
+        service = getattr(self._driver.connection_pool, "service_name", None)
+        if service is not None:
+            return f"Redis Sentinel service {service!r}"
+        if path := settings.get("path"):
+            return f"Redis at {str(path)!r}"
+        host, port = settings.get("host", "localhost"), settings.get("port", 6379)
+        return f"Redis at '{host}:{port}'"
+
+    async def run(self, source: str, keys: Sequence[str], *args: Argument) -> Answer:
+        """The answer of a script that may be repeated."""
+        return await self._limited(self._evaluate(source, keys, args))
+
+    async def run_write(
+        self, source: str, keys: Sequence[str], args: Sequence[Argument], *, replicas: int
+    ) -> tuple[Answer, str]:
+        """The answer of a script that writes, and what is missing to so many replicas, if any."""
+        if not replicas:
+            return await self._limited(self._evaluate(source, keys, args), writes=True), ""
+        answer, confirmed = await self._limited(
+            self._replicated(replicas, "EVAL", source, len(keys), *keys, *args), writes=True
+        )
+        if isinstance(confirmed, Exception):
+            return answer, f"WAIT failed ({self._error(confirmed)})"
+        if confirmed >= replicas:
+            return answer, ""
+        in_time = f"within {self._quiet:g} s"
+        return answer, f"{confirmed} of {replicas} replicas (min_replicas) confirmed it {in_time}"
+
+    async def _evaluate(self, source: str, keys: Sequence[str], args: Sequence[Argument]) -> Answer:
+        try:
+            return await self._driver.evalsha(_digest(source), len(keys), *keys, *args)
+        except exceptions.NoScriptError:
+            # The driver's `register_script` would load it on the primaries that it knows; after a
+            # failover the one that is asked need not be among them.
+            return await self._driver.eval(source, len(keys), *keys, *args)
+
+    async def _replicated(self, replicas: int, *command: Argument) -> Answer:
+        """The answer of a command and of WAIT, which counts only what its own connection wrote."""
+        target: dict[str, Any] = {}
+        how: dict[str, bool] = {}
+        if isinstance(self._driver, RedisCluster):
+            # The driver brings its slots up to date for a single command, not for a pipeline.
+            key = str(command[3])
+            await self._evaluate(READ, [key], [""])
+            target = {"target_nodes": self._driver.get_node_from_key(key)}
+            how = {"allow_redirections": False}
+        pipe = self._driver.pipeline(transaction=False)
+        pipe.execute_command(*command, **target)
+        pipe.execute_command("WAIT", replicas, int(self._quiet * 1000), **target)
+        answer, confirmed = await pipe.execute(raise_on_error=False, **how)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer, confirmed
+
+    async def changes(self, stream: str, position: int) -> Answer:
+        """What XREAD finds behind `position`, waiting for it for a while."""
+        # Not by `xread`: for its metrics that takes the ids for times.
+        command = ("XREAD", "COUNT", STEP, "BLOCK", int(self._quiet * 1000))
+        where = ("STREAMS", stream, f"{position}-{2**64 - 1}")
+        return await self._limited(self._driver.execute_command(*command, *where))
+
+    async def close(self) -> None:
+        """Close the client if it is our own."""
+        if self._owned:
+            try:
+                await self._limited(self._driver.aclose())
+            except StoreError as error:
+                log.debug("closing: %s", error)
+
+    async def _limited(self, call: Awaitable[Answer], *, writes: bool = False) -> Answer:
+        """The result of a call of the driver; `writes`: its failure leaves open what happened."""
+        try:
+            async with asyncio.timeout(LIMIT):
+                return await call
+        except Exception as error:  # whatever comes out of the driver, callers hear of it from us
+            failure = self._error(_driver_error(error), writes=writes)
+        # Raised out here: the driver's exception is not the context of ours.
+        raise failure
+
+    def _error(self, error: BaseException, *, writes: bool = False) -> StoreError:
+        return map_error(error, self.server, self._secret, writes=writes)
+
+
+@cache
+def _digest(source: str) -> str:
+    """The name of a script on the server."""
+    return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
+def _driver_error(error: BaseException) -> BaseException:
+    """What the driver was about to try again after, if the limit cut that short; else `error`."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, exceptions.RedisError):
+        found = found.__context__
+    return found or error

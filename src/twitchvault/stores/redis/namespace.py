@@ -1,0 +1,179 @@
+"""One namespace as one opened store sees it: what it asks of the server, in our own types."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import re
+import secrets
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from twitchvault.errors import StoreError, StoreUnavailable, VersionConflict
+from twitchvault.stores.base import Unreadable
+from twitchvault.stores.redis.batcher import Batcher
+from twitchvault.stores.redis.entries import (
+    elements_of,
+    glob_of,
+    pairs,
+    parse_element,
+    parse_entry,
+    unreadable,
+)
+from twitchvault.stores.redis.feed import Follower
+from twitchvault.stores.redis.scripts import CHECK, DELETES, INFO, READ, SCAN, WRITE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from twitchvault.stores.base import Change, Entry
+    from twitchvault.stores.redis.client import Answer, Client
+    from twitchvault.stores.redis.entries import StreamElement
+
+__all__ = ["Namespace", "State", "Write"]
+
+FINISHING: Final = 3.0  # seconds that `close` gives to what is under way
+
+log = logging.getLogger("twitchvault.stores.redis")
+
+
+class State(NamedTuple):
+    """How far the namespace has come."""
+
+    epoch: int
+    version: int
+    changes: list[StreamElement] | None
+    """What came after the asker's position; None if some of it is in the stream no more."""
+
+
+class Write(NamedTuple):
+    """A put or a delete."""
+
+    kind: Literal["put", "delete"]
+    key: str
+    value: bytes
+    expect: int | None
+
+
+class Namespace:
+    """Reads, writes and follows the entries of one namespace."""
+
+    def __init__(self, client: Client, name: str, min_replicas: int) -> None:
+        self.client = client
+        self._keys = tuple(f"{{{name}}}:{part}" for part in ("entries", "changes", "deletes"))
+        self._min_replicas = min_replicas
+        self._seen = 0  # the newest version known here: a server that knows less has lost data
+        self._calls = (f"{secrets.token_hex(6)}.{number}" for number in itertools.count())
+        self._reads: Batcher[str, Entry | None] = Batcher(self._read)
+        self._writes: Batcher[Write, int | bool] = Batcher(self._write)
+        self._others = asyncio.Lock()  # so that all the rest needs one connection
+        self.follower = Follower(self)
+
+    async def open(self) -> None:
+        """Begin the namespace if it is new; warns if the server may evict its keys."""
+        self.follower.epoch = (await self.check()).epoch
+        with suppress(StoreError):  # it need not be allowed to ask
+            policy = re.search(rb"maxmemory_policy:(allkeys\S*)", await self._run(INFO))
+            if policy:
+                log.warning(
+                    "%s: maxmemory-policy is %r, so the server may evict tokens when memory runs "
+                    "short; set it to 'noeviction' or 'volatile-*' (our keys have no time to live)",
+                    self.client.server,
+                    policy[1].decode(),
+                )
+
+    async def get(self, key: str) -> Entry | None:
+        """The entry of a key, or None; raises the error of one that cannot be read."""
+        entry = await self._reads.submit(key)
+        if entry is not None and isinstance(entry.value, Unreadable):
+            raise entry.value.error
+        return entry
+
+    async def write(self, write: Write) -> int | bool:
+        """Put or delete: the new version, or whether the key was there."""
+        return await self._writes.submit(write)
+
+    async def scan(self, prefix: str) -> AsyncIterator[Entry]:
+        """All entries whose key starts with `prefix`, each once."""
+        pattern, cursor = glob_of(prefix), b"0"
+        yielded = {b""}  # the empty field is no key; others come twice while the hash is resized
+        while True:
+            cursor, flat = await self._run(SCAN, cursor, pattern)
+            for field, stored in pairs(flat):
+                if field not in yielded:
+                    yielded.add(field)
+                    yield parse_entry(field.decode(errors="replace"), stored)
+            if int(cursor) == 0:
+                return
+
+    async def check(self, epoch: int = 0, position: int = 0) -> State:
+        """The state now, for a reader at `position` of `epoch`.
+
+        Begins a new epoch if the namespace is new, or has lost what was written to it.
+        """
+        now, version, changes = await self._run(CHECK, self._seen, epoch, position)
+        self.saw(int(version))
+        elements = None if changes is None else [parse_element(each) for each in changes]
+        return State(int(now), int(version), elements)
+
+    async def next_changes(self, position: int) -> list[StreamElement]:
+        """What comes after `position` in the stream; empty if it stays quiet for a while."""
+        answer = await self.client.changes(self._keys[1], position)
+        return [parse_element(element) for element in elements_of(answer)]
+
+    async def deletes(self, after: int, until: int) -> AsyncIterator[Change]:
+        """The deletes that are remembered of versions after one and up to another."""
+        while elements := await self._run(DELETES, after + 1, until):
+            for version, _, _, change in map(parse_element, elements):
+                after = version
+                if change is not None:
+                    yield change
+
+    def saw(self, version: int) -> None:
+        """Note a version that the server has given out."""
+        self._seen = max(self._seen, version)
+
+    async def close(self) -> None:
+        """End the feeds, let what is under way go through in some seconds, close the client."""
+        await self.follower.close()
+        await asyncio.gather(self._reads.close(FINISHING), self._writes.close(FINISHING))
+        await self.client.close()
+
+    async def _run(self, script: str, *args: bytes | str | int) -> Answer:
+        async with self._others:
+            return await self.client.run(script, self._keys, *args)
+
+    async def _read(self, keys: list[str]) -> list[Entry | StoreError | None]:
+        found = await self.client.run(READ, self._keys, *(key.encode() for key in keys))
+        return [
+            None if stored is None else parse_entry(key, stored)
+            for key, stored in zip(keys, found, strict=True)
+        ]
+
+    async def _write(self, writes: list[Write]) -> list[int | bool | StoreError]:
+        args: list[bytes | str | int] = [self._seen, next(self._calls)]
+        for kind, key, value, expect in writes:
+            args += (kind, "" if expect is None else expect, key.encode(), value)
+        answer, shortfall = await self.client.run_write(
+            WRITE, self._keys, args, replicas=self._min_replicas
+        )
+        return [
+            self._result(write, result, shortfall)
+            for write, result in zip(writes, answer.split(), strict=True)
+        ]
+
+    def _result(self, write: Write, result: bytes, shortfall: str) -> int | bool | StoreError:
+        """What became of a write, from the script's word for it."""
+        sign, version = result[:1], int(result[1:] or 0)
+        if sign == b"!":
+            return VersionConflict(write.key, write.expect or 0, version)
+        if sign == b"?":
+            return unreadable(write.key)
+        if sign == b"-":
+            return False
+        self.saw(version)
+        if shortfall:
+            done = f"key {write.key!r} is written on the primary at version {version}"
+            return StoreUnavailable(f"{self.client.server}: {done}, but {shortfall}")
+        return version if write.kind == "put" else True

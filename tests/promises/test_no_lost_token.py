@@ -1,0 +1,401 @@
+"""No rotated token is lost, whatever happens to the process that exchanges it.
+
+What happens to the store meanwhile: `test_no_lost_token_store_fails`, `test_no_lost_token_redis`.
+Cancelled callers: `test_no_lost_token_cancelled`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from tests.processes.fleet import WorkerError, until
+from tests.world import REFRESH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.processes.fleet import Fleet, Worker
+    from twitchvault.testing.fake import Pair
+
+TTL = 2.0
+"""Long enough for a machine that has much else to do: who could not look begins to wait anew."""
+
+
+def take_in(worker: Worker, pair: Pair) -> asyncio.Future[object]:
+    """A login."""
+    return worker.order(
+        "add_user", access_token=pair.access_token, refresh_token=pair.refresh_token
+    )
+
+
+@contextmanager
+def suppress_timed_out() -> Iterator[None]:
+    """A caller whose process was stopped for longer than it waits may get an error."""
+    try:
+        yield
+    except WorkerError as error:
+        if error.kind != "NoAnswer":
+            raise
+
+
+async def taken_in(worker: Worker, pair: Pair) -> bool:
+    """Whether a login that had no answer in time succeeds by now."""
+    with suppress_timed_out():
+        return await take_in(worker, pair) == pair.user_id
+    return False
+
+
+async def at_home(fleet: Fleet, user_id: str) -> bool:
+    """Whether the store holds the pair that is good at Twitch."""
+    return bool(await fleet.stored(user_id) == await fleet.live(user_id))
+
+
+@pytest.mark.parametrize(
+    ("how", "part", "seeded", "store_url"),
+    [
+        ("stopped", 0.7, False, "sqlite"),
+        ("blocked", 0.7, False, "redis"),
+        ("stopped", 1.5, False, "redis"),
+        ("blocked", 1.5, True, "sqlite"),
+        ("stopped", 0.7, True, "redis"),
+    ],
+    indirect=["store_url"],
+)
+async def test_the_answer_waits_in_the_socket(
+    fleet: Fleet, how: str, part: float, seeded: bool
+) -> None:
+    """The process, or its loop, stands still past half of the ttl: the answer is read afterwards.
+
+    Nothing else is sent. The call succeeds, unless the ttl is over: it waits no longer.
+    """
+    await fleet.register()
+    (worker,) = await fleet.start(1, lease_ttl=TTL)
+    pair = await fleet.pair(expired=True)
+    if not seeded:
+        await take_in(worker, pair)
+    gate = await fleet.twitch.hold(REFRESH, when="after")
+    call = take_in(worker, pair) if seeded else worker.order("refresh", user_id=pair.user_id)
+    await gate.reached()
+    if how == "blocked":
+        await worker.do("block", seconds=part * TTL)
+        await gate.release()
+    else:
+        worker.signal(signal.SIGSTOP)
+        await gate.release()
+        await asyncio.sleep(part * TTL)
+        worker.signal(signal.SIGCONT)
+    with suppress_timed_out():
+        assert await call == (pair.user_id if seeded else await fleet.live(pair.user_id))
+    if seeded:
+        await until(lambda: taken_in(worker, pair))
+    await until(lambda: at_home(fleet, pair.user_id))
+    await fleet.expect(pair.user_id, exchanges=1 if seeded else 2)
+
+
+@pytest.mark.parametrize("seeded", [False, True], ids=["own", "seed"])
+async def test_killed_before_the_commit(fleet: Fleet, seeded: bool) -> None:
+    """`kill -9` with the request out and nothing committed: another is done a lease later."""
+    await fleet.register()
+    owner, other = await fleet.start(2, lease_ttl=TTL)
+    pair = await fleet.pair(expired=True)
+    if not seeded:
+        await take_in(owner, pair)
+        await other.do("sync")
+        await fleet.twitch.expire_access(pair.user_id)
+    exchanges = (await fleet.twitch.counts()).exchanges
+    gate = await fleet.twitch.hold(REFRESH)
+    await fleet.twitch.fail(REFRESH, drop=True)
+
+    def begin(worker: Worker) -> asyncio.Future[object]:
+        return take_in(worker, pair) if seeded else worker.order("call", user_id=pair.user_id)
+
+    begin(owner)
+    await gate.reached()
+    waiting = begin(other)
+    await fleet.kill(owner)
+    await gate.release()
+    assert await waiting == (pair.user_id if seeded else [])
+    await fleet.expect(pair.user_id, exchanges=exchanges + 1)
+
+
+async def test_killed_between_commit_and_write(fleet: Fleet) -> None:
+    """The unavoidable loss: the others try once at most, then AuthFailure for all at once.
+
+    A new login heals it.
+    """
+    await fleet.register()
+    owner, *others = await fleet.start(3, lease_ttl=TTL)
+    user_id = await fleet.own_pair(owner)
+    gate = await fleet.twitch.hold(REFRESH, when="after")
+    owner.order("refresh", user_id=user_id)
+    await gate.reached()
+    waiting = [worker.order("call", user_id=user_id, count=20) for worker in others]
+    await fleet.kill(owner)
+    await gate.release()
+    for failures in await asyncio.gather(*waiting):
+        assert len(failures) == 20
+        assert all(failure.startswith("AuthFailure") for failure in failures)
+    counts = await fleet.twitch.counts()
+    assert counts.exchanges == 2
+    assert counts.replays <= 1
+    # From now on nobody asks Twitch.
+    sent = await fleet.sent()
+    for worker in others:
+        assert await worker.do("needs_login", user_id=user_id)
+        with pytest.raises(WorkerError, match="AuthFailure"):
+            await worker.do("refresh", user_id=user_id)
+    assert await fleet.sent() == sent
+    login = await fleet.twitch.issue(fleet.client, user_id, ["chat:read"])
+    await take_in(others[0], login)
+    await others[1].do("sync")
+    assert await others[1].do("call", user_id=user_id) == []
+
+
+@pytest.mark.parametrize("mode", ["same", "rotate-keep"])
+async def test_killed_between_commit_and_write_but_not_spent(
+    fleet: Fleet, mode: Literal["same", "rotate-keep"]
+) -> None:
+    """Where Twitch lets a refresh token live on, a takeover renews what had expired."""
+    await fleet.register(public=False, confidential_refresh=mode)
+    owner, other = await fleet.start(2, lease_ttl=TTL)
+    user_id = await fleet.own_pair(owner)
+    await fleet.twitch.expire_access(user_id)
+    gate = await fleet.twitch.hold(REFRESH, when="after")
+    owner.order("call", user_id=user_id)
+    await gate.reached()
+    await fleet.kill(owner)
+    await gate.release()
+    assert await other.do("call", user_id=user_id, count=5) == []
+    await fleet.expect(user_id, exchanges=3)
+
+
+STOPS = (
+    "on_request_start",
+    "on_connection_create_start",
+    "on_request_headers_sent",
+    "on_request_chunk_sent",
+)
+
+
+@pytest.mark.parametrize("seeded", [False, True], ids=["own", "seed"])
+async def test_stopped_before_the_request_left(fleet: Fleet, seeded: bool) -> None:
+    """SIGSTOP with the lease in hand, SIGCONT after a takeover: the sleeper sends nothing.
+
+    It goes back to the record instead and finds the pair that the other one has got.
+    """
+    await fleet.register()
+    owner, other = await fleet.start(2, lease_ttl=TTL, stoppable=True)
+    pairs = [await fleet.pair(expired=True) for _ in STOPS]
+    if not seeded:
+        await asyncio.gather(*(take_in(owner, pair) for pair in pairs))
+        await other.do("sync")
+    exchanges = (await fleet.twitch.counts()).exchanges
+
+    def begin(worker: Worker, pair: Pair) -> asyncio.Future[object]:
+        return take_in(worker, pair) if seeded else worker.order("refresh", user_id=pair.user_id)
+
+    sleeping = []
+    for where, pair in zip(STOPS, pairs, strict=True):
+        await owner.do("stop_at", signal=where)
+        sleeping.append(begin(owner, pair))
+        await owner.do("held", timeout=10)
+    owner.signal(signal.SIGSTOP)
+    await asyncio.gather(*(begin(other, pair) for pair in pairs))
+    assert (await fleet.twitch.counts()).exchanges == exchanges + len(pairs)
+    sent = await fleet.sent()
+    owner.signal(signal.SIGCONT)
+    await owner.do("go")
+    for call, pair in zip(sleeping, pairs, strict=True):
+        with suppress_timed_out():
+            assert await call == (pair.user_id if seeded else await fleet.live(pair.user_id))
+    assert await fleet.sent() == sent
+    for pair in pairs:
+        await fleet.expect(pair.user_id, exchanges=exchanges + len(pairs))
+
+
+@pytest.mark.parametrize(
+    ("moment", "store_url"),
+    [("before", "sqlite"), ("during", "redis")],
+    indirect=["store_url"],
+)
+async def test_continued_around_a_takeover(fleet: Fleet, moment: str) -> None:
+    """Stopped with the answer on its way, continued before or during another's takeover.
+
+    The other one has not sent anything by then, and sends nothing: the answer is there for all.
+    """
+    await fleet.register()
+    owner, other = await fleet.start(2, lease_ttl=TTL)
+    user_id = await fleet.own_pair(owner)
+    gate = await fleet.twitch.hold(REFRESH, when="after")
+    call = owner.order("refresh", user_id=user_id)
+    await gate.reached()
+    asking = await fleet.twitch.hold("validate")
+    waiting = other.order("refresh", user_id=user_id)
+    owner.signal(signal.SIGSTOP)
+    await gate.release()
+    if moment == "before":
+        await asyncio.sleep(0.6 * TTL)
+    else:
+        await asking.reached(timeout=3 * TTL)
+    owner.signal(signal.SIGCONT)
+    live = await fleet.live(user_id)
+    with suppress_timed_out():
+        assert await call == live
+    await until(lambda: at_home(fleet, user_id))
+    await asking.release()
+    assert await waiting == live
+    assert await fleet.sent() == 2
+    await fleet.expect(user_id, exchanges=2)
+
+
+@pytest.mark.parametrize("store_url", ["sqlite", "redis"], indirect=True)
+async def test_continued_after_a_takeover(fleet: Fleet) -> None:
+    """Another one has taken over and given up meanwhile: the late answer heals all.
+
+    A client with a secret: of a public one Twitch may have cut the connection by now.
+    """
+    await fleet.register(public=False)
+    owner, other = await fleet.start(2, lease_ttl=TTL)
+    user_id = await fleet.own_pair(owner)
+    gate = await fleet.twitch.hold(REFRESH, when="after")
+    call = owner.order("refresh", user_id=user_id)
+    await gate.reached()
+    owner.signal(signal.SIGSTOP)
+    await gate.release()
+    with pytest.raises(WorkerError, match="AuthFailure"):
+        await other.do("refresh", user_id=user_id)
+    assert await other.do("needs_login", user_id=user_id)
+    assert (await fleet.twitch.counts()).replays <= 1
+    owner.signal(signal.SIGCONT)
+    live = await fleet.live(user_id)
+    with suppress_timed_out():
+        assert await call == live
+    await until(lambda: at_home(fleet, user_id))
+    for worker in (owner, other):
+        await worker.do("sync")
+        assert await worker.do("token", user_id=user_id) == live
+        assert await worker.do("needs_login", user_id=user_id) is None
+        assert await worker.do("call", user_id=user_id) == []
+
+
+async def test_an_answer_slower_than_the_ttl(fleet: Fleet) -> None:
+    """Its owner lives and renews the lease: nobody takes over, and the pair comes home.
+
+    Who waits for it meanwhile is told in bounded time.
+    """
+    await fleet.register()
+    owner, other = await fleet.start(2, lease_ttl=TTL)
+    user_id = await fleet.own_pair(owner)
+    gate = await fleet.twitch.hold(REFRESH, when="after")
+    started = time.monotonic()
+    asked = owner.order("refresh", user_id=user_id)
+    await gate.reached()
+    waiting = other.order("refresh", user_id=user_id)
+    for call, limit in ((asked, TTL), (waiting, 2 * TTL)):
+        with pytest.raises(WorkerError):
+            await call
+        assert time.monotonic() - started < limit + 1
+    await asyncio.sleep(max(0.0, started + 2.5 * TTL - time.monotonic()))
+    again = other.order("refresh", user_id=user_id)
+    await asyncio.sleep(0.1)
+    counts = await fleet.twitch.counts()
+    assert (counts.exchanges, counts.replays) == (2, 0)
+    await gate.release()
+    assert await again == await fleet.live(user_id)
+    await fleet.expect(user_id, exchanges=2)
+
+
+async def test_a_waiter_keeps_to_the_ttl_in_the_lease(fleet: Fleet) -> None:
+    """An owner with a long ttl, stopped for longer than the other's short one, is not robbed."""
+    await fleet.register()
+    (owner,) = await fleet.start(1, lease_ttl=3 * TTL)
+    (hasty,) = await fleet.start(1, lease_ttl=TTL)
+    user_id = await fleet.own_pair(owner)
+    gate = await fleet.twitch.hold(REFRESH, when="after")
+    call = owner.order("refresh", user_id=user_id)
+    await gate.reached()
+    owner.signal(signal.SIGSTOP)
+    await gate.release()
+    waiting = hasty.order("refresh", user_id=user_id)
+    await asyncio.sleep(1.6 * TTL)
+    assert await fleet.sent() == 2
+    owner.signal(signal.SIGCONT)
+    live = await fleet.live(user_id)
+    assert await call == live
+    assert await waiting == live
+    await fleet.expect(user_id, exchanges=2)
+
+
+async def test_a_short_lease_falls_due_soon(fleet: Fleet) -> None:
+    """A dead owner's lease of one second is not waited for by another's clock of a minute."""
+    await fleet.register()
+    (owner,) = await fleet.start(1, lease_ttl=TTL)
+    (patient,) = await fleet.start(1, lease_ttl=60)
+    user_id = await fleet.own_pair(owner)
+    gate = await fleet.twitch.hold(REFRESH)
+    await fleet.twitch.fail(REFRESH, drop=True)
+    owner.order("refresh", user_id=user_id)
+    await gate.reached()
+    await fleet.kill(owner)
+    await gate.release()
+    pair = await patient.do("refresh", user_id=user_id, timeout=5 * TTL)
+    assert pair == await fleet.live(user_id)
+    await fleet.expect(user_id, exchanges=2)
+
+
+async def test_killed_at_any_moment(fleet: Fleet) -> None:
+    """`kill -9` at eight moments around an exchange: what the store acknowledged is not lost.
+
+    Only who was killed between commit and write loses a pair; all others are refreshed once more.
+    """
+    await fleet.register()
+    victims = await fleet.start(8, lease_ttl=TTL)
+    (survivor,) = await fleet.start(1, lease_ttl=TTL)
+    users = [await fleet.own_pair(survivor) for _ in victims]
+    await fleet.twitch.delay("token", headers=(0.0, 0.03))
+
+    async def doomed(worker: Worker, user_id: str, delay: float) -> None:
+        worker.order("refresh", user_id=user_id)
+        await asyncio.sleep(delay)
+        await worker.kill()
+
+    moments = [0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.08]
+    await asyncio.gather(*map(doomed, victims, users, moments))
+    fleet.workers = [survivor, *victims]
+    lost = [u for u in users if await fleet.stored(u) != await fleet.live(u)]
+    calls = (survivor.order("refresh", user_id=user_id) for user_id in users)
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert (await fleet.twitch.counts()).replays <= len(lost)
+    for user_id, outcome in zip(users, outcomes, strict=True):
+        if user_id in lost:
+            assert isinstance(outcome, WorkerError)
+            assert outcome.kind == "AuthFailure"
+        else:
+            assert outcome == await fleet.live(user_id) == await fleet.stored(user_id)
+
+
+async def test_wall_clocks_do_not_matter_to_a_lease(fleet: Fleet) -> None:
+    """Waiters whose wall clocks jump a day take over neither sooner nor later."""
+    await fleet.register()
+    owner, ahead, behind = await fleet.start(3, lease_ttl=TTL)
+    user_id = await fleet.own_pair(owner)
+    await fleet.twitch.expire_access(user_id)
+    gate = await fleet.twitch.hold(REFRESH)
+    owner.order("call", user_id=user_id)
+    await gate.reached()
+    waiting = [worker.order("call", user_id=user_id) for worker in (ahead, behind)]
+    await ahead.do("jump", seconds=86_400)
+    await behind.do("jump", seconds=-86_400)
+    with pytest.raises(TimeoutError):
+        await gate.reached(2, timeout=TTL / 3)
+    await fleet.twitch.fail(REFRESH, drop=True)
+    await fleet.kill(owner)
+    await gate.release()
+    assert await asyncio.gather(*waiting) == [[], []]
+    await fleet.expect(user_id, exchanges=2)

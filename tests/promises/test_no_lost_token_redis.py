@@ -1,0 +1,234 @@
+"""No rotated token is lost when Redis restarts, or comes back without its newest data."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import pytest
+
+from tests.processes.fleet import all_do
+from tests.redis_store.servers import Server, running
+from tests.world import Place, World, until, within
+from twitchvault import AuthFailure, RedisStore, StoreUnavailable, TokenError
+from twitchvault.testing import FakeTwitch
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from pathlib import Path
+
+    from tests.processes.fleet import Fleet
+    from tests.redis_store.servers import Driver
+    from twitchvault import App, TokenStore, UserAPI
+
+    Loss: TypeAlias = Callable[[Server], Awaitable[None]]
+
+
+class RedisPlace(Place):
+    """A server where tokens are kept."""
+
+    def __init__(self, server: Server, folder: Path) -> None:
+        super().__init__("redis", folder)
+        self.server = server
+
+    def store(self, *, busy_timeout: float = 5.0) -> TokenStore:  # noqa: ARG002 - SQLite's
+        """One more connection."""
+        store = RedisStore(self.server.url)
+        self._stores.append(store)
+        return store
+
+
+@pytest.fixture
+def own() -> Iterator[Server]:
+    """A server that writes to its disk when it is told to, and comes back with that."""
+    server = Server()
+    with running(server):
+        yield server
+
+
+@pytest.fixture
+async def world(own: Server, tmp_path: Path) -> AsyncIterator[World]:
+    """A public client, its tokens on that server."""
+    await own.ready()
+    async with FakeTwitch(seed=7, helix_limit=1_000_000) as twitch:
+        world = World(twitch, RedisPlace(own, tmp_path), public=True)
+        yield world
+        await world.end()
+
+
+async def snapshot(server: Server) -> None:
+    """Write all to the disk, once."""
+    async with server.client() as client:
+        await client.save()
+
+
+async def flush_all(server: Server) -> None:
+    """Somebody empties the database."""
+    async with server.client() as client:
+        await client.flushall()
+
+
+async def restart_empty(server: Server) -> None:
+    """A restart without persistence."""
+    server.kill()
+    (server.folder / "dump.rdb").unlink(missing_ok=True)
+    await server.start().ready()
+
+
+async def restart_older(server: Server) -> None:
+    """A restart with the data of the last snapshot."""
+    server.kill()
+    await server.start().ready()
+
+
+LOSSES = [flush_all, restart_empty, restart_older]
+
+
+async def of_both(apps: tuple[App, App], user_id: str, *acts: str) -> list[object]:
+    """What each of these acts comes to in each process, all at the same time."""
+    users = [app.get_user_by_id(user_id) for app in apps]
+    calls = [getattr(user, act)() for user in users for act in acts]
+    return list(await within(asyncio.gather(*calls, return_exceptions=True), 20))
+
+
+async def healed(world: World, apps: tuple[App, App], user: UserAPI, *, exchanges: int) -> None:
+    """The pair that is good at Twitch is in the store and in every view, and can be used."""
+    user_id = user.user_id
+
+    async def stored() -> bool:
+        return await world.stored(user_id) == world.live(user_id)
+
+    await until(stored, 20)
+    for app in apps:
+        await app.sync()
+        assert app.get_token(user_id) == world.live(user_id)
+    await world.check(exchanges=exchanges, user=user_id)
+    for app in apps:
+        await app.get_user_by_id(user_id).refresh()
+    await world.check(exchanges=exchanges + 2, user=user_id)
+
+
+def never_sent_to_sign_in(outcomes: list[object]) -> None:
+    """A user whom nobody has deleted is lost, not removed: calls succeed or the store is away."""
+    assert not [each for each in outcomes if isinstance(each, TokenError | AuthFailure)]
+    failures = [each for each in outcomes if isinstance(each, BaseException)]
+    assert all(isinstance(failure, StoreUnavailable) for failure in failures), failures
+
+
+@pytest.mark.parametrize("lose", LOSSES)
+async def test_lost_during_an_exchange(world: World, own: Server, lose: Loss) -> None:
+    """What the server forgets, a lease too, is written back: nobody sends the token again."""
+    async with world.app(lease_ttl=20) as one, world.app(lease_ttl=20) as two:
+        user = await world.own_pair(one)
+        await snapshot(own)
+        await user.refresh()
+        await two.sync()
+        gate, call = await world.committed(user)
+        await lose(own)
+        # The other process finds that its access token is dead, while the answer is on its way.
+        other = asyncio.create_task(two.get_user_by_id(user.user_id).get_user())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await asyncio.shield(other)
+        assert world.twitch.counts.replays == 0
+        gate.release()
+        await within(call, 20)
+        with suppress(StoreUnavailable):
+            await within(other, 20)
+        await healed(world, (one, two), user, exchanges=3)
+
+
+@pytest.mark.parametrize("lose", LOSSES)
+@pytest.mark.parametrize("what", ["20 refreshes", "a login"])
+async def test_lost_since_the_snapshot(world: World, own: Server, lose: Loss, what: str) -> None:
+    """What a living process holds and the server has forgotten is written back."""
+    async with world.app() as one, world.app() as two:
+        user = await world.own_pair(one)
+        await snapshot(own)
+        exchanges = 1
+        if what == "a login":
+            login = world.pair()
+            await one.add_user(login.access_token, login.refresh_token)
+        else:
+            for _ in range(20):
+                await user.refresh()
+            exchanges += 20
+        await two.sync()
+        await lose(own)
+        outcomes = await of_both((one, two), user.user_id, "get_user")
+        never_sent_to_sign_in(outcomes)
+        await healed(world, (one, two), user, exchanges=exchanges)
+
+
+ARGUMENTS: dict[str, list[object]] = {"DEL": [], "RENAME": ["elsewhere"], "PEXPIRE": [1]}
+
+
+@pytest.mark.parametrize("how", ARGUMENTS)
+async def test_one_key_is_lost(world: World, own: Server, how: str) -> None:
+    """Whichever key of the store goes, and in whatever way: no user is taken for removed."""
+    async with world.app() as one, world.app() as two, own.client() as client:
+        user = await world.own_pair(one)
+        await two.sync()
+        exchanges = 1
+        for key in sorted(await client.keys("*")):
+            await client.execute_command(how, key, *ARGUMENTS[how])
+            await until(lambda key=key: _is_over(client, key))  # type: ignore[misc]
+            outcomes = await of_both((one, two), user.user_id, "get_user", "validate")
+            never_sent_to_sign_in(outcomes)
+            for app in (one, two):
+                assert app.get_token(user.user_id) == world.live(user.user_id)
+            await healed(world, (one, two), user, exchanges=exchanges)
+            exchanges += 2
+
+
+async def _is_over(client: Driver, key: bytes) -> bool:
+    """The key is gone, or somebody has written it back already."""
+    return bool(await client.pttl(key) < 0)
+
+
+async def test_a_refresh_right_after_the_loss(world: World, own: Server) -> None:
+    """The store holds less than this process: ours is written back before anything is sent."""
+    async with world.app() as one, world.app() as two:
+        user = await world.own_pair(one)
+        await snapshot(own)
+        await user.refresh()
+        await two.sync()
+        await restart_older(own)
+        outcomes = await of_both((one, two), user.user_id, "refresh")
+        never_sent_to_sign_in(outcomes)
+        await world.check(user=user.user_id)
+
+
+@pytest.fixture
+def store_url(own: Server) -> str:
+    """Where the processes of a fleet meet."""
+    return own.url
+
+
+@pytest.fixture
+def durable(own: Server) -> Server:
+    """The server keeps on its disk what it has acknowledged."""
+    own.options = ("--appendonly", "yes", "--appendfsync", "always")
+    own.kill()
+    return own.start()
+
+
+async def test_the_server_is_killed_and_restarted(fleet: Fleet, durable: Server) -> None:
+    """`kill -9` of the server around an exchange: nothing that it acknowledged is lost."""
+    await durable.ready()
+    await fleet.register()
+    workers = await fleet.start(2)
+    user_id = await fleet.own_pair(workers[0])
+    moments: list[Literal["before", "after"]] = ["before", "after", "after"]
+    for exchanges, when in enumerate(moments, 2):
+        await fleet.twitch.expire_access(user_id)
+        async with await fleet.twitch.hold("token:refresh_token", when=when) as gate:
+            calls = asyncio.ensure_future(all_do(workers, "call", user_id=user_id, count=20))
+            await gate.reached()
+            durable.kill()
+            await gate.release()
+            await asyncio.sleep(0.2)
+            await durable.start().ready()
+            assert await calls == [[], []]
+        await fleet.expect(user_id, exchanges=exchanges)

@@ -1,0 +1,233 @@
+"""A server that has lost data: every feed is told, nothing lost is told to be deleted."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.redis_store.proxy import Proxy
+from tests.redis_store.reader import content, reading
+from tests.redis_store.servers import until
+from twitchvault.stores import RedisStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from tests.redis_store.reader import Reader
+    from tests.redis_store.servers import Driver, Server
+
+SNAPSHOTS = ("--save", "3600 1")
+PERSISTENT = ("--appendonly", "yes", "--appendfsync", "always")
+
+
+async def lost(*readers: Reader) -> None:
+    """Wait until all of them have been told of a loss."""
+    await until(lambda: all(reader.losses for reader in readers), what="a loss was not told")
+
+
+@pytest.fixture
+async def other(server: Server, namespace: str) -> AsyncIterator[RedisStore]:
+    """Another process's store, as it were."""
+    async with RedisStore(server.url, namespace=namespace) as other:
+        yield other
+
+
+@pytest.mark.parametrize("idle", [True, False], ids=["then idle", "then written"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "DEL :entries :changes :deletes",
+        "DEL :entries",
+        "DEL :changes",
+        "DEL :deletes",
+        "RENAME :entries elsewhere",
+        "RENAME :changes elsewhere",
+        "RENAME :deletes elsewhere",
+        "PEXPIRE :entries 1",
+        "PEXPIRE :changes 1",
+        "HDEL :entries ",
+        "XTRIM :changes MAXLEN 0",
+        "XTRIM :deletes MAXLEN 0",
+    ],
+)
+async def test_any_key_is_lost(
+    store: RedisStore, other: RedisStore, client: Driver, namespace: str, command: str, idle: bool
+) -> None:
+    """Whichever key goes: every feed is told once, versions go on above, all can be put back."""
+    async with reading(store) as one, reading(other) as two:
+        last = 0
+        for number in range(5):
+            last = await store.put(f"k{number}", b"value")
+        await store.delete("k4")
+        for reader in (one, two):
+            await reader.catch_up()
+        before = dict(one.values)
+        tag = f"{{{namespace}}}"
+        words = [
+            word.replace(":", f"{tag}:").replace("elsewhere", f"{tag}")
+            for word in command.split(" ")
+        ]
+        await client.execute_command(*words)
+        await until(lambda: _is_gone(client, words), what="it is still there")
+        if not idle:
+            assert await other.put("new", b"after") > last
+        await lost(one, two)
+        held = await content(store)
+        for key, value in before.items():
+            entry = await store.get(key)
+            assert entry is None or entry.value == value
+            if entry is None:
+                assert await store.put(key, value, expect=0) > last
+        await asyncio.gather(one.catch_up(), two.catch_up())
+        assert one.values == two.values == await content(store) == {**held, **before}
+        assert one.deleted == two.deleted == {"k4"}
+        assert (one.losses, two.losses) == (1, 1)
+
+
+async def _is_gone(client: Driver, words: list[str]) -> bool:
+    return words[0] != "PEXPIRE" or not await client.exists(words[1])
+
+
+async def test_one_key_goes_back_in_time(store: RedisStore, client: Driver, namespace: str) -> None:
+    """An old copy of the entries beside the present streams is a loss."""
+    entries = f"{{{namespace}}}:entries"
+    async with reading(store) as reader:
+        old = await store.put("key", b"old")
+        copy = await client.dump(entries)
+        new = await store.put("key", b"new")
+        await store.put("other", b"value")
+        await reader.catch_up()
+        await client.restore(entries, 0, copy, replace=True)
+        await lost(reader)
+        assert await store.get("key") == ("key", old, b"old")
+        assert reader.values == {"key": b"new", "other": b"value"}
+        assert await store.put("key", b"new", expect=old) > new
+        await reader.catch_up()
+        assert reader.deleted == set()
+
+
+@pytest.mark.parametrize("idle", [True, False], ids=["then idle", "then written"])
+async def test_restart_that_loses_everything(own_server: Callable[..., Server], idle: bool) -> None:
+    """A server that comes back empty: no deletes are told, the loss is, and versions go on."""
+    server = await own_server().ready()
+    async with RedisStore(server.url) as store, reading(store) as reader:
+        last = max([await store.put(f"k{number}", b"value") for number in range(20)])
+        await reader.catch_up()
+        before = dict(reader.values)
+        server.kill()
+        await server.start().ready()
+        if not idle:
+            assert await store.put("new", b"after") > last
+        await lost(reader)
+        assert await store.get("k1") is None
+        assert reader.deleted == set()
+        back = [await store.put(key, value, expect=0) for key, value in before.items()]
+        assert min(back) > last
+        await reader.catch_up()
+        assert reader.values == await content(store)
+        assert reader.losses == 1
+
+
+@pytest.mark.parametrize("others", [False, True], ids=["quiet", "others write first"])
+async def test_restart_that_loses_the_newest(
+    own_server: Callable[..., Server], others: bool
+) -> None:
+    """A server that falls back to an old snapshot, also if a newcomer writes before we are back."""
+    server = await own_server(*SNAPSHOTS).ready()
+    async with (
+        Proxy(server.port) as proxy,
+        RedisStore(proxy.url) as store,
+        reading(store) as reader,
+    ):
+        old = await store.put("key", b"in the snapshot")
+        await store.put("deleted later", b"value")
+        async with server.client() as client:
+            await client.save()
+        newest = await store.put("key", b"lost")
+        await store.put("lost too", b"value")
+        await store.delete("deleted later")
+        await reader.catch_up()
+        await proxy.down()
+        server.kill()
+        await server.start().ready()
+        if others:
+            async with RedisStore(server.url) as newcomer:
+                await asyncio.gather(*(newcomer.put(f"n{i}", b"new") for i in range(5)))
+        await proxy.up()
+        await lost(reader)
+        assert await store.get("key") == ("key", old, b"in the snapshot")
+        written = {f"n{i}": b"new" for i in range(5)} if others else {}
+        assert reader.values == {"key": b"lost", "lost too": b"value", **written}
+        assert await store.put("key", b"lost", expect=old) > newest
+        await reader.catch_up()
+        assert reader.losses == 1
+
+
+async def test_restart_with_its_data(own_server: Callable[..., Server]) -> None:
+    """A server with an append-only file comes back as it was: nothing lost, nothing missed."""
+    server = await own_server(*PERSISTENT).ready()
+    async with RedisStore(server.url) as store, reading(store) as reader:
+        for number in range(3):
+            await asyncio.gather(*(store.put(f"k{key}", b"%d" % number) for key in range(20)))
+            server.kill()
+            await server.start().ready()
+            await store.delete(f"k{number}")
+        await reader.catch_up()
+        assert reader.values == await content(store)
+        assert len(reader.values) == 20 - 1
+        assert reader.losses == 0
+
+
+async def test_emptied_database(own_server: Callable[..., Server]) -> None:
+    """FLUSHALL is no delete; `catch_up` finds the loss too, and brings what others wrote first."""
+    server = await own_server().ready()
+    async with (
+        RedisStore(server.url) as store,
+        RedisStore(server.url) as newcomer,
+        store.watch() as feed,
+        server.client() as client,
+    ):
+        told: list[str] = []
+        feed.on_loss(lambda: told.append("lost"))
+        await store.put("key", b"value")
+        assert len(await feed.catch_up()) == 1
+        await client.flushall()
+        version = await newcomer.put("other", b"value")
+        assert await store.get("key") is None
+        told += [change.key for change in await feed.catch_up()]
+        await until(lambda: told == ["other", "lost"], what=str(told))
+        assert await newcomer.get("other") == ("other", version, b"value")
+
+
+async def test_loss_without_a_feed_is_told_later(
+    store: RedisStore, client: Driver, namespace: str
+) -> None:
+    """What was lost while nobody watched is told to the next who asks; to the one after no more."""
+    await store.put("key", b"value")
+    await client.delete(f"{{{namespace}}}:entries")
+    async with reading(store) as reader:
+        await lost(reader)
+    async with reading(store) as reader:
+        await reader.catch_up()
+        assert reader.losses == 0
+
+
+async def test_listener_that_fails_stops_nobody(
+    store: RedisStore, client: Driver, namespace: str
+) -> None:
+    """A listener that raises is the loop's to report; the other feeds are told, and go on."""
+    reports: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, report: reports.append(report))
+
+    def fail() -> None:
+        raise RuntimeError
+
+    async with store.watch() as bad, reading(store) as good:
+        bad.on_loss(fail)
+        await client.delete(f"{{{namespace}}}:entries")
+        await lost(good)
+        await store.put("key", b"value")
+        assert len(await bad.catch_up()) == 1
+    assert [type(report["exception"]) for report in reports] == [RuntimeError]

@@ -1,1 +1,0 @@
-"""The vault in one process: what is promised of refreshes, logins, upkeep and the views."""
