@@ -273,6 +273,10 @@ class Books:
         """Whether it is spent, or was exchanged by one of the processes."""
         return pair.spent or any(heir.by is not None for heir in self.heirs(pair))
 
+    def decisions_on(self, user: str) -> list[Decision]:
+        """All logins and removals of a user."""
+        return [one for one in self.decisions if one.user == user]
+
     def heirs(self, pair: Pair) -> list[Pair]:
         """Those that descend from a pair: who knows one of them knows that the pair is spent."""
         return [p for p in self.pairs if p.chain == pair.chain and p.place > pair.place]

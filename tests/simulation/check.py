@@ -117,7 +117,7 @@ def _failures(world: World) -> None:
 
 def _last_decision(world: World, user: str) -> Decision | None:
     """The login or removal that no other came after or at the same time as."""
-    mine = [one for one in world.books.decisions if one.user == user]
+    mine = world.books.decisions_on(user)
     for one in mine:
         others = [other for other in mine if other.chain != one.chain]
         if not others or (one.until < NEVER and all(o.until < one.since for o in others)):

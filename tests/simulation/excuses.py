@@ -164,7 +164,7 @@ def _never_came(books: Books, pair: Pair) -> str | None:
 
 
 def _was_removed(books: Books, user: str) -> bool:
-    return any(one.user == user and not one.chain for one in books.decisions)
+    return any(not one.chain for one in books.decisions_on(user))
 
 
 def _failed(books: Books, pair: Pair) -> bool:

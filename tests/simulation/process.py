@@ -11,7 +11,7 @@ from tests.simulation.loop import Lane
 from tests.simulation.network import SimHTTP
 from tests.simulation.store import SimStore, store_of
 from tests.simulation.weather import Weather
-from twitchvault.errors import StoreError, TwitchVaultError
+from twitchvault.errors import AuthFailure, StoreError, TwitchVaultError
 from twitchvault.helix.client import HelixClient
 from twitchvault.identity import Identity
 from twitchvault.loops import LoopBinding
@@ -183,6 +183,8 @@ class Process:
             call.outcome = "cancelled"
         except (TwitchVaultError, TimeoutError) as error:
             call.outcome = f"{type(error).__name__}: {error}"
+            if isinstance(error, AuthFailure) and pair is not None:
+                self.world.sent_away(call, pair)
         except Exception as error:
             call.outcome = f"{type(error).__name__}: {error}"
             self.world.bug(call, error)

@@ -104,6 +104,14 @@ class World:
         """A call raised what no call may raise."""
         self.violation("bug", f"{call.what} raised {type(error).__name__}: {error}")
 
+    def sent_away(self, call: Call, pair: Pair) -> None:
+        """A login was refused, though it may be good, and no other login or removal has come."""
+        good = self.twitch.takes_refresh(pair.refresh) and not self.books.is_known(pair)
+        good &= all(one.chain == pair.chain for one in self.books.decisions_on(pair.user))
+        if good and excuses.needs_login(self.books, pair) is None:
+            text = f"{call.what} refuses {pair.refresh}, which Twitch takes: {call.outcome}"
+            self.violation("wrong needs_login", text)
+
     def replayed(self, request: Request, old: Pair) -> None:
         """A spent token was presented."""
         reason = excuses.replay(self.books, self.ttl, request, old)
