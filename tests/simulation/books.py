@@ -148,8 +148,8 @@ class Books:
         """Access tokens that Twitch called dead though they lived."""
         self.killed: dict[str, float] = {}
         """Access tokens that died by something else than their refresh, and when."""
-        self.leased: dict[str, set[Lane]] = {}
-        """Which processes have had a lease on a refresh token."""
+        self.leased: dict[str, dict[tuple[Lane, str], tuple[float, str]]] = {}
+        """The leases on each refresh token, since when, and the access token beside it."""
         self.died: dict[Lane, float] = {}
         self.trouble: dict[Lane, list[tuple[float, float]]] = {}
         """When a process stood still or could not reach the store."""
@@ -238,8 +238,10 @@ class Books:
         pair = self.pair_in(value)
         gone = value is None or self.stored(value).state == "removed"
         chain = 0 if gone or pair is None else pair.chain
-        if pair is not None and value is not None and self.stored(value).lease is not None:
-            self.leased.setdefault(pair.refresh, set()).add(lane)
+        lease = None if value is None else self.stored(value).lease
+        if pair is not None and lease is not None:
+            leases = self.leased.setdefault(pair.refresh, {})
+            leases.setdefault((lane, lease), (now, self.stored(value or b"").access_token))
         if pair is not None and value is not None and self.stored(value).refresh_token:
             pair.published = pair.published or user is not None
             pair.stored_at = min(pair.stored_at, now)
@@ -272,6 +274,13 @@ class Books:
     def is_known(self, pair: Pair) -> bool:
         """Whether it is spent, or was exchanged by one of the processes."""
         return pair.spent or any(heir.by is not None for heir in self.heirs(pair))
+
+    def lease_of(self, request: Request) -> tuple[float, str]:
+        """When the lease was taken under which a request left, and the access token beside it."""
+        leases = self.leased.get(request.token, {})
+        mine = [found for (lane, _), found in leases.items() if lane is request.lane]
+        until = request.left_at
+        return max((found for found in mine if found[0] <= until), default=(until, ""))
 
     def decisions_on(self, user: str) -> list[Decision]:
         """All logins and removals of a user."""

@@ -10,7 +10,7 @@ from tests.simulation.acts import helix_call
 from tests.simulation.books import NEVER
 
 if TYPE_CHECKING:
-    from tests.simulation.books import Decision, Pair, Request, Stored
+    from tests.simulation.books import Decision, Pair, Stored
     from tests.simulation.loop import Lane
     from tests.simulation.process import Call, Process
     from tests.simulation.world import World
@@ -27,10 +27,10 @@ CLOSING: Final = 5.0
 REQUESTS: Final = 40
 PER_CALL: Final = 8
 """So many requests to Twitch a run may have, and so many more for each public call."""
-UNPROVEN: Final = 10
+UNPROVEN: Final = 6
 WINDOW: Final = 10.0
-"""So many exchanges of one login a process may ask for within so many seconds, if Twitch took none of
-its access tokens in between. (By itself it stops at three, but a login or a 429 lets it begin anew.)"""
+"""So many tokens of one user a process may get within so many seconds of which Twitch takes none: the
+vault stops at three for a user, and at three for a refresh token whose user is not known."""
 
 
 def check(world: World) -> None:
@@ -78,31 +78,23 @@ def _requests(world: World) -> None:
     if len(sent) > allowed or world.too_long():
         text = f"{len(sent)} requests to Twitch, of which {allowed} are enough"
         world.violation("too many requests", text)
-    for lane, chain in dict.fromkeys((one.lane, _chain(world, one)) for one in sent):
-        asked = [one.left_at for one in sent if one.lane is lane and _chain(world, one) == chain]
-        if chain and _too_often(world, lane, chain, asked):
-            text = f"{lane.name} asks for exchanges of login {chain} again and again"
-            world.violation("too many requests", text)
+    for lane in dict.fromkeys(one.lane for one in sent):
+        for user in world.users:
+            if _too_often(world, lane, user):
+                text = f"{lane.name} gets one dead token of {user} after the other"
+                world.violation("too many requests", text)
 
 
-def _chain(world: World, request: Request) -> int:
-    """The login that an exchange belongs to; 0 for any other request, and if it is not known."""
-    pair = world.books.of_refresh.get(request.token)
-    return 0 if pair is None or request.endpoint != "refresh" else pair.chain
-
-
-def _too_often(world: World, lane: Lane, chain: int, asked: list[float]) -> bool:
-    mine = {pair.access for pair in world.books.pairs if pair.chain == chain}
-    accepted = [
-        at
-        for (taker, access), times in world.books.accepted.items()
-        if taker is lane and access in mine
-        for at in times
-    ]
-    for first, last in zip(asked, asked[UNPROVEN:], strict=False):
-        if last - first < WINDOW and not any(first <= at <= last for at in accepted):
-            return True
-    return False
+def _too_often(world: World, lane: Lane, user: str) -> bool:
+    """More tokens in a row than allowed, with nothing in between that lets the vault begin anew."""
+    mine = [pair for pair in world.books.pairs if pair.user == user]
+    got = sorted(pair.received[lane] for pair in mine if pair.by and lane in pair.received)
+    again = [call.begun for call in world.calls if call.lane is lane and call.login == user]
+    again += [at for pair in mine for at in world.books.accepted.get((lane, pair.access), ())]
+    return any(
+        last - first < WINDOW and not any(first <= at <= last for at in again)
+        for first, last in zip(got, got[UNPROVEN:], strict=False)
+    )
 
 
 def _failures(world: World) -> None:

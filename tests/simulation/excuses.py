@@ -35,7 +35,7 @@ LIED: Final = "Twitch lied"
 DOUBT: Final = "it was removed during its exchange"
 BY_ITSELF: Final = "the access token died by itself"
 
-CHANCE: Final = 2.0
+CHANCE: Final = 0.5
 """Seconds of undisturbed running in which a process that is told of a loss writes back."""
 GLANCE: Final = 1.0
 """Seconds from the last look at the record until the request has left, over a new connection."""
@@ -73,7 +73,8 @@ def _could_know(books: Books, first: Request, second: Request) -> bool:
     refused = books.refused.get((first.lane, old.access), ())
     lived = max((at for at in accepted if at <= first.left_at), default=-NEVER)
     return (
-        old.dead_at <= first.failed_at
+        books.lease_of(first)[1] == old.access
+        and old.dead_at <= first.failed_at
         and old.access not in books.killed
         and first.left_at - lived <= MINUTE
         and not any(lived <= at <= first.left_at for at in refused)
@@ -98,7 +99,7 @@ def _unprotected(
     losses = [
         one for one in _losses(books, old.user, first.left_at - lease) if one.at <= second.left_at
     ]
-    leased = second.left_at - ttl[second.lane] / 2
+    leased, _ = books.lease_of(second)
     return None if all(_could_act(books, first.lane, one, leased) for one in losses) else WENT_BACK
 
 
@@ -107,7 +108,7 @@ def _forgotten(books: Books, ttl: dict[Lane, float], old: Pair, second: Request)
     heirs = books.heirs(old)
     known = min((heir.stored_at for heir in heirs), default=NEVER)
     losses = [loss for loss in _losses(books, old.user, known) if loss.at <= second.left_at]
-    leased = second.left_at - ttl[second.lane] / 2
+    leased, _ = books.lease_of(second)
     if any(heir.holders.get(second.lane, NEVER) < leased for heir in heirs):
         return None
     return None if all(_healed(books, loss, heirs, leased) for loss in losses) else WENT_BACK
@@ -180,6 +181,6 @@ def needs_login(books: Books, pair: Pair) -> str | None:
     if any(one.pair is not None and one.pair.stored_at == NEVER for one in requests):
         # Of a confidential client, whose token is not spent by an exchange: nobody can know that.
         return ANSWER
-    if pair.access in books.lied and _failed(books, pair):
+    if pair.access in books.lied:
         return LIED
     return BY_ITSELF if pair.access in books.killed else None

@@ -76,217 +76,204 @@ def planted(plant: Plant) -> Iterator[Simulate]:
         sys.modules.update(saved)
 
 
-def _plant(name: str, module: str, *changes: tuple[str, str]) -> Plant:
-    seed, kind = FOUND.get(name, (0, ""))
-    return Plant(name, module, changes, seed, kind)
-
-
 FOUND: Final[dict[str, tuple[int, str]]] = {}
 """The first seed that finds each fault, and the promise that is broken there."""
 
-PLANTED: Final = (
-    _plant(
-        "the clocks are not looked at before the request leaves",
+_FAULTS: Final[dict[str, tuple[str, tuple[tuple[str, str], ...]]]] = {
+    "the clocks are not looked at before the request leaves": (
         "exchange",
-        ("            if lease.given_up or lease.left <= 0:\n", "            if lease.given_up:\n"),
+        (
+            ("lease.given_up or lease.left <= 0", "lease.given_up"),
+            (
+                "        if lease.left <= 0:\n            msg =",
+                "        if lease.given_up:\n            msg =",
+            ),
+            ("timeout=lease.left)", "timeout=60.0)"),
+        ),
     ),
-    _plant(
-        "suspend does not count as time",
+    "suspend does not count as time": (
         "clocks",
         (
-            "        return clocks.monotonic(), clocks.boottime(), clocks.wall()\n",
-            "        return clocks.monotonic(), clocks.monotonic(), clocks.monotonic()\n",
+            (
+                "return clocks.monotonic(), clocks.boottime(), clocks.wall()",
+                "return clocks.monotonic(), clocks.monotonic(), clocks.monotonic()",
+            ),
         ),
     ),
-    _plant(
-        "a 503 counts as harmless",
+    "a 503 counts as harmless": (
+        "exchange",
+        (("isinstance(error, RateLimited):", "getattr(error, 'status', 0) in {429, 503}:"),),
+    ),
+    "a lost answer counts as harmless": (
+        "exchange",
+        (("isinstance(error, RateLimited):", "isinstance(error, (RateLimited, NoAnswer)):"),),
+    ),
+    "nobody asks whether the old access token lives": (
+        "exchange",
+        (("await self._validate(lease.record.access_token)", "await asyncio.sleep(0)"),),
+    ),
+    "a 401 of another kind counts as refused": (
+        "exchange",
+        (("refused_grant(error):", "refused_grant(error) or isinstance(error, Unauthorized):"),),
+    ),
+    "a late answer is thrown away": (
         "exchange",
         (
-            "    if isinstance(error, RateLimited):\n",
-            "    if isinstance(error, RateLimited) or error.status == 503:\n",
+            (
+                "await self._renew(lease)\n        finally",
+                "raise NoAnswer('too late')\n        finally",
+            ),
         ),
     ),
-    _plant(
-        "a lost answer counts as harmless",
+    "the lease is not renewed": (
         "exchange",
-        (
-            "    if isinstance(error, RateLimited):\n",
-            "    if isinstance(error, (RateLimited, NoAnswer)):\n",
-        ),
+        (("await self._renew(lease)\n        finally", "continue\n        finally"),),
     ),
-    _plant(
-        "nobody asks whether the old access token lives",
-        "exchange",
-        (
-            "            await self._validate(lease.record.access_token)\n",
-            "            await asyncio.sleep(0)\n",
-        ),
-    ),
-    _plant(
-        "a 401 of another kind counts as refused",
-        "exchange",
-        (
-            "    if refused_grant(error):\n",
-            "    if refused_grant(error) or isinstance(error, Unauthorized):\n",
-        ),
-    ),
-    _plant(
-        "a late answer is thrown away",
-        "exchange",
-        (
-            "                if lease.sent:\n                    await self._renew(lease)\n",
-            "                if lease.sent:\n                    raise NoAnswer('too late')\n",
-        ),
-    ),
-    _plant(
-        "the lease is not renewed",
-        "exchange",
-        (
-            "                if lease.sent:\n                    await self._renew(lease)\n",
-            "                continue\n",
-        ),
-    ),
-    _plant(
-        "a lease that lives is taken over",
-        "refresh",
-        (
-            "        if left <= 0:\n            return True\n",
-            "        if left < ttl:\n            return True\n",
-        ),
-    ),
-    _plant(
-        "whoever waits counts by the time that its own lease would have",
+    "a lease that lives is taken over": ("refresh", (("if left <= 0:", "if left < ttl:"),)),
+    "whoever waits counts by a ttl of its own": (
         "jobs",
-        ("held.record.lease_ttl", "1.0"),
+        (("held.record.lease_ttl", "1.0"),),
     ),
-    _plant(
-        "the clocks of two machines are compared",
+    "the clocks of two machines are compared": (
         "refresh",
         (
-            "            lease = (lease_name, self._lease_ttl)\n",
-            "            lease = (lease_name, self._clocks.wall() + self._lease_ttl)\n",
-        ),
-        (
-            "        left = ttl if lease in self._leases else patience.left(key, held)\n",
-            "        left = ttl - self._clocks.wall()\n        ttl = self._lease_ttl\n",
+            (
+                "lease = (lease_name, self._lease_ttl)",
+                "lease = (lease_name, self._clocks.wall() + self._lease_ttl)",
+            ),
+            (
+                "left = ttl if lease in self._leases else patience.left(key, held)",
+                "left = ttl - self._clocks.wall(); ttl = self._lease_ttl",
+            ),
         ),
     ),
-    _plant(
-        "the lease of a seed is skipped",
+    "the lease of a seed is skipped": (
         "refresh",
-        (
-            "        if not record.seeded or record.refresh_token is None:\n",
-            "        if record is not None:\n",
-        ),
+        (("if not record.seeded or record.refresh_token is None:", "if record is not None:"),),
     ),
-    _plant(
-        "what was spent is not remembered",
-        "transitions",
-        ("    mark = fingerprint(token)\n    if seeded:\n", "    return current\n    if seeded:\n"),
-    ),
-    _plant(
-        "a removal forgets what was spent",
+    "what was spent is not remembered": (
         "transitions",
         (
-            '    gone = _successor(current, Record("", state="removed"))\n',
-            '    gone = Record("", state="removed", generation=current.generation + 1)\n',
+            (
+                "    mark = fingerprint(token)\n",
+                "    return current\n    mark = fingerprint(token)\n",
+            ),
         ),
     ),
-    _plant(
-        "a login during an exchange forgets what is being exchanged",
-        "transitions",
-        ("    current = _remember_leased(current)\n", ""),
-    ),
-    _plant(
-        "the answer of an exchange overwrites another login",
+    "a removal forgets what was spent": (
         "transitions",
         (
-            "    if current is None or current.refresh_token != sent:\n"
-            "        return current if successor == sent else _remember_elsewhere(current, base, sent)\n",
-            "    current = current or base\n",
+            (
+                "    leaves_trace = current.generation > 1 or",
+                "    gone = replace(gone, seeds='', exchanged='', given_up='')\n"
+                "    leaves_trace = current.generation > 1 or",
+            ),
         ),
     ),
-    _plant(
-        "generations are ignored when data were lost",
+    "a login during an exchange forgets what is on its way": (
+        "transitions",
+        (
+            (
+                "    if current.refresh_token not in {None, fresh.refresh_token}:",
+                "    if given_up is None:",
+            ),
+        ),
+    ),
+    "the answer of an exchange overwrites another login": (
+        "transitions",
+        (
+            (
+                "    if current is None or current.refresh_token != sent:\n        return current if successor",
+                "    current = current or base\n    if not sent:\n        return current if successor",
+            ),
+        ),
+    ),
+    "a refusal wins over a newer pair": (
+        "transitions",
+        (
+            (
+                "    if current.generation != base.generation or current.state",
+                "    if current.state",
+            ),
+            (
+                "    if current is None or current.refresh_token != sent:\n        return current if sent is None",
+                "    if current is None:\n        return current if sent is None",
+            ),
+        ),
+    ),
+    "generations are ignored when data were lost": (
         "repository",
-        ("        return held.record.order < ours.order\n", "        return False\n"),
-    ),
-    _plant(
-        "a refusal wins over a newer pair",
-        "transitions",
         (
-            "    if current is None or current.refresh_token != sent:\n"
-            "        return current if sent is None else _remember_elsewhere(current, base, sent)\n"
-            '    if current.generation != base.generation or current.state != "live":\n'
-            "        return current\n",
-            "    if current is None:\n        return None\n",
+            ("        return held.record.order < ours.order\n\n", "        return False\n\n"),
+            (
+                "            return held.version < self._mirror.version(user_id)",
+                "            return False",
+            ),
         ),
     ),
-    _plant(
-        "what is written back after a loss has no lease",
+    "what is written back after a loss has no lease": (
         "repository",
         (
-            "                await self.write(key, ours, expect=0 if held is None else held.version)\n"
-            '        msg = f"the store does not keep the record of user {user_id!r}; nothing was sent"\n',
-            "                import msgspec\n"
-            "                ours = msgspec.structs.replace(ours, lease=None)\n"
-            "                await self.write(key, ours, expect=0 if held is None else held.version)\n"
-            '        msg = "the store does not keep it"\n',
+            (
+                "            if held is None:\n                lost = absent_is_lost",
+                "            ours = __import__('msgspec').structs.replace(ours, lease=None)\n"
+                "            if held is None:\n                lost = absent_is_lost",
+            ),
         ),
     ),
-    _plant(
-        "a loss is not repaired",
+    "a loss is not repaired": (
         "watcher",
-        (
-            "        self._lost_all = self._lost_since_load = True\n",
-            "        return\n",
-        ),
+        (("        self._lost_all = self._lost_since_load = True", "        return"),),
     ),
-    _plant(
-        "a pair is dropped when the store is down",
+    "a pair is dropped when the store is down": (
         "outbox",
         (
-            "                queue.attempted(error)\n",
-            "                queue.updates.popleft()\n                queue.attempted(error)\n",
+            (
+                "                queue.attempted(error)\n",
+                "                queue.updates.popleft()\n                queue.attempted(error)\n",
+            ),
         ),
     ),
-    _plant(
-        "writes do not expect a version",
+    "changes are written without compare-and-set": (
         "outbox",
         (
-            "                await self._repository.write(key, after, expect=expect)\n",
-            "                await self._repository.write(key, after, expect=None)\n",
+            (
+                "self._repository.write(key, after, expect=expect)",
+                "self._repository.write(key, after, expect=None)",
+            ),
         ),
     ),
-    _plant(
-        "the lease is written without compare-and-set",
+    "a lease is written without compare-and-set": (
         "exchange",
-        (
-            "            taken.version = await self._repository.write("
-            "key, taken.record, expect=held.version)\n",
-            "            taken.version = await self._repository.write("
-            "key, taken.record, expect=None)\n",
-        ),
+        (("write(key, record, expect=held.version)", "write(key, record, expect=None)"),),
     ),
-    _plant(
-        "nothing stops a Twitch that gives dead tokens",
+    "nothing stops a Twitch that gives dead tokens": (
         "backoff",
-        ("UNPROVEN: Final = 3\n", "UNPROVEN: Final = 1_000_000\n"),
+        (("UNPROVEN: Final = 3\n", "UNPROVEN: Final = 1_000_000\n"),),
     ),
-    _plant(
-        "the end of a caller ends the exchange",
+    "the end of a caller ends the exchange": (
+        "jobs",
+        (("await asyncio.wait((self.task,), timeout=self.left)", "await self.task"),),
+    ),
+    "a caller waits as long as the exchange takes": (
         "jobs",
         (
-            "            await asyncio.wait((self.task,), timeout=self.left)\n"
-            "        if self.task.cancelled():\n",
-            "            async with asyncio.timeout(self.left):\n"
-            "                await self.task\n"
-            "        if self.task.cancelled():\n",
+            ("            if self.left <= 0:\n", "            if self.left <= -10_000:\n"),
+            ("timeout=self.left)", "timeout=10_000)"),
         ),
     ),
-    _plant(
-        "close() waits for nothing",
+    "close() waits for no answer": (
         "jobs",
-        ("            await asyncio.wait(sending, timeout=patience)\n", "            pass\n"),
+        (
+            (
+                "        while sending and patience > 0:\n",
+                "        while sending and patience < 0:\n",
+            ),
+        ),
     ),
+}
+
+PLANTED: Final = tuple(
+    Plant(name, module, changes, *FOUND.get(name, (0, "")))
+    for name, (module, changes) in _FAULTS.items()
 )

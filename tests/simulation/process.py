@@ -58,6 +58,8 @@ class Call:
     outcome: str = ""
     fine: bool = False
     """It did what it was asked for."""
+    login: str = ""
+    """The user whom it brings a pair of."""
 
 
 class Process:
@@ -158,19 +160,20 @@ class Process:
 
     def begin(self, what: str, user: str, make: Making, pair: Pair | None) -> Call:
         """Make a call in a task of its own."""
-        call = self._call(what, user)
+        call = self._call(what, user, pair)
         call.task = self.spawn(self._follow(call, make, pair))
         return call
 
     async def call(self, what: str, user: str, make: Making, pair: Pair | None) -> Call:
         """Make a call and wait for its end."""
-        call = self._call(what, user)
+        call = self._call(what, user, pair)
         await self._follow(call, make, pair)
         return call
 
-    def _call(self, what: str, user: str) -> Call:
+    def _call(self, what: str, user: str, pair: Pair | None) -> Call:
         loop = self.world.loop
         call = Call(self, self.lane, what, user, loop.now, self.lane.ran(loop.now))
+        call.login = "" if pair is None else user
         self.world.calls.append(call)
         return call
 

@@ -151,6 +151,7 @@ def draw(seed: int) -> Profile:
     ttls = _TTLS if store != "plain" else _TTLS[:2]
     ttl = chance.choice(ttls)
     others = chance.random() < 0.2
+    mad = _madness(chance)
     return Profile(
         processes=processes,
         users=chance.choices((1, 2), (3, 2))[0],
@@ -162,9 +163,9 @@ def draw(seed: int) -> Profile:
         maintain=chance.random() < 0.6,
         store=store,
         acts=chance.randint(8, 40),
-        pace=chance.choice((0.02, 0.3, 2.0, ttl / 3, ttl)),
+        pace=0.3 if mad else chance.choice((0.02, 0.3, 2.0, ttl / 3, ttl)),
         latency=chance.choice((0.02, 0.1, 0.4)),
-        rates={place: _rates(chance, place, store) for place in FAULTS} | _madness(chance),
+        rates={place: _rates(chance, place, store) for place in FAULTS} | mad,
         wall_off=tuple(_wall_off(chance) for _ in range(processes)),
     )
 
