@@ -30,7 +30,6 @@ TICKS: Final = float(1 << 20)
 """Ticks of the virtual clock in a second: a power of two, so that sums of times are exact."""
 CLOSINGS: Final = 5
 
-_RUNS: Final = itertools.count()
 _T = TypeVar("_T")
 
 
@@ -158,8 +157,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self.current = self.ground
         self.failures: list[tuple[Lane, dict[str, Any]]] = []
         self.steps = 0
-        # Sets of tasks keep one order in all runs, and tasks of different runs do not collide.
-        self._number = itertools.count(next(_RUNS) << 32)
+        self._number = itertools.count()
         self._random = chance.random
         self._closed = False
 

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
+from unittest.mock import patch
 
 from tests.simulation import excuses
 from tests.simulation.acts import disturb, perform, plan
@@ -339,11 +340,14 @@ def simulate(seed: int, muted: frozenset[str] = frozenset()) -> Result:
     """Run one seed, without what is muted."""
     random.seed(seed)
     state = Muted(muted)
-    world = World(seed, state)
-    try:
-        world.run()
-    finally:
-        world.end()
+    # Names of leases, too, are part of a run.
+    token_hex = patch("secrets.token_hex", lambda size: random.randbytes(size).hex())
+    with token_hex, patch("os.getpid", lambda: 1):
+        world = World(seed, state)
+        try:
+            world.run()
+        finally:
+            world.end()
     return Result(
         seed,
         world.violations,
