@@ -1,19 +1,21 @@
-"""A path, an open store, and the certainty that nothing is left behind."""
+"""Paths, an open store, and a check that nothing is left behind."""
 
 from __future__ import annotations
 
+import sqlite3
+import tempfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from twitchvault.stores.sqlite import SQLiteStore
+from twitchvault.stores import SQLiteStore
 
-from .tools import open_files, wait_until
+from .tools import BOUND, open_files, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -33,9 +35,32 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder into which any user may look."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
 async def store(path: Path) -> AsyncIterator[SQLiteStore]:
     """An open store."""
-    store = SQLiteStore(path, busy_timeout=0.3)
+    store = SQLiteStore(path, busy_timeout=BOUND)
     await store.open()
     yield store
     await store.close()
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What SQLite runs from now on, on all connections that are opened from now on."""
+    seen: list[str] = []
+
+    class Traced(sqlite3.Connection):
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+            self.set_trace_callback(seen.append)
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, factory=Traced, **k))
+    return seen

@@ -1,19 +1,19 @@
-"""Opening and closing, forgetting and losing the file."""
+"""Opening and closing, event loops, and losing the file."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import sqlite3
-from contextlib import closing
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from twitchvault.errors import StoreError, StoreUnavailable
-from twitchvault.stores.base import Entry
-from twitchvault.stores.sqlite import SQLiteStore
+from twitchvault.stores import Entry, SQLiteStore
 
-from .tools import BOUND, held, permissions
+from .tools import BOUND, locked, permissions, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 async def test_before_open_and_after_close_have_their_own_messages(path: Path) -> None:
     """Each says what the state is and what to do."""
     store = SQLiteStore(path)
-    with pytest.raises(StoreError) as unopened:
+    await store.close()
+    with pytest.raises(StoreError, match=r"is not open yet: call 'await store\.open\(\)' first"):
         await store.get("a")
     await store.open()
     await store.close()
-    with pytest.raises(StoreError) as closed:
+    with pytest.raises(
+        StoreError, match=r"is closed: call 'await store\.open\(\)' to use it again"
+    ):
         await store.put("a", b"1")
-    name = f"the store in {str(path)!r}"
-    assert str(unopened.value) == f"{name} is not open yet: call 'await store.open()' first"
-    assert str(closed.value) == f"{name} is closed: call 'await store.open()' to use it again"
 
 
 async def test_many_open_one_new_file_at_once(path: Path) -> None:
@@ -54,38 +54,29 @@ async def test_opens_and_closes_take_effect_in_order(path: Path) -> None:
         await store.get("a")
 
 
-async def test_cancelled_open_ends_in_the_background(path: Path) -> None:
-    """Nothing is left half open: `close` waits for it, or a second `open` joins it."""
+async def test_a_cancelled_open_ends_in_the_background(path: Path) -> None:
+    """Nothing is left half open: `close` waits for it, or a second `open` follows it."""
     store = SQLiteStore(path)
-    for _ in range(5):
+    for follow in (store.close, store.close, store.open):
         opening = asyncio.create_task(store.open())
         await asyncio.sleep(0)
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opening
-        await store.close()
-    opening = asyncio.create_task(store.open())
-    await asyncio.sleep(0)
-    opening.cancel()
-    await store.open()
+        await follow()
     assert await store.put("a", b"1") == 1
     await store.close()
 
 
-async def test_close_finishes_the_writes_that_wait(path: Path, store: SQLiteStore) -> None:
-    """Also those not begun; what comes after it is refused."""
-    with held(store):
-        puts = [asyncio.create_task(store.put(f"k{n}", b"1")) for n in range(1_500)]
-        await asyncio.sleep(0)
-        closing_ = asyncio.create_task(store.close())
-        await asyncio.sleep(0)
-    assert sorted(await asyncio.gather(*puts)) == list(range(1, 1_501))
-    await closing_
-    with closing(sqlite3.connect(path)) as file:
-        assert file.execute("SELECT count(*) FROM entries").fetchone() == (1_500,)
+async def test_close_finishes_the_writes_that_wait(store: SQLiteStore) -> None:
+    """Also those not begun."""
+    puts = [asyncio.create_task(store.put(f"k{n}", b"1")) for n in range(1_500)]
+    await asyncio.sleep(0)
+    await store.close()
+    assert sorted(put.result() for put in puts) == list(range(1, 1_501))
 
 
-async def test_cancelled_close_goes_on(path: Path, store: SQLiteStore) -> None:
+async def test_a_cancelled_close_goes_on(path: Path, store: SQLiteStore) -> None:
     """Cancelling who asked for it leaves nothing open."""
     await store.put("a", b"1")
     task = asyncio.create_task(store.close())
@@ -93,38 +84,43 @@ async def test_cancelled_close_goes_on(path: Path, store: SQLiteStore) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    with pytest.raises(StoreError, match="is closed"):
-        await store.get("a")
     await store.close()
     assert permissions(path.parent).keys() == {path.name}, "the log is left behind"
 
 
+@pytest.mark.long
 async def test_close_gives_up_in_the_end(
-    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A thread that hangs delays it for a bounded time; its writers are told."""
-    monkeypatch.setattr("twitchvault.stores.sqlite.session._CLOSE_PATIENCE", 0.1)
-    with held(store) as busy:
-        assert await asyncio.to_thread(busy.wait, BOUND)
-        put = asyncio.create_task(store.put("a", b"1"))
-        await asyncio.sleep(0)
-        async with asyncio.timeout(BOUND):
-            await store.close()
-        with pytest.raises(StoreUnavailable, match="not known whether this write was stored"):
-            await put
-    assert "did not close in time; its thread is left behind" in caplog.text
+    """A disk that hangs delays it for a bounded time; its writers are told."""
+    begun, disk = threading.Event(), threading.Event()
 
+    class Hanging(sqlite3.Connection):
+        def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:  # noqa: ANN401
+            if "INSERT INTO entries" in sql:
+                begun.set()
+                disk.wait(2 * BOUND)
+            return super().execute(sql, *parameters)
 
-async def test_a_forgotten_store_lets_go_of_everything(path: Path) -> None:
-    """Without `close`, its end is the end of its thread and of its files (see the fixture)."""
-    store = SQLiteStore(path)
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, factory=Hanging, **k))
+    store = SQLiteStore(path, busy_timeout=0)
     await store.open()
-    await store.put("a", b"1")
-    del store
+    threads = set(threading.enumerate())
+    puts = [asyncio.create_task(store.put(key, b"1")) for key in "aab"]
+    assert await asyncio.to_thread(begun.wait, BOUND)
+    async with asyncio.timeout(BOUND):
+        await store.close()
+    results = await asyncio.gather(*puts, return_exceptions=True)
+    assert [type(result) for result in results] == [StoreUnavailable] * 3
+    assert str(results[0]) == "no answer from the file: this write may have taken place"
+    assert caplog.messages == [f"{str(path)!r} did not close in time; its thread is left behind"]
+    disk.set()
+    await until(lambda: not threads <= set(threading.enumerate()))
 
 
 def test_one_store_serves_successive_loops(path: Path) -> None:
-    """It may stay open from one event loop to the next."""
+    """Left open, it opens the file anew on the next loop."""
     store = SQLiteStore(path)
 
     async def first() -> int:
@@ -137,66 +133,87 @@ def test_one_store_serves_successive_loops(path: Path) -> None:
             assert [change.version for change in await feed.wait()] == [2]
         return await store.get("a")
 
-    async def third() -> None:
-        await store.close()
-
     assert asyncio.run(first()) == 1
     assert asyncio.run(second()) == Entry("a", 2, b"2")
-    asyncio.run(third())
+    asyncio.run(store.close())
+    with pytest.raises(StoreError, match="is closed"):
+        asyncio.run(store.get("a"))
 
 
-def test_an_interrupted_loop_waits_for_the_write_under_way(path: Path) -> None:
+async def test_another_living_loop_is_refused(path: Path, store: SQLiteStore) -> None:
+    """Two threads with a loop each: the second gets a sentence, and the way that it names works."""
+    loop = asyncio.get_running_loop()
+
+    async def other() -> None:
+        for step in (store.get("a"), store.put("a", b"2"), store.open(), store.close()):
+            with pytest.raises(RuntimeError) as refused:
+                await step
+            assert str(refused.value) == (
+                f"SQLiteStore({str(path)!r}) was opened on another event loop, which is not "
+                "closed: call it there, by 'asyncio.run_coroutine_threadsafe', or make a store for "
+                "each loop"
+            )
+        asked = asyncio.run_coroutine_threadsafe(store.put("a", b"1"), loop)
+        assert await asyncio.wrap_future(asked) == 1
+
+    await asyncio.to_thread(asyncio.run, other())
+    assert await store.get("a") == Entry("a", 1, b"1")
+
+
+def test_an_interrupted_loop_waits_for_the_write_under_way(
+    path: Path, statements: list[str]
+) -> None:
     """`asyncio.run` that ends in the midst of a write leaves a store that works."""
-    store = SQLiteStore(path)
-    blocker = sqlite3.connect(path.parent / "tokens.db", isolation_level=None)
+    store = SQLiteStore(path, busy_timeout=BOUND)
 
     async def leave() -> None:
         await store.open()
-        blocker.execute("BEGIN IMMEDIATE")
-        tasks.append(asyncio.create_task(store.put("a", b"1")))
-        await asyncio.sleep(0.05)
-        asyncio.get_running_loop().call_later(0.05, blocker.rollback)
+        other.execute("BEGIN IMMEDIATE")
+        tasks.extend(asyncio.create_task(store.put(key, b"1")) for key in "ab")
+        await until(lambda: "INSERT" in str(statements[-1]))
+        tasks.extend(asyncio.create_task(store.get(key)) for key in "ab")
+        threading.Timer(0.05, other.rollback).start()
 
     async def come_back() -> Entry | None:
         entry = await store.get("a")
         await store.close()
         return entry
 
-    tasks: list[asyncio.Task[int]] = []
-    asyncio.run(leave())
-    assert tasks[0].cancelled()
-    assert asyncio.run(come_back()) == Entry("a", 1, b"1"), "it had begun, so it was carried out"
-    blocker.close()
+    tasks: list[asyncio.Task[object]] = []
+    with locked(path) as other:
+        other.rollback()
+        asyncio.run(leave())
+        assert [task.cancelled() for task in tasks] == [True] * 4
+        assert asyncio.run(come_back()) == Entry("a", 1, b"1"), "it had begun: it was carried out"
 
 
-def test_what_a_closed_loop_has_left_behind_disturbs_nobody(path: Path) -> None:
-    """A write that it asked for and that has not begun is dropped, and the next loop's go on."""
-    store = SQLiteStore(path)
-    blocker = sqlite3.connect(path.parent / "tokens.db", isolation_level=None)
-
-    async def leave() -> None:
-        await store.open()
-        blocker.execute("BEGIN IMMEDIATE")
-        begun = store.put("a", b"1")
-        for _ in range(3):
-            await asyncio.sleep(0)
-        tasks.extend(asyncio.ensure_future(one) for one in (begun, store.put("b", b"1")))
-        for task in tasks:
-            task.add_done_callback(lambda _: None)  # somebody waits, and could not be told
+@pytest.mark.long
+def test_a_loop_closed_over_a_write(
+    path: Path, statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver's thread dies of it, as it cannot report; the next loop is served all the same."""
+    died: list[str] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: died.append(str(args.exc_value)))
+    store = SQLiteStore(path, busy_timeout=BOUND)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(store.open())
+    with locked(path) as other:
+        put = loop.create_task(store.put("a", b"1"))
+        loop.run_until_complete(until(lambda: "INSERT" in statements[-1]))
+        loop.close()
+        other.rollback()
 
     async def come_back() -> list[Entry | None]:
         async with asyncio.timeout(BOUND):
-            await store.put("c", b"1")
-            return [await store.get(key) for key in "abc"]
+            await store.put("b", b"1")
+            entries = [await store.get(key) for key in "ab"]
+            await store.close()
+            return entries
 
-    tasks: list[asyncio.Future[int]] = []
-    loop = asyncio.new_event_loop()
-    loop.run_until_complete(leave())
-    loop.close()
-    blocker.rollback()
-    assert asyncio.run(come_back()) == [Entry("a", 1, b"1"), None, Entry("c", 2, b"1")]
-    asyncio.run(store.close())
-    blocker.close()
+    assert asyncio.run(come_back()) == [Entry("a", 1, b"1"), Entry("b", 2, b"1")]
+    assert died == ["Event loop is closed"]
+    del put, loop
+    gc.collect()  # nobody else lets go of what the dead thread had open
 
 
 @pytest.mark.parametrize("how", ["deleted", "replaced", "log deleted", "folder moved"])
@@ -220,19 +237,14 @@ async def test_a_file_taken_away_is_noticed(path: Path, how: str) -> None:
                 (folder / "tokens.db-wal").unlink()
             case "folder moved":
                 folder.rename(folder.parent / "elsewhere")
-        with pytest.raises(StoreUnavailable) as refused:
-            await store.put("a", b"2")
-        named = f"{path}-wal" if how == "log deleted" else str(path)
-        assert str(refused.value) == (
-            f"{named!r} was deleted or replaced while the store had it open: nothing is written "
-            "any more; close the store and open it again"
-        )
-        with pytest.raises(StoreUnavailable, match="deleted or replaced"):
-            await store.get("a")
-        with pytest.raises(StoreUnavailable, match="deleted or replaced"):
-            await anext(store.scan())
-        with pytest.raises(StoreUnavailable, match="deleted or replaced"):
-            await feed.catch_up()
+        steps = store.put("a", b"2"), store.get("a"), anext(store.scan()), feed.catch_up()
+        for step in steps:
+            with pytest.raises(StoreUnavailable) as refused:
+                await step
+            assert str(refused.value) == (
+                f"{str(path)!r} or its log was deleted or replaced while the store had it open: "
+                "nothing is written any more; close the store and open it again"
+            )
     await store.close()
     folder.mkdir(exist_ok=True)
     for rest in folder.iterdir():

@@ -1,23 +1,20 @@
-"""Looking into a SQLite store from outside."""
+"""Looking at a SQLite store from outside."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
-import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Iterator
-
-    from twitchvault.stores.sqlite import SQLiteStore
 
 BOUND = 20.0
 
@@ -31,7 +28,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 def page_size(path: Path) -> int:
-    """Bytes of a page, as every SQLite file tells in its header."""
+    """Bytes of a page, as every SQLite file says in its header."""
     return int.from_bytes(path.read_bytes()[16:18])
 
 
@@ -51,47 +48,37 @@ def permissions(folder: Path) -> dict[str, int]:
     return {p.name: stat.S_IMODE(p.stat().st_mode) for p in folder.iterdir()}
 
 
-def writer(store: SQLiteStore) -> sqlite3.Connection:
-    """The connection on the worker's thread."""
-    assert store._session
-    return store._session._worker.connections.writer
-
-
 @contextmanager
-def held(store: SQLiteStore) -> Iterator[threading.Event]:
-    """Keep the worker's thread busy meanwhile; the event says that it is."""
-    assert store._session
-    gate, busy = threading.Event(), threading.Event()
-
-    def hold(_: sqlite3.Connection) -> None:
-        busy.set()
-        gate.wait(BOUND)
-
-    task = asyncio.ensure_future(store._session.run(hold))
-    try:
-        yield busy
-    finally:
-        gate.set()
-        task.add_done_callback(lambda _: busy.wait(BOUND))
+def locked(path: Path) -> Iterator[sqlite3.Connection]:
+    """Keep writers waiting, as another program would; `rollback()` lets them go on."""
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield other
 
 
-@contextmanager
-def commits(store: SQLiteStore) -> Iterator[list[str]]:
-    """The COMMITs of the writer, as SQLite itself reports them."""
-    seen: list[str] = []
-    connection = writer(store)
-    connection.set_trace_callback(lambda sql: seen.append(sql) if sql == "COMMIT" else None)
-    try:
-        yield seen
-    finally:
-        connection.set_trace_callback(None)
+def empty_log(path: Path) -> bool:
+    """Empty the log, if nobody holds a snapshot of what stands in it."""
+    with closing(sqlite3.connect(path)) as other:
+        busy, _, _ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy
 
 
-def run_script(script: str, *arguments: object, flags: tuple[str, ...] = ()) -> str:
-    """What a Python program of its own prints; it must end well, in time, and without a word of
-    complaint.
-    """
-    command = [sys.executable, *flags, "-c", script, *map(str, arguments)]
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition, within a bound."""
+    async with asyncio.timeout(BOUND):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no Event
+            await asyncio.sleep(0.001)
+
+
+def edit(path: Path, *sql: str) -> None:
+    """Change the file as another program might."""
+    with closing(sqlite3.connect(path)) as file:
+        file.executescript("PRAGMA ignore_check_constraints = ON;" + ";".join(sql))
+
+
+def run_script(script: str, *arguments: object) -> str:
+    """What a Python program prints; it must end well, in time, and without a complaint."""
+    command = [sys.executable, "-c", script, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=BOUND, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self, runtime_che
 from twitchvault.errors import DecryptionError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
     from twitchvault.errors import StoreError
@@ -170,24 +170,6 @@ class Watchable(Protocol):
 
     def watch(self, prefix: str = "") -> AbstractAsyncContextManager[Feed]:
         """A feed of the changes of all keys that start with `prefix`."""
-        ...
-
-
-@runtime_checkable
-class PushingFeed(Feed, Protocol):
-    """Left over for the vault until it asks feeds by their three methods alone."""
-
-    def push_to(self, sink: Callable[[list[Change]], None]) -> None:
-        """From now on call `sink` with each change."""
-        ...
-
-
-@runtime_checkable
-class LossFeed(Feed, Protocol):
-    """Left over for the vault until it asks feeds by their three methods alone."""
-
-    def on_loss(self, listener: Callable[[], None]) -> None:
-        """From now on call `listener` when committed writes were lost."""
         ...
 
 

@@ -66,7 +66,8 @@ class Lease:
 
     `name` is who holds it, `user` the name that `Backoff` knows the user by. `alive`: Twitch had
     accepted the access token shortly before; None if nobody knows. `sent`: a request has left.
-    `given_up`: no request may leave any more. `in_doubt`: the token may be spent.
+    `given_up`: no request may leave any more. `losses` counts the store's losses when it was taken:
+    after another one nothing may leave, either. `in_doubt`: the token may be spent.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Lease:
         self.alive = alive
         self.sent = False
         self.given_up = False
+        self.losses = 0
         self.in_doubt = False
         self._stopwatch = Stopwatch(clocks)
 
@@ -108,11 +110,16 @@ class Exchange:
         self._backoff = context.backoff
         self._mirror = context.mirror
         self._clocks = context.clocks
-        self._in_doubt: dict[str, str] = {}
+        self._in_doubt: dict[str, tuple[str, bool]] = {}
 
     def left_in_doubt(self, key: str, lease: str) -> bool:
         """Whether this process has left that lease behind without knowing what became of it."""
-        return self._in_doubt.get(key) == lease
+        return self._in_doubt.get(key, ("", False))[0] == lease
+
+    def was_alive(self, key: str, lease: str | None) -> bool:
+        """Whether the access token lived when that lease of this process's was left in doubt."""
+        name, alive = self._in_doubt.get(key, ("", False))
+        return alive and name == lease
 
     async def take(
         self, key: str, user: str, held: Held, lease: tuple[str, float], *, alive: bool | None
@@ -124,6 +131,7 @@ class Exchange:
         # The time is taken before others can see it: our half is over before their whole.
         record = leased(held.record, *lease)
         taken = Lease(key, user, record, self._clocks, alive=alive)
+        taken.losses = self._repository.losses
         try:
             taken.version = await self._repository.write(key, record, expect=held.version)
         except VersionConflict:
@@ -209,7 +217,7 @@ class Exchange:
             raise NoAnswer(msg, sent=False, too_late=True)
 
         def may_send() -> bool:
-            if lease.given_up or lease.left <= 0:
+            if lease.given_up or lease.left <= 0 or lease.losses != self._repository.losses:
                 return False
             lease.sent = True
             self._backoff.sent(lease.user)
@@ -299,7 +307,7 @@ class Exchange:
 
     def _note_doubt(self, lease: Lease) -> None:
         if lease.in_doubt:
-            self._in_doubt[lease.key] = lease.name
+            self._in_doubt[lease.key] = (lease.name, bool(lease.alive))
         else:
             self._in_doubt.pop(lease.key, None)
 

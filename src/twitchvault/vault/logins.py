@@ -150,7 +150,7 @@ class Logins:
 
     def _rounds(self) -> Iterator[None]:
         """Look again while others move a seed on, for as long as a caller waits."""
-        deadline = self._clocks.monotonic() + self._lease_ttl
+        deadline = self._clocks.monotonic() + 2 * self._lease_ttl
         for _ in range(ROUNDS):
             yield
             if self._clocks.monotonic() > deadline:
@@ -158,6 +158,7 @@ class Logins:
 
     async def _holder(self, sent: str, mark: str) -> str | None:
         """The user whose record holds this refresh token or remembers it as spent."""
+        await self._outbox.flush()  # who is removed here may still be in the store
         await self._refresher.catch_up()
         return self._mirror.find_by_refresh_token(sent, mark)
 

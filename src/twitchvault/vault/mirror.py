@@ -2,7 +2,7 @@
 
 Two layers. Below are the records that the store has confirmed; a change counts only if its version
 is larger than the known one, so order and repetition do not matter. Above it is `pending`: what
-this process has changed and the store has not confirmed yet. It shows at once.
+this process has changed and the store has not confirmed yet. What comes of it shows at once.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Mirror:
         self._records: dict[str, Record] = {}
         self._versions: dict[str, int] = {}
         self._pending: dict[str, Callable[[Record | None], Record | None]] = {}
+        self._expected: dict[str, Record | None] = {}
         self._writing: dict[str, bytes | None] = {}
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
         self._drain: Callable[[], list[Change]] | None = None
@@ -104,7 +105,7 @@ class Mirror:
 
     def peek(self, user_id: str) -> Record | None:
         """As `get`, but of what is known already, and None of a damaged one."""
-        return _visible(self._with_pending(user_id))
+        return _visible(self._latest(user_id))
 
     def confirmed(self, user_id: str) -> Record | None:
         """The record that the store has confirmed, a removed one too."""
@@ -148,7 +149,7 @@ class Mirror:
 
     def _find(self, matches: Callable[[Record], bool]) -> str | None:
         for user_id in {**self._pending, **self._records}:
-            record = self._with_pending(user_id)
+            record = self._latest(user_id)
             if record is not None and matches(record):
                 return user_id
         return None
@@ -177,12 +178,17 @@ class Mirror:
             except StoreError as error:
                 self.learn_damage(user_id, error, version=version)
                 continue
-            if user_id in versions:  # the feed was faster
-                self.learn(user_id, version, record, "remote")
+            if user_id in versions:  # the feed was faster, or this vault was open before
+                self._learn_found(user_id, version, record)
                 continue
             versions[user_id], records[user_id] = version, record
             if record.state != "removed":
                 self._show(user_id, record)
+
+    def _learn_found(self, user_id: str, version: int, record: Record) -> None:
+        self.learn(user_id, version, record, "remote")
+        if version < self.version(user_id) and self.on_loss is not None:
+            self.on_loss(user_id)  # the store may have gone back in time: a read will tell
 
     def apply(self, changes: Iterable[Change | Entry]) -> None:
         """Take in what a feed or a scan brought."""
@@ -253,7 +259,7 @@ class Mirror:
     def clear(self) -> None:
         """Forget everything, and show only what this process adds, until `reveal`."""
         self._cleared = True
-        for table in (self._records, self._versions, self._pending):
+        for table in (self._records, self._versions, self._pending, self._expected):
             table.clear()
         for view in self._views:
             view.clear()
@@ -285,6 +291,7 @@ class Mirror:
     def drop_pending(self, user_id: str) -> None:
         """The store has confirmed: show what it holds."""
         if self._pending.pop(user_id, None) is not None:
+            self._expected.pop(user_id, None)
             self._project(user_id)
 
     def begin_write(self, user_id: str, value: bytes | None) -> None:
@@ -319,10 +326,11 @@ class Mirror:
 
     # Projection
 
-    def _with_pending(self, user_id: str) -> Record | None:
-        record = self._records.get(user_id)
-        apply = self._pending.get(user_id)
-        return record if apply is None else apply(record)
+    def _latest(self, user_id: str) -> Record | None:
+        """The record as it will be once all that is pending is written."""
+        if user_id in self._expected:
+            return self._expected[user_id]
+        return self._records.get(user_id)
 
     def _set(self, user_id: str, record: Record | None) -> None:
         if record is None:
@@ -334,8 +342,9 @@ class Mirror:
 
     def _project(self, user_id: str) -> None:
         record = self._records.get(user_id)
-        if self._pending:
-            record = self._with_pending(user_id)
+        apply = self._pending.get(user_id)
+        if apply is not None:
+            record = self._expected[user_id] = apply(record)
         if record is None or record.state == "removed":
             for view in (self._tokens, self._validity, self._scopes, self._needs_login):
                 view.pop(user_id, None)

@@ -127,6 +127,9 @@ class Refresher:
             if abandoned is None or not await self._seed_is_free(job, key, record, patience):
                 continue
             alive = await self._is_alive(user_id, record, refused=refused)
+            if abandoned:
+                # What matters is whether it lived when the owner before may have sent.
+                alive = self._exchange.was_alive(key, record.lease)
             renewed = await self._exchange_under_lease(
                 job, key, user_id, held, doubtful=abandoned, alive=alive
             )
@@ -324,6 +327,7 @@ class Refresher:
         raise job.timed_out()
 
     async def _has_user(self, mark: str, seed: Record) -> bool:
+        await self._outbox.flush()  # who is removed here may still be in the store
         await self.catch_up()
         if self._mirror.spender_of(mark) is not None:
             return True

@@ -10,8 +10,9 @@ read is compared with what this process holds: a store that has lost data gets i
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeVar
 
 from twitchvault.errors import (
     CorruptRecord,
@@ -160,16 +161,20 @@ class Repository:
         found: dict[str, int] = {}
         batch = []
         start = len(self.prefix)
-        entries: Any = self.store.scan(self.prefix)
-        async with aclosing(entries), asyncio.timeout(STORE_TIMEOUT) as limit:
-            async for entry in entries:
-                batch.append(entry)
-                if len(batch) == BATCH:
-                    self._mirror.fill(batch, quiet=quiet)
-                    found.update([(each.key[start:], each.version) for each in batch])
-                    batch.clear()
-                    limit.reschedule(clock() + STORE_TIMEOUT)
-                    await asyncio.sleep(0)
+        entries = self.store.scan(self.prefix)
+        try:
+            async with asyncio.timeout(STORE_TIMEOUT) as limit:
+                async for entry in entries:
+                    batch.append(entry)
+                    if len(batch) == BATCH:
+                        self._mirror.fill(batch, quiet=quiet)
+                        found.update([(each.key[start:], each.version) for each in batch])
+                        batch.clear()
+                        limit.reschedule(clock() + STORE_TIMEOUT)
+                        await asyncio.sleep(0)
+        finally:
+            if isinstance(entries, AsyncGenerator):
+                await entries.aclose()
         self._mirror.fill(batch, quiet=quiet)
         found.update([(each.key[start:], each.version) for each in batch])
         return found

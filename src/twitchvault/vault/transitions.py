@@ -47,7 +47,7 @@ def logged_in(
 
     A new pair replaces the record. One whose refresh token was exchanged before is old news: the
     record stands, unless it needs a login and the access token was seen to work. One that was
-    replaced before comes back only if its access token works, or nothing else does.
+    replaced before comes back only if its access token works, or the record needs a login.
     """
     fresh = Record(access_token=pair.access_token, refresh_token=pair.refresh_token)
     if answer is not None:
@@ -66,7 +66,9 @@ def logged_in(
 def _other_pair(current: Record, fresh: Record, answer: ValidateToken | None) -> Record:
     mark = fingerprint(fresh.refresh_token or "")
     spent = current.has_spent(mark)
-    if current.state == "live" and (spent or (answer is None and current.remembers(mark))):
+    if spent and current.state == "live":
+        return current
+    if answer is None and current.remembers(mark) and current.state != "needs_login":
         return current
     if spent and answer is None:
         return current

@@ -17,7 +17,7 @@ from twitchvault.errors import (
     TokenError,
     Unauthorized,
 )
-from twitchvault.stores.base import Watchable
+from twitchvault.stores.base import Watchable, check_not_encrypted
 from twitchvault.vault.backoff import Backoff
 from twitchvault.vault.clocks import Clocks
 from twitchvault.vault.context import Context
@@ -127,6 +127,7 @@ class Vault:
 
     async def _begin(self) -> None:
         await self._repository.call(self._store.open)
+        await self._repository.call(check_not_encrypted, self._store)
         self._refresher.start()
         self._outbox.start()
         self.mirror.reveal()

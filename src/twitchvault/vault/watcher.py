@@ -52,8 +52,6 @@ class Watcher:
         """Fill the mirror, then keep it up in the background; raises what the store raises."""
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._scanning = asyncio.Lock()
-        self._lost.clear()
-        self._lost_all = False
         task = self._task = asyncio.create_task(self._run(ready), name="twitchvault watcher")
         try:
             await asyncio.wait((ready, task), return_when=asyncio.FIRST_COMPLETED)
@@ -130,6 +128,8 @@ class Watcher:
             self._feed, self._followed = feed, True
             if not ready.done():
                 ready.set_result(None)
+            if self._lost_all or self._lost:
+                self._start_restoring()
             try:
                 while True:
                     self._mirror.apply(await feed.wait())

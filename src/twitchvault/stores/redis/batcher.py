@@ -20,6 +20,7 @@ ITEMS: Final = 256  # in a batch at most, so that the server's script stays shor
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
+_Waiting = tuple["asyncio.Future[Any]", Request]
 
 
 class Batcher(Generic[Request, Result]):
@@ -34,7 +35,7 @@ class Batcher(Generic[Request, Result]):
         self, send: Callable[[list[Request]], Awaitable[list[Result | StoreError]]]
     ) -> None:
         self._send = send
-        self._queue: deque[tuple[asyncio.Future[Any], Request]] = deque()
+        self._queue: deque[_Waiting[Request]] = deque()
         self._task: asyncio.Task[None] | None = None
 
     async def submit(self, request: Request) -> Result:
@@ -48,57 +49,49 @@ class Batcher(Generic[Request, Result]):
     async def close(self, seconds: float) -> None:
         """Wait for what was submitted, at most for this time; the rest fails."""
         task = self._task
-        if task is None:
-            return
-        await asyncio.wait({task}, timeout=seconds)
-        task.cancel()  # does nothing to one that is done
-        self._refuse_queue("the store was closed; this was not sent")
-        await asyncio.wait({task}, timeout=seconds)
+        if task is not None:
+            await asyncio.wait({task}, timeout=seconds)
+            task.cancel()  # does nothing to one that is done
+            await asyncio.wait({task}, timeout=seconds)
 
     async def _run(self) -> None:
-        futures: list[asyncio.Future[Any]] = []
+        batch: list[_Waiting[Request]] = []
         try:
-            while self._queue:
-                futures, requests = self._next_batch()
-                if requests:
-                    await self._send_batch(futures, requests)
+            while batch := self._next_batch():
+                await self._send_batch(batch)
         except asyncio.CancelledError:
-            _fail(futures, StoreUnavailable("the store was closed while this was under way"))
+            _fail(batch, StoreUnavailable("the store was closed while this was under way"))
+            self._refuse_rest("the store was closed")
             raise
         finally:
             self._task = None
 
-    def _next_batch(self) -> tuple[list[asyncio.Future[Any]], list[Request]]:
-        futures: list[asyncio.Future[Any]] = []
-        requests: list[Request] = []
-        while self._queue and len(requests) < ITEMS:
-            future, request = self._queue.popleft()
-            if not future.done():
-                futures.append(future)
-                requests.append(request)
-        return futures, requests
+    def _next_batch(self) -> list[_Waiting[Request]]:
+        batch: list[_Waiting[Request]] = []
+        while self._queue and len(batch) < ITEMS:
+            waiting = self._queue.popleft()
+            if not waiting[0].done():
+                batch.append(waiting)
+        return batch
 
-    async def _send_batch(
-        self, futures: list[asyncio.Future[Any]], requests: list[Request]
-    ) -> None:
+    async def _send_batch(self, batch: list[_Waiting[Request]]) -> None:
         try:
-            results = await self._send(requests)
+            results = await self._send([request for _, request in batch])
         except Exception as error:
-            _fail(futures, error)
+            _fail(batch, error)
             if isinstance(error, StoreUnavailable):  # who has waited for that need not wait again
-                self._refuse_queue(f"this was not sent, as the call before it failed: {error}")
+                self._refuse_rest(f"the call before it failed: {error}")
         else:
-            for future, result in zip(futures, results, strict=True):
+            for (future, _), result in zip(batch, results, strict=True):
                 _resolve(future, result)
 
-    def _refuse_queue(self, reason: str) -> None:
-        futures = [future for future, _ in self._queue]
-        self._queue.clear()
-        _fail(futures, StoreUnavailable(reason))
+    def _refuse_rest(self, reason: str) -> None:
+        rest, self._queue = self._queue, deque()
+        _fail(rest, StoreUnavailable(f"this was not sent, as {reason}"))
 
 
-def _fail(futures: Iterable[asyncio.Future[Any]], error: Exception) -> None:
-    for future in futures:
+def _fail(waiting: Iterable[_Waiting[Any]], error: Exception) -> None:
+    for future, _ in waiting:
         _resolve(future, error)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import re
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -19,7 +19,7 @@ from twitchvault.stores.redis.errors import map_error
 from twitchvault.stores.redis.scripts import READ, STEP
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Sequence
 
 __all__ = ["Argument", "Client", "check_source"]
 
@@ -29,27 +29,9 @@ ONE_TRY: Final = 3.0  # seconds for one try of a client made from a URL
 
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
 
-log = logging.getLogger("twitchvault.stores.redis")
-
 Argument: TypeAlias = bytes | str | int
 Answer: TypeAlias = Any
 """What the driver gives back; of what shape, the script or command says."""
-
-
-class _Patient(Retry):
-    """For a client made from a URL: tries for two seconds, but not with a refused password."""
-
-    def __init__(self) -> None:
-        super().__init__(ExponentialBackoff(cap=0.5, base=0.01), retries=8)
-
-    async def call_with_retry(self, do: Callable[[], Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        async def once() -> Any:  # noqa: ANN401
-            try:
-                return await do()
-            except exceptions.AuthenticationError as error:  # a ConnectionError to the driver
-                raise exceptions.ResponseError(f"WRONGPASS {error}") from None
-
-        return await super().call_with_retry(once, *args, **kwargs)
 
 
 def check_source(source: object) -> None:
@@ -81,7 +63,7 @@ def _connect(url: str) -> Redis:
             # What the URL says itself goes before these.
             client = Redis.from_url(
                 url,
-                retry=_Patient(),
+                retry=Retry(ExponentialBackoff(cap=0.5, base=0.01), retries=8),  # two seconds
                 # Up to redis-py 5 a client does not repeat calls by itself.
                 retry_on_error=[exceptions.ConnectionError, exceptions.TimeoutError],
                 socket_timeout=ONE_TRY,
@@ -142,8 +124,7 @@ class Client:
             return answer, f"WAIT failed ({self._error(confirmed)})"
         if confirmed >= replicas:
             return answer, ""
-        in_time = f"within {self._quiet:g} s"
-        return answer, f"{confirmed} of {replicas} replicas (min_replicas) confirmed it {in_time}"
+        return answer, f"{confirmed} of {replicas} replicas (min_replicas) confirmed it in time"
 
     async def _evaluate(self, source: str, keys: Sequence[str], args: Sequence[Argument]) -> Answer:
         try:
@@ -155,17 +136,16 @@ class Client:
 
     async def _replicated(self, replicas: int, *command: Argument) -> Answer:
         """The answer of a command and of WAIT, which counts only what its own connection wrote."""
-        target: dict[str, Any] = {}
-        how: dict[str, bool] = {}
+        where, how = {}, {}
         if isinstance(self._driver, RedisCluster):
             # The driver brings its slots up to date for a single command, not for a pipeline.
             key = str(command[3])
             await self._evaluate(READ, [key], [""])
-            target = {"target_nodes": self._driver.get_node_from_key(key)}
+            where = {"target_nodes": self._driver.get_node_from_key(key)}
             how = {"allow_redirections": False}
         pipe = self._driver.pipeline(transaction=False)
-        pipe.execute_command(*command, **target)
-        pipe.execute_command("WAIT", replicas, int(self._quiet * 1000), **target)
+        pipe.execute_command(*command, **where)
+        pipe.execute_command("WAIT", replicas, int(self._quiet * 1000), **where)
         answer, confirmed = await pipe.execute(raise_on_error=False, **how)
         if isinstance(answer, Exception):
             raise answer
@@ -181,10 +161,8 @@ class Client:
     async def close(self) -> None:
         """Close the client if it is our own."""
         if self._owned:
-            try:
+            with suppress(StoreError):
                 await self._limited(self._driver.aclose())
-            except StoreError as error:
-                log.debug("closing: %s", error)
 
     async def _limited(self, call: Awaitable[Answer], *, writes: bool = False) -> Answer:
         """The result of a call of the driver; `writes`: its failure leaves open what happened."""

@@ -33,7 +33,7 @@ def map_error(error: BaseException, server: str, secret: str, *, writes: bool) -
         return StoreUnavailable(
             f"{server}: a password is required; give it in the URL or to the client"
         )
-    if isinstance(error, exceptions.AuthenticationError) or "WRONGPASS" in text:
+    if isinstance(error, exceptions.AuthenticationError):
         return StoreUnavailable(
             f"{server}: the user name or password is wrong; correct it in the URL or the client"
         )

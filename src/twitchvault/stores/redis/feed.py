@@ -21,8 +21,7 @@ from twitchvault.stores.base import Change
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from twitchvault.stores.redis.entries import StreamElement
-    from twitchvault.stores.redis.namespace import Namespace, State
+    from twitchvault.stores.redis.namespace import Namespace, State, StreamElement
 
 __all__ = ["Follower", "RedisFeed"]
 
@@ -73,12 +72,11 @@ class RedisFeed:
     def on_loss(self, listener: Callable[[], None]) -> None:
         """Call `listener`, on the loop's thread, whenever the server has lost committed writes.
 
-        That is: it restarted without its newest data, failed over to a replica that lagged behind,
-        or one of the namespace's keys was emptied, removed or renamed. Nothing that was lost is
-        reported as deleted. What others wrote since is handed out before the call; every version
-        given from then on is larger than any before. A reader that still holds what was lost should
-        compare with a scan and write back, with `expect`, what is missing or older there. What was
-        lost while the store was open but had no feed, or no listener, is told at once.
+        It restarted without its newest data, failed over to a replica that lagged behind, or one of
+        the namespace's keys went. Nothing that was lost is told to be deleted; what others wrote
+        since is handed out before the call; later versions are larger than all before. A reader may
+        write back, with `expect`, what it still holds. What was lost without a feed or a listener
+        while the store was open is told at once.
         """
         self._on_loss = listener
         self._tell_loss()

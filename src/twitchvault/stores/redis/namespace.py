@@ -8,34 +8,34 @@ import logging
 import re
 import secrets
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from twitchvault.errors import StoreError, StoreUnavailable, VersionConflict
-from twitchvault.stores.base import Unreadable
+from twitchvault.errors import CorruptRecord, StoreError, StoreUnavailable, VersionConflict
+from twitchvault.stores.base import Change, Entry, Unreadable
 from twitchvault.stores.redis.batcher import Batcher
-from twitchvault.stores.redis.entries import (
-    elements_of,
-    glob_of,
-    pairs,
-    parse_element,
-    parse_entry,
-    unreadable,
-)
 from twitchvault.stores.redis.feed import Follower
 from twitchvault.stores.redis.scripts import CHECK, DELETES, INFO, READ, SCAN, WRITE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
-    from twitchvault.stores.base import Change, Entry
     from twitchvault.stores.redis.client import Answer, Client
-    from twitchvault.stores.redis.entries import StreamElement
 
-__all__ = ["Namespace", "State", "Write"]
+__all__ = ["Namespace", "State", "StreamElement", "Write"]
 
 FINISHING: Final = 3.0  # seconds that `close` gives to what is under way
+_SPECIAL: Final = re.compile(rb"([*?\[\]\\^])")  # in a pattern of the server
 
 log = logging.getLogger("twitchvault.stores.redis")
+
+
+class StreamElement(NamedTuple):
+    """One element of a stream: a change, or the beginning of an epoch."""
+
+    version: int
+    epoch: int
+    before: int  # the version of the element before it
+    change: Change | None
 
 
 class State(NamedTuple):
@@ -43,8 +43,7 @@ class State(NamedTuple):
 
     epoch: int
     version: int
-    changes: list[StreamElement] | None
-    """What came after the asker's position; None if some of it is in the stream no more."""
+    changes: list[StreamElement] | None  # after the asker's position; None if some are missing
 
 
 class Write(NamedTuple):
@@ -96,14 +95,14 @@ class Namespace:
 
     async def scan(self, prefix: str) -> AsyncIterator[Entry]:
         """All entries whose key starts with `prefix`, each once."""
-        pattern, cursor = glob_of(prefix), b"0"
+        pattern, cursor = _SPECIAL.sub(rb"\\\1", prefix.encode()) + b"*", b"0"
         yielded = {b""}  # the empty field is no key; others come twice while the hash is resized
         while True:
             cursor, flat = await self._run(SCAN, cursor, pattern)
-            for field, stored in pairs(flat):
+            for field, stored in _pairs(flat):
                 if field not in yielded:
                     yielded.add(field)
-                    yield parse_entry(field.decode(errors="replace"), stored)
+                    yield _parse_entry(field.decode(errors="replace"), stored)
             if int(cursor) == 0:
                 return
 
@@ -114,18 +113,18 @@ class Namespace:
         """
         now, version, changes = await self._run(CHECK, self._seen, epoch, position)
         self.saw(int(version))
-        elements = None if changes is None else [parse_element(each) for each in changes]
+        elements = None if changes is None else [_parse_element(each) for each in changes]
         return State(int(now), int(version), elements)
 
     async def next_changes(self, position: int) -> list[StreamElement]:
         """What comes after `position` in the stream; empty if it stays quiet for a while."""
         answer = await self.client.changes(self._keys[1], position)
-        return [parse_element(element) for element in elements_of(answer)]
+        return [_parse_element(element) for element in _elements_of(answer)]
 
     async def deletes(self, after: int, until: int) -> AsyncIterator[Change]:
         """The deletes that are remembered of versions after one and up to another."""
         while elements := await self._run(DELETES, after + 1, until):
-            for version, _, _, change in map(parse_element, elements):
+            for version, _, _, change in map(_parse_element, elements):
                 after = version
                 if change is not None:
                     yield change
@@ -147,7 +146,7 @@ class Namespace:
     async def _read(self, keys: list[str]) -> list[Entry | StoreError | None]:
         found = await self.client.run(READ, self._keys, *(key.encode() for key in keys))
         return [
-            None if stored is None else parse_entry(key, stored)
+            None if stored is None else _parse_entry(key, stored)
             for key, stored in zip(keys, found, strict=True)
         ]
 
@@ -169,7 +168,7 @@ class Namespace:
         if sign == b"!":
             return VersionConflict(write.key, write.expect or 0, version)
         if sign == b"?":
-            return unreadable(write.key)
+            return _unreadable(write.key)
         if sign == b"-":
             return False
         self.saw(version)
@@ -177,3 +176,46 @@ class Namespace:
             done = f"key {write.key!r} is written on the primary at version {version}"
             return StoreUnavailable(f"{self.client.server}: {done}, but {shortfall}")
         return version if write.kind == "put" else True
+
+
+def _parse_entry(key: str, stored: bytes) -> Entry:
+    """The entry of a key; its value is `Unreadable` if it is not of our form."""
+    form, _, rest = stored.partition(b":")
+    version, colon, value = rest.partition(b":")
+    known = colon and version.isdigit()
+    if known and form == b"1":
+        return Entry(key, int(version), value)
+    return Entry(key, int(version) if known else 1, Unreadable(_unreadable(key)))
+
+
+def _unreadable(key: str) -> CorruptRecord:
+    """The error for an entry that is there, but not of our form."""
+    msg = f"key {key!r}: what is stored is damaged, or of a form that only a newer version knows"
+    return CorruptRecord(msg)
+
+
+def _parse_element(element: tuple[bytes, Any]) -> StreamElement:
+    """An element as XREAD gives it, its fields in a dict, or as a script does, in a flat list."""
+    element_id, fields = element
+    if not isinstance(fields, dict):
+        fields = dict(_pairs(fields))
+    version, _, epoch = element_id.partition(b"-")
+    change = None
+    if b"k" in fields:
+        change = Change(fields[b"k"].decode(errors="replace"), int(version), fields.get(b"v"))
+    return StreamElement(int(version), int(epoch), int(fields.get(b"p", 0)), change)
+
+
+def _elements_of(answer: Any) -> Iterator[tuple[bytes, Any]]:  # noqa: ANN401
+    """The elements in an answer of XREAD, whose shape depends on protocol and driver."""
+    for part in answer.values() if isinstance(answer, dict) else answer or ():
+        if isinstance(part, tuple):
+            yield part
+        elif isinstance(part, list):
+            yield from _elements_of(part)
+
+
+def _pairs(flat: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Names and values, which the server sends in turn."""
+    each = iter(flat)
+    return zip(each, each, strict=True)

@@ -1,222 +1,148 @@
-"""Making, recognizing and opening the file. All of it blocks: the worker's thread runs it."""
+"""Makes, checks and opens the file. It blocks and raises `StoreError`s: call it in a thread."""
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sqlite3
 import stat
+import sys
 import threading
 import time
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import quote
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import StoreError, StoreUnavailable
-from twitchvault.stores.sqlite.table import DDL, LEAVE_FIRST, TAKE_FIRST, last_version
-from twitchvault.stores.sqlite.trouble import explain, is_busy
+from twitchvault.errors import StoreError
+from twitchvault.stores.sqlite.errors import map_error
+from twitchvault.stores.sqlite.statements import DDL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Collection
 
-__all__ = ["APPLICATION_ID", "FORKED", "SCHEMA", "Connections", "connect", "file_id", "inherited"]
-
-APPLICATION_ID: Final = int.from_bytes(b"twvt")
-SCHEMA: Final = 2
-
-_log = logging.getLogger(__name__)
-_PRIVATE: Final = 0o600
+_APPLICATION_ID: Final = int.from_bytes(b"twvt")
+_SCHEMA: Final = 2
 _OTHERS: Final = 0o077
 _RETRY: Final = 0.01
+_READER_TIMEOUT: Final = 20  # ms: another process may be repairing the log after a crash
+
+_log = logging.getLogger(__name__)
 # Closing any descriptor of a file drops all locks that this process holds on it, SQLite's too; so
 # no other store of this process may open a file between its creation and the close after it.
 _creation: Final = threading.Lock()
 
-FORKED: Final = (
-    "{path!r} was open when this process was forked, and SQLite's locks do not live through that: "
-    "close the store before the fork, or start the process by 'spawn' or 'forkserver'"
-)
 
-_File = tuple[str, tuple[int, int]]
-"""A path, and what tells the file from any other that may stand there later."""
-
-inherited: Final[set[_File]] = set()
-"""Files that the parent process had open when it forked this one."""
-
-
-class Connections(NamedTuple):
-    """An open file. The reader is read-only, never waits for a lock, and may be used anywhere."""
-
-    writer: sqlite3.Connection
-    reader: sqlite3.Connection
-    files: tuple[_File, ...]
-    """The database and its write-ahead log as they were when opened."""
-
-    def close(self) -> None:
-        """Close both connections; call it where nothing uses them."""
-        self.reader.close()
-        self.writer.close()
-
-
-def connect(path: str, busy_timeout: float) -> Connections:
-    """Open the store in `path`, making it if there is none. Errors: `StoreError`s only."""
+def open_file(path: str, busy_timeout: float) -> tuple[str, sqlite3.Connection]:
+    """Make the file if there is none, and check it; its real path, and a connection for reading."""
     try:
-        _create(path)
+        with _creation, suppress(FileExistsError):  # readable by its owner alone from now on
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
         real = os.path.realpath(path)
-        _check_kind(path)
-        main = real, file_id(real)
-        if main in inherited:
-            raise StoreError(FORKED.format(path=path))
-        writer = _open(real, "rw", busy_timeout)
-        try:
-            return _complete(writer, path, main, busy_timeout)
-        except BaseException:
-            writer.close()
-            raise
-    except sqlite3.Error as error:
-        raise explain(error, path) from None
-    except OSError as error:
-        raise _explain_os(error, path) from None
+        _check(path, real)
+        return real, _connect(path, real, busy_timeout)
+    except (sqlite3.Error, OSError) as error:
+        raise map_error(error, path) from None
 
 
 def file_id(path: str) -> tuple[int, int]:
-    """Device and inode."""
-    status = os.stat(path)  # noqa: PTH116 - asked for at every write: a Path costs more
+    """What tells the file that stands there from any other that may stand there later."""
+    status = os.stat(path)  # noqa: PTH116 - asked for at every call: a Path costs more
     return status.st_dev, status.st_ino
 
 
-def _complete(
-    writer: sqlite3.Connection, path: str, main: _File, busy_timeout: float
-) -> Connections:
-    _patiently(lambda: _prepare(writer, path), busy_timeout)
-    reader = _open(main[0], "ro", 0)
-    try:
-        _patiently(lambda: last_version(reader.execute), busy_timeout)
-        log = main[0] + "-wal"
-        return Connections(writer, reader, (main, (log, file_id(log))))
-    except BaseException:
-        reader.close()
-        raise
-
-
-def _create(path: str) -> None:
-    """Make an empty file that only its owner may read; leave one that exists as it is."""
-    with _creation:
-        try:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, _PRIVATE)
-        except FileExistsError:
-            return
-        try:
-            os.fchmod(descriptor, _PRIVATE)  # the umask may have taken more than it should
-        finally:
-            os.close(descriptor)
-
-
-def _check_kind(path: str) -> None:
-    mode = Path(path).stat().st_mode
-    if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+def _check(path: str, real: str) -> None:
+    status = os.stat(real)  # noqa: PTH116
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
         msg = f"{path!r} is {kind}: name a file in which the store may keep its entries"
         raise StoreError(msg)
-    if mode & _OTHERS:
-        _log.warning(
-            "%r can be used by other users of this machine (mode %o) and holds secrets: "
-            "'chmod 600' it and the files beside it",
-            path,
-            stat.S_IMODE(mode),
-        )
+    if os.path.ismount(real):
+        msg = "%r is a mount point, so its log, '%s-wal', stays outside of the mount: the newest "
+        msg += "writes may be lost with it; mount the folder instead"
+        _log.warning(msg, path, real)
+    if sys.platform == "win32":  # has neither owners nor modes of this kind
+        return
+    if status.st_mode & _OTHERS or os.geteuid() not in (status.st_uid, 0):
+        msg = "%r holds secrets that other users of this machine can read (it has owner %d and "
+        msg += "mode %o): 'chmod 600' it and the files beside it"
+        _log.warning(msg, path, status.st_uid, stat.S_IMODE(status.st_mode))
+    owners = {status.st_uid, os.geteuid()}
+    for suffix in ("-wal", "-shm", "-journal"):
+        with suppress(FileNotFoundError):
+            _check_companion(real + suffix, owners, status.st_mode)
 
 
-def _open(path: str, mode: str, timeout: float) -> sqlite3.Connection:
-    uri = f"file:{quote(os.fsencode(path))}?mode={mode}"
+def _check_companion(name: str, owners: Collection[int], allowed: int) -> None:
+    """Refuse a file beside the store's that may be somebody else's; mend the mode of our own."""
+    status = os.lstat(name)
+    if not stat.S_ISREG(status.st_mode) or status.st_uid not in owners:
+        msg = f"{name!r} is not a regular file of the store's owner, yet SQLite would trust it: "
+        msg += "find out who made it, then move it away, or 'chown' it if it belongs to the store"
+        raise StoreError(msg)
+    mode = stat.S_IMODE(status.st_mode)
+    if too_open := mode & _OTHERS & ~allowed:
+        os.chmod(name, mode & ~too_open)  # noqa: PTH101
+        _log.warning("%r could be used by other users (mode %o) and no longer can", name, mode)
+
+
+def _connect(path: str, real: str, busy_timeout: float) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False
+        real, timeout=busy_timeout, isolation_level=None, check_same_thread=False
     )
-    # A TEXT where a BLOB belongs is never taken for one, and never fails to be decoded.
-    connection.text_factory = bytearray
+    try:
+        connection.text_factory = bytearray
+        _lay_out(connection, path)
+        _switch_to_wal(connection, path, time.monotonic() + busy_timeout)
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute(f"PRAGMA busy_timeout = {_READER_TIMEOUT}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
-def _patiently(step: Callable[[], object], busy_timeout: float) -> None:
-    """Repeat a step that another opening disturbs: there are locks SQLite does not wait for."""
-    deadline = time.monotonic() + busy_timeout
+def _lay_out(connection: sqlite3.Connection, path: str) -> None:
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        if not _is_ours(connection, path):
+            for statement in DDL:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {_SCHEMA}")
+        connection.execute("DELETE FROM entries WHERE false")  # an error if it is read-only
+
+
+def _switch_to_wal(connection: sqlite3.Connection, path: str, deadline: float) -> None:
     while True:
         try:
-            step()
-        except sqlite3.OperationalError as error:
-            if not is_busy(error) or time.monotonic() >= deadline:
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as error:  # SQLite does not wait for a lock here
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
                 raise
-        else:
+            time.sleep(_RETRY)
+            continue
+        if mode == b"wal":
             return
-        time.sleep(_RETRY)
-
-
-def _prepare(writer: sqlite3.Connection, path: str) -> None:
-    with _transaction(writer, "BEGIN"):  # look before touching: it may be another program's
-        _schema_of(writer, path)
-    mode = writer.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-    if mode != b"wal":
         msg = f"{path!r} cannot have a write-ahead log here (SQLite offers {mode.decode()!r}): "
         msg += "keep the store on a local disk"
         raise StoreError(msg)
-    writer.execute("PRAGMA synchronous = FULL")
-    # The CHECKs are for other programs; what is written here is bytes by its type.
-    writer.execute("PRAGMA ignore_check_constraints = ON")
-    writer.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync stops short of the disk
-    with _transaction(writer, "BEGIN IMMEDIATE"):
-        schema = _schema_of(writer, path)
-        if schema != SCHEMA:
-            _lay_out(writer, schema)
-        writer.execute("DELETE FROM entries WHERE false")  # an error if the file is read-only
 
 
-@contextmanager
-def _transaction(writer: sqlite3.Connection, begin: str) -> Iterator[None]:
-    writer.execute(begin)
-    try:
-        yield
-        writer.execute("COMMIT")
-    finally:
-        if writer.in_transaction:
-            writer.execute("ROLLBACK")
-
-
-def _lay_out(writer: sqlite3.Connection, schema: int) -> None:
-    """Make the present form, taking over what a file of the first one holds."""
-    for statement in (*(LEAVE_FIRST if schema else ()), *DDL, *(TAKE_FIRST if schema else ())):
-        writer.execute(statement)
-    writer.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    writer.execute(f"PRAGMA user_version = {SCHEMA}")
-
-
-def _schema_of(writer: sqlite3.Connection, path: str) -> int:
-    """The number of the file's form, 0 if it is empty. Ask in a transaction.
-
-    `StoreError`: it is not ours, or of a form that only a newer version knows.
-    """
-    application = writer.execute("PRAGMA application_id").fetchone()[0]
-    schema = writer.execute("PRAGMA user_version").fetchone()[0]
-    tables = writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if application == APPLICATION_ID and 0 < schema <= SCHEMA:
-        return int(schema)
-    if application == APPLICATION_ID:
-        msg = f"{path!r} has schema {schema}, this version of twitchvault knows schema {SCHEMA}: "
-        msg += "upgrade twitchvault, or name another file; it was left as it is"
-        raise StoreError(msg)
-    if application or schema or tables:
-        msg = f"{path!r} is the database of another program: name another file; "
-        msg += "it was left as it is"
-        raise StoreError(msg)
-    return 0
-
-
-def _explain_os(error: OSError, path: str) -> StoreError:
-    if error.errno == errno.ENOENT:
-        return StoreError(f"{path!r} cannot be made: its folder does not exist, make that first")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        msg = f"{path!r} cannot be made or read: give this user permission to do so in its folder"
-        return StoreUnavailable(f"{msg} ({errno.errorcode[error.errno]})")
-    name = errno.errorcode.get(error.errno or 0, "unknown")
-    return StoreUnavailable(f"{path!r} cannot be opened: {os.strerror(error.errno or 0)} ({name})")
+def _is_ours(connection: sqlite3.Connection, path: str) -> bool:
+    """Whether the file is laid out; False if it is empty. `StoreError`: it is something else."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (schema,) = connection.execute("PRAGMA user_version").fetchone()
+    tables = connection.execute("SELECT sql FROM sqlite_master").fetchall()
+    if (application, schema) == (_APPLICATION_ID, _SCHEMA):
+        return True
+    if not (application or schema or tables):
+        return False
+    if application == _APPLICATION_ID:
+        what = f"has schema {schema}, this version of twitchvault knows schema {_SCHEMA}: upgrade "
+        what += "twitchvault, or name another file"
+    elif not application and (DDL[0].encode(),) in tables:
+        what = "has the table of a store, but not its mark, which '.dump' leaves out: if it is a "
+        what += f"copy of a store, run 'PRAGMA application_id = {_APPLICATION_ID}' and "
+        what += f"'PRAGMA user_version = {_SCHEMA}' on it"
+    else:
+        what = "is the database of another program: name another file"
+    raise StoreError(f"{path!r} {what}; it was left as it is")

@@ -1,77 +1,63 @@
-"""`SQLiteStore`: which operation is allowed when; the work is done in the modules beside it."""
+"""`SQLiteStore`, the public class."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import aclosing, asynccontextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+import sqlite3
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import MissingDriver, StoreError
+from twitchvault.errors import MissingDriver, StoreError, VersionConflict
 from twitchvault.stores.base import (
     Entry,
     Feed,
     TokenStore,
+    Unreadable,
     Watchable,
     check_expect,
     check_key,
     check_value,
 )
-from twitchvault.stores.pages import PAGE
 from twitchvault.stores.sqlite.feed import SQLiteFeed
-from twitchvault.stores.sqlite.steadfast import Steadfast, under_way
-from twitchvault.stores.sqlite.table import chunk, find
+from twitchvault.stores.sqlite.statements import GET, SCAN, decode, key_range
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from twitchvault.stores.pages import Page
-    from twitchvault.stores.sqlite.session import Session
+    from twitchvault.stores.sqlite.database import Database
 
 __all__ = ["SQLiteStore"]
 
-_BUSY_TIMEOUT: Final = 5.0
-_LONGEST: Final = 86_400
-
-_Value = TypeVar("_Value", bytes, None)
+_BATCH: Final = 500
+_LAST_VERSION: Final = 2**63 - 1  # that SQLite can count to
 
 
 class SQLiteStore(TokenStore, Watchable):
     """Entries in one SQLite file, shared by all processes of this machine that open it.
 
     `path` is made on `open` if nothing is there (its folder must exist), readable by its owner
-    alone (0600) whatever the umask; the permissions of a file that exists already are left as they
-    are, with a warning in the log if others can use it. Beside the file stand `<path>-wal` and
-    `<path>-shm` while it is open: they belong to it, also in a backup. Keep it on a local disk.
+    alone (0600); an existing file that others can use is left so, with a warning in the log. Beside
+    it stand `<path>-wal` and `<path>-shm` while it is open: they belong to it, also in a backup.
+    Keep it on a local disk. `busy_timeout` is how many seconds an operation waits for another
+    program's lock before it raises `StoreUnavailable`.
 
-    `busy_timeout`, in seconds, is how long an operation waits for another program's lock before it
-    raises `StoreUnavailable`.
+    A write has reached the disk when it returns, and is there as a whole or not at all after a
+    power cut or `kill -9`. Writes that wait at the same time share one transaction.
 
-    A write has reached the disk when it returns (`synchronous=FULL`), and is there as a whole or
-    not at all after a power cut or `kill -9`. Writes that wait at the same time share one
-    transaction, each with a result of its own. If the file is deleted or replaced while it is open,
-    every operation raises `StoreUnavailable` until the store is closed and opened again.
-
-    Fork safety: a store that was open during `os.fork` cannot be used in the child, and its file
-    not be opened there (`StoreError`); use `spawn` or `forkserver`, or open it after the fork.
-
-    Errors: `StoreUnavailable` (locked, disk full, no permission), `CorruptRecord` (not a database,
-    damaged), `StoreError` (another program's database, a newer schema, not open), `MissingDriver`.
+    An open store belongs to its event loop: another one gets a `RuntimeError` or, once the first is
+    closed, opens the file anew. After `os.fork` it cannot be used in the child.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], *, busy_timeout: float = _BUSY_TIMEOUT
-    ) -> None:
-        self._session_type = _load_driver()
+    def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = 5.0) -> None:
+        self._open_database = _load_driver().open
         self._path = _checked(path)
-        if not 0 <= busy_timeout <= _LONGEST:
-            msg = f"'busy_timeout' must be 0 to {_LONGEST} seconds, not {busy_timeout!r}"
+        if not 0 <= busy_timeout <= 86_400:  # noqa: PLR2004
+            msg = f"'busy_timeout' must be 0 to 86400 seconds, not {busy_timeout!r}"
             raise ValueError(msg)
         self._busy_timeout = float(busy_timeout)
-        self._session: Session | None = None
-        self._was_open = False
-        self._move: tuple[str, Steadfast[None]] | None = None
+        self._database: Database | None = None
+        self._turn: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"SQLiteStore({self._path!r})"
@@ -79,134 +65,122 @@ class SQLiteStore(TokenStore, Watchable):
     async def open(self) -> None:
         """Open the file, or make it; idempotent, also after `close`. Errors: any `StoreError`.
 
-        After an error nothing is left open, and it may be tried again. An `open` whose caller is
-        cancelled ends in the background; `close` waits for it.
+        An `open` whose caller is cancelled ends in the background; `close` waits for it.
         """
-        if self._session:
-            self._session.check()
-        await self._in_turn("open")
+        await self._in_turn(self._open)
 
     async def close(self) -> None:
-        """Finish the writes that wait and let go of the file; idempotent, bounded in time.
-
-        Cancelling the caller does not stop it. What was stored stays stored.
-        """
-        if not (self._session and self._session.foreign):
-            await self._in_turn("close")
+        """Finish the writes that wait and let go of the file; idempotent, bounded in time."""
+        await self._in_turn(self._close)
 
     async def get(self, key: str) -> Entry | None:
         """The entry of `key` as last committed by any process, or None if there is none."""
         check_key(key)
-        return await self._opened().run(lambda connection: find(connection, key))
+        database = await self._opened()
+        for row in await database.execute(GET, key.encode()):
+            entry = Entry(*decode(row))
+            if isinstance(entry.value, Unreadable):
+                raise entry.value.error
+            return entry
+        return None
 
-    def put(self, key: str, value: bytes, *, expect: int | None = None) -> Coroutine[Any, Any, int]:
-        """Write `value` and return its new version; on disk when it returns.
+    async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
+        """Write `value` and return its new version; on disk when it returns."""
+        check_value(value)
+        return await self._write(key, value, expect)
 
-        The write is asked for by the call itself; awaiting it gives the version, or what failed.
-        """
-        return self._write(key, value, expect, check_value)
-
-    def delete(self, key: str, *, expect: int | None = None) -> Coroutine[Any, Any, bool]:
-        """Remove `key`; True if it was there. On disk when it returns.
-
-        Asked for by the call itself, as `put`: the two are carried out in the order of the calls.
-        """
-        return self._write(key, None, expect, _no_value)
+    async def delete(self, key: str, *, expect: int | None = None) -> bool:
+        """Remove `key`; True if it was there. On disk when it returns."""
+        return await self._write(key, None, expect) > 0
 
     async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
         """All entries whose key starts with `prefix`, in the order in which they first came.
 
-        Read piece by piece: it holds no lock and no snapshot between two of them.
+        Read in batches: it holds no lock and no snapshot between two of them.
         """
-        async with aclosing(self.scan_pages(prefix)) as pages:
-            async for page in pages:
-                for entry in page:
-                    yield entry
-
-    async def scan_pages(self, prefix: str = "") -> AsyncGenerator[Page, None]:
-        """As `scan`, some entries at a time."""
-        after: int | None = 0
-        while after is not None:
-            piece = partial(chunk, prefix=prefix.encode(), after=after)
-            page, after = await self._opened().run(piece)
-            for start in range(0, len(page), PAGE):
-                yield page.part(start, PAGE)
+        keys = key_range(prefix)
+        after = 0
+        while True:
+            database = await self._opened()
+            rows = await database.execute(SCAN, after, *keys, _BATCH)
+            for row in rows:
+                yield Entry(*decode(row))
+            if len(rows) < _BATCH:
+                return
+            after = rows[-1]["id"]
 
     @asynccontextmanager
     async def watch(self, prefix: str = "") -> AsyncIterator[Feed]:
         """A feed of the changes from now on, other processes' included; ends with its context."""
-        feed = SQLiteFeed(self._opened(), prefix)
-        try:
-            await feed.start()
-            yield feed
-        finally:
-            feed.end()
+        feed = SQLiteFeed(await self._opened(), prefix)
+        await feed.catch_up()
+        yield feed
 
-    def _write(
-        self, key: str, value: _Value, expect: int | None, check: Callable[[_Value], None]
-    ) -> Coroutine[Any, Any, Any]:
-        session = self._session
-        try:
-            if session and asyncio.get_running_loop() is session.loop:
-                check_key(key)
-                check(value)
-                check_expect(expect)
-                return session.write(key, value, expect)
-        except RuntimeError:  # no loop runs here
-            pass
-        except (StoreError, TypeError, ValueError) as error:
-            return _failed(error)
-        return self._write_later(key, value, expect, check)
-
-    async def _write_later(
-        self, key: str, value: _Value, expect: int | None, check: Callable[[_Value], None]
-    ) -> int:
-        """What another loop, or none as yet, asks for: when it is awaited."""
+    async def _write(self, key: str, value: bytes | None, expect: int | None) -> int:
+        """The new version; 0 for the delete of an absent key."""
         check_key(key)
-        check(value)
         check_expect(expect)
-        return await self._opened().write(key, value, expect)
+        database = await self._opened()
+        in_range = expect and min(expect, _LAST_VERSION)
+        version = await database.submit(key.encode(), value, in_range)
+        if version or expect is None:
+            return version
+        rows = await database.execute(GET, key.encode())
+        found = rows[0]["version"] if rows else 0
+        if found != expect:
+            raise VersionConflict(key, expect, found)
+        if value is None and not found:
+            return 0
+        # Another write has just brought about what was expected.
+        return await self._write(key, value, expect)
 
-    def _opened(self) -> Session:
-        if self._session:
-            return self._session
-        state = "is closed" if self._was_open else "is not open yet"
-        again = "to use it again" if self._was_open else "first"
-        msg = f"the store in {self._path!r} {state}: call 'await store.open()' {again}"
-        raise StoreError(msg)
+    async def _opened(self) -> Database:
+        """The open file, on the running loop."""
+        if self._database is None:
+            msg = f"the store in {self._path!r} is not open yet: call 'await store.open()' first"
+            raise StoreError(msg)
+        self._database.check()
+        if self._database.loop is not asyncio.get_running_loop():
+            await self.open()
+        return self._database
 
-    async def _in_turn(self, kind: str) -> None:
-        """Join the latest opening or closing if it is of the same kind, else come after it."""
-        latest, task = self._move or ("", None)
-        if task is None or latest != kind or not under_way(task):
-            task = Steadfast(self._open_after(task) if kind == "open" else self._close_after(task))
-            self._move = kind, task
-        await asyncio.shield(task)
+    async def _in_turn(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Open or close when what was asked for before is done; cancelling does not stop it."""
+        before = self._turn
+        if before and (before.done() or not self._is_here(before.get_loop())):
+            before = None
 
-    async def _open_after(self, before: Steadfast[None] | None) -> None:
-        await _end_of(before)
-        if self._session is None:
-            self._session = await self._session_type.open(self._path, self._busy_timeout)
-            self._was_open = True
+        async def follow() -> None:
+            if before:
+                await asyncio.wait({before})
+            await step()
 
-    async def _close_after(self, before: Steadfast[None] | None) -> None:
-        await _end_of(before)
-        session, self._session = self._session, None
-        if session:
-            await session.close()
+        self._turn = asyncio.create_task(follow())
+        await asyncio.shield(self._turn)
 
+    async def _open(self) -> None:
+        if self._database and not self._database.closed:
+            self._database.check()
+            if self._is_here(self._database.loop):
+                return
+            await self._database.close()
+        self._database = await self._open_database(self._path, self._busy_timeout)
 
-def _no_value(_: None) -> None:
-    """A delete has none to be checked."""
+    async def _close(self) -> None:
+        database = self._database
+        if database and not database.closed and database.pid == os.getpid():
+            self._is_here(database.loop)
+            await database.close()
 
-
-async def _failed(error: Exception) -> NoReturn:
-    raise error
-
-
-async def _end_of(task: Steadfast[None] | None) -> None:
-    if task and under_way(task):
-        await asyncio.wait({task})
+    def _is_here(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether this loop runs here; False if it is closed. `RuntimeError`: it is neither."""
+        if loop is asyncio.get_running_loop():
+            return True
+        if loop.is_closed():
+            return False
+        msg = f"{self!r} was opened on another event loop, which is not closed: call it there, by "
+        msg += "'asyncio.run_coroutine_threadsafe', or make a store for each loop"
+        raise RuntimeError(msg)
 
 
 def _checked(path: str | os.PathLike[str]) -> str:
@@ -223,10 +197,13 @@ def _checked(path: str | os.PathLike[str]) -> str:
     return os.path.abspath(name)  # noqa: PTH100 - Path.absolute() keeps '..'
 
 
-def _load_driver() -> type[Session]:
+def _load_driver() -> type[Database]:
     try:
-        from twitchvault.stores.sqlite.session import Session  # noqa: PLC0415
+        from twitchvault.stores.sqlite.database import Database  # noqa: PLC0415
     except ImportError:
         msg = "SQLiteStore needs the package 'aiosqlite': pip install 'twitchvault[sqlite]'"
         raise MissingDriver(msg) from None
-    return Session
+    if sqlite3.sqlite_version_info < (3, 35):  # which brought RETURNING
+        msg = f"SQLiteStore needs SQLite 3.35 or newer, this Python has {sqlite3.sqlite_version}"
+        raise MissingDriver(msg)
+    return Database

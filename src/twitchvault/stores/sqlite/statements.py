@@ -1,0 +1,89 @@
+"""The SQL about entries.
+
+`key` is the key in UTF-8 as a BLOB, so that it compares bytewise and NUL is a byte like any other.
+`value` is NULL once the key is deleted. Such a row stays: versions are never given out again, and
+feeds see the delete. A row keeps its `id`, by which scans go, whatever is written to its key.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from twitchvault.errors import CorruptRecord
+from twitchvault.stores.base import Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from twitchvault.stores.sqlite.batcher import Write
+
+DDL: Final = (
+    """CREATE TABLE entries (
+    id INTEGER PRIMARY KEY,
+    key BLOB NOT NULL UNIQUE CHECK (typeof(key) = 'blob'),
+    version INTEGER NOT NULL,
+    value BLOB CHECK (typeof(value) IN ('blob', 'null'))
+)""",
+    "CREATE UNIQUE INDEX entries_by_version ON entries (version)",
+)
+LAST_VERSION: Final = "SELECT coalesce(max(version), 0) FROM entries"
+GET: Final = "SELECT key, version, value FROM entries WHERE key = ? AND value IS NOT NULL"
+# The plus keeps SQLite from the index by key, whose order is not that of the rows in the file.
+SCAN: Final = """SELECT key, version, value, id FROM entries
+WHERE id > ? AND +key >= ? AND +key < ? AND value IS NOT NULL ORDER BY id LIMIT ?"""
+# The plus keeps SQLite from walking all keys of the prefix instead of the few new versions.
+CHANGES: Final = """SELECT key, version, value FROM entries
+WHERE version > ? AND +key >= ? AND +key < ? ORDER BY version"""
+# Writes each row whose expectation holds, and returns just those. `place` counts the rows.
+_WRITE: Final = """WITH new (key, place, value, expect) AS (VALUES {rows})
+INSERT INTO entries (key, version, value)
+SELECT new.key, (SELECT coalesce(max(version), 0) FROM entries) + new.place, new.value
+FROM new LEFT JOIN entries AS old ON old.key = new.key AND old.value IS NOT NULL
+WHERE (new.expect IS NULL OR new.expect = coalesce(old.version, 0))
+    AND (new.value IS NOT NULL OR old.key IS NOT NULL)
+ON CONFLICT (key) DO UPDATE SET version = excluded.version, value = excluded.value
+RETURNING key, version"""
+
+
+class _Parameters(list["bytes | int | None"]):
+    """Parameters that do not show what they are: the driver logs the repr of what it runs."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} parameters>"
+
+
+def write_group(group: Sequence[Write]) -> tuple[str, _Parameters]:
+    """The statement for writes of different keys, and its parameters."""
+    parameters = _Parameters()
+    for place, write in enumerate(group, 1):
+        parameters += (write.key, place, write.value, write.expect)
+    return _write_statement(len(group)), parameters
+
+
+@lru_cache(8)
+def _write_statement(rows: int) -> str:
+    return _WRITE.format(rows=", ".join(["(?, ?, ?, ?)"] * rows))
+
+
+def key_range(prefix: str) -> tuple[bytes, bytes]:
+    """The first key with this prefix, and a bound that is larger than all of them."""
+    first = prefix.encode()
+    return first, first + b"\xff"  # a byte that UTF-8 never holds
+
+
+def decode(row: Iterable[Any]) -> tuple[str, int, Any]:
+    """Key, version and value of a row; the value is `Unreadable` if the row is damaged."""
+    key, version, value, *_ = row
+    try:
+        name = key.decode()
+    except UnicodeDecodeError:
+        name = key.decode(errors="backslashreplace")
+        return name, version, _damaged(f"the key {name!r} is not UTF-8")
+    if value is not None and type(value) is not bytes:
+        return name, version, _damaged(f"the value of key {name!r} is not a BLOB")
+    return name, version, value
+
+
+def _damaged(what: str) -> Unreadable:
+    return Unreadable(CorruptRecord(f"{what}: it is damaged, restore the file from a backup"))
