@@ -7,15 +7,19 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from tests.simulation.batch import prepare, run_all
+from tests.simulation.batch import prepare, run_all, run_known
 from tests.simulation.history import table
+from tests.simulation.search import search, try_recorded
 from tests.simulation.shrink import shrink
 from tests.simulation.world import simulate
 
 if TYPE_CHECKING:
     from collections import Counter
 
+    from collections.abc import Iterable
+
     from tests.simulation.batch import Summary
+    from tests.simulation.search import Finding
     from tests.simulation.world import Result
 
 SHOWN: Final = 3
@@ -68,14 +72,35 @@ def one(seed: int) -> int:
     return 1 if result.violations else 0
 
 
+def tell(findings: Iterable[Finding]) -> int:
+    """Print which planted faults were found; the exit code."""
+    missed = 0
+    for finding in findings:
+        found = bool(finding.kinds) and not finding.without
+        missed += not found
+        print(
+            f"{finding.name!r}: ({finding.seed}, {(finding.kinds or ['NOT FOUND'])[0]!r}),",
+            flush=True,
+        )
+    print(f"{missed} planted faults were not found")
+    return 1 if missed else 0
+
+
 def main() -> int:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seed", type=int, help="show one run")
     parser.add_argument("--seeds", type=int, default=10_000, help="run so many")
     parser.add_argument("--start", type=int, default=1, help="the first of them")
+    parser.add_argument("--known", action="store_true", help="run the seeds that ever failed")
+    parser.add_argument("--plants", action="store_true", help="try the seeds of planted faults")
+    parser.add_argument("--search", action="store_true", help="search for seeds of planted faults")
     options = parser.parse_args()
     prepare()
+    if options.plants or options.search:
+        return tell(search() if options.search else try_recorded())
+    if options.known:
+        return report(run_known())
     if options.seed is not None:
         return one(options.seed)
     return report(run_all(options.start, options.seeds))

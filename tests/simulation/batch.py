@@ -10,12 +10,13 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from tests.simulation.known import KNOWN
 from tests.simulation.world import simulate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-__all__ = ["Summary", "prepare", "run", "run_all"]
+__all__ = ["Summary", "prepare", "run", "run_all", "run_known"]
 
 CHUNK: Final = 50
 PROGRESS: Final = 2.0
@@ -48,7 +49,7 @@ def _add(total: Summary, part: Summary) -> Summary:
     )
 
 
-def run(seeds: range) -> Summary:
+def run(seeds: Iterable[int]) -> Summary:
     """Run some seeds, one after the other."""
     total = _empty()
     for seed in seeds:
@@ -93,3 +94,8 @@ def run_all(start: int, count: int) -> Summary:
                 )
                 sys.stderr.write(line)
     return total
+
+
+def run_known() -> Summary:
+    """Run the seeds that ever failed."""
+    return run(KNOWN)

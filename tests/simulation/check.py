@@ -29,7 +29,7 @@ PER_CALL: Final = 8
 """So many requests to Twitch a run may have, and so many more for each public call."""
 UNPROVEN: Final = 6
 WINDOW: Final = 10.0
-"""So many tokens of one user a process may get within so many seconds of which Twitch takes none: the
+"""So many tokens of one login a process may get within so many seconds of which Twitch takes none: the
 vault stops at three for a user, and at three for a refresh token whose user is not known."""
 
 
@@ -79,15 +79,16 @@ def _requests(world: World) -> None:
         text = f"{len(sent)} requests to Twitch, of which {allowed} are enough"
         world.violation("too many requests", text)
     for lane in dict.fromkeys(one.lane for one in sent):
-        for user in world.users:
-            if _too_often(world, lane, user):
-                text = f"{lane.name} gets one dead token of {user} after the other"
+        for chain in dict.fromkeys(pair.chain for pair in world.books.pairs):
+            if _too_often(world, lane, chain):
+                text = f"{lane.name} gets one dead token of login {chain} after the other"
                 world.violation("too many requests", text)
 
 
-def _too_often(world: World, lane: Lane, user: str) -> bool:
+def _too_often(world: World, lane: Lane, chain: int) -> bool:
     """More tokens in a row than allowed, with nothing in between that lets the vault begin anew."""
-    mine = [pair for pair in world.books.pairs if pair.user == user]
+    mine = [pair for pair in world.books.pairs if pair.chain == chain]
+    user = mine[0].user
     got = sorted(pair.received[lane] for pair in mine if pair.by and lane in pair.received)
     again = [call.begun for call in world.calls if call.lane is lane and call.login == user]
     again += [at for pair in mine for at in world.books.accepted.get((lane, pair.access), ())]
