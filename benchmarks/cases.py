@@ -24,6 +24,7 @@ CASES: Final[dict[str, Callable[[Plan], Coroutine[Any, Any, list[Outcome]]]]] = 
     "write-crowd": writes.crowd,
     "storm": storms.one_process,
     "storm-processes": storms.processes,
+    "storm-spread": storms.spread,
     "storm-cancel": storms.cancelled,
     "news-redis": news.redis,
     "memory": costs.memory,

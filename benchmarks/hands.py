@@ -79,8 +79,9 @@ async def calls(
     account: dict[str, str],
     count: int,
     store: str | None = None,
+    spread: float = 0.0,
 ) -> None:
-    """So many Helix calls at once, with somebody's client."""
+    """So many Helix calls with somebody's client, at once or over `spread` seconds."""
     door = (account["client_id"], account["client_secret"], account["root"])
     caller: Any
     if who == Ours.name:
@@ -90,7 +91,12 @@ async def calls(
     await caller.start(account["access"], account["refresh"], account["user_id"])
     _say("ready")
     await _line()
-    results = await asyncio.gather(*(outcome_of(caller.call()) for _ in range(count)))
+
+    async def call(number: int) -> str:
+        await asyncio.sleep(spread * number / count)
+        return await outcome_of(caller.call())
+
+    results = await asyncio.gather(*map(call, range(count)))
     _say({kind: results.count(kind) for kind in ("ok", "failed", "hung")})
     await _line()
     await outcome_of(caller.close())

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from twitchvault.testing.fake import Client, Counts
 
 PROCESSES: Final = 4
+SPREAD: Final = 0.6
 PATIENCE: Final = 8.0
 """Seconds after which a call counts as hung."""
 
@@ -161,18 +162,28 @@ async def _bare_calls(scene: Stage, count: int) -> float:
 
 async def processes(plan: Plan) -> list[Outcome]:
     """Several processes; ours share a store, the peers have nothing that they could share."""
-    count = plan.count(50)
-    title = f"{PROCESSES} processes, {count} calls each at once, one expired token"
-    outcome = Outcome("storm-processes", title)
+    title = f"{PROCESSES} processes, {plan.count(50)} calls each at once, one expired token"
+    return await _processes(plan, Outcome("storm-processes", title), 0.0)
+
+
+async def spread(plan: Plan) -> list[Outcome]:
+    """The same, with calls that come one after the other, as they do in life."""
+    title = (
+        f"{PROCESSES} processes, {plan.count(50)} calls each over {SPREAD:g} s, one expired token"
+    )
+    return await _processes(plan, Outcome("storm-spread", title), SPREAD)
+
+
+async def _processes(plan: Plan, outcome: Outcome, spread: float) -> list[Outcome]:
     async with stage() as scene, valkey() as port:
         stores: list[tuple[str, str, str | None]] = [
-            ("twitchvault, SQLite", Ours.name, f"sqlite:///{plan.folder}/storm-%d.db"),
+            ("twitchvault, SQLite", Ours.name, f"sqlite:///{plan.folder}/{outcome.case}-%d.db"),
             ("twitchvault, Redis", Ours.name, f"redis://127.0.0.1:{port}/%d"),
             *((who, who, None) for who, role, _ in clients(outcome) if role == "peer"),
         ]
         for label, who, store in stores:
             try:
-                await _fleets(plan, outcome, scene, label, who, store)
+                await _fleets(plan, outcome, scene, label, (who, store, spread))
             except Exception as error:
                 if store:
                     raise
@@ -181,13 +192,14 @@ async def processes(plan: Plan) -> list[Outcome]:
 
 
 async def _fleets(
-    plan: Plan, outcome: Outcome, scene: Stage, label: str, who: str, store: str | None
+    plan: Plan, outcome: Outcome, scene: Stage, label: str, callers: tuple[str, str | None, float]
 ) -> None:
+    who, store, spread = callers
     tallies = []
     line = Line(label, "ours" if store else "peer")
     for turn in range(plan.rounds(3)):
         place = store % turn if store else None
-        tally, took = await _fleet(scene, who, plan, place)
+        tally, took = await _fleet(scene, who, plan, place, spread)
         tallies.append(tally)
         line.samples.append(took)
     line.said = said(max(tallies))
@@ -198,10 +210,11 @@ async def _fleets(
 
 
 async def _fleet(
-    scene: Stage, who: str, plan: Plan, store: str | None
+    scene: Stage, who: str, plan: Plan, store: str | None, spread: float
 ) -> tuple[tuple[int, int, int, int], float]:
     account = await scene.account()
     options = {"who": who, "account": account, "count": plan.count(50), "store": store}
+    options["spread"] = spread
     async with AsyncExitStack() as stack:
         number = 2 if plan.tiny else PROCESSES
         hired = (Hand.hire("calls", **options) for _ in range(number))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import sqlite3
 from typing import Final
@@ -37,9 +36,7 @@ _BY_CODE: Final[dict[int, tuple[type[StoreError], str]]] = {
 
 
 def map_error(error: Exception, path: str) -> StoreError:
-    """A new error that says what `error` means for the store in `path`."""
-    if isinstance(error, StoreError):
-        return copy.copy(error)
+    """What an error means for the store in `path`."""
     if isinstance(error, OSError):
         meaning = f"cannot be opened: {os.strerror(error.errno or 0)}"
         if isinstance(error, FileNotFoundError):
