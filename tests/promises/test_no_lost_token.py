@@ -269,7 +269,7 @@ async def test_continued_after_a_takeover(fleet: Fleet) -> None:
     owner.signal(signal.SIGSTOP)
     await gate.release()
     while not await other.do("needs_login", user_id=user_id):
-        with pytest.raises(WorkerError, match="AuthFailure|NoAnswer"):
+        with pytest.raises(WorkerError, match=r"AuthFailure|NoAnswer"):
             await other.do("refresh", user_id=user_id)
     assert (await fleet.twitch.counts()).replays <= 1
     owner.signal(signal.SIGCONT)
