@@ -29,6 +29,7 @@ from twitchvault.errors import (
     VersionConflict,
 )
 from twitchvault.identity import refused_grant
+from twitchvault.vault.backoff import ACCEPTED_FOR
 from twitchvault.vault.clocks import Stopwatch
 from twitchvault.vault.outbox import Update
 from twitchvault.vault.transitions import (
@@ -109,16 +110,19 @@ class Exchange:
         self._backoff = context.backoff
         self._mirror = context.mirror
         self._clocks = context.clocks
-        self._in_doubt: dict[str, tuple[str, bool]] = {}
+        self._in_doubt: dict[str, tuple[str, float]] = {}
 
     def left_in_doubt(self, key: str, lease: str) -> bool:
         """Whether this process has left that lease behind without knowing what became of it."""
-        return self._in_doubt.get(key, ("", False))[0] == lease
+        return self._in_doubt.get(key, ("", 0.0))[0] == lease
 
     def was_alive(self, key: str, lease: str | None) -> bool:
-        """Whether the access token lived when that lease of this process's was left in doubt."""
-        name, alive = self._in_doubt.get(key, ("", False))
-        return alive and name == lease
+        """Whether the access token lived when that lease of this process's was left in doubt.
+
+        Only for a minute: later it may have died by itself.
+        """
+        name, until = self._in_doubt.get(key, ("", 0.0))
+        return name == lease and self._clocks.monotonic() < until
 
     async def take(
         self,
@@ -323,7 +327,8 @@ class Exchange:
 
     def _note_doubt(self, lease: Lease) -> None:
         if lease.in_doubt:
-            self._in_doubt[lease.key] = (lease.name, lease.alive)
+            until = self._clocks.monotonic() + ACCEPTED_FOR if lease.alive else 0.0
+            self._in_doubt[lease.key] = (lease.name, until)
         else:
             self._in_doubt.pop(lease.key, None)
 

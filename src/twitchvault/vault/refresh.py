@@ -241,9 +241,11 @@ class Refresher:
     async def _seed_is_free(self, job: Job, key: str, record: Record, patience: Patience) -> bool:
         """Whether nobody exchanges the token of a record as one whose user is not known.
 
-        Of interest before the first exchange only; after False look at the record again.
+        Of interest before the first exchange only, unless the store has lost data: then others may
+        have met the token as an unknown one. After False look at the record again.
         """
-        if not record.seeded or record.refresh_token is None:
+        known = not record.seeded and not self._repository.losses
+        if known or record.refresh_token is None:
             return True
         sent = record.refresh_token
         seed_key = self._repository.seed_key(fingerprint(sent))
