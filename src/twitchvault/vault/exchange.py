@@ -84,7 +84,18 @@ class Lease:
         self.given_up = False
         self.losses = 0
         self.in_doubt = False
+        self._clocks = clocks
         self._stopwatch = Stopwatch(clocks)
+        self._put_at = clocks.monotonic()
+
+    def note_put(self) -> None:
+        """The lease stands in the store anew."""
+        self._put_at = self._clocks.monotonic()
+
+    @property
+    def renew_in(self) -> float:
+        """Seconds until others must see that the owner lives."""
+        return max(self._put_at + self.ttl / 3 - self._clocks.monotonic(), 0.0)
 
     @property
     def left(self) -> float:
@@ -210,12 +221,13 @@ class Exchange:
             while True:
                 waiting = (request,) if loss.done() else (request, loss)
                 await asyncio.wait(
-                    waiting, timeout=lease.ttl / 3, return_when=asyncio.FIRST_COMPLETED
+                    waiting, timeout=lease.renew_in, return_when=asyncio.FIRST_COMPLETED
                 )
                 if request.done():
                     return request.result()
                 if lease.sent:
                     await self._renew(lease)
+                lease.note_put()  # or try again a third of the ttl later
         finally:
             request.cancel()  # does nothing to one that is done
             loss.cancel()
