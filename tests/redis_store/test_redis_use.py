@@ -12,7 +12,7 @@ import redis
 from redis.asyncio import Redis, RedisCluster
 
 from tests.redis_store.test_redis_errors import SECRET, chain, refused
-from twitchvault.errors import StoreError
+from twitchvault.errors import StoreError, WrongEventLoop
 from twitchvault.stores import RedisStore
 
 if TYPE_CHECKING:
@@ -142,6 +142,8 @@ async def test_open_again_in_another_loop(server: Server, namespace: str) -> Non
     store = RedisStore(server.url, namespace=namespace)
 
     async def use() -> int:
+        with pytest.raises(StoreError, match=r"not open yet|is closed"):
+            await store.get("key")
         async with store, store.watch() as feed:
             await asyncio.gather(*(store.put(f"k{i}", b"value") for i in range(100)))
             return len(await feed.catch_up())
@@ -149,13 +151,13 @@ async def test_open_again_in_another_loop(server: Server, namespace: str) -> Non
     assert [await asyncio.to_thread(lambda: asyncio.run(use())) for _ in range(3)] == [100] * 3
 
 
-async def test_use_from_another_loop(store: RedisStore) -> None:
-    """A store that is open in one loop says so in another one."""
+async def test_two_loops(store: RedisStore) -> None:
+    """A store that is open on one loop says so on another one, and goes on where it is."""
 
     async def use() -> None:
-        with pytest.raises(StoreError, match="opened in another event loop: open it again"):
-            await store.get("key")
-        await store.close()
+        for call in (store.open(), store.close(), store.get("key")):
+            with pytest.raises(WrongEventLoop, match="run_coroutine_threadsafe"):
+                await call
 
     await asyncio.to_thread(lambda: asyncio.run(use()))
     assert await store.put("key", b"value")

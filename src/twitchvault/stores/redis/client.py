@@ -63,7 +63,7 @@ def _connect(url: str) -> Redis:
             # What the URL says itself goes before these.
             client = Redis.from_url(
                 url,
-                retry=Retry(ExponentialBackoff(cap=0.5, base=0.01), retries=8),  # two seconds
+                retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), retries=20),  # two seconds
                 # Up to redis-py 5 a client does not repeat calls by itself.
                 retry_on_error=[exceptions.ConnectionError, exceptions.TimeoutError],
                 socket_timeout=ONE_TRY,

@@ -7,7 +7,7 @@ import importlib
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from twitchvault.errors import MissingDriver, StoreError, scrub_traceback
+from twitchvault.errors import MissingDriver, StoreError, WrongEventLoop, scrub_traceback
 from twitchvault.stores.base import (
     TokenStore,
     check_expect,
@@ -29,7 +29,7 @@ __all__ = ["RedisStore"]
 
 _NOT_OPEN: Final = "is not open yet: await its open(), or use 'async with'"
 _OPENING: Final = "is still being opened: wait until open() returns"
-_CLOSED: Final = "is closed, or was opened in another event loop: open it again"
+_CLOSED: Final = "is closed, or was opened on an event loop that is gone: open it again"
 
 
 class RedisStore(TokenStore):
@@ -94,9 +94,8 @@ class RedisStore(TokenStore):
 
         Logs one warning if the server's `maxmemory-policy` may evict our keys.
         """
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:  # what belonged to another loop has gone with it
-            self._loop, self._lock = loop, asyncio.Lock()
+        if not self._is_here():  # what belonged to another loop has gone with it
+            self._loop, self._lock = asyncio.get_running_loop(), asyncio.Lock()
             self._opened = self._closing = None
         async with self._lock:
             if self._opened is None:
@@ -122,7 +121,7 @@ class RedisStore(TokenStore):
 
         Closes the client if the store was made from a URL.
         """
-        if self._loop is not asyncio.get_running_loop():
+        if not self._is_here():
             return
         async with self._lock:
             opened, self._opened = self._opened, None
@@ -168,10 +167,20 @@ class RedisStore(TokenStore):
 
     def _ready(self) -> Namespace:
         """The namespace of the open store, or an error that says why there is none."""
-        if self._opened is None or self._loop is not asyncio.get_running_loop():
+        if not self._is_here() or self._opened is None:
             msg = f"the RedisStore of namespace {self._name!r} {self._refusal}"
             raise StoreError(msg)
         return self._opened
+
+    def _is_here(self) -> bool:
+        """Whether it was opened on this event loop; `WrongEventLoop` if on another that lives."""
+        if self._loop is asyncio.get_running_loop():
+            return True
+        if self._opened is None or self._loop is None or self._loop.is_closed():
+            return False
+        msg = f"{self!r} was opened on another event loop, which is not closed: call it there, by "
+        msg += "'asyncio.run_coroutine_threadsafe', or make a store for each loop"
+        raise WrongEventLoop(msg)
 
 
 def _client_module() -> Any:  # noqa: ANN401 - a module, as `importlib` types it
