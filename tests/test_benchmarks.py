@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-CERTAIN: Final = {"storm", "storm-processes", "storm-cancel", "write-crowd"}
+CERTAIN: Final = {"storm", "storm-processes", "storm-spread", "storm-cancel", "write-crowd"}
 """Cases whose marks do not depend on speed, but for the one about bare calls."""
 
 
@@ -147,7 +147,7 @@ def test_the_difference_to_the_baseline() -> None:
 
 def test_cases_are_chosen_by_name() -> None:
     """`storm` is all three; a name that no other begins with is itself; an unknown one is none."""
-    assert chosen("storm") == ["storm", "storm-processes", "storm-cancel"]
+    assert chosen("storm") == ["storm", "storm-processes", "storm-spread", "storm-cancel"]
     assert chosen("helix") == ["helix"]
     assert chosen("") == list(CASES)
     assert chosen("nothing") == []

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import re
 import signal
-import ssl
-import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,6 +66,11 @@ async def test_no_server() -> None:
     assert time.monotonic() - started < 4
     await refused(RedisStore("unix:///nowhere/redis.sock"), "'/nowhere/redis.sock': cannot be")
     await refused(RedisStore("redis://no-such-host.invalid"), "'no-such-host.invalid:6379': cannot")
+
+
+async def test_tls_to_a_plain_server(server: Server) -> None:
+    """What is to be encrypted is never sent in the clear."""
+    await refused(RedisStore(f"rediss://:{SECRET}@127.0.0.1:{server.port}"), "no answer|cannot be")
 
 
 async def test_server_gone_later(own_server: Callable[..., Server]) -> None:
@@ -256,40 +258,6 @@ async def test_replies_of_all_versions(
         proxy.answer = b"$nonsense\r\n"
         with pytest.raises(StoreUnavailable, match="may have taken place"):
             await store.put("key", MARK)
-
-
-async def test_tls(server: Server, namespace: str, tmp_path: Path) -> None:
-    """All goes through TLS, with a certificate that `ssl_ca_certs` vouches for, and no other."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", server.port)
-        await asyncio.gather(_pass_on(reader, up_writer), _pass_on(up_reader, writer))
-
-    context = _certificate(tmp_path)
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as listener:
-        port = listener.sockets[0].getsockname()[1]
-        url = f"rediss://localhost:{port}?ssl_ca_certs={tmp_path / 'cert.pem'}"
-        async with RedisStore(url, namespace=namespace) as store, store.watch() as feed:
-            version = await store.put("key", b"value")
-            assert await feed.catch_up() == [("key", version, b"value")]
-        await refused(RedisStore(f"rediss://:{SECRET}@localhost:{port}"), "cannot be.*certificate")
-
-
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
-
-
-def _certificate(folder: Path) -> ssl.SSLContext:
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost"
-    files = "-addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem"
-    subprocess.run([*command.split(), *files.split()], cwd=folder, check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    return context
 
 
 @pytest.mark.parametrize(

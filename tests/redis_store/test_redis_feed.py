@@ -7,7 +7,6 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from redis.asyncio import BlockingConnectionPool, Redis
 
 from tests.redis_store.proxy import Proxy
 from tests.redis_store.reader import content, reading
@@ -135,15 +134,3 @@ async def test_clients_of_all_kinds(
             changes = await feed.catch_up()
             assert sorted(change.version for change in changes) == sorted(versions)
         assert await own.ping()
-
-
-async def test_blocking_pool(server: Server, namespace: str) -> None:
-    """A pool that lets callers wait for a connection does."""
-    pool = BlockingConnectionPool.from_url(server.url, max_connections=2, timeout=5)
-    async with (
-        Redis.from_pool(pool) as own,
-        RedisStore(own, namespace=namespace) as store,
-        store.watch() as feed,
-    ):
-        await asyncio.gather(*(store.put(f"k{i}", b"value") for i in range(20)))
-        assert len(await feed.catch_up()) == 20

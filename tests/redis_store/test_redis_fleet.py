@@ -78,26 +78,6 @@ async def test_outage_in_each_expiry(
         await fleet.expect(user_id, exchanges=number)
 
 
-async def test_connections_are_killed(fleet: Fleet, own: Server) -> None:
-    """All connections are killed every 200 ms, for five expiries."""
-    await fleet.register()
-    user_id = await fleet.own_pair((await fleet.start(PROCESSES))[0])
-    over = asyncio.Event()
-
-    async def kill() -> None:
-        async with own.client() as client:
-            while not over.is_set():
-                await client.client_kill_filter(_type="normal", skipme=True)
-                await asyncio.sleep(0.2)
-
-    killing = asyncio.create_task(kill())
-    for number in range(2, 7):
-        await expire(fleet, user_id, asyncio.sleep(0))
-        await fleet.expect(user_id, exchanges=number)
-    over.set()
-    await killing
-
-
 async def expire(fleet: Fleet, user_id: str, trouble: Awaitable[None]) -> None:
     """Let the token expire and all tasks of all processes call with it: all are answered."""
     assert await fleet.twitch.expire_access(user_id) == 1

@@ -108,28 +108,6 @@ async def test_one_key_goes_back_in_time(store: RedisStore, client: Driver, name
         assert reader.deleted == set()
 
 
-@pytest.mark.parametrize("idle", [True, False], ids=["then idle", "then written"])
-async def test_restart_that_loses_everything(own_server: Callable[..., Server], idle: bool) -> None:
-    """A server that comes back empty: no deletes are told, the loss is, and versions go on."""
-    server = await own_server().ready()
-    async with RedisStore(server.url) as store, reading(store) as reader:
-        last = max([await store.put(f"k{number}", b"value") for number in range(20)])
-        await reader.catch_up()
-        before = dict(reader.values)
-        server.kill()
-        await server.start().ready()
-        if not idle:
-            assert await store.put("new", b"after") > last
-        await lost(reader)
-        assert await store.get("k1") is None
-        assert reader.deleted == set()
-        back = [await store.put(key, value, expect=0) for key, value in before.items()]
-        assert min(back) > last
-        await reader.catch_up()
-        assert reader.values == await content(store)
-        assert reader.losses == 1
-
-
 @pytest.mark.parametrize("others", [False, True], ids=["quiet", "others write first"])
 async def test_restart_that_loses_the_newest(
     own_server: Callable[..., Server], others: bool

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from twitchvault.errors import StoreError
 
-__all__ = ["Batcher"]
+__all__ = ["Batcher", "end"]
 
 ITEMS: Final = 256  # in a batch at most, so that the server's script stays short
 
@@ -51,8 +51,7 @@ class Batcher(Generic[Request, Result]):
         task = self._task
         if task is not None:
             await asyncio.wait({task}, timeout=seconds)
-            task.cancel()  # does nothing to one that is done
-            await asyncio.wait({task}, timeout=seconds)
+            await end({task})
 
     async def _run(self) -> None:
         batch: list[_Waiting[Request]] = []
@@ -88,6 +87,16 @@ class Batcher(Generic[Request, Result]):
     def _refuse_rest(self, reason: str) -> None:
         rest, self._queue = self._queue, deque()
         _fail(rest, StoreUnavailable(f"this was not sent, as {reason}"))
+
+
+async def end(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait for them, two seconds at most.
+
+    More than once if need be: up to Python 3.11 the driver may swallow a cancellation.
+    """
+    for _ in range(20):
+        if any(task.cancel() for task in tasks):
+            await asyncio.wait(tasks, timeout=0.1)
 
 
 def _fail(waiting: Iterable[_Waiting[Any]], error: Exception) -> None:

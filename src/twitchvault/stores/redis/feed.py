@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import StoreError
 from twitchvault.stores.base import Change
+from twitchvault.stores.redis.batcher import end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Follower", "RedisFeed"]
 
 PAUSES: Final = (0.0, 0.05, 0.1, 0.2, 0.4)  # seconds before another try; the last one repeats
-STOPPING: Final = 2.0  # seconds for the follower to end
 
 log = logging.getLogger("twitchvault.stores.redis")
 
@@ -118,6 +118,7 @@ class Follower:
         self._position = 0
         self._feeds: set[RedisFeed] = set()
         self._task: asyncio.Task[None] | None = None
+        self._ending: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
 
     async def enter(self, prefix: str) -> RedisFeed:
@@ -133,22 +134,21 @@ class Follower:
             self._feeds.add(feed)
             return feed
 
-    async def leave(self, feed: RedisFeed) -> None:
+    def leave(self, feed: RedisFeed) -> None:
         """Serve this feed no longer."""
         feed.close()
         self._feeds.discard(feed)
-        if not self._feeds:
-            await self.close()
+        if not self._feeds and self._task is not None:
+            self._task.cancel()
+            self._ending.add(self._task)
+            self._task.add_done_callback(self._ending.discard)
+            self._task = None
 
     async def close(self) -> None:
-        """End all feeds."""
-        for feed in self._feeds:
-            feed.close()
-        self._feeds.clear()
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait({task}, timeout=STOPPING)
+        """End all feeds, and wait for the task, which must not outlive the client."""
+        for feed in tuple(self._feeds):
+            self.leave(feed)
+        await end(self._ending)
 
     async def catch_up(self) -> None:
         """Bring the feeds all that was committed before the call."""
@@ -189,13 +189,8 @@ class Follower:
             start = self._position
             state = await self._namespace.check(self.epoch, start)
             target = target or state.version
-            followed = (
-                state.changes is not None
-                and state.epoch == self.epoch
-                and self._take(state.changes)
-                and (self._position > start or start == state.version)
-            )
-            if not followed:
+            followed = state.epoch == self.epoch and self._take(state.changes or ())
+            if not followed or self._position == start < state.version:
                 await self._read_all(state)
             if self._position >= target:
                 return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import re
 import secrets
@@ -63,7 +62,6 @@ class Namespace:
         self._keys = tuple(f"{{{name}}}:{part}" for part in ("entries", "changes", "deletes"))
         self._min_replicas = min_replicas
         self._seen = 0  # the newest version known here: a server that knows less has lost data
-        self._calls = (f"{secrets.token_hex(6)}.{number}" for number in itertools.count())
         self._reads: Batcher[str, Entry | None] = Batcher(self._read)
         self._writes: Batcher[Write, int | bool] = Batcher(self._write)
         self._others = asyncio.Lock()  # so that all the rest needs one connection
@@ -151,7 +149,7 @@ class Namespace:
         ]
 
     async def _write(self, writes: list[Write]) -> list[int | bool | StoreError]:
-        args: list[bytes | str | int] = [self._seen, next(self._calls)]
+        args: list[bytes | str | int] = [self._seen, secrets.token_hex(8)]
         for kind, key, value, expect in writes:
             args += (kind, "" if expect is None else expect, key.encode(), value)
         answer, shortfall = await self.client.run_write(

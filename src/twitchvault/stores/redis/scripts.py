@@ -94,32 +94,29 @@ local function first_try(name)
 end
 
 local function write(name, kind, expect, key, value)
-  local stored = redis.call('HGET', KEYS[1], key)
   if kind == 'delete' or expect ~= '' then
+    local stored = redis.call('HGET', KEYS[1], key)
     local found = stored and string.match(stored, '^1:(%d+):') or '0'
     if expect ~= '' and stored and found == '0' then return '?' end
     if expect ~= '' and expect ~= found then return first_try(name) or '!' .. found end
     if kind == 'delete' and not stored then return first_try(name) or '-' end
   end
 
+  -- A user who may not do one of these fails before the entry is touched.
+  if not wrote then redis.call('HSET', KEYS[1], '', '1 ' .. epoch .. ' ' .. text(version)) end
+  wrote = true
   local before = text(version)
   version = math.max(version + 1, now)
   local this = text(version)
   local id = this .. '-' .. epoch
-  local change = {{'XADD', KEYS[2], id, 'w', name, 'p', before, 'k', key}}
   if kind == 'put' then
+    redis.call('XADD', KEYS[2], id, 'w', name, 'p', before, 'k', key, 'v', value)
     redis.call('HSET', KEYS[1], key, '1:' .. this .. ':' .. value)
-    change[#change + 1], change[#change + 2] = 'v', value
   else
-    redis.call('HDEL', KEYS[1], key)
     redis.call('XADD', KEYS[3], 'MAXLEN', '~', {DELETES_KEPT}, id, 'k', key)
+    redis.call('HDEL', KEYS[1], key)
+    redis.call('XADD', KEYS[2], id, 'w', name, 'p', before, 'k', key)
   end
-  if redis.pcall(unpack(change)).err then  -- not allowed: no write that no feed tells of
-    if stored then redis.call('HSET', KEYS[1], key, stored)
-    else redis.call('HDEL', KEYS[1], key) end
-    redis.call(unpack(change))
-  end
-  wrote = true
   return '=' .. this
 end
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -79,7 +78,6 @@ class RedisStore(TokenStore):
         self._lock = asyncio.Lock()
         self._closing: asyncio.Task[None] | None = None
         self._refusal = _NOT_OPEN
-        self._pid = 0
 
     def __repr__(self) -> str:
         return f"RedisStore(namespace={self._name!r}, min_replicas={self._min_replicas})"
@@ -96,12 +94,6 @@ class RedisStore(TokenStore):
 
         Logs one warning if the server's `maxmemory-policy` may evict our keys.
         """
-        if self._pid not in (0, os.getpid()) and not isinstance(self._source(), str):
-            msg = (
-                "a client of yours cannot be used after a fork: make client and store in the child"
-            )
-            raise StoreError(msg)
-        self._pid = os.getpid()
         loop = asyncio.get_running_loop()
         if self._loop is not loop:  # what belonged to another loop has gone with it
             self._loop, self._lock = loop, asyncio.Lock()
@@ -172,7 +164,7 @@ class RedisStore(TokenStore):
         try:
             yield feed
         finally:
-            await follower.leave(feed)
+            follower.leave(feed)
 
     def _ready(self) -> Namespace:
         """The namespace of the open store, or an error that says why there is none."""

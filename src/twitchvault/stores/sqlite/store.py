@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import MissingDriver, StoreError, VersionConflict
+from twitchvault.errors import MissingDriver, StoreError, VersionConflict, WrongEventLoop
 from twitchvault.stores.base import (
     Entry,
     Feed,
@@ -180,7 +180,7 @@ class SQLiteStore(TokenStore, Watchable):
             return False
         msg = f"{self!r} was opened on another event loop, which is not closed: call it there, by "
         msg += "'asyncio.run_coroutine_threadsafe', or make a store for each loop"
-        raise RuntimeError(msg)
+        raise WrongEventLoop(msg)
 
 
 def _checked(path: str | os.PathLike[str]) -> str:
