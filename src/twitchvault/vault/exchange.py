@@ -29,6 +29,7 @@ from twitchvault.errors import (
     VersionConflict,
 )
 from twitchvault.identity import refused_grant
+from twitchvault.vault.backoff import ACCEPTED_FOR
 from twitchvault.vault.clocks import Stopwatch
 from twitchvault.vault.outbox import Update
 from twitchvault.vault.transitions import (
@@ -83,7 +84,18 @@ class Lease:
         self.given_up = False
         self.losses = 0
         self.in_doubt = False
+        self._clocks = clocks
         self._stopwatch = Stopwatch(clocks)
+        self._put_at = clocks.monotonic()
+
+    def note_put(self) -> None:
+        """The lease stands in the store anew."""
+        self._put_at = self._clocks.monotonic()
+
+    @property
+    def renew_in(self) -> float:
+        """Seconds until others must see that the owner lives."""
+        return max(self._put_at + self.ttl / 3 - self._clocks.monotonic(), 0.0)
 
     @property
     def left(self) -> float:
@@ -109,16 +121,19 @@ class Exchange:
         self._backoff = context.backoff
         self._mirror = context.mirror
         self._clocks = context.clocks
-        self._in_doubt: dict[str, tuple[str, bool]] = {}
+        self._in_doubt: dict[str, tuple[str, float]] = {}
 
     def left_in_doubt(self, key: str, lease: str) -> bool:
         """Whether this process has left that lease behind without knowing what became of it."""
-        return self._in_doubt.get(key, ("", False))[0] == lease
+        return self._in_doubt.get(key, ("", 0.0))[0] == lease
 
     def was_alive(self, key: str, lease: str | None) -> bool:
-        """Whether the access token lived when that lease of this process's was left in doubt."""
-        name, alive = self._in_doubt.get(key, ("", False))
-        return alive and name == lease
+        """Whether the access token lived when that lease of this process's was left in doubt.
+
+        Only for a minute: later it may have died by itself.
+        """
+        name, until = self._in_doubt.get(key, ("", 0.0))
+        return name == lease and self._clocks.monotonic() < until
 
     async def take(
         self,
@@ -206,12 +221,13 @@ class Exchange:
             while True:
                 waiting = (request,) if loss.done() else (request, loss)
                 await asyncio.wait(
-                    waiting, timeout=lease.ttl / 3, return_when=asyncio.FIRST_COMPLETED
+                    waiting, timeout=lease.renew_in, return_when=asyncio.FIRST_COMPLETED
                 )
                 if request.done():
                     return request.result()
                 if lease.sent:
                     await self._renew(lease)
+                lease.note_put()  # or try again a third of the ttl later
         finally:
             request.cancel()  # does nothing to one that is done
             loss.cancel()
@@ -323,7 +339,8 @@ class Exchange:
 
     def _note_doubt(self, lease: Lease) -> None:
         if lease.in_doubt:
-            self._in_doubt[lease.key] = (lease.name, lease.alive)
+            until = self._clocks.monotonic() + ACCEPTED_FOR if lease.alive else 0.0
+            self._in_doubt[lease.key] = (lease.name, until)
         else:
             self._in_doubt.pop(lease.key, None)
 

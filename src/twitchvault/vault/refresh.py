@@ -32,6 +32,7 @@ from twitchvault.vault.jobs import Jobs, Patience
 from twitchvault.vault.outbox import Update
 from twitchvault.vault.record import fingerprint
 from twitchvault.vault.transitions import (
+    RESERVED,
     attached,
     leased,
     new_seed,
@@ -241,16 +242,20 @@ class Refresher:
     async def _seed_is_free(self, job: Job, key: str, record: Record, patience: Patience) -> bool:
         """Whether nobody exchanges the token of a record as one whose user is not known.
 
-        Of interest before the first exchange only; after False look at the record again.
+        Of interest before the first exchange only, unless the store has lost data: then others may
+        have met the token as an unknown one. After False look at the record again.
         """
-        if not record.seeded or record.refresh_token is None:
+        known = not record.seeded and not self._repository.losses
+        if known or record.refresh_token is None:
             return True
         sent = record.refresh_token
         seed_key = self._repository.seed_key(fingerprint(sent))
         seed = await self._read(seed_key)
         if seed is None:
             return await self._is_unspent(key, record, fingerprint(sent))
-        if seed.record.state == "needs_login":
+        if seed.record.generation == RESERVED:
+            await self._delete_seed(seed_key, seed)  # it has come to its user
+        elif seed.record.state == "needs_login":
             await self._exchange.refuse(key, record, seed.record.reason)
         elif not seed.record.seeded:
             parked, now = seed.record, self._clocks.wall()
@@ -262,9 +267,12 @@ class Refresher:
                 lambda held: attached(held, sent, parked, None, now),
             )
         elif await self._wait_for_lease(job, seed_key, seed, patience) is not None:
-            with suppress(VersionConflict):
-                await self._repository.delete(seed_key, expect=seed.version)
+            await self._delete_seed(seed_key, seed)
         return False
+
+    async def _delete_seed(self, key: str, held: Held) -> None:
+        with suppress(VersionConflict):
+            await self._repository.delete(key, expect=held.version)
 
     async def _is_unspent(self, key: str, record: Record, mark: str) -> bool:
         await self.catch_up()
@@ -311,8 +319,7 @@ class Refresher:
                 continue
             # The entry is written; only now it shows whether a user's record holds the token.
             if await self._has_user(mark, record):
-                with suppress(VersionConflict):
-                    await self._repository.delete(key, expect=held.version)
+                await self._delete_seed(key, held)
                 return None
             if self._backoff.is_exhausted(key):
                 raise self._backoff.rest(key)
@@ -329,10 +336,14 @@ class Refresher:
     async def _has_user(self, mark: str, seed: Record) -> bool:
         await self._outbox.flush()  # who is removed here may still be in the store
         await self.catch_up()
-        if self._mirror.spender_of(mark) is not None:
-            return True
         token = seed.refresh_token or ""
-        return self._mirror.find_by_refresh_token(token, fingerprint(token)) is not None
+        user_id = self._mirror.spender_of(mark) or self._mirror.find_by_refresh_token(
+            token, fingerprint(token)
+        )
+        record = None if user_id is None else self._mirror.confirmed(user_id)
+        if record is not None and record.state == "needs_login" and not seed.seeded:
+            return False  # a loser has marked it: the successor that waits here is good
+        return user_id is not None
 
     async def _reserve(self, parked: Record, seed: str) -> bool:
         """Keep others from exchanging a parked pair's token under its own fingerprint."""
