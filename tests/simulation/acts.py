@@ -171,7 +171,7 @@ def _login(scene: Scene) -> None:
 
 def _bring(scene: Scene, pair: Pair, how: str) -> None:
     make = scene.world.decide(
-        scene.process, pair.user, pair, lambda: scene.process.login(how, pair)
+        scene.process, pair.user, pair, lambda: scene.process.login(how, pair), how
     )
     scene.begin(how, make, pair)
 

@@ -271,6 +271,11 @@ class Books:
         """A process stands still or is cut off for this time."""
         self.trouble.setdefault(lane, []).append((since, until))
 
+    def calm_down(self, now: float) -> None:
+        """All trouble ends now, whatever was planned."""
+        for lane, times in self.trouble.items():
+            self.trouble[lane] = [(start, min(end, now)) for start, end in times]
+
     def is_known(self, pair: Pair) -> bool:
         """Whether it is spent, or was exchanged by one of the processes."""
         return pair.spent or any(heir.by is not None for heir in self.heirs(pair))

@@ -141,7 +141,8 @@ def lost(books: Books, pair: Pair, *, public: bool) -> str | None:
     """Why the store does not hold the newest pair of a login; None: that could be avoided."""
     if pair.by is None and not pair.received and pair.place:
         return OUTSIDE
-    if pair.access in books.lied and _failed(books, pair):
+    lied = pair.refresh in books.refused_falsely or pair.access in books.lied
+    if lied and _failed(books, pair):
         return LIED
     if not public and pair.refresh in books.leased and _was_removed(books, pair.user):
         return DOUBT
@@ -170,7 +171,7 @@ def _was_removed(books: Books, user: str) -> bool:
 
 def _failed(books: Books, pair: Pair) -> bool:
     """Whether an exchange of its refresh token has brought nothing."""
-    return any(one.token == pair.refresh and one.failed_at < NEVER for one in books.requests)
+    return any(one.token == pair.refresh and one.pair is None for one in books.requests)
 
 
 def needs_login(books: Books, pair: Pair) -> str | None:

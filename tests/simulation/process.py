@@ -131,7 +131,9 @@ class Process:
     async def take(self, seed: Seed) -> None:
         """What start-up code does with a pair of its configuration."""
         pair = seed.pair
-        make = self.world.decide(self, pair.user, pair, lambda: self.login(seed.how, pair))
+        make = self.world.decide(
+            self, pair.user, pair, lambda: self.login(seed.how, pair), seed.how
+        )
         await self.call(f"start-up: {seed.how}", pair.user, make, pair)
 
     async def login(self, how: str, pair: Pair) -> None:

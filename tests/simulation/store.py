@@ -117,7 +117,7 @@ class SimStore(TokenStore):
         waiter: asyncio.Future[Any] = loop.create_future()
         out = self._process.out_of_reach()
         if out:
-            self._troubled(what, key, "out of reach", out)
+            self.world.note(self.lane.name, f"store {what}: out of reach", key)
             loop.at(out, self._answer, waiter, None, StoreUnavailable("the store is out of reach"))
         else:
             self._send(what, key, act, waiter)

@@ -38,7 +38,7 @@ def test_a_planted_fault_is_found(plant: Plant, found: dict[str, tuple[int, str]
 
 def test_a_text_that_is_not_there_is_an_error() -> None:
     """A fault that cannot be planted, because the vault has changed, does not pass as found."""
-    lost = Plant("lost", "exchange", (("no such line", ""),), 1, "")
+    lost = Plant("lost", {"exchange": (("no such line", ""),)}, 1, "")
     with pytest.raises(LookupError, match="no such line"), planted(lost):
         pass
 

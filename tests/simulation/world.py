@@ -198,20 +198,26 @@ class World:
     def outage(self, seconds: float) -> None:
         """Nobody reaches the store."""
         self.outage_until = max(self.outage_until, self.loop.now + seconds)
+        for process in self.processes:
+            self.books.upset(process.lane, self.loop.now, self.outage_until)
         self.note("store", f"is out of reach for {seconds:.2f} s")
 
     def cut(self, process: Process, seconds: float) -> None:
         """One process does not reach the store."""
         process.cut_until = max(process.cut_until, self.loop.now + seconds)
+        self.books.upset(process.lane, self.loop.now, process.cut_until)
         self.note(process.lane.name, f"is cut off from the store for {seconds:.2f} s")
 
     # Users and processes
 
-    def decide(self, process: Process, user: str, pair: Pair | None, make: Making) -> Making:
+    def decide(
+        self, process: Process, user: str, pair: Pair | None, make: Making, how: str = ""
+    ) -> Making:
         """`make`, watched: a process is asked for a login or, without a pair, for a removal."""
         # An exchanged pair changes nothing, unless a loss has made everybody forget that.
         forgotten = any(loss.concerns(user) for loss in self.books.losses)
-        if pair is not None and self.books.is_known(pair) and not forgotten:
+        known = pair is not None and self.books.is_known(pair) and how != "both"
+        if known and not forgotten:
             return make
         chain = 0 if pair is None else pair.chain
         decision = Decision(user, chain, process.lane, self.loop.now)
@@ -290,6 +296,7 @@ class World:
         self.muted.calm = True
         self.note("world", "calms down")
         self.outage_until = 0.0
+        self.books.calm_down(self.loop.now)
         for process in self.processes:
             process.cut_until = 0.0
             process.lane.trap_at = 0
