@@ -184,4 +184,7 @@ def needs_login(books: Books, pair: Pair) -> str | None:
         return ANSWER
     if pair.access in books.lied:
         return LIED
+    # Twitch still takes the refresh token, so no exchange has killed the access token.
+    if any(one.left_at - MINUTE <= pair.dead_at <= one.failed_at + MINUTE for one in requests):
+        return BY_ITSELF
     return BY_ITSELF if pair.access in books.killed else None
