@@ -152,8 +152,7 @@ class Refresher:
             user_id = self._repository.user_of(key)
             msg = f"no refresh token is stored for user {user_id!r}: only a new login renews it"
             raise TokenError(msg)
-        reason = "the access token died and has no refresh token"
-        await self._exchange.refuse(key, record, reason)
+        await self._exchange.refuse(key, record, "the access token died and has no refresh token")
 
     async def _is_alive(self, user_id: str, record: Record, *, refused: bool, ask: bool) -> bool:
         """Whether the old access token lives right before the exchange.
@@ -245,10 +244,9 @@ class Refresher:
         Of interest before the first exchange only, unless the store has lost data: then others may
         have met the token as an unknown one. After False look at the record again.
         """
-        known = not record.seeded and not self._repository.losses
-        if known or record.refresh_token is None:
-            return True
         sent = record.refresh_token
+        if sent is None or not (record.seeded or self._repository.losses):
+            return True
         seed_key = self._repository.seed_key(fingerprint(sent))
         seed = await self._read(seed_key)
         if seed is None:
