@@ -153,6 +153,10 @@ class Books:
         self.died: dict[Lane, float] = {}
         self.trouble: dict[Lane, list[tuple[float, float]]] = {}
         """When a process stood still or could not reach the store."""
+        self.stalls: dict[Lane, list[tuple[float, float]]] = {}
+        """When a store call of it took its time."""
+        self.closed: dict[Lane, float] = {}
+        """Since when its vault is closed."""
         self._chains = 0
         self._read: dict[bytes, Stored] = {}
 
@@ -261,7 +265,10 @@ class Books:
     def disturbed(self, lane: Lane, since: float, until: float) -> float:
         """For how many seconds between the two a process stood still or was cut off."""
         total, reached = 0.0, since
-        for start, end in sorted(self.trouble.get(lane, ())):
+        times = [*self.trouble.get(lane, ()), *self.stalls.get(lane, ())]
+        if lane in self.closed:
+            times.append((self.closed[lane], NEVER))
+        for start, end in sorted(times):
             start, end = max(start, reached), min(end, until)  # noqa: PLW2901
             if end > start:
                 total, reached = total + end - start, end
@@ -270,6 +277,15 @@ class Books:
     def upset(self, lane: Lane, since: float, until: float) -> None:
         """A process stands still or is cut off for this time."""
         self.trouble.setdefault(lane, []).append((since, until))
+
+    def stall(self, lane: Lane, since: float, until: float) -> None:
+        """A store call of a process takes so long."""
+        self.stalls.setdefault(lane, []).append((since, until))
+
+    def opened(self, lane: Lane, now: float) -> None:
+        """A vault is open (again)."""
+        if lane in self.closed:
+            self.upset(lane, self.closed.pop(lane), now)
 
     def calm_down(self, now: float) -> None:
         """All trouble ends now, whatever was planned."""

@@ -126,6 +126,7 @@ class Process:
                 break
         self.up = True
         self.closing_since = None
+        self.world.books.opened(self.lane, self.world.loop.now)
         self.world.note(self.lane.name, "is open")
 
     async def take(self, seed: Seed) -> None:

@@ -142,7 +142,7 @@ class SimStore(TokenStore):
 
     def _troubled(self, what: str, key: str, fault: str, seconds: float) -> None:
         now = self.world.loop.now
-        self.world.books.upset(self.lane, now, now + seconds)
+        self.world.books.stall(self.lane, now, now + seconds)
         self.world.note(self.lane.name, f"store {what}: {fault}", key)
 
     def _arrive(

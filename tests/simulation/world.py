@@ -244,6 +244,7 @@ class World:
         """Close the vault and open it again."""
         process.closing_since = process.lane.ran(self.loop.now)
         await process.call("close", "", process.vault.close, None)
+        self.books.closed[process.lane] = self.loop.now
         await asyncio.sleep(pause)
         await process.open()
 
@@ -251,6 +252,7 @@ class World:
         """Clear the vault and open it again."""
         self.note(process.lane.name, "clears")
         process.vault.clear()
+        self.books.closed[process.lane] = self.loop.now
         for pair in self.books.pairs:
             pair.holders.pop(process.lane, None)
         await asyncio.sleep(pause)
