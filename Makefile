@@ -6,10 +6,13 @@ STAMP := $(VENV)/.installed
 STORE ?= sqlite
 CASE ?=
 USERS ?= 0
+SEED ?=
+SEEDS ?= 10000
+START ?= 1
 BENCH := .venv-bench
 BENCH_STAMP := $(BENCH)/.installed
 
-.PHONY: setup demo test lint tests format bench bench-compare clean
+.PHONY: setup demo test lint tests simulate format bench bench-compare clean
 
 setup: $(STAMP)
 
@@ -39,6 +42,11 @@ tests: export PYTHONDONTWRITEBYTECODE =
 tests: $(STAMP)
 	@$(BIN)/pytest -q --collect-only >/dev/null || true
 	$(BIN)/pytest -q -n auto --dist worksteal
+
+# SEED=123 shows one run; SEEDS=100000 runs many, from START on.
+simulate: $(STAMP)
+	@PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation \
+	    $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --start $(START))
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -222,9 +222,9 @@ class World:
     ) -> None:
         """No replay, so many exchanges, and the store holds the pair that is good at Twitch."""
         counts = self.twitch.counts
-        assert counts.replays == 0
+        assert counts.replays == 0, f"{counts.replays} replays"
         if exchanges is not None:
-            assert counts.exchanges == exchanges
+            assert counts.exchanges == exchanges, f"{counts.exchanges} exchanges, not {exchanges}"
         assert await self.stored(user, client) == self.live(user, client)
 
     async def end(self) -> None:

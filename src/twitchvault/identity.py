@@ -17,7 +17,15 @@ from yarl import URL
 from twitchvault.errors import BadRequest, ClientException, HTTPException, Unauthorized
 from twitchvault.http import DEFAULT_TIMEOUT, Answer, HTTPClient
 from twitchvault.models import AnswerModel, ClientCredentials, DeviceCode, Token, ValidateToken
-from twitchvault.responses import NO_OBJECT, TOKEN_FIELDS, error_of, is_good, json_of, unusable
+from twitchvault.responses import (
+    NO_OBJECT,
+    TOKEN_FIELDS,
+    error_of,
+    is_good,
+    is_page,
+    json_of,
+    unusable,
+)
 from twitchvault.scopes import scope_names
 
 if TYPE_CHECKING:
@@ -34,6 +42,7 @@ __all__ = [
 ]
 
 _DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
+_UNAUTHORIZED: Final = 401
 ANSWER_TIMEOUT: Final = 300.0
 """Seconds for which the answer to a refresh is awaited: it is worth more than any clock."""
 _SECRET_FIELDS: Final = TOKEN_FIELDS | {"code"}
@@ -172,12 +181,19 @@ class Identity:
     async def validate(
         self, access_token: str, *, timeout: float = DEFAULT_TIMEOUT
     ) -> ValidateToken:
-        """Ask about an access token; `Unauthorized` if it is not good (any more)."""
+        """Ask about an access token; `Unauthorized` if it is not good (any more).
+
+        A 401 with a page instead of JSON is a proxy's: a plain `HTTPException`.
+        """
         if any(not char.isprintable() or char.isspace() for char in _text("token", access_token)):
             msg = "'access_token' holds white space or a control character: no token does"
             raise Unauthorized(401, msg)
         request = Request("GET", "validate", headers={"Authorization": f"OAuth {access_token}"})
-        return await self._ask(ValidateToken, request, timeout=timeout)
+        answer = await self._send(request, timeout)
+        if answer.status == _UNAUTHORIZED and is_page(answer):
+            error = error_of(answer, *self._secrets(request))
+            raise HTTPException(answer.status, error.message, error.headers)
+        return parse(ValidateToken, answer, *self._secrets(request))
 
     async def revoke(self, access_token: str) -> None:
         """Revoke an access token. The refresh token that came with it survives.

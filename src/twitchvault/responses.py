@@ -23,6 +23,7 @@ __all__ = [
     "TOKEN_FIELDS",
     "error_of",
     "is_good",
+    "is_page",
     "json_of",
     "message_of",
     "unusable",
@@ -100,6 +101,11 @@ def message_of(answer: Answer) -> str:
 def is_good(answer: Answer) -> bool:
     """True for a status of 2xx."""
     return 200 <= answer.status < 300  # noqa: PLR2004
+
+
+def is_page(answer: Answer) -> bool:
+    """True for a body that is not JSON: Twitch's identity service sends none."""
+    return bool(answer.body.strip()) and not _decoded(answer.body)[0]
 
 
 def unusable(answer: Answer, problem: str, secrets: Iterable[str | None]) -> HTTPException:

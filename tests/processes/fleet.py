@@ -199,7 +199,7 @@ class Fleet:
     async def expect(self, user_id: str, *, exchanges: int, replays: int = 0) -> None:
         """So many exchanges so far, and the good pair in the store and in every view."""
         counts: Counts = await self.twitch.counts()
-        assert (counts.exchanges, counts.replays) == (exchanges, replays)
+        assert (counts.exchanges, counts.replays) == (exchanges, replays), str(counts)
         live = await self.live(user_id)
         assert await self.stored(user_id) == live
         await all_do(self.workers, "sync")

@@ -100,7 +100,11 @@ async def cancelled_at(world: World, act: Act, at: int) -> bool:
     return finished
 
 
-@pytest.mark.parametrize("act", ALL)
+@pytest.mark.parametrize(
+    ("act", "place"),
+    [*((act, "memory") for act in ALL), (own_refresh, "sqlite"), (add_user, "sqlite")],
+    indirect=["place"],
+)
 async def test_a_caller_cancelled_at_every_step(world: World, act: Act) -> None:
     """Whenever the caller is cancelled, the rotated pair is in the store, or nothing was sent."""
     world.twitch.delay("token", headers=0.002, body=0.002)

@@ -105,7 +105,7 @@ async def healed(world: World, apps: tuple[App, App], user: UserAPI, *, exchange
         assert app.get_token(user_id) == world.live(user_id)
     await world.check(exchanges=exchanges, user=user_id)
     for app in apps:
-        await app.sync()  # a refresh is for what is newer than the view shows
+        await app.sync()  # what the view shows when a newer one is asked for
         await app.get_user_by_id(user_id).refresh()
     await world.check(exchanges=exchanges + 2, user=user_id)
 

@@ -29,6 +29,7 @@ from twitchvault.errors import (
     VersionConflict,
 )
 from twitchvault.identity import refused_grant
+from twitchvault.vault.backoff import ACCEPTED_FOR
 from twitchvault.vault.clocks import Stopwatch
 from twitchvault.vault.outbox import Update
 from twitchvault.vault.transitions import (
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from twitchvault.vault.record import Record
     from twitchvault.vault.repository import Held
 
-__all__ = ["Exchange", "Lease"]
+__all__ = ["SPENT", "Exchange", "Lease"]
 
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 4.0
@@ -59,20 +60,19 @@ CONFIRMING: Final = 10.0
 """Seconds that a validation may take that has to tell whether a token is spent."""
 REFUSED: Final = "Twitch refused the refresh token"
 SPENT: Final = "the refresh token was exchanged, but the answer did not arrive"
+"""Why a user has to sign in again whose token is not sent once more."""
 
 
 class Lease:
     """The right to exchange the refresh token of `record`, which stands at `version`.
 
     `name` is who holds it, `user` the name that `Backoff` knows the user by. `alive`: Twitch had
-    accepted the access token shortly before; None if nobody knows. `sent`: a request has left.
+    accepted the access token shortly before. `sent`: a request has left.
     `given_up`: no request may leave any more. `losses` counts the store's losses when it was taken:
     after another one nothing may leave, either. `in_doubt`: the token may be spent.
     """
 
-    def __init__(
-        self, key: str, user: str, record: Record, clocks: Clocks, *, alive: bool | None
-    ) -> None:
+    def __init__(self, key: str, user: str, record: Record, clocks: Clocks, *, alive: bool) -> None:
         self.key = key
         self.user = user
         self.name = record.lease or ""
@@ -84,7 +84,18 @@ class Lease:
         self.given_up = False
         self.losses = 0
         self.in_doubt = False
+        self._clocks = clocks
         self._stopwatch = Stopwatch(clocks)
+        self._put_at = clocks.monotonic()
+
+    def note_put(self) -> None:
+        """The lease stands in the store anew."""
+        self._put_at = self._clocks.monotonic()
+
+    @property
+    def renew_in(self) -> float:
+        """Seconds until others must see that the owner lives."""
+        return max(self._put_at + self.ttl / 3 - self._clocks.monotonic(), 0.0)
 
     @property
     def left(self) -> float:
@@ -110,19 +121,29 @@ class Exchange:
         self._backoff = context.backoff
         self._mirror = context.mirror
         self._clocks = context.clocks
-        self._in_doubt: dict[str, tuple[str, bool]] = {}
+        self._in_doubt: dict[str, tuple[str, float]] = {}
 
     def left_in_doubt(self, key: str, lease: str) -> bool:
         """Whether this process has left that lease behind without knowing what became of it."""
-        return self._in_doubt.get(key, ("", False))[0] == lease
+        return self._in_doubt.get(key, ("", 0.0))[0] == lease
 
     def was_alive(self, key: str, lease: str | None) -> bool:
-        """Whether the access token lived when that lease of this process's was left in doubt."""
-        name, alive = self._in_doubt.get(key, ("", False))
-        return alive and name == lease
+        """Whether the access token lived when that lease of this process's was left in doubt.
+
+        Only for a minute: later it may have died by itself.
+        """
+        name, until = self._in_doubt.get(key, ("", 0.0))
+        return name == lease and self._clocks.monotonic() < until
 
     async def take(
-        self, key: str, user: str, held: Held, lease: tuple[str, float], *, alive: bool | None
+        self,
+        key: str,
+        user: str,
+        held: Held,
+        lease: tuple[str, float],
+        *,
+        alive: bool,
+        in_doubt: bool,
     ) -> Lease | None:
         """Put a lease (name, ttl) into the record; None: it has changed meanwhile.
 
@@ -132,6 +153,7 @@ class Exchange:
         record = leased(held.record, *lease)
         taken = Lease(key, user, record, self._clocks, alive=alive)
         taken.losses = self._repository.losses
+        taken.in_doubt = in_doubt
         try:
             taken.version = await self._repository.write(key, record, expect=held.version)
         except VersionConflict:
@@ -144,15 +166,12 @@ class Exchange:
     def _release_later(self, lease: Lease) -> None:
         self._outbox.submit(lease.key, Update(lambda now: released(now, lease.name)))
 
-    async def run(self, lease: Lease, *, doubtful: bool) -> Record | None:
+    async def run(self, lease: Lease) -> Record | None:
         """Send until there is an answer. None: look at the record again. Errors end the lease.
 
-        `doubtful`: the owner before may have spent the token. If the store is down and could not
-        take it, the result is the new pair as it will be.
+        If the store is down and could not take it, the result is the new pair as it will be.
         """
         try:
-            if doubtful and not await self._may_repeat(lease, None):
-                return None
             return await self._run(lease)
         except HTTPException as error:
             self._backoff.failed(lease.user, error)
@@ -197,13 +216,21 @@ class Exchange:
     async def _send(self, lease: Lease) -> Update:
         """One request to Twitch; the change that its answer makes to the record."""
         request = asyncio.ensure_future(self._ask(lease))
+        loss = asyncio.ensure_future(self._repository.next_loss())
         try:
-            while not (await asyncio.wait((request,), timeout=lease.ttl / 3))[0]:
+            while True:
+                waiting = (request,) if loss.done() else (request, loss)
+                await asyncio.wait(
+                    waiting, timeout=lease.renew_in, return_when=asyncio.FIRST_COMPLETED
+                )
+                if request.done():
+                    return request.result()
                 if lease.sent:
                     await self._renew(lease)
+                lease.note_put()  # or try again a third of the ttl later
         finally:
             request.cancel()  # does nothing to one that is done
-        return request.result()
+            loss.cancel()
 
     async def _ask(self, lease: Lease) -> Update:
         base, sent = lease.record, lease.record.refresh_token
@@ -251,35 +278,40 @@ class Exchange:
     async def _put_lease(self, lease: Lease) -> None:
         lease.version = await self._repository.write(lease.key, lease.record, expect=lease.version)
 
-    async def _may_repeat(self, lease: Lease, error: HTTPException | None) -> bool:
+    async def _may_repeat(self, lease: Lease, error: HTTPException) -> bool:
         """The token may be spent: whether it may be sent all the same. Marks it if it is spent.
 
-        False: look at the record again. Raises if nothing can be told, or not in this lease.
+        False: look at the record again. Raises `error` if nothing can be told, or not in this
+        lease.
         """
         tried, lease.in_doubt = lease.in_doubt, True
         try:
-            await self._validate(lease.record.access_token)
-        except Unauthorized:
-            self._backoff.refused(lease.user)
-            if lease.alive:
-                lease.in_doubt = False
-                await self.refuse(lease.key, lease.record, _explain(SPENT, error))
-                return False
-            lease.alive = False
-            if tried and error is not None:
-                lease.in_doubt = False  # one more try was made; the next one is somebody else's
-                raise error from None
-        except HTTPException as failure:
-            raise (error or failure) from None
-        else:
+            lives = await self.lives(lease.user, lease.record)
+        except HTTPException:
+            raise error from None
+        if lives:
             # Its refresh would have killed the old access token: nothing was spent.
             lease.alive, lease.in_doubt = True, False
+        elif lease.alive:
+            lease.in_doubt = False
+            await self.refuse(lease.key, lease.record, f"{SPENT} ({error})")
+            return False
+        elif tried:
+            lease.in_doubt = False  # one more try was made; the next one is somebody else's
+            raise error
         return await self._is_ours(lease)
 
-    async def _validate(self, access_token: str) -> None:
-        if not access_token:
-            raise Unauthorized(401, "there is no access token")
-        await self._identity.validate(access_token, timeout=CONFIRMING)
+    async def lives(self, user: str, record: Record) -> bool:
+        """Whether Twitch takes the access token of `record` now."""
+        if not record.access_token:
+            return False
+        try:
+            await self._identity.validate(record.access_token, timeout=CONFIRMING)
+        except Unauthorized:
+            self._backoff.refused(user)
+            return False
+        self._backoff.accepted(user, record.access_token)
+        return True
 
     async def _is_ours(self, lease: Lease) -> bool:
         for _ in range(LOOKS):
@@ -307,7 +339,8 @@ class Exchange:
 
     def _note_doubt(self, lease: Lease) -> None:
         if lease.in_doubt:
-            self._in_doubt[lease.key] = (lease.name, bool(lease.alive))
+            until = self._clocks.monotonic() + ACCEPTED_FOR if lease.alive else 0.0
+            self._in_doubt[lease.key] = (lease.name, until)
         else:
             self._in_doubt.pop(lease.key, None)
 
@@ -326,10 +359,6 @@ class Exchange:
         """
         if not lease.in_doubt:
             await self._outbox.apply(lease.key, Update(lambda now: released(now, lease.name)))
-
-
-def _explain(reason: str, error: HTTPException | None) -> str:
-    return reason if error is None else f"{reason} ({error})"
 
 
 def _judge(lease: Lease, error: HTTPException) -> _Failure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import NoAnswer, TwitchVaultError, fresh_copy
+from twitchvault.errors import NoAnswer, StoreError, TwitchVaultError, fresh_copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -107,6 +107,11 @@ class Jobs:
         self._clocks = clocks
         self._limit = limit
         self._jobs: dict[str, Job] = {}
+        self._ending = False
+
+    def start(self) -> None:
+        """Take new jobs."""
+        self._ending = False
 
     async def join(
         self,
@@ -121,6 +126,9 @@ class Jobs:
         """
         job = self._jobs.get(key)
         if job is None or job.task.done():
+            if self._ending:
+                msg = "the vault is closed: call authorize() first"
+                raise StoreError(msg)
             job = self._jobs[key] = Job(self._clocks, self._limit)
             job.start(start(job))
             started = job
@@ -135,6 +143,7 @@ class Jobs:
 
     async def finish(self, patience: float) -> None:
         """End the jobs that have sent nothing, and wait `patience` seconds for the others."""
+        self._ending = True
         jobs = list(self._jobs.values())
         sending = {job.task for job in jobs if job.is_sending}
         others = {job.task for job in jobs} - sending

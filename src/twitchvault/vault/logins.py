@@ -13,7 +13,7 @@ from twitchvault.errors import AuthFailure, NoAnswer, Unauthorized
 from twitchvault.models import Token
 from twitchvault.vault.outbox import Update
 from twitchvault.vault.record import TokenPair, fingerprint
-from twitchvault.vault.transitions import attached, logged_in
+from twitchvault.vault.transitions import RESERVED, attached, logged_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +80,9 @@ class Logins:
             return False
         key = self._repository.seed_key(fingerprint(pair.refresh_token))
         held = await self._repository.read(key)
-        return held is not None and held.record.state == "needs_login"
+        if held is None or held.record.generation == RESERVED:
+            return False
+        return held.record.state == "needs_login"
 
     async def add(self, pair: TokenPair) -> str:
         """Find out whose pair it is and take it in, durably; returns the user id."""

@@ -26,12 +26,13 @@ import secrets
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import AuthFailure, NoAnswer, TokenError, Unauthorized, VersionConflict
-from twitchvault.vault.exchange import Exchange
+from twitchvault.errors import AuthFailure, NoAnswer, TokenError, VersionConflict
+from twitchvault.vault.exchange import SPENT, Exchange
 from twitchvault.vault.jobs import Jobs, Patience
 from twitchvault.vault.outbox import Update
 from twitchvault.vault.record import fingerprint
 from twitchvault.vault.transitions import (
+    RESERVED,
     attached,
     leased,
     new_seed,
@@ -76,6 +77,7 @@ class Refresher:
 
     def start(self) -> None:
         """Name the leases of this process; a fork gets names of its own."""
+        self.jobs.start()
         process = f"{os.getpid():x}."
         if not self._owner.startswith(process):
             self._owner = f"{process}{secrets.token_hex(6)}."
@@ -126,12 +128,12 @@ class Refresher:
             abandoned = await self._wait_for_lease(job, key, held, patience)
             if abandoned is None or not await self._seed_is_free(job, key, record, patience):
                 continue
-            alive = await self._is_alive(user_id, record, refused=refused)
-            if abandoned:
-                # What matters is whether it lived when the owner before may have sent.
-                alive = self._exchange.was_alive(key, record.lease)
+            alive = await self._is_alive(user_id, record, refused=refused, ask=abandoned)
+            if abandoned and not alive and self._exchange.was_alive(key, record.lease):
+                await self._exchange.refuse(key, record, SPENT)
+                continue
             renewed = await self._exchange_under_lease(
-                job, key, user_id, held, doubtful=abandoned, alive=alive
+                job, key, user_id, held, alive=alive, in_doubt=abandoned and not alive
             )
             if renewed is not None:
                 return renewed
@@ -153,29 +155,26 @@ class Refresher:
         reason = "the access token died and has no refresh token"
         await self._exchange.refuse(key, record, reason)
 
-    async def _is_alive(self, user_id: str, record: Record, *, refused: bool) -> bool:
-        """Whether the old access token lived right before the exchange.
+    async def _is_alive(self, user_id: str, record: Record, *, refused: bool, ask: bool) -> bool:
+        """Whether the old access token lives right before the exchange.
 
-        If the exchange's answer is lost, that tells whether the refresh token is spent. When the
-        last refreshes gave nothing but dead tokens, it decides whether to go on.
+        If the exchange's answer is lost, that tells whether the refresh token is spent. `ask`: the
+        owner of the lease before may have sent it. When the last refreshes gave nothing but dead
+        tokens, the answer decides whether to go on.
         """
         if user_id == self._identity.client_id and self._identity.public:
             msg = "the app access token died, and without a client secret there is no other"
             raise AuthFailure(msg)
         resting = self._backoff.is_exhausted(user_id)
-        if refused and not resting:
-            return False
-        if self._backoff.was_accepted(user_id, record.access_token):
-            return True
-        try:
-            await self._identity.validate(record.access_token)
-        except Unauthorized:
-            self._backoff.refused(user_id)
-            if resting:
-                raise self._backoff.rest(user_id) from None
-            return False
-        self._backoff.accepted(user_id, record.access_token)
-        return True
+        if not ask and not resting:
+            if refused:
+                return False
+            if self._backoff.was_accepted(user_id, record.access_token):
+                return True
+        lives = await self._exchange.lives(user_id, record)
+        if resting and not lives:
+            raise self._backoff.rest(user_id)
+        return lives
 
     # The lease
 
@@ -186,17 +185,19 @@ class Refresher:
         name: str,
         held: Held,
         *,
-        doubtful: bool,
-        alive: bool | None,
+        alive: bool,
+        in_doubt: bool,
     ) -> Record | None:
         """Take the lease and exchange; None: look again."""
         with self._new_lease() as lease_name:
             lease = (lease_name, self._lease_ttl)
-            job.lease = await self._exchange.take(key, name, held, lease, alive=alive)
+            job.lease = await self._exchange.take(
+                key, name, held, lease, alive=alive, in_doubt=in_doubt
+            )
             if job.lease is None:
                 return None
             try:
-                return await self._exchange.run(job.lease, doubtful=doubtful)
+                return await self._exchange.run(job.lease)
             finally:
                 job.lease = None
 
@@ -241,16 +242,20 @@ class Refresher:
     async def _seed_is_free(self, job: Job, key: str, record: Record, patience: Patience) -> bool:
         """Whether nobody exchanges the token of a record as one whose user is not known.
 
-        Of interest before the first exchange only; after False look at the record again.
+        Of interest before the first exchange only, unless the store has lost data: then others may
+        have met the token as an unknown one. After False look at the record again.
         """
-        if not record.seeded or record.refresh_token is None:
+        known = not record.seeded and not self._repository.losses
+        if known or record.refresh_token is None:
             return True
         sent = record.refresh_token
         seed_key = self._repository.seed_key(fingerprint(sent))
         seed = await self._read(seed_key)
         if seed is None:
             return await self._is_unspent(key, record, fingerprint(sent))
-        if seed.record.state == "needs_login":
+        if seed.record.generation == RESERVED:
+            await self._delete_seed(seed_key, seed)  # it has come to its user
+        elif seed.record.state == "needs_login":
             await self._exchange.refuse(key, record, seed.record.reason)
         elif not seed.record.seeded:
             parked, now = seed.record, self._clocks.wall()
@@ -262,9 +267,12 @@ class Refresher:
                 lambda held: attached(held, sent, parked, None, now),
             )
         elif await self._wait_for_lease(job, seed_key, seed, patience) is not None:
-            with suppress(VersionConflict):
-                await self._repository.delete(seed_key, expect=seed.version)
+            await self._delete_seed(seed_key, seed)
         return False
+
+    async def _delete_seed(self, key: str, held: Held) -> None:
+        with suppress(VersionConflict):
+            await self._repository.delete(key, expect=held.version)
 
     async def _is_unspent(self, key: str, record: Record, mark: str) -> bool:
         await self.catch_up()
@@ -311,16 +319,15 @@ class Refresher:
                 continue
             # The entry is written; only now it shows whether a user's record holds the token.
             if await self._has_user(mark, record):
-                with suppress(VersionConflict):
-                    await self._repository.delete(key, expect=held.version)
+                await self._delete_seed(key, held)
                 return None
             if self._backoff.is_exhausted(key):
                 raise self._backoff.rest(key)
             if generation > 1 and not await self._reserve(record, mark):
                 return None
-            alive = None if generation == 1 else False
+            alive = abandoned and await self._exchange.lives(key, record)
             renewed = await self._exchange_under_lease(
-                job, key, key, held, doubtful=abandoned, alive=alive
+                job, key, key, held, alive=alive, in_doubt=abandoned and not alive
             )
             if renewed is not None:
                 return renewed
@@ -329,10 +336,14 @@ class Refresher:
     async def _has_user(self, mark: str, seed: Record) -> bool:
         await self._outbox.flush()  # who is removed here may still be in the store
         await self.catch_up()
-        if self._mirror.spender_of(mark) is not None:
-            return True
         token = seed.refresh_token or ""
-        return self._mirror.find_by_refresh_token(token, fingerprint(token)) is not None
+        user_id = self._mirror.spender_of(mark) or self._mirror.find_by_refresh_token(
+            token, fingerprint(token)
+        )
+        record = None if user_id is None else self._mirror.confirmed(user_id)
+        if record is not None and record.state == "needs_login" and not seed.seeded:
+            return False  # a loser has marked it: the successor that waits here is good
+        return user_id is not None
 
     async def _reserve(self, parked: Record, seed: str) -> bool:
         """Keep others from exchanging a parked pair's token under its own fingerprint."""

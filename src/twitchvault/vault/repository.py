@@ -65,7 +65,18 @@ class Repository:
         self._seed_prefix = f"{client_id}/seed/"
         self._seeds: dict[str, Record] = {}
         self.losses = 0
+        self._loss = asyncio.Event()
         self._mirror = mirror
+
+    def note_loss(self) -> None:
+        """The store was found to have lost data."""
+        self.losses += 1
+        told, self._loss = self._loss, asyncio.Event()
+        told.set()
+
+    async def next_loss(self) -> None:
+        """Return once the store is found to have lost data again."""
+        await self._loss.wait()
 
     def user_key(self, user_id: str) -> str:
         """The key of a user; `TypeError` or `ValueError` if the id cannot be one."""
@@ -199,6 +210,10 @@ class Repository:
         self._mirror.learn(user_id, version, record, "local")
         if losses != self.losses and self._mirror.on_loss is not None:
             self._mirror.on_loss(user_id)  # it may be among what was lost
+        confirmed = self._mirror.confirmed(user_id)
+        if confirmed is not None and confirmed.order < record.order:
+            # Others have written something older since: what this call wrote was lost.
+            raise VersionConflict(key, version, self._mirror.version(user_id))
         return version
 
     async def delete(self, key: str, *, expect: int | None) -> None:

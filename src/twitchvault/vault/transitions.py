@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from twitchvault.models import ClientCredentials, Token, ValidateToken
 
 __all__ = [
+    "RESERVED",
     "app_added",
     "app_record",
     "app_renewed",
@@ -38,6 +39,8 @@ __all__ = [
 
 SEEDS_KEPT: Final = 1000
 EXCHANGED_KEPT: Final = 16
+RESERVED: Final = 0
+"""The generation of an entry that reserves a refresh token, which was not refused."""
 
 
 def logged_in(
@@ -169,12 +172,14 @@ def released(current: Record | None, name: str) -> Record | None:
 def exchanged(current: Record | None, base: Record, token: Token, now: float) -> Record | None:
     """The refresh token of `base` was exchanged for `token`; the refresh token is the fence.
 
-    If the record is gone or holds another login by now, that decision stands. The spent token is
-    remembered all the same: it would cut a later login if it came back from a file.
+    If the user was removed or the record holds another login by now, that decision stands. The
+    spent token is remembered all the same: it would cut a later login if it came back from a file.
     """
     sent = base.refresh_token or ""
     successor = token.refresh_token or sent
-    if current is None or current.refresh_token != sent:
+    if current is None:
+        current = base  # the removal of a leased record leaves an entry: this one was lost
+    if current.refresh_token != sent:
         return current if successor == sent else _remember_elsewhere(current, base, sent)
     return replace(
         _spent(current, sent, successor, now),
@@ -281,7 +286,7 @@ def new_seed(pair: TokenPair) -> Record:
 def reserved_seed() -> Record:
     """The entry of a successor that is exchanged before its user is known: nobody else may."""
     reason = "it was exchanged already, and its successor waits for its user"
-    return Record("", state="needs_login", reason=reason)
+    return Record("", state="needs_login", reason=reason, generation=RESERVED)
 
 
 def seed_exchanged(current: Record | None, base: Record, token: Token) -> Record:

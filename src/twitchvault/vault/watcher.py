@@ -176,7 +176,7 @@ class Watcher:
     def _note_all_lost(self) -> None:
         _logger.warning("the store has lost data: writing back what this process holds")
         self._lost_all = self._lost_since_load = True
-        self._repository.losses += 1
+        self._repository.note_loss()
         self._start_restoring()
 
     def _start_restoring(self) -> None:
@@ -194,16 +194,24 @@ class Watcher:
                 pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _restore_once(self) -> None:
-        if self._lost_all:
-            await self.catch_up()  # what was told before the loss
-            self._lost_all = False
+        all_lost, self._lost_all = self._lost_all, False
+        if all_lost:
+            if self._feed is None:
+                self._lost_all = True
+                msg = "the feed of changes is being taken up"
+                raise StoreUnavailable(msg)
+            self._mirror.apply(self._feed.drain())  # what was told before the loss
             self._lost.update(self._mirror.users())
-            try:
+        try:
+            await self._restore_users()
+            if all_lost:
                 await self._repository.restore_seeds()
                 await self._repository.delete_again(await self._repository.scan(quiet=False))
-            except StoreError:
-                self._lost_all = True
-                raise
+        except StoreError:
+            self._lost_all = self._lost_all or all_lost
+            raise
+
+    async def _restore_users(self) -> None:
         # Who is being refreshed just now comes first: others wait for that lease.
         lost = sorted(self._lost, key=self._is_free)
         for start in range(0, len(lost), AT_ONCE):

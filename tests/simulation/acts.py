@@ -1,0 +1,352 @@
+"""What users, operators and bad luck do, when the seed says so. Each act is planned beforehand."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.simulation.twitch import RESOURCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from tests.simulation.books import Pair
+    from tests.simulation.process import Call, Making, Process
+    from tests.simulation.profile import Profile
+    from tests.simulation.world import World
+
+__all__ = ["ACTS", "Act", "disturb", "helix_call", "perform", "plan"]
+
+REMEMBERED: Final = 16
+"""So many exchanges back a vault has to know its own spent tokens."""
+
+_WEIGHTS: Final[dict[str, float]] = {
+    "call": 30,
+    "burst": 14,
+    "expire": 6,
+    "kill": 4,
+    "add": 8,
+    "login": 5,
+    "refresh": 6,
+    "renew": 4,
+    "refresh token": 6,
+    "validate": 2,
+    "revoke": 2,
+    "remove": 3,
+    "disconnect": 1,
+    "outside": 1,
+    "cancel": 3,
+    "close": 2,
+    "clear": 1,
+    "app token": 1,
+    "crash": 4,
+    "stop": 4,
+    "suspend": 2,
+    "jump": 2,
+    "outage": 1,
+    "cut": 1.5,
+    "lose": 2,
+    "trap": 6,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One thing that happens at a time of its own; `seed` decides its details."""
+
+    name: str
+    at: float
+    what: str
+    process: int
+    user: int
+    seed: str
+
+
+def plan(seed: int, profile: Profile) -> list[Act]:
+    """All acts of a run."""
+    chance = random.Random(f"acts {seed}")
+    weights = {what: weight * chance.expovariate(1.0) for what, weight in _WEIGHTS.items()}
+    for what in weights:
+        if what not in {"call", "burst"} and chance.random() < 0.4:
+            weights[what] = 0.0
+    acts, at = [], 0.0
+    for number in range(profile.acts):
+        at += chance.expovariate(1.0) * profile.pace
+        what = chance.choices(list(weights), list(weights.values()))[0]
+        process, user = chance.randrange(profile.processes), chance.randrange(profile.users)
+        acts.append(Act(f"act {number + 1}", at, what, process, user, f"{seed} {number}"))
+    return acts
+
+
+def perform(world: World, act: Act) -> None:
+    """Do it now, unless it is muted or impossible."""
+    process = world.processes[act.process]
+    if not process.alive and act.what not in {"crash", "disconnect", "outside", "lose", "outage"}:
+        return
+    if world.muted.lets(act.name, f"act: {act.what}"):
+        ACTS[act.what](Scene(world, process, world.users[act.user], random.Random(act.seed)))
+
+
+class Scene:
+    """Who and what an act is about."""
+
+    def __init__(self, world: World, process: Process, user: str, chance: random.Random) -> None:
+        self.world = world
+        self.process = process
+        self.user = user
+        self.chance = chance
+
+    def begin(self, what: str, make: Making, pair: Pair | None = None) -> Call | None:
+        """A call in the process, if it is up."""
+        if not self.process.up:
+            return None
+        return self.process.begin(what, self.user, make, pair)
+
+    def published(self) -> list[Pair]:
+        """The user's pairs that may come back from a file, the newest last."""
+        mine = [pair for pair in self.world.books.pairs if pair.user == self.user]
+        newest = {pair.chain: pair.place for pair in mine}
+        return [
+            pair
+            for pair in mine
+            if pair.published and (not pair.place or newest[pair.chain] - pair.place < REMEMBERED)
+        ]
+
+    def shown(self) -> Any:  # noqa: ANN401
+        """(access, refresh) as the process' view shows them, or None."""
+        return self.process.vault.mirror.tokens.get(self.user)
+
+
+def helix_call(process: Process, user: str) -> Coroutine[Any, Any, object]:
+    """A Helix call in the name of a user."""
+    return process.helix.call(user, "GET", RESOURCE)
+
+
+def _call(scene: Scene) -> None:
+    scene.begin("helix", lambda: helix_call(scene.process, scene.user))
+
+
+def _burst(scene: Scene) -> None:
+    world, chance = scene.world, scene.chance
+    if chance.random() < 0.7:
+        _expire(scene)
+    spread = chance.choice((0.0, 0.0, 0.05, 0.5, scene.process.ttl, 2.5 * scene.process.ttl))
+    for process in world.processes:
+        for _ in range(chance.randint(0, 2)):
+            other = Scene(world, process, scene.user, chance)
+            world.loop.at(spread * chance.random(), _call, other)
+
+
+def _expire(scene: Scene) -> None:
+    _end_access(scene, expire=True)
+
+
+def _kill(scene: Scene) -> None:
+    _end_access(scene, expire=False)
+
+
+def _end_access(scene: Scene, *, expire: bool) -> None:
+    world = scene.world
+    mine = [pair for pair in world.books.pairs if pair.user == scene.user]
+    for pair in mine:
+        if world.twitch.takes(pair.access):
+            world.twitch.kill(pair.access, expire=expire)
+            world.note("Twitch", "expires" if expire else "kills", pair.access)
+
+
+def _add(scene: Scene) -> None:
+    pairs = scene.published()
+    if not pairs:
+        return
+    pair = scene.chance.choice((pairs[0], pairs[-1], scene.chance.choice(pairs)))
+    _bring(scene, pair, scene.chance.choice(("add_user", "add_token")))
+
+
+def _login(scene: Scene) -> None:
+    pair = scene.world.twitch.consent(scene.user, expired=scene.chance.random() < 0.3)
+    scene.world.note("Twitch", "the user signs in", pair)
+    _bring(scene, pair, scene.chance.choice(("add_user", "add_token")))
+
+
+def _bring(scene: Scene, pair: Pair, how: str) -> None:
+    make = scene.world.decide(
+        scene.process, pair.user, pair, lambda: scene.process.login(how, pair), how
+    )
+    scene.begin(how, make, pair)
+
+
+def _refresh(scene: Scene) -> None:
+    scene.begin("refresh()", lambda: scene.process.vault.refresh(scene.user))
+
+
+def _renew(scene: Scene) -> None:
+    pairs, shown = scene.published(), scene.shown()
+    tokens = [pair.access for pair in pairs[-2:]] + ["access-unknown"]
+    refused = scene.chance.choice(tokens if shown is None else [shown[0], shown[0], *tokens])
+    scene.begin("renew", lambda: scene.process.vault.renew_refused(scene.user, refused))
+
+
+def _refresh_token(scene: Scene) -> None:
+    chance, pairs = scene.chance, scene.published()
+    if chance.random() < 0.3:
+        pair = scene.world.twitch.consent(scene.user)
+        scene.world.note("Twitch", "the user signs in", pair)
+        _bring(scene, pair, chance.choice(("refresh_token", "both")))
+        return
+    if chance.random() < 0.1 or not pairs:
+        scene.begin("refresh_token", lambda: scene.process.vault.refresh_token("refresh-unknown"))
+        return
+    _bring(scene, chance.choice((pairs[-1], chance.choice(pairs))), "refresh_token")
+
+
+def _validate(scene: Scene) -> None:
+    pairs = scene.published()
+    if pairs:
+        token = scene.chance.choice(pairs[-2:]).access
+        scene.begin("validate_token", lambda: scene.process.vault.validate_token(token))
+
+
+def _revoke(scene: Scene) -> None:
+    pairs = scene.published()
+    if pairs:
+        token = scene.chance.choice(pairs[-2:]).access
+        make = scene.world.decide(
+            scene.process, scene.user, None, lambda: scene.process.vault.revoke_token(token)
+        )
+        scene.begin("revoke_token", make)
+
+
+def _remove(scene: Scene) -> None:
+    async def remove() -> None:
+        scene.process.vault.remove(scene.user)
+
+    scene.begin("remove", scene.world.decide(scene.process, scene.user, None, remove))
+
+
+def _disconnect(scene: Scene) -> None:
+    scene.world.note("Twitch", "the user disconnects", scene.user)
+    scene.world.twitch.disconnect(scene.user)
+
+
+def _outside(scene: Scene) -> None:
+    pairs = scene.published()
+    if pairs:
+        scene.world.twitch.exchange_outside(pairs[-1])
+
+
+def _cancel(scene: Scene) -> None:
+    running = [
+        call
+        for call in scene.world.calls
+        if call.ended is None and call.task is not None and call.process is scene.process
+    ]
+    if running and scene.process.alive:
+        call = scene.chance.choice(running)
+        assert call.task is not None
+        scene.world.note(call.lane.name, f"cancels {call.what}", call.user)
+        scene.world.loop.post(call.lane, 0, call.task.cancel)
+
+
+def _close(scene: Scene) -> None:
+    process, pause = scene.process, scene.chance.random() * scene.process.ttl
+    if process.up:
+        process.up = False
+        process.spawn(scene.world.reopen(process, pause))
+
+
+def _clear(scene: Scene) -> None:
+    process, pause = scene.process, scene.chance.choice((0.0, 0.01, scene.process.ttl / 2))
+    if process.up:
+        process.up = False
+        process.spawn(scene.world.clear_and_open(process, pause))
+
+
+def _app_token(scene: Scene) -> None:
+    scene.begin("ensure_app_token", scene.process.vault.ensure_app_token)
+
+
+def _crash(scene: Scene) -> None:
+    process = scene.process
+    process.crash()
+    if scene.chance.random() < 0.8:
+        seeds = scene.chance.random() < 0.5
+        delay = scene.chance.choice((0.0, 0.1, 1.0, process.ttl, 2 * process.ttl))
+        scene.world.loop.at(delay, lambda: process.restart(seeds=seeds))
+
+
+def _stop(scene: Scene) -> None:
+    scene.process.stop(scene.process.weather.away())
+
+
+def _suspend(scene: Scene) -> None:
+    scene.process.stop(scene.process.weather.away(), suspended=True)
+
+
+def _jump(scene: Scene) -> None:
+    hours = scene.chance.choice((0.01, 1.0, 5.0, 100.0)) * scene.chance.choice((-1, 1))
+    scene.process.jump(hours * 3_600)
+
+
+def _outage(scene: Scene) -> None:
+    scene.world.outage(scene.process.weather.away())
+
+
+def _cut(scene: Scene) -> None:
+    scene.world.cut(scene.process, scene.process.weather.away())
+
+
+def _lose(scene: Scene) -> None:
+    if scene.world.profile.store == "redis":
+        scene.world.lose(scene.chance)
+
+
+def _trap(scene: Scene) -> None:
+    chance, what = scene.chance, scene.chance.choice(("crash", "stop", "stop", "suspend", "lose"))
+    step = int(2 ** (chance.random() * 8)) + 1
+    scene.process.trap(step, lambda: ACTS[what](scene))
+
+
+ACTS: Final[dict[str, Callable[[Scene], None]]] = {
+    "call": _call,
+    "burst": _burst,
+    "expire": _expire,
+    "kill": _kill,
+    "add": _add,
+    "login": _login,
+    "refresh": _refresh,
+    "renew": _renew,
+    "refresh token": _refresh_token,
+    "validate": _validate,
+    "revoke": _revoke,
+    "remove": _remove,
+    "disconnect": _disconnect,
+    "outside": _outside,
+    "cancel": _cancel,
+    "close": _close,
+    "clear": _clear,
+    "app token": _app_token,
+    "crash": _crash,
+    "stop": _stop,
+    "suspend": _suspend,
+    "jump": _jump,
+    "outage": _outage,
+    "cut": _cut,
+    "lose": _lose,
+    "trap": _trap,
+}
+
+
+def disturb(world: World, process: Process, place: str, user: str) -> None:
+    """What the weather does to a process at a moment that matters, a few steps later."""
+    what = process.weather.pick(place)
+    if what is None:
+        return
+    chance = process.weather.chance
+    scene = Scene(world, process, user, chance)
+    world.loop.post(process.lane, chance.randrange(6), _unless_calm, what, scene)
+
+
+def _unless_calm(what: str, scene: Scene) -> None:
+    if not scene.world.muted.calm:
+        ACTS[what](scene)

@@ -1,0 +1,296 @@
+"""What the world itself knows of tokens: who got which pair, from whom, and what became of it.
+
+The vault never sees any of this. The checks judge it by these books alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from tests.simulation.loop import Lane
+
+__all__ = ["Books", "Decision", "Loss", "Pair", "Request", "Stored"]
+
+NEVER: Final = math.inf
+
+
+class Stored(msgspec.Struct, gc=False):
+    """What the world reads of a stored record."""
+
+    access_token: str = ""
+    refresh_token: str | None = None
+    state: str = "live"
+    reason: str = ""
+    lease: str | None = None
+    generation: int = 1
+
+
+_decode = msgspec.json.Decoder(Stored).decode
+
+
+@dataclass(eq=False, slots=True)
+class Request:
+    """A request that a process sent to Twitch; times are virtual."""
+
+    number: int
+    lane: Lane
+    endpoint: str
+    token: str
+    """The refresh or access token that it presents."""
+    left_at: float = NEVER
+    arrived_at: float = NEVER
+    answered_at: float = NEVER
+    """When the process had the answer itself, unharmed."""
+    failed_at: float = NEVER
+    """When the process had something else instead: an error, or nothing."""
+    fate: str = ""
+    """What the network or Twitch's front did to it."""
+    abandoned: bool = False
+    """The process stopped listening without need."""
+    pair: Pair | None = None
+    """The pair that Twitch gave for it."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has left and its process still awaits the answer."""
+        return self.left_at < NEVER and self.answered_at == NEVER and self.failed_at == NEVER
+
+
+@dataclass(eq=False, slots=True)
+class Pair:
+    """A pair that Twitch issued. `chain` is the login it descends from, `place` counts from it."""
+
+    user: str
+    chain: int
+    place: int
+    access: str
+    refresh: str
+    issued_at: float
+    by: Request | None = None
+    """The exchange that it came from; None for a login, or if somebody outside did it."""
+    holders: dict[Lane, float] = field(default_factory=dict)
+    """The processes that had it, by an answer, a login or the store, and since when."""
+    received: dict[Lane, float] = field(default_factory=dict)
+    """Those of them that Twitch or the user gave it to."""
+    stored_at: float = NEVER
+    """When the store first had it."""
+    acked_at: float = NEVER
+    """When the store first said so."""
+    dead_at: float = NEVER
+    """When its access token died, of whatever."""
+    spent_by: Request | None = None
+    spent: bool = False
+    published: bool = False
+    """The user has seen it, so that it may come back from a file."""
+
+    def __str__(self) -> str:
+        return f"[{self.access} {self.refresh} of {self.user}]"
+
+
+@dataclass(eq=False, slots=True)
+class Decision:
+    """A login (of a chain) or a removal (chain 0) that a process was asked for."""
+
+    user: str
+    chain: int
+    lane: Lane
+    since: float
+    written_at: float = NEVER
+    """When it stood in the store; never, if it is not known to."""
+    ended_at: float = NEVER
+    """When the call had its answer."""
+
+    @property
+    def until(self) -> float:
+        """From when on nothing of it is under way any more."""
+        return max(self.written_at, self.ended_at)
+
+
+@dataclass(eq=False, slots=True)
+class Loss:
+    """The store went back in time."""
+
+    at: float
+    keys: frozenset[str]
+    told: dict[Lane, float] = field(default_factory=dict)
+    """When each process was told."""
+
+    def concerns(self, user: str) -> bool:
+        """Whether something was lost that may be this user's."""
+        return any(key.endswith(f":{user}") or "/seed/" in key for key in self.keys)
+
+
+class Books:
+    """All pairs, requests, decisions and losses of a run."""
+
+    def __init__(self) -> None:
+        self.pairs: list[Pair] = []
+        self.of_refresh: dict[str, Pair] = {}
+        """The newest pair with this refresh token."""
+        self.first_of: dict[str, Pair] = {}
+        """The first one."""
+        self.of_access: dict[str, Pair] = {}
+        self.of_both: dict[tuple[str, str], Pair] = {}
+        self.requests: list[Request] = []
+        self.decisions: list[Decision] = []
+        self.losses: list[Loss] = []
+        self.accepted: dict[tuple[Lane, str], list[float]] = {}
+        """When Twitch told a process that it takes this access token."""
+        self.refused: dict[tuple[Lane, str], list[float]] = {}
+        self.refused_falsely: set[str] = set()
+        """Refresh tokens that Twitch refused though it takes them."""
+        self.lied: dict[str, float] = {}
+        """Access tokens that Twitch called dead though they lived."""
+        self.killed: dict[str, float] = {}
+        """Access tokens that died by something else than their refresh, and when."""
+        self.leased: dict[str, dict[tuple[Lane, str], tuple[float, str]]] = {}
+        """The leases on each refresh token, since when, and the access token beside it."""
+        self.died: dict[Lane, float] = {}
+        self.trouble: dict[Lane, list[tuple[float, float]]] = {}
+        """When a process stood still or could not reach the store."""
+        self._chains = 0
+        self._read: dict[bytes, Stored] = {}
+
+    def stored(self, value: bytes) -> Stored:
+        """The record in these bytes."""
+        found = self._read.get(value)
+        if found is None:
+            found = self._read[value] = _decode(value)
+        return found
+
+    # Twitch
+
+    def request(self, lane: Lane, endpoint: str, token: str) -> Request:
+        """A process is about to send this."""
+        request = Request(len(self.requests) + 1, lane, endpoint, token)
+        self.requests.append(request)
+        return request
+
+    def login(self, user: str, access: str, refresh: str, now: float) -> Pair:
+        """The user has consented."""
+        self._chains += 1
+        pair = Pair(user, self._chains, 0, access, refresh, now, published=True)
+        return self._add(pair)
+
+    def exchanged(
+        self, old: Pair, access: str, refresh: str, by: Request | None, now: float
+    ) -> Pair:
+        """Twitch has committed an exchange; `by` None: of somebody outside."""
+        pair = Pair(old.user, old.chain, old.place + 1, access, refresh, now, by)
+        old.spent_by = by
+        if by is not None:
+            by.pair = pair
+        return self._add(pair)
+
+    def _add(self, pair: Pair) -> Pair:
+        self.pairs.append(pair)
+        self.of_refresh[pair.refresh] = pair
+        self.first_of.setdefault(pair.refresh, pair)
+        return self.reached_by(pair, pair.access)
+
+    def reached_by(self, pair: Pair, access: str) -> Pair:
+        """This access token stands for the pair from now on."""
+        pair.access = access
+        self.of_access[access] = self.of_both[access, pair.refresh] = pair
+        return pair
+
+    def answered(self, request: Request, now: float) -> None:
+        """The process has the answer."""
+        request.answered_at = now
+        if request.pair is not None:
+            self.gave(request.pair, request.lane, now)
+
+    def gave(self, pair: Pair, lane: Lane, now: float) -> None:
+        """A process got this pair from Twitch or from its user."""
+        pair.received.setdefault(lane, now)
+        pair.holders.setdefault(lane, now)
+
+    def died_access(self, access: str, now: float) -> None:
+        """An access token is dead."""
+        pair = self.of_access.get(access)
+        if pair is not None:
+            pair.dead_at = min(pair.dead_at, now)
+
+    # The store
+
+    def pair_in(self, value: bytes | None) -> Pair | None:
+        """The pair that a stored record holds."""
+        if value is None:
+            return None
+        record = self.stored(value)
+        access, refresh = record.access_token, record.refresh_token or ""
+        both = self.of_both.get((access, refresh))
+        return both or self.first_of.get(refresh) or self.of_access.get(access)
+
+    def showed(self, lane: Lane, value: bytes | None, now: float) -> None:
+        """A process was given these bytes by the store."""
+        pair = self.pair_in(value)
+        if pair is not None:
+            pair.holders.setdefault(lane, now)
+
+    def committed(self, lane: Lane, user: str | None, value: bytes | None, now: float) -> None:
+        """The store took a write of a process to a user's key."""
+        pair = self.pair_in(value)
+        gone = value is None or self.stored(value).state == "removed"
+        chain = 0 if gone or pair is None else pair.chain
+        lease = None if value is None else self.stored(value).lease
+        if pair is not None and lease is not None:
+            leases = self.leased.setdefault(pair.refresh, {})
+            leases.setdefault((lane, lease), (now, self.stored(value or b"").access_token))
+        if pair is not None and value is not None and self.stored(value).refresh_token:
+            pair.published = pair.published or user is not None
+            pair.stored_at = min(pair.stored_at, now)
+        for decision in self.decisions:
+            mine = decision.lane is lane and decision.user == user
+            if mine and decision.written_at == NEVER and decision.chain == chain:
+                decision.written_at = now
+
+    def acknowledged(self, value: bytes, now: float) -> None:
+        """A process was told that its write stands."""
+        pair = self.pair_in(value)
+        if pair is not None:
+            pair.acked_at = min(pair.acked_at, now)
+
+    # Processes
+
+    def disturbed(self, lane: Lane, since: float, until: float) -> float:
+        """For how many seconds between the two a process stood still or was cut off."""
+        total, reached = 0.0, since
+        for start, end in sorted(self.trouble.get(lane, ())):
+            start, end = max(start, reached), min(end, until)  # noqa: PLW2901
+            if end > start:
+                total, reached = total + end - start, end
+        return total
+
+    def upset(self, lane: Lane, since: float, until: float) -> None:
+        """A process stands still or is cut off for this time."""
+        self.trouble.setdefault(lane, []).append((since, until))
+
+    def calm_down(self, now: float) -> None:
+        """All trouble ends now, whatever was planned."""
+        for lane, times in self.trouble.items():
+            self.trouble[lane] = [(start, min(end, now)) for start, end in times]
+
+    def is_known(self, pair: Pair) -> bool:
+        """Whether it is spent, or was exchanged by one of the processes."""
+        return pair.spent or any(heir.by is not None for heir in self.heirs(pair))
+
+    def lease_of(self, request: Request) -> tuple[float, str]:
+        """When the lease was taken under which a request left, and the access token beside it."""
+        leases = self.leased.get(request.token, {})
+        mine = [found for (lane, _), found in leases.items() if lane is request.lane]
+        until = request.left_at
+        return max((found for found in mine if found[0] <= until), default=(until, ""))
+
+    def decisions_on(self, user: str) -> list[Decision]:
+        """All logins and removals of a user."""
+        return [one for one in self.decisions if one.user == user]
+
+    def heirs(self, pair: Pair) -> list[Pair]:
+        """Those that descend from a pair: who knows one of them knows that the pair is spent."""
+        return [p for p in self.pairs if p.chain == pair.chain and p.place > pair.place]

@@ -1,0 +1,190 @@
+"""What is unavoidable: the one list of reasons for which a login may be lost or a token replayed.
+
+Each reason is decided by what the world knows, never by what the vault says:
+
+- somebody outside exchanged the token
+- the answer was lost on the network, or something else came in its place
+- the owner died between Twitch's commit and the durable write, or closed and had waited long enough
+- the owner stood still, or was cut off from the store, for so long that its lease fell due
+- the store went back in time, and no living process that knew better had had the chance to say so
+- Twitch lied: it refused a refresh token that it takes, or an access token that lives
+- the old access token died by itself just when an exchange failed
+- a confidential client's pair was removed while it was leased, and came back: whether its token still
+  works nobody can know
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tests.simulation.books import NEVER
+
+if TYPE_CHECKING:
+    from tests.simulation.books import Books, Loss, Pair, Request
+    from tests.simulation.loop import Lane
+
+__all__ = ["lost", "needs_login", "replay"]
+
+OUTSIDE: Final = "somebody outside exchanged the token"
+ANSWER: Final = "the answer was lost"
+DIED: Final = "the owner died"
+CLOSED: Final = "the owner closed"
+STILL: Final = "the owner stood still or was cut off"
+WENT_BACK: Final = "the store went back in time"
+LIED: Final = "Twitch lied"
+DOUBT: Final = "it was removed during its exchange"
+BY_ITSELF: Final = "the access token died by itself"
+
+CHANCE: Final = 0.5
+"""Seconds of undisturbed running in which a process that is told of a loss writes back."""
+GLANCE: Final = 1.0
+"""Seconds from the last look at the record until the request has left, over a new connection."""
+MINUTE: Final = 60.0
+SLACK: Final = 0.6
+"""The part of its lease for which an owner may be disturbed and keep it: it renews each third."""
+
+
+def replay(books: Books, ttl: dict[Lane, float], again: Request, old: Pair) -> str | None:
+    """Why the spent token of `old` was presented by `again`; None: that could be avoided."""
+    spender = old.spent_by
+    if spender is None:
+        return OUTSIDE
+    first, second = sorted((spender, again), key=lambda one: (one.left_at, one.number))
+    return (
+        _ended(books, first, second)
+        or _unprotected(books, ttl, old, first, second)
+        or _forgotten(books, ttl, old, second)
+    )
+
+
+def _ended(books: Books, first: Request, second: Request) -> str | None:
+    """The exchange brought nothing, and who asked again could not know that the token is spent."""
+    if first.failed_at > second.left_at or first.abandoned:
+        return None
+    if first.lane is second.lane and _could_know(books, first, second):
+        return None
+    return CLOSED if first.fate == "closed" else ANSWER
+
+
+def _could_know(books: Books, first: Request, second: Request) -> bool:
+    """Its old access token lived when it left and is dead since: who asks for that knows it."""
+    old = next(pair for pair in books.pairs if pair.refresh == first.token)
+    accepted = books.accepted.get((first.lane, old.access), ())
+    refused = books.refused.get((first.lane, old.access), ())
+    lived = max((at for at in accepted if at <= first.left_at), default=-NEVER)
+    return (
+        books.lease_of(first)[1] == old.access
+        and old.dead_at <= first.failed_at
+        and old.access not in books.killed
+        and first.left_at - lived <= MINUTE
+        and not any(lived <= at <= first.left_at for at in refused)
+        and not any(first.failed_at <= at <= second.left_at for at in accepted)
+    )
+
+
+def _unprotected(
+    books: Books, ttl: dict[Lane, float], old: Pair, first: Request, second: Request
+) -> str | None:
+    """Its owner could keep nobody from taking over."""
+    died = books.died.get(first.lane, NEVER)
+    pair = first.pair
+    written = NEVER if pair is None else pair.stored_at
+    if written <= second.left_at - GLANCE:
+        return None
+    if died <= second.left_at:
+        return DIED
+    lease = ttl[first.lane]
+    if books.disturbed(first.lane, first.left_at - lease, second.left_at) >= lease * SLACK:
+        return STILL
+    losses = [
+        one for one in _losses(books, old.user, first.left_at - lease) if one.at <= second.left_at
+    ]
+    leased, _ = books.lease_of(second)
+    return None if all(_could_act(books, first.lane, one, leased) for one in losses) else WENT_BACK
+
+
+def _forgotten(books: Books, ttl: dict[Lane, float], old: Pair, second: Request) -> str | None:
+    """The store had forgotten the successor, and nobody who knew it could tell."""
+    heirs = books.heirs(old)
+    known = min((heir.stored_at for heir in heirs), default=NEVER)
+    losses = [loss for loss in _losses(books, old.user, known) if loss.at <= second.left_at]
+    leased, _ = books.lease_of(second)
+    if any(heir.holders.get(second.lane, NEVER) < leased for heir in heirs):
+        return None
+    return None if all(_healed(books, loss, heirs, leased) for loss in losses) else WENT_BACK
+
+
+def _losses(books: Books, user: str, since: float) -> list[Loss]:
+    return [loss for loss in books.losses if loss.at >= since and loss.concerns(user)]
+
+
+def _healed(books: Books, loss: Loss, pairs: list[Pair], until: float) -> bool:
+    """Whether somebody who knew better had the chance to write it back."""
+    return any(_had_chance(books, loss, pair, until) for pair in pairs)
+
+
+def _had_chance(books: Books, loss: Loss, pair: Pair, until: float) -> bool:
+    return any(
+        since <= loss.at and _could_act(books, lane, loss, until)
+        for lane, since in pair.holders.items()
+    )
+
+
+def _could_act(books: Books, lane: Lane, loss: Loss, until: float) -> bool:
+    """Whether a process was told of a loss in time, and could do something about it."""
+    told = loss.told.get(lane, NEVER)
+    done = told + CHANCE
+    return done < min(until, books.died.get(lane, NEVER)) and not books.disturbed(lane, told, done)
+
+
+def lost(books: Books, pair: Pair, *, public: bool) -> str | None:
+    """Why the store does not hold the newest pair of a login; None: that could be avoided."""
+    if pair.by is None and not pair.received and pair.place:
+        return OUTSIDE
+    lied = pair.refresh in books.refused_falsely or pair.access in books.lied
+    if lied and _failed(books, pair):
+        return LIED
+    if not public and pair.refresh in books.leased and _was_removed(books, pair.user):
+        return DOUBT
+    if pair.stored_at == NEVER:
+        if any(lane not in books.died for lane in pair.received):
+            return None
+        return DIED if pair.received else _never_came(books, pair)
+    losses = _losses(books, pair.user, pair.stored_at)
+    return None if all(_had_chance(books, loss, pair, NEVER) for loss in losses) else WENT_BACK
+
+
+def _never_came(books: Books, pair: Pair) -> str | None:
+    request = pair.by
+    if request is None:
+        return OUTSIDE
+    if request.lane in books.died:
+        return DIED
+    if request.fate == "closed":
+        return CLOSED
+    return None if request.abandoned or request.failed_at == NEVER else ANSWER
+
+
+def _was_removed(books: Books, user: str) -> bool:
+    return any(not one.chain for one in books.decisions_on(user))
+
+
+def _failed(books: Books, pair: Pair) -> bool:
+    """Whether an exchange of its refresh token has brought nothing."""
+    return any(one.token == pair.refresh and one.pair is None for one in books.requests)
+
+
+def needs_login(books: Books, pair: Pair) -> str | None:
+    """Why somebody was told to sign in whose refresh token Twitch takes; None: without need."""
+    if pair.refresh in books.refused_falsely:
+        return LIED
+    requests = [one for one in books.requests if one.token == pair.refresh and one.left_at < NEVER]
+    if any(one.pair is not None and one.pair.stored_at == NEVER for one in requests):
+        # Of a confidential client, whose token is not spent by an exchange: nobody can know that.
+        return ANSWER
+    if pair.access in books.lied:
+        return LIED
+    # Twitch still takes the refresh token, so no exchange has killed the access token.
+    if any(one.left_at - MINUTE <= pair.dead_at <= one.failed_at + MINUTE for one in requests):
+        return BY_ITSELF
+    return BY_ITSELF if pair.access in books.killed else None

@@ -1,0 +1,282 @@
+"""Faults planted into the vault's code, in memory: the simulation has to find each of them."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.abc import InspectLoader, MetaPathFinder
+from importlib.util import find_spec, spec_from_loader
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from importlib.machinery import ModuleSpec
+
+    from tests.simulation.shrink import Simulate
+
+__all__ = ["PLANTED", "Plant", "planted"]
+
+Changes: TypeAlias = tuple[tuple[str, str], ...]
+OURS: Final = ("twitchvault.vault", "tests.simulation")
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A fault: in each of these modules of the vault `old` becomes `new`, one after the other.
+
+    `seed` is the first one that finds it; `kind` is what it breaks there.
+    """
+
+    name: str
+    changes: Mapping[str, Changes]
+    seed: int
+    kind: str
+
+
+class _Planter(MetaPathFinder, InspectLoader):
+    """Imports modules from these texts."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
+
+    def find_spec(
+        self, fullname: str, path: object = None, target: object = None
+    ) -> ModuleSpec | None:
+        """Whether it is one of them."""
+        del path, target
+        return spec_from_loader(fullname, self) if fullname in self._texts else None
+
+    def get_source(self, fullname: str) -> str:
+        """The text with the fault in it."""
+        return self._texts[fullname]
+
+
+def _text(plant: Plant, module: str) -> str:
+    spec = find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    text = Path(spec.origin).read_text(encoding="utf-8")
+    for old, new in plant.changes[module.rpartition(".")[2]]:
+        if text.count(old) != 1:
+            msg = f"{plant.name}: {module} must hold this once:\n{old}"
+            raise LookupError(msg)
+        text = text.replace(old, new)
+    return text
+
+
+@contextmanager
+def planted(plant: Plant) -> Iterator[Simulate]:
+    """`simulate` over a vault with this fault; everything else goes on with the right one."""
+    names = [f"twitchvault.vault.{module}" for module in plant.changes]
+    planter = _Planter({name: _text(plant, name) for name in names})
+    saved = {name: module for name, module in sys.modules.items() if name.startswith(OURS)}
+    for name in saved:
+        del sys.modules[name]
+    sys.meta_path.insert(0, planter)
+    try:
+        yield import_module("tests.simulation.world").simulate
+    finally:
+        sys.meta_path.remove(planter)
+        for name in [name for name in sys.modules if name.startswith(OURS)]:
+            del sys.modules[name]
+        sys.modules.update(saved)
+
+
+FOUND: Final[dict[str, tuple[int, str]]] = {}
+"""The first seed that finds each fault, and the promise that is broken there."""
+
+_FAULTS: Final[dict[str, dict[str, Changes]]] = {
+    "the clocks are not looked at before the request leaves": {
+        "exchange": (
+            ("lease.given_up or lease.left <= 0", "lease.given_up"),
+            (
+                "        if lease.left <= 0:\n            msg =",
+                "        if lease.given_up:\n            msg =",
+            ),
+            ("timeout=lease.left)", "timeout=60.0)"),
+        )
+    },
+    "suspend does not count as time": {
+        "clocks": (
+            (
+                "return clocks.monotonic(), clocks.boottime(), clocks.wall()",
+                "return clocks.monotonic(), clocks.monotonic(), clocks.monotonic()",
+            ),
+        )
+    },
+    "a 503 counts as harmless": {
+        "exchange": (
+            ("isinstance(error, RateLimited):", "getattr(error, 'status', 0) in {429, 503}:"),
+        )
+    },
+    "a lost answer counts as harmless": {
+        "exchange": (
+            ("isinstance(error, RateLimited):", "isinstance(error, (RateLimited, NoAnswer)):"),
+        )
+    },
+    "nobody asks whether the old access token lives": {
+        "exchange": (("lives = await self.lives(lease.user, lease.record)", "lives = True"),)
+    },
+    "a 401 of another kind counts as refused": {
+        "exchange": (
+            ("refused_grant(error):", "refused_grant(error) or isinstance(error, Unauthorized):"),
+        )
+    },
+    "a late answer is thrown away": {
+        "exchange": (
+            (
+                "await self._renew(lease)\n        finally",
+                "raise NoAnswer('too late')\n        finally",
+            ),
+        )
+    },
+    "the lease is not renewed": {
+        "exchange": (("await self._renew(lease)\n        finally", "continue\n        finally"),)
+    },
+    "a lease that lives is taken over": {"refresh": (("if left <= 0:", "if left < ttl:"),)},
+    "whoever waits counts by a ttl of its own": {"jobs": (("held.record.lease_ttl", "1.0"),)},
+    "the clocks of two machines are compared": {
+        "refresh": (
+            (
+                "lease = (lease_name, self._lease_ttl)",
+                "lease = (lease_name, self._clocks.wall() + self._lease_ttl)",
+            ),
+            (
+                "left = ttl if lease in self._leases else patience.left(key, held)",
+                "left = ttl - self._clocks.wall(); ttl = self._lease_ttl",
+            ),
+        )
+    },
+    "the lease of a seed is skipped": {
+        "refresh": (
+            ("if not record.seeded or record.refresh_token is None:", "if record is not None:"),
+        )
+    },
+    "what was spent is not remembered": {
+        "transitions": (
+            (
+                "    mark = fingerprint(token)\n",
+                "    return current\n    mark = fingerprint(token)\n",
+            ),
+        )
+    },
+    "a removal forgets what was spent": {
+        "transitions": (
+            (
+                "    leaves_trace = current.generation > 1 or",
+                "    gone = replace(gone, seeds='', exchanged='', given_up='')\n"
+                "    leaves_trace = current.generation > 1 or",
+            ),
+        )
+    },
+    "a login during an exchange forgets what is on its way": {
+        "transitions": (
+            (
+                "    if current.refresh_token not in {None, fresh.refresh_token}:",
+                "    if given_up is None:",
+            ),
+        )
+    },
+    "the answer of an exchange overwrites another login": {
+        "transitions": (
+            (
+                "    if current is None or current.refresh_token != sent:\n        return current if successor",
+                "    current = current or base\n    if not sent:\n        return current if successor",
+            ),
+        )
+    },
+    "a refusal wins over a newer pair": {
+        "transitions": (
+            (
+                "    if current.generation != base.generation or current.state",
+                "    if current.state",
+            ),
+            (
+                "    if current is None or current.refresh_token != sent:\n        return current if sent is None",
+                "    if current is None:\n        return current if sent is None",
+            ),
+        )
+    },
+    "generations are ignored when data were lost": {
+        "repository": (
+            ("        return held.record.order < ours.order\n\n", "        return False\n\n"),
+            (
+                "            return held.version < self._mirror.version(user_id)",
+                "            return False",
+            ),
+        )
+    },
+    "what is written back after a loss has no lease": {
+        "repository": (
+            (
+                "            if held is None:\n                lost = absent_is_lost",
+                "            ours = __import__('msgspec').structs.replace(ours, lease=None)\n"
+                "            if held is None:\n                lost = absent_is_lost",
+            ),
+        ),
+        "exchange": (
+            ("waiting = (request,) if loss.done() else (request, loss)", "waiting = (request,)"),
+        ),
+    },
+    "an owner does not put its lease back after a loss": {
+        "exchange": (
+            ("waiting = (request,) if loss.done() else (request, loss)", "waiting = (request,)"),
+        ),
+    },
+    "a loss does not stop what has not been sent": {
+        "exchange": (
+            ("lease.left <= 0 or lease.losses != self._repository.losses", "lease.left <= 0"),
+        ),
+    },
+    "a loss is not repaired": {
+        "watcher": (("        self._lost_all = self._lost_since_load = True", "        return"),)
+    },
+    "a pair is dropped when the store is down": {
+        "outbox": (
+            (
+                "                queue.attempted(error)\n",
+                "                queue.updates.popleft()\n                queue.attempted(error)\n",
+            ),
+        )
+    },
+    "changes are written without compare-and-set": {
+        "outbox": (
+            (
+                "self._repository.write(key, after, expect=expect)",
+                "self._repository.write(key, after, expect=None)",
+            ),
+        )
+    },
+    "a lease is written without compare-and-set": {
+        "exchange": (
+            ("write(key, record, expect=held.version)", "write(key, record, expect=None)"),
+        )
+    },
+    "nothing stops a Twitch that gives dead tokens": {
+        "backoff": (("UNPROVEN: Final = 3\n", "UNPROVEN: Final = 1_000_000\n"),)
+    },
+    "the end of a caller ends the exchange": {
+        "jobs": (("await asyncio.wait((self.task,), timeout=self.left)", "await self.task"),)
+    },
+    "a caller waits as long as the exchange takes": {
+        "jobs": (
+            ("            if self.left <= 0:\n", "            if self.left <= -10_000:\n"),
+            ("timeout=self.left)", "timeout=10_000)"),
+        )
+    },
+    "close() waits for no answer": {
+        "jobs": (
+            (
+                "        while sending and patience > 0:\n",
+                "        while sending and patience < 0:\n",
+            ),
+        )
+    },
+}
+
+PLANTED: Final = tuple(
+    Plant(name, changes, *FOUND.get(name, (0, ""))) for name, changes in _FAULTS.items()
+)

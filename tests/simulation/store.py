@@ -1,0 +1,306 @@
+"""A process' way to the store: `TokenStore` and `Watchable`, with delays, errors and stalls."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tests.simulation.server import Queue
+from twitchvault.errors import StoreError, StoreUnavailable
+from twitchvault.stores.base import (
+    Change,
+    Entry,
+    TokenStore,
+    Watchable,
+    check_expect,
+    check_key,
+    check_value,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from tests.simulation.loop import Lane
+    from tests.simulation.process import Process
+    from tests.simulation.world import World
+    from twitchvault.stores.base import Feed
+
+__all__ = ["SimStore", "WatchedStore", "store_of"]
+
+_T = TypeVar("_T")
+
+
+class SimStore(TokenStore):
+    """The shared server as one process sees it. It can only be scanned."""
+
+    def __init__(self, world: World, process: Process) -> None:
+        self.lane: Lane = process.lane
+        self.world = world
+        self.server = world.server
+        self.weather = process.weather
+        self.epoch: int | None = None
+        self._process = process
+        self._arrivals: dict[str, float] = {}
+        self._refusal = "the store is not open"
+        self.feeds: list[SimFeed] = []
+
+    async def open(self) -> None:
+        """Reach the server."""
+        epoch = await self.call("open", "", lambda: self.server.epoch)
+        self.epoch = epoch if self.epoch is None else self.epoch
+        self._refusal = ""
+
+    async def close(self) -> None:
+        """Refuse further use."""
+        self._refusal = self._refusal or "the store is closed"
+        for feed in self.feeds:
+            feed.end()
+
+    async def get(self, key: str) -> Entry | None:
+        """The entry of a key."""
+        check_key(key)
+        self.check_open()
+        entry = await self.call("get", key, lambda: self.server.entries.get(key))
+        self.world.showed(self.lane, key, None if entry is None else entry.value)
+        return entry
+
+    async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
+        """Write a value."""
+        check_key(key)
+        check_value(value)
+        check_expect(expect)
+        self.check_open()
+
+        def put() -> int:
+            version = self.server.put(key, value, expect, self.world.loop.now)
+            self.world.stored(self._process, self.lane, key, value)
+            return version
+
+        version = await self.call("put", key, put)
+        self.world.acknowledged(self.lane, key, value)
+        return version
+
+    async def delete(self, key: str, *, expect: int | None = None) -> bool:
+        """Remove a key."""
+        check_key(key)
+        check_expect(expect)
+        self.check_open()
+
+        def delete() -> bool:
+            gone = self.server.delete(key, expect, self.world.loop.now)
+            if gone:
+                self.world.stored(self._process, self.lane, key, None)
+            return gone
+
+        return await self.call("delete", key, delete)
+
+    async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
+        """All entries under a prefix."""
+        self.check_open()
+        for entry in await self.call("scan", prefix, lambda: self._found(prefix)):
+            self.world.showed(self.lane, entry.key, entry.value)
+            yield entry
+
+    def _found(self, prefix: str) -> list[Entry]:
+        return [entry for entry in self.server.entries.values() if entry.key.startswith(prefix)]
+
+    def check_open(self) -> None:
+        """Raise unless it is open."""
+        if self._refusal:
+            raise StoreError(self._refusal)
+
+    async def call(self, what: str, key: str, act: Callable[[], _T]) -> _T:
+        """Let the server act, one way later; the answer takes another way."""
+        loop = self.world.loop
+        self.world.store_calls += 1
+        waiter: asyncio.Future[Any] = loop.create_future()
+        out = self._process.out_of_reach()
+        if out:
+            self.world.note(self.lane.name, f"store {what}: out of reach", key)
+            loop.at(out, self._answer, waiter, None, StoreUnavailable("the store is out of reach"))
+        else:
+            self._send(what, key, act, waiter)
+        result: _T = await waiter
+        return result
+
+    def _send(
+        self, what: str, key: str, act: Callable[[], object], waiter: asyncio.Future[Any]
+    ) -> None:
+        loop, delay = self.world.loop, self.weather.store_delay()
+        fault = self.weather.pick("store") or ""
+        back = 0.0
+        if fault.startswith("stall"):
+            stall = self.weather.away()
+            self._troubled(what, key, fault, delay + stall)
+            delay, back = (delay + stall, 0.0) if fault == "stall before" else (delay, stall)
+        elif fault:
+            self._troubled(what, key, fault, delay)
+        # What one process asks of a key reaches the server in order, also if it is cancelled.
+        arrival = self._arrivals[key] = max(loop.now + delay, self._arrivals.get(key, 0.0))
+        loop.at(arrival - loop.now, self._arrive, waiter, act, fault, back)
+
+    def _troubled(self, what: str, key: str, fault: str, seconds: float) -> None:
+        now = self.world.loop.now
+        self.world.books.upset(self.lane, now, now + seconds)
+        self.world.note(self.lane.name, f"store {what}: {fault}", key)
+
+    def _arrive(
+        self, waiter: asyncio.Future[Any], act: Callable[[], object], fault: str, back: float
+    ) -> None:
+        result: object = None
+        error: StoreError | None = None
+        if fault != "error before":
+            try:
+                result = act()
+            except StoreError as failure:
+                error = failure
+        if fault.startswith("error"):
+            error = StoreUnavailable("the connection to the store broke: it may have taken place")
+        if back:
+            self.world.loop.at(back, self._answer, waiter, result, error)
+        else:
+            self._answer(waiter, result, error)
+
+    def _answer(
+        self, waiter: asyncio.Future[Any], result: object, error: StoreError | None
+    ) -> None:
+        self.world.loop.post(self.lane, self.weather.hops(), _settle, waiter, result, error)
+
+
+def _settle(waiter: asyncio.Future[Any], result: object, error: StoreError | None) -> None:
+    if waiter.done():
+        return
+    if error is not None:
+        waiter.set_exception(error)
+    else:
+        waiter.set_result(result)
+
+
+class WatchedStore(SimStore, Watchable):
+    """The same with feeds. `pushes_changes` False: their `drain` looks at the server itself."""
+
+    def __init__(self, world: World, process: Process, *, pushes: bool) -> None:
+        super().__init__(world, process)
+        self.pushes_changes = pushes
+
+    @asynccontextmanager
+    async def watch(self, prefix: str = "") -> AsyncIterator[Feed]:
+        """The changes from now on."""
+        self.check_open()
+        feed = SimFeed(self, prefix)
+        try:
+            await self.call("watch", prefix, feed.begin)
+            yield feed
+        finally:
+            feed.end()
+
+
+class SimFeed:
+    """The changes under a prefix, some lag later."""
+
+    def __init__(self, store: WatchedStore, prefix: str) -> None:
+        self._store = store
+        self._loop = store.world.loop
+        self._queue = Queue(prefix, self._lag)
+        self._pending: dict[str, Change] = {}
+        self._news = asyncio.Event()
+        self._listener: Callable[[], None] | None = None
+        self._lost = False
+        self._ended = False
+
+    def begin(self) -> None:
+        """The server serves it from now on."""
+        if self._ended:
+            return
+        server = self._store.server
+        self._queue.on_item = self._plan
+        server.queues.append(self._queue)
+        self._store.feeds.append(self)
+        self._lost = self._store.epoch not in {None, server.epoch}
+        self._store.epoch = server.epoch
+
+    def end(self) -> None:
+        """Nobody reads it any more."""
+        self._ended = True
+        if self._queue in self._store.server.queues:
+            self._store.server.queues.remove(self._queue)
+        if self in self._store.feeds:
+            self._store.feeds.remove(self)
+        if not self._store.lane.dead:
+            self._news.set()
+
+    async def wait(self) -> list[Change]:
+        """At least one change."""
+        while not (changes := self.drain()):
+            self._news.clear()
+            await self._news.wait()
+        return changes
+
+    def drain(self) -> list[Change]:
+        """What has arrived; where the store must be asked, all that was committed."""
+        self._check()
+        if not self._store.pushes_changes:
+            self._take(self._queue.take(float("inf")))
+        changes = list(self._pending.values())
+        self._pending.clear()
+        return changes
+
+    async def catch_up(self) -> list[Change]:
+        """All that was committed before the call."""
+        self._check()
+        await self._store.call("catch up", "", self._hurry)
+        return self.drain()
+
+    def on_loss(self, listener: Callable[[], None]) -> None:
+        """Call `listener` when the server has lost writes."""
+        self._listener = listener
+        if self._lost:
+            self._tell_loss()
+
+    def _check(self) -> None:
+        if self._ended:
+            raise StoreError("the feed has ended")
+        self._store.check_open()
+
+    def _lag(self) -> float:
+        weather = self._store.weather
+        return weather.late() if weather.pick("feed") else weather.store_delay() * 2
+
+    def _plan(self, due: float) -> None:
+        self._loop.at(due - self._loop.now, self._deliver)
+
+    def _deliver(self) -> None:
+        items = self._queue.take(self._loop.now)
+        if items:
+            self._loop.post(self._store.lane, 0, self._take, items)
+
+    def _hurry(self) -> None:
+        items = self._queue.take(float("inf"))
+        if items:
+            self._loop.post(self._store.lane, 0, self._take, items)
+
+    def _take(self, items: list[Change | None]) -> None:
+        for change in items:
+            if change is None:
+                self._store.epoch = self._store.server.epoch
+                self._tell_loss()
+                continue
+            self._pending.pop(change.key, None)
+            self._pending[change.key] = change
+            self._store.world.showed(self._store.lane, change.key, change.value)
+        self._news.set()
+
+    def _tell_loss(self) -> None:
+        self._lost = self._listener is None
+        if self._listener is not None:
+            self._store.world.told_of_loss(self._store.lane)
+            self._listener()
+
+
+def store_of(world: World, process: Process) -> SimStore:
+    """The store that this run's profile wants."""
+    kind = world.profile.store
+    if kind == "plain":
+        return SimStore(world, process)
+    return WatchedStore(world, process, pushes=kind == "redis")

@@ -1,0 +1,366 @@
+"""One run: a world made of a seed, what happens in it, and what the checks say about it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from typing import TYPE_CHECKING, Final, NamedTuple
+from unittest.mock import patch
+
+from tests.simulation import excuses
+from tests.simulation.acts import disturb, perform, plan
+from tests.simulation.books import Books, Decision, Loss
+from tests.simulation.check import check
+from tests.simulation.history import CHECK
+from tests.simulation.loop import IdleError, SimLoop
+from tests.simulation.process import Process, Seed
+from tests.simulation.profile import draw
+from tests.simulation.server import Server
+from tests.simulation.twitch import Twitch
+from tests.simulation.weather import Muted
+from twitchvault.errors import StoreError
+from twitchvault.testing.fake.messages import Answer, helix_error, identity_error
+
+if TYPE_CHECKING:
+    from tests.simulation.books import Pair, Request
+    from tests.simulation.loop import Lane
+    from tests.simulation.process import Call, Making
+from twitchvault.testing.fake.messages import Call as Wire
+
+__all__ = ["Event", "Result", "Violation", "World", "simulate"]
+
+STEPS: Final = 40_000
+"""A run that takes more steps of the loop goes round in circles."""
+SETTLING: Final = 65.0
+LONGEST: Final = 2_000.0
+LOSSES: Final = ("all", "newest", "newest", "key", "snapshot")
+
+
+class Event(NamedTuple):
+    """A line of the history."""
+
+    at: float
+    who: str
+    what: str
+    facts: tuple[str, ...]
+
+
+class Violation(NamedTuple):
+    """A promise that was broken."""
+
+    kind: str
+    text: str
+
+
+class Result(NamedTuple):
+    """What a run has shown."""
+
+    seed: int
+    violations: list[Violation]
+    unavoidable: Counter[str]
+    faults: Counter[str]
+    happened: list[str]
+    history: list[Event]
+    events: int
+    """Lines of the history and store calls."""
+
+
+class World:
+    """Everything that a run consists of."""
+
+    def __init__(self, seed: int, muted: Muted) -> None:
+        self.seed = seed
+        self.profile = draw(seed)
+        self.muted = muted
+        self.loop = SimLoop(random.Random(f"loop {seed}"))
+        self.books = Books()
+        self.server = Server()
+        self.history: list[Event] = []
+        self.violations: list[Violation] = []
+        self.unavoidable: Counter[str] = Counter()
+        self.calls: list[Call] = []
+        self.graves: list[Lane] = []
+        self.outage_until = 0.0
+        self.ttl: dict[Lane, float] = {}
+        self.twitch = Twitch(self, seed)
+        self.users = [user.user_id for user in self.twitch.users]
+        self.processes: list[Process] = []
+        self.store_calls = 0
+
+    # What happened
+
+    def note(self, who: str, what: str, *facts: object) -> None:
+        """Add a line to the history."""
+        # A pair would keep the whole world alive.
+        names = tuple(str(fact) for fact in facts if fact)
+        self.history.append(Event(self.loop.now, who, what, names))
+
+    def violation(self, kind: str, text: str) -> None:
+        """A promise is broken."""
+        self.violations.append(Violation(kind, text))
+        self.note(CHECK, f"{kind}: {text}")
+
+    def bug(self, call: Call, error: Exception) -> None:
+        """A call raised what no call may raise."""
+        self.violation("bug", f"{call.what} raised {type(error).__name__}: {error}")
+
+    def sent_away(self, call: Call, pair: Pair) -> None:
+        """A login was refused, though it may be good, and no other login or removal has come."""
+        good = self.twitch.takes_refresh(pair.refresh) and not self.books.is_known(pair)
+        good &= all(one.chain == pair.chain for one in self.books.decisions_on(pair.user))
+        if good and excuses.needs_login(self.books, pair) is None:
+            text = f"{call.what} refuses {pair.refresh}, which Twitch takes: {call.outcome}"
+            self.violation("wrong needs_login", text)
+
+    def replayed(self, request: Request, old: Pair) -> None:
+        """A spent token was presented."""
+        reason = excuses.replay(self.books, self.ttl, request, old)
+        if reason is None:
+            text = f"{request.lane.name} presented {old.refresh}, which was spent"
+            self.violation("avoidable replay", text)
+        else:
+            self.unavoidable[f"replay: {reason}"] += 1
+            self.note(CHECK, f"unavoidable replay: {reason}", old.refresh)
+
+    def exchanged(self, request: Request, old: Pair, pair: Pair) -> None:
+        """Twitch has committed an exchange of a process."""
+        del old
+        process = self.process_of(request.lane)
+        if process is not None:
+            disturb(self, process, "committed", pair.user)
+
+    def lie(self, request: Request, call: Wire) -> Answer:
+        """Twitch calls a good token dead."""
+        token, books = request.token, self.books
+        if request.endpoint == "refresh":
+            if self.twitch.takes_refresh(token):
+                books.refused_falsely.add(token)
+                self.note("Twitch", "lies about", token)
+                return identity_error(400, "Invalid refresh token")
+        elif self.twitch.takes(token):
+            books.lied.setdefault(token, self.loop.now)
+            self.note("Twitch", "lies about", token)
+            if request.endpoint == "helix":
+                return helix_error(401, "Invalid OAuth token")
+            return identity_error(401, "invalid access token")
+        return self.twitch.handle(request, call)
+
+    # The store
+
+    def user_of(self, key: str) -> str | None:
+        """The user whose record has this key."""
+        user = key.removeprefix(f"{self.twitch.client.client_id}:")
+        return user if user in self.users else None
+
+    def stored(self, process: Process, lane: Lane, key: str, value: bytes | None) -> None:
+        """The store took a write."""
+        user = self.user_of(key)
+        if user is None and value is not None and not value.startswith(b'{"schema"'):
+            return
+        self.books.committed(lane, user, value, self.loop.now)
+        stored = None if value is None else self.books.stored(value)
+        pair = self.books.pair_in(value)
+        state = "deleted" if stored is None else stored.state
+        leased = stored is not None and stored.lease is not None
+        number = 0 if stored is None else stored.generation
+        self.note(lane.name, f"wrote {state} {number}{', leased' if leased else ''}", key, pair)
+        if lane is process.lane and user is not None and not lane.dead:
+            if leased:
+                disturb(self, process, "leased", user)
+            elif pair is not None and lane in pair.received:
+                disturb(self, process, "written", user)
+
+    def showed(self, lane: Lane, key: str, value: bytes | None) -> None:
+        """A process was shown an entry. It keeps those of users."""
+        if value is not None and self.user_of(key):
+            self.books.showed(lane, value, self.loop.now)
+
+    def acknowledged(self, lane: Lane, key: str, value: bytes) -> None:
+        """A process was told that its write stands."""
+        del lane
+        if self.user_of(key) or value.startswith(b'{"schema"'):
+            self.books.acknowledged(value, self.loop.now)
+
+    def lose(self, chance: random.Random) -> None:
+        """The store goes back in time."""
+        kind = chance.choice(LOSSES)
+        keys = self.server.lose(kind, chance, self.loop.now)
+        self.books.losses.append(Loss(self.loop.now, frozenset(keys)))
+        self.note("store", f"loses data ({kind})", *sorted(keys))
+
+    def told_of_loss(self, lane: Lane) -> None:
+        """A process is told of a loss."""
+        self.note(lane.name, "is told that the store lost data")
+        for loss in self.books.losses:
+            loss.told.setdefault(lane, self.loop.now)
+
+    def outage(self, seconds: float) -> None:
+        """Nobody reaches the store."""
+        self.outage_until = max(self.outage_until, self.loop.now + seconds)
+        for process in self.processes:
+            self.books.upset(process.lane, self.loop.now, self.outage_until)
+        self.note("store", f"is out of reach for {seconds:.2f} s")
+
+    def cut(self, process: Process, seconds: float) -> None:
+        """One process does not reach the store."""
+        process.cut_until = max(process.cut_until, self.loop.now + seconds)
+        self.books.upset(process.lane, self.loop.now, process.cut_until)
+        self.note(process.lane.name, f"is cut off from the store for {seconds:.2f} s")
+
+    # Users and processes
+
+    def decide(
+        self, process: Process, user: str, pair: Pair | None, make: Making, how: str = ""
+    ) -> Making:
+        """`make`, watched: a process is asked for a login or, without a pair, for a removal."""
+        # An exchanged pair changes nothing, unless a loss has made everybody forget that.
+        forgotten = any(loss.concerns(user) for loss in self.books.losses)
+        known = pair is not None and self.books.is_known(pair) and how != "both"
+        if known and not forgotten:
+            return make
+        chain = 0 if pair is None else pair.chain
+        decision = Decision(user, chain, process.lane, self.loop.now)
+        self.books.decisions.append(decision)
+
+        async def watched() -> None:
+            # A change that could not be written yet stays queued, and takes effect later.
+            try:
+                await make()
+            except StoreError:
+                raise
+            except BaseException:
+                decision.ended_at = self.loop.now
+                raise
+            decision.ended_at = self.loop.now
+
+        return watched
+
+    def process_of(self, lane: Lane) -> Process | None:
+        """The process that runs in this lane now."""
+        return next((one for one in self.processes if one.lane is lane), None)
+
+    async def reopen(self, process: Process, pause: float) -> None:
+        """Close the vault and open it again."""
+        process.closing_since = process.lane.ran(self.loop.now)
+        await process.call("close", "", process.vault.close, None)
+        await asyncio.sleep(pause)
+        await process.open()
+
+    async def clear_and_open(self, process: Process, pause: float) -> None:
+        """Clear the vault and open it again."""
+        self.note(process.lane.name, "clears")
+        process.vault.clear()
+        for pair in self.books.pairs:
+            pair.holders.pop(process.lane, None)
+        await asyncio.sleep(pause)
+        await process.open()
+
+    # The course of a run
+
+    def run(self) -> None:
+        """From the first start to the last check."""
+        self._begin()
+        acts = plan(self.seed, self.profile)
+        for act in acts:
+            self.loop.at(act.at, perform, self, act)
+        self._run_until(acts[-1].at + 0.1)
+        self._calm()
+        self._settle()
+        check(self)
+
+    def _begin(self) -> None:
+        chance = random.Random(f"begin {self.seed}")
+        for number in range(self.profile.processes):
+            self.processes.append(Process(self, number))
+        for user in self.users:
+            pair = self.twitch.consent(user, expired=chance.random() < 0.3)
+            how = chance.choice(("add_user", "add_token", "refresh_token", "both"))
+            for process in self.processes:
+                if process.name == "P1" or chance.random() < 0.5:
+                    process.seeds.append(Seed(pair, how))
+
+    def _run_until(self, time: float) -> None:
+        self.loop.at(max(0.0, time - self.loop.now), lambda: None)
+        try:
+            self.loop.run_until(lambda: self.loop.now >= time or self.too_long())
+        except IdleError:
+            self.loop.now = time
+
+    def too_long(self) -> bool:
+        """Whether it goes round in circles."""
+        return self.loop.steps > STEPS
+
+    def _calm(self) -> None:
+        """From now on nothing goes wrong."""
+        self.muted.calm = True
+        self.note("world", "calms down")
+        self.outage_until = 0.0
+        self.books.calm_down(self.loop.now)
+        for process in self.processes:
+            process.cut_until = 0.0
+            process.lane.trap_at = 0
+            self.loop.release(process.lane)
+            process.restart(seeds=True)
+
+    def _settle(self) -> None:
+        end = self.loop.now + SETTLING + 3 * max(self.profile.ttls)
+        limit = self.loop.now + LONGEST
+        self._run_until(end)
+        while self.busy() and self.loop.now < limit and not self.too_long():
+            self._run_until(self.loop.now + 10)
+
+    def busy(self) -> bool:
+        """Whether a living process is still at something that somebody waits for."""
+        if not all(process.up for process in self.processes):
+            return True
+        if any(call.ended is None and not call.lane.dead for call in self.calls):
+            return True
+        return any(self.sending(process) for process in self.processes)
+
+    def sending(self, process: Process) -> bool:
+        """Whether an exchange of a process is on its way."""
+        return any(
+            one.lane is process.lane and one.endpoint == "refresh" and one.is_open
+            for one in self.books.requests
+        )
+
+    def probe(self, seconds: float) -> None:
+        """Run on until no call is open, for so long at most."""
+        limit = self.loop.now + seconds
+        while self.busy() and self.loop.now < limit and not self.too_long():
+            self._run_until(min(limit, self.loop.now + 5))
+
+    def probe_pause(self, seconds: float) -> None:
+        """Let time go by."""
+        self._run_until(self.loop.now + seconds)
+
+    def end(self) -> None:
+        """Take everything down. What still wants to run has no effect any more."""
+        lanes = [*self.graves, *self.loop.lanes]
+        self.loop.close()
+        for lane in lanes:
+            self.loop.dispose(lane)
+
+
+def simulate(seed: int, muted: frozenset[str] = frozenset()) -> Result:
+    """Run one seed, without what is muted."""
+    random.seed(seed)
+    state = Muted(muted)
+    # Names of leases, too, are part of a run.
+    token_hex = patch("secrets.token_hex", lambda size: random.randbytes(size).hex())
+    with token_hex, patch("os.getpid", lambda: 1):
+        world = World(seed, state)
+        try:
+            world.run()
+        finally:
+            world.end()
+    return Result(
+        seed,
+        world.violations,
+        world.unavoidable,
+        state.kinds,
+        state.happened,
+        world.history,
+        len(world.history) + world.store_calls,
+    )
