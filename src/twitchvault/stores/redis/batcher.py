@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from twitchvault.errors import StoreError
 
-__all__ = ["Batcher", "end"]
+__all__ = ["Batcher", "cancel_and_wait"]
 
 ITEMS: Final = 256  # in a batch at most, so that the server's script stays short
 
@@ -51,7 +51,7 @@ class Batcher(Generic[Request, Result]):
         task = self._task
         if task is not None:
             await asyncio.wait({task}, timeout=seconds)
-            await end({task})
+            await cancel_and_wait({task})
 
     async def _run(self) -> None:
         batch: list[_Waiting[Request]] = []
@@ -89,7 +89,7 @@ class Batcher(Generic[Request, Result]):
         _fail(rest, StoreUnavailable(f"this was not sent, as {reason}"))
 
 
-async def end(tasks: set[asyncio.Task[None]]) -> None:
+async def cancel_and_wait(tasks: set[asyncio.Task[None]]) -> None:
     """Cancel tasks and wait for them, two seconds at most.
 
     More than once if need be: up to Python 3.11 the driver may swallow a cancellation.

@@ -41,7 +41,7 @@ def map_error(error: BaseException, server: str, secret: str, *, writes: bool) -
         return _map_reply(server, _QUOTES.sub("", text))
     doubt = writes and not isinstance(error, exceptions.MaxConnectionsError)
     doubtful = "; the write may have taken place or not" if doubt else ""
-    return StoreUnavailable(f"{server}: {_told(error, text)}{doubtful}")
+    return StoreUnavailable(f"{server}: {_describe(error, text)}{doubtful}")
 
 
 def _map_reply(server: str, reply: str) -> StoreError:
@@ -60,7 +60,7 @@ def _map_reply(server: str, reply: str) -> StoreError:
     return StoreUnavailable(f"{server}: the server answered: {reply}{advice}")
 
 
-def _told(error: BaseException, text: str) -> str:
+def _describe(error: BaseException, text: str) -> str:
     """What an error says that is no reply of the server."""
     if isinstance(error, exceptions.TimeoutError | TimeoutError):
         return "no answer in time"

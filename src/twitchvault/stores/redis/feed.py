@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import StoreError
 from twitchvault.stores.base import Change
-from twitchvault.stores.redis.batcher import end
+from twitchvault.stores.redis.batcher import cancel_and_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -57,7 +57,7 @@ class RedisFeed:
             raise StoreError(msg)
         changes = list(self._pending.values())
         self._pending.clear()
-        self._tell_loss()
+        self._notify_loss()
         return changes
 
     async def catch_up(self) -> list[Change]:
@@ -79,7 +79,7 @@ class RedisFeed:
         while the store was open is told at once.
         """
         self._on_loss = listener
-        self._tell_loss()
+        self._notify_loss()
 
     def take(self, changes: Iterable[Change]) -> None:
         """The follower brings changes."""
@@ -90,17 +90,17 @@ class RedisFeed:
         if self._pending:
             self._arrived.set()
 
-    def lose(self) -> None:
+    def mark_lost(self) -> None:
         """The follower has found that data were lost."""
         self._lost = True
-        self._tell_loss()
+        self._notify_loss()
 
     def close(self) -> None:
         """Nothing more will come."""
         self._closed = True
         self._arrived.set()
 
-    def _tell_loss(self) -> None:
+    def _notify_loss(self) -> None:
         """Tell of a loss once all that came before it is handed out."""
         if self._lost and self._on_loss is not None and not self._pending:
             self._lost = False
@@ -148,7 +148,7 @@ class Follower:
         """End all feeds, and wait for the task, which must not outlive the client."""
         for feed in tuple(self._feeds):
             self.leave(feed)
-        await end(self._ending)
+        await cancel_and_wait(self._ending)
 
     async def catch_up(self) -> None:
         """Bring the feeds all that was committed before the call."""
@@ -163,8 +163,10 @@ class Follower:
                 await self._step()
             except Exception as error:
                 if failures == 1:  # the first may be an idle connection that somebody has closed
-                    told = error if isinstance(error, StoreError) else type(error).__name__
-                    log.warning("%s: the feed tries again until it goes on: %s", self._server, told)
+                    reason = error if isinstance(error, StoreError) else type(error).__name__
+                    log.warning(
+                        "%s: the feed tries again until it goes on: %s", self._server, reason
+                    )
                 await asyncio.sleep(PAUSES[min(failures, len(PAUSES) - 1)])
                 failures += 1
             else:
@@ -228,10 +230,10 @@ class Follower:
         if lost:
             log.warning("%s: the server has lost data; a new epoch begins", self._server)
             for feed in tuple(self._feeds):
-                feed.lose()
+                feed.mark_lost()
 
     def _deliver(self, changes: Iterable[Change], position: int) -> None:
         self._position = position
-        self._namespace.saw(position)
+        self._namespace.note_version(position)
         for feed in self._feeds:
             feed.take(changes)

@@ -110,7 +110,7 @@ class Namespace:
         Begins a new epoch if the namespace is new, or has lost what was written to it.
         """
         now, version, changes = await self._run(CHECK, self._seen, epoch, position)
-        self.saw(int(version))
+        self.note_version(int(version))
         elements = None if changes is None else [_parse_element(each) for each in changes]
         return State(int(now), int(version), elements)
 
@@ -127,7 +127,7 @@ class Namespace:
                 if change is not None:
                     yield change
 
-    def saw(self, version: int) -> None:
+    def note_version(self, version: int) -> None:
         """Note a version that the server has given out."""
         self._seen = max(self._seen, version)
 
@@ -169,7 +169,7 @@ class Namespace:
             return _unreadable(write.key)
         if sign == b"-":
             return False
-        self.saw(version)
+        self.note_version(version)
         if shortfall:
             done = f"key {write.key!r} is written on the primary at version {version}"
             return StoreUnavailable(f"{self.client.server}: {done}, but {shortfall}")
