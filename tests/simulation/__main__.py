@@ -15,7 +15,6 @@ from tests.simulation.world import simulate
 
 if TYPE_CHECKING:
     from collections import Counter
-
     from collections.abc import Iterable
 
     from tests.simulation.batch import Summary

@@ -29,7 +29,7 @@ PER_CALL: Final = 8
 """So many requests to Twitch a run may have, and so many more for each public call."""
 UNPROVEN: Final = 6
 WINDOW: Final = 10.0
-"""So many tokens of one login a process may get within so many seconds of which Twitch takes none: the
+"""So many tokens of a login a process may get in so many seconds of which Twitch takes none: the
 vault stops at three for a user, and at three for a refresh token whose user is not known."""
 
 

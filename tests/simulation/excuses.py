@@ -9,8 +9,8 @@ Each reason is decided by what the world knows, never by what the vault says:
 - the store went back in time, and no living process that knew better had had the chance to say so
 - Twitch lied: it refused a refresh token that it takes, or an access token that lives
 - the old access token died by itself just when an exchange failed
-- a confidential client's pair was removed while it was leased, and came back: whether its token still
-  works nobody can know
+- a confidential client's pair was removed while it was leased, and came back: whether its token
+  still works nobody can know
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def replay(books: Books, ttl: dict[Lane, float], again: Request, old: Pair) -> s
     return (
         _ended(books, first, second)
         or _unprotected(books, ttl, old, first, second)
-        or _forgotten(books, ttl, old, second)
+        or _forgotten(books, old, second)
     )
 
 
@@ -103,7 +103,7 @@ def _unprotected(
     return None if all(_could_act(books, first.lane, one, leased) for one in losses) else WENT_BACK
 
 
-def _forgotten(books: Books, ttl: dict[Lane, float], old: Pair, second: Request) -> str | None:
+def _forgotten(books: Books, old: Pair, second: Request) -> str | None:
     """The store had forgotten the successor, and nobody who knew it could tell."""
     heirs = books.heirs(old)
     known = min((heir.stored_at for heir in heirs), default=NEVER)

@@ -128,13 +128,18 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
     "a late answer is thrown away": {
         "exchange": (
             (
-                "await self._renew(lease)\n        finally",
-                "raise NoAnswer('too late')\n        finally",
+                "                    await self._renew(lease)\n",
+                "                    raise NoAnswer('too late')\n",
             ),
         )
     },
     "the lease is not renewed": {
-        "exchange": (("await self._renew(lease)\n        finally", "continue\n        finally"),)
+        "exchange": (
+            (
+                "                    await self._renew(lease)\n",
+                "                    pass\n",
+            ),
+        )
     },
     "a lease that lives is taken over": {"refresh": (("if left <= 0:", "if left < ttl:"),)},
     "whoever waits counts by a ttl of its own": {"jobs": (("held.record.lease_ttl", "1.0"),)},
@@ -152,7 +157,10 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
     },
     "the lease of a seed is skipped": {
         "refresh": (
-            ("if not record.seeded or record.refresh_token is None:", "if record is not None:"),
+            (
+                "if sent is None or not (record.seeded or self._repository.losses):",
+                "if sent is None or record is not None:",
+            ),
         )
     },
     "what was spent is not remembered": {
@@ -167,8 +175,10 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
         "transitions": (
             (
                 "    leaves_trace = current.generation > 1 or",
-                "    gone = replace(gone, seeds='', exchanged='', given_up='')\n"
-                "    leaves_trace = current.generation > 1 or",
+                (
+                    "    gone = replace(gone, seeds='', exchanged='', given_up='')\n"
+                    "    leaves_trace = current.generation > 1 or"
+                ),
             ),
         )
     },
@@ -183,8 +193,8 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
     "the answer of an exchange overwrites another login": {
         "transitions": (
             (
-                "    if current is None or current.refresh_token != sent:\n        return current if successor",
-                "    current = current or base\n    if not sent:\n        return current if successor",
+                "    if current.refresh_token != sent:\n        return current if successor",
+                "    if not sent:\n        return current if successor",
             ),
         )
     },
@@ -195,7 +205,10 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
                 "    if current.state",
             ),
             (
-                "    if current is None or current.refresh_token != sent:\n        return current if sent is None",
+                (
+                    "    if current is None or current.refresh_token != sent:\n"
+                    "        return current if sent is None"
+                ),
                 "    if current is None:\n        return current if sent is None",
             ),
         )
@@ -213,8 +226,10 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
         "repository": (
             (
                 "            if held is None:\n                lost = absent_is_lost",
-                "            ours = __import__('msgspec').structs.replace(ours, lease=None)\n"
-                "            if held is None:\n                lost = absent_is_lost",
+                (
+                    "            ours = __import__('msgspec').structs.replace(ours, lease=None)\n"
+                    "            if held is None:\n                lost = absent_is_lost"
+                ),
             ),
         ),
         "exchange": (

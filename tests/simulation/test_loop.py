@@ -106,7 +106,7 @@ def test_the_clock_of_a_suspended_process_stands_still() -> None:
 
 
 def test_a_killed_process_never_runs_again() -> None:
-    """Nothing of a dead process has any effect, not even what its tasks do when they are taken down."""
+    """Nothing of a dead process has any effect, not even what its tasks do when they end."""
     loop = _loop()
     lane = loop.add(Lane("a"))
     noted: list[str] = []

@@ -1,4 +1,4 @@
-"""The vault in simulated worlds: a fixed number of seeds, those that ever failed, and the tool itself.
+"""The vault in simulated worlds: some fixed seeds, those that ever failed, and the tool itself.
 
 `make simulate SEEDS=1000000` runs more than fit in here.
 """
