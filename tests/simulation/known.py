@@ -6,4 +6,24 @@ from typing import Final
 
 __all__ = ["KNOWN"]
 
-KNOWN: Final[dict[int, str]] = {}
+KNOWN: Final[dict[int, str]] = {
+    239: "a login during an exchange, and the old pair in another process",
+    627: "close() cancels a request that is just leaving",
+    757: "an older successor of a seed is brought to its user",
+    941: "close() throws away an answer that is there",
+    1969: "a removal remembers a token that was never sent",
+    2149: "a loss right after the only holder was closed",
+    2405: "a refused pair from a file replaces a newer login",
+    2528: "the access token runs out before a lease is taken over",
+    2775: "the successor of a seed is not written back after a loss",
+    3004: "a token is sent again after the one more try",
+    3519: "a login that waited for the store comes back over a removal",
+    5296: "a login that took effect is written again",
+    6460: "a slow look at the lease is taken for fresh",
+    8378: "a removal on its way hides who holds the token",
+    8759: "a pair that was removed during its exchange comes back",
+    2004565: "what an attempt knew is remembered for too long",
+    2006155: "a record's token was exchanged as a seed after a loss",
+    2009009: "the access token runs out just when an exchange fails",
+    3001673: "the owner's writes stall for longer than its lease",
+}

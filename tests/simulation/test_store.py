@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
-OMITS: Final = {"processes": "the data live in this process", "push": "its readers ask"}
+OMITS: Final = {"processes": "the data live in this process"}
 
 
 class Empty:
