@@ -301,8 +301,3 @@ def _without_frames(error: BaseException) -> BaseException:
     error.__cause__ = error.__context__ = None
     error.__suppress_context__ = False  # raising it adds the error that the caller is handling
     return error.with_traceback(None)
-
-
-# Names that the vault and the stores use until they are merged.
-again = fresh_copy
-discreet = scrub_traceback
