@@ -1,4 +1,7 @@
-"""Seeds that ever failed, by what was wrong with the vault."""
+"""Seeds that ever failed, by what was wrong with the vault when they did.
+
+A change of the simulation changes what a seed does, so an older one may show something else today.
+"""
 
 from __future__ import annotations
 
