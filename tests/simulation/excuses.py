@@ -9,8 +9,8 @@ Each reason is decided by what the world knows, never by what the vault says:
 - the store went back in time, and no living process that knew better had had the chance to say so
 - Twitch lied: it refused a refresh token that it takes, or an access token that lives
 - the old access token died by itself just when an exchange failed
-- a confidential client's pair was removed while it was leased, and came back: whether its token
-  still works nobody can know
+- a pair was removed while it was leased, and came back: the pair that it was exchanged for was
+  dropped, and whether a confidential client's token still works nobody can know
 """
 
 from __future__ import annotations
@@ -146,6 +146,8 @@ def lost(books: Books, pair: Pair, *, public: bool) -> str | None:
         return LIED
     if not public and pair.refresh in books.leased and _was_removed(books, pair.user):
         return DOUBT
+    if _overtaken(books, pair):
+        return DOUBT
     if pair.stored_at == NEVER:
         if any(lane not in books.died for lane in pair.received):
             return None
@@ -167,6 +169,15 @@ def _never_came(books: Books, pair: Pair) -> str | None:
 
 def _was_removed(books: Books, user: str) -> bool:
     return any(not one.chain for one in books.decisions_on(user))
+
+
+def _overtaken(books: Books, pair: Pair) -> bool:
+    """Whether the user was removed while it was on its way: it is dropped, whatever comes later."""
+    if pair.by is None:
+        return False
+    leased, _ = books.lease_of(pair.by)
+    removed = [one.written_at for one in books.decisions_on(pair.user) if not one.chain]
+    return any(leased <= at <= pair.stored_at and at < NEVER for at in removed)
 
 
 def _failed(books: Books, pair: Pair) -> bool:

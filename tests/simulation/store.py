@@ -130,20 +130,17 @@ class SimStore(TokenStore):
         loop, delay = self.world.loop, self.weather.store_delay()
         fault = self.weather.pick("store") or ""
         back = 0.0
+        if fault:
+            self.world.note(self.lane.name, f"store {what}: {fault}", key)
         if fault.startswith("stall"):
             stall = self.weather.away()
-            self._troubled(what, key, fault, delay + stall)
             delay, back = (delay + stall, 0.0) if fault == "stall before" else (delay, stall)
-        elif fault:
-            self._troubled(what, key, fault, delay)
         # What one process asks of a key reaches the server in order, also if it is cancelled.
-        arrival = self._arrivals[key] = max(loop.now + delay, self._arrivals.get(key, 0.0))
+        due = loop.now + delay
+        arrival = self._arrivals[key] = max(due, self._arrivals.get(key, 0.0))
+        if fault or arrival > due:
+            self.world.books.stall(self.lane, loop.now, arrival + back)
         loop.at(arrival - loop.now, self._arrive, waiter, act, fault, back)
-
-    def _troubled(self, what: str, key: str, fault: str, seconds: float) -> None:
-        now = self.world.loop.now
-        self.world.books.stall(self.lane, now, now + seconds)
-        self.world.note(self.lane.name, f"store {what}: {fault}", key)
 
     def _arrive(
         self, waiter: asyncio.Future[Any], act: Callable[[], object], fault: str, back: float

@@ -302,7 +302,7 @@ class World:
         for process in self.processes:
             process.cut_until = 0.0
             process.lane.trap_at = 0
-            self.loop.release(process.lane)
+            process.go_on(process.lane)
             process.restart(seeds=True)
 
     def _settle(self) -> None:
