@@ -67,7 +67,10 @@ def _ended(books: Books, first: Request, second: Request) -> str | None:
 
 
 def _could_know(books: Books, first: Request, second: Request) -> bool:
-    """Its old access token lived when it left and is dead since: who asks for that knows it."""
+    """Its old access token lived when it left and is dead since: who asks for that knows it.
+
+    Once the token would have run out by itself, that says nothing any more.
+    """
     old = next(pair for pair in books.pairs if pair.refresh == first.token)
     accepted = books.accepted.get((first.lane, old.access), ())
     refused = books.refused.get((first.lane, old.access), ())
@@ -79,6 +82,7 @@ def _could_know(books: Books, first: Request, second: Request) -> bool:
         and first.left_at - lived <= MINUTE
         and not any(lived <= at <= first.left_at for at in refused)
         and not any(first.failed_at <= at <= second.left_at for at in accepted)
+        and any(first.failed_at <= at < old.ends_at for at in (*refused, second.left_at))
     )
 
 
@@ -124,6 +128,9 @@ def _healed(books: Books, loss: Loss, pairs: list[Pair], until: float) -> bool:
 
 
 def _had_chance(books: Books, loss: Loss, pair: Pair, until: float) -> bool:
+    # Once the user is removed there is nothing left to write back.
+    removed = [one.written_at for one in books.decisions_on(pair.user) if not one.chain]
+    until = min([until, *(at for at in removed if at > loss.at)])
     return any(
         since <= loss.at and _could_act(books, lane, loss, until)
         for lane, since in pair.holders.items()
@@ -144,9 +151,8 @@ def lost(books: Books, pair: Pair, *, public: bool) -> str | None:
     lied = pair.refresh in books.refused_falsely or pair.access in books.lied
     if lied and _failed(books, pair):
         return LIED
-    if not public and pair.refresh in books.leased and _was_removed(books, pair.user):
-        return DOUBT
-    if _overtaken(books, pair):
+    doubtful = not public and pair.refresh in books.leased and _was_removed(books, pair.user)
+    if doubtful or _overtaken(books, pair):
         return DOUBT
     if pair.stored_at == NEVER:
         if any(lane not in books.died for lane in pair.received):

@@ -118,6 +118,7 @@ class SimStore(TokenStore):
         out = self._process.out_of_reach()
         if out:
             self.world.note(self.lane.name, f"store {what}: out of reach", key)
+            self.world.books.stall(self.lane, loop.now, loop.now + out)
             loop.at(out, self._answer, waiter, None, StoreUnavailable("the store is out of reach"))
         else:
             self._send(what, key, act, waiter)
@@ -241,6 +242,8 @@ class SimFeed:
             self._take(self._queue.take(float("inf")))
         changes = list(self._pending.values())
         self._pending.clear()
+        for change in changes:
+            self._store.world.showed(self._store.lane, change.key, change.value)
         return changes
 
     async def catch_up(self) -> list[Change]:
@@ -285,7 +288,6 @@ class SimFeed:
                 continue
             self._pending.pop(change.key, None)
             self._pending[change.key] = change
-            self._store.world.showed(self._store.lane, change.key, change.value)
         self._news.set()
 
     def _tell_loss(self) -> None:
