@@ -151,14 +151,13 @@ class Patience:
 
     def __init__(self, clocks: Clocks) -> None:
         self._clocks = clocks
-        self._seen: tuple[str, int] = ("", 0)
-        self._since = 0.0
-        self._looked = 0.0
+        self._seen: dict[str, tuple[int, float, float]] = {}
 
-    def left(self, key: str, held: Held) -> float:
-        """Seconds until the lease in `held` is dead, after a look into the store."""
+    def look(self, key: str, held: Held) -> float:
+        """After a look into the store: seconds until the lease in `held` is dead."""
         now, ttl = self._clocks.monotonic(), held.record.lease_ttl
-        if (key, held.version) != self._seen or now - self._looked > ttl * BLIND:
-            self._seen, self._since = (key, held.version), now
-        self._looked = now
-        return self._since + ttl - now
+        version, since, looked = self._seen.get(key, (0, now, now))
+        if version != held.version or now - looked > ttl * BLIND:
+            since = now
+        self._seen[key] = (held.version, since, now)
+        return since + ttl - now

@@ -58,7 +58,7 @@ class Logins:
         now = self._clocks.wall()
         self._backoff.forget(user_id)
         if answer is not None:
-            self._backoff.accepted(user_id, pair.access_token)
+            self._backoff.accepted(user_id, pair.access_token, answer.expires_in)
         is_refused = False
         chain: dict[str, Record] = {}
 
@@ -183,7 +183,7 @@ class Logins:
                     continue
                 user_id = self._user_of(answer)
                 self._backoff.forget(user_id)
-                self._backoff.accepted(user_id, parked.access_token)
+                self._backoff.accepted(user_id, parked.access_token, answer.expires_in)
             if chain:
                 await self._refresher.attach(self._repository.user_key(user_id), chain, answer)
             return

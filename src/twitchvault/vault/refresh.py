@@ -119,15 +119,19 @@ class Refresher:
             if record.refresh_token is None and user_id != self._identity.client_id:
                 await self._refuse_without_refresh_token(key, record, refused=refused)
                 continue
-            abandoned = await self._wait_for_lease(job, key, held, patience)
-            if abandoned is None or not await self._seed_is_free(job, key, record, patience):
+            patience.look(key, held)
+            if not await self._seed_is_free(job, key, record, patience):
                 continue
-            alive = await self._is_alive(user_id, record, refused=refused, ask=abandoned)
-            if abandoned and not alive and self._exchange.was_alive(key, record.lease):
+            abandoned = await self._wait_for_lease(job, key, held, patience)
+            if abandoned is None:
+                continue
+            in_doubt = abandoned or self._exchange.is_in_doubt(record)
+            alive = await self._is_alive(user_id, record, refused=refused, ask=in_doubt)
+            if in_doubt and not alive and self._exchange.must_live(record):
                 await self._exchange.refuse(key, record, SPENT)
                 continue
             renewed = await self._exchange_under_lease(
-                job, key, user_id, held, alive=alive, in_doubt=abandoned and not alive
+                job, key, user_id, held, alive=alive, in_doubt=in_doubt and not alive
             )
             if renewed is not None:
                 return renewed
@@ -216,8 +220,8 @@ class Refresher:
             return False
         ttl = held.record.lease_ttl
         if lease.startswith(self._owner) and lease not in self._leases:
-            return self._exchange.left_in_doubt(key, lease)
-        left = ttl if lease in self._leases else patience.left(key, held)
+            return False
+        left = ttl if lease in self._leases else patience.look(key, held)
         # A dead owner's lease falls due within this.
         job.limit = max(job.limit, 2 * ttl)
         if left <= 0:
@@ -298,9 +302,10 @@ class Refresher:
                 return None
             if self._backoff.is_exhausted(name):
                 raise self._backoff.rest(name)
-            alive = abandoned and await self._exchange.lives(name, record)
+            in_doubt = abandoned or self._exchange.is_in_doubt(record)
+            alive = in_doubt and await self._exchange.lives(name, record)
             renewed = await self._exchange_under_lease(
-                job, key, name, held, alive=alive, in_doubt=abandoned and not alive
+                job, key, name, held, alive=alive, in_doubt=in_doubt and not alive
             )
             if renewed is not None:
                 return renewed

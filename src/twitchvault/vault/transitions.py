@@ -34,6 +34,7 @@ __all__ = [
     "released",
     "removed",
     "removed_login",
+    "restored",
     "seed_exchanged",
     "seed_refused",
     "validated",
@@ -288,6 +289,30 @@ def removed_login(current: Record | None, base: Record) -> Record | None:
     if same or exchanged:
         return removed(current)
     return current
+
+
+def restored(found: Record, ours: Record) -> Record:
+    """What is written over `found` by a process that holds a later generation: the store lost data.
+
+    If somebody who did not know ours has exchanged its refresh token since, that pair stands, with
+    the memories of both.
+    """
+    sent = ours.refresh_token
+    if sent is None or not found.has_spent(fingerprint(sent)):
+        return ours
+    return replace(
+        found,
+        generation=ours.generation + 1,
+        seeds=_merged(found.seeds, ours.seeds, SEEDS_KEPT),
+        exchanged=_merged(found.exchanged, ours.exchanged, EXCHANGED_KEPT),
+        given_up=_merged(found.given_up, ours.given_up, EXCHANGED_KEPT),
+    )
+
+
+def _merged(memory: str, older: str, kept: int) -> str:
+    for mark in split_fingerprints(memory):
+        older = _append(older, mark, kept)
+    return older
 
 
 # Seeds: a refresh token from outside stands under its fingerprint's key until its user is known.
