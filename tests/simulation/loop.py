@@ -350,6 +350,11 @@ class SimLoop(asyncio.BaseEventLoop):
         when = self.now + self.current.offset + delay
         return self.call_at(when, callback, *args, context=context)
 
+    def waiter(self) -> asyncio.Future[Any]:
+        """A future that one task awaits. In a set it would be anywhere, but asyncio is quick with it."""
+        next(self._number)
+        return asyncio.Future(loop=self)
+
     def create_future(self) -> SimFuture[Any]:
         """A future of this loop."""
         future: SimFuture[Any] = SimFuture(loop=self)

@@ -114,7 +114,7 @@ class SimStore(TokenStore):
         """Let the server act, one way later; the answer takes another way."""
         loop = self.world.loop
         self.world.store_calls += 1
-        waiter: asyncio.Future[Any] = loop.create_future()
+        waiter = loop.waiter()
         out = self._process.out_of_reach()
         if out:
             self.world.note(self.lane.name, f"store {what}: out of reach", key)
