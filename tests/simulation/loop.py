@@ -351,7 +351,7 @@ class SimLoop(asyncio.BaseEventLoop):
         return self.call_at(when, callback, *args, context=context)
 
     def waiter(self) -> asyncio.Future[Any]:
-        """A future that one task awaits. In a set it would be anywhere, but asyncio is quick with it."""
+        """A future for one task alone: in a set it has no fixed place, but asyncio is quick with it."""
         next(self._number)
         return asyncio.Future(loop=self)
 
