@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
     from contextvars import Context
 
-Timer: TypeAlias = "tuple[float, int, Lane, Callback]"
-"""The virtual time at which it is due, a number, and what has to run then."""
-
 __all__ = ["LANE", "IdleError", "Lane", "SimLoop"]
 
 TICKS: Final = float(1 << 20)
@@ -36,6 +33,8 @@ TICKS: Final = float(1 << 20)
 CLOSINGS: Final = 5
 
 _T = TypeVar("_T")
+Timer: TypeAlias = "tuple[float, int, Lane, Callback]"
+"""The virtual time at which it is due, a number, and what has to run then."""
 
 
 class IdleError(Exception):
@@ -351,7 +350,7 @@ class SimLoop(asyncio.BaseEventLoop):
         return self.call_at(when, callback, *args, context=context)
 
     def waiter(self) -> asyncio.Future[Any]:
-        """A future for one task alone: in a set it has no fixed place, but asyncio is quick with it."""
+        """A future for one task alone, cheap to await; in a set it has no fixed place."""
         next(self._number)
         return asyncio.Future(loop=self)
 
