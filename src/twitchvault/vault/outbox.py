@@ -41,8 +41,8 @@ class Update:
     """One transition of one record, computed once for each record that it is applied to.
 
     `asked_for`: the user of the vault made it. Such an update may overwrite what cannot be read.
-    `prepare` is awaited before each attempt to write. `tried` is the last attempt whose answer was
-    an error: the version that it expected and the record that it would have left.
+    `prepare` is awaited before each attempt to write. `tried` is the result of the last
+    attempt, if its answer was an error: it may have taken place all the same.
     """
 
     __slots__ = ("_before", "_result", "_transition", "_used", "asked_for", "prepare", "tried")
@@ -56,7 +56,7 @@ class Update:
     ) -> None:
         self.asked_for = asked_for
         self.prepare = prepare
-        self.tried: tuple[int | None, Record | None] | None = None
+        self.tried: tuple[Record | None] | None = None
         self._transition = transition
         self._used = False
         self._before: Record | None = None
@@ -242,7 +242,7 @@ class Outbox:
         queue.attempted(None)
 
     async def _write(self, key: str, update: Update) -> None:
-        if self._took_place(key, update):
+        if update.tried and self._repository.has_arrived(key, *update.tried):
             return
         if update.prepare is not None:
             await update.prepare()
@@ -279,16 +279,6 @@ class Outbox:
             return False  # the store may hold something else by now
         return await self._try(key, update, after, self._mirror.version(user_id))
 
-    def _took_place(self, key: str, update: Update) -> bool:
-        """Whether the feed has told of the last attempt: somebody may have changed it since."""
-        user_id = self._repository.user_of(key)
-        if user_id is None or update.tried is None:
-            return False
-        expected, after = update.tried
-        if self._mirror.version(user_id) <= (expected or 0):
-            return False
-        return self._mirror.confirmed(user_id) == after
-
     async def _try(
         self, key: str, update: Update, after: Record | None, expect: int | None
     ) -> bool:
@@ -301,7 +291,7 @@ class Outbox:
         except VersionConflict:
             return False
         except StoreError:
-            update.tried = (expect, after)
+            update.tried = (after,)
             raise
         return True
 

@@ -24,7 +24,6 @@ from twitchvault.errors import (
 )
 from twitchvault.stores.base import Watchable, check_key
 from twitchvault.vault.record import Record, decode, encode
-from twitchvault.vault.transitions import restored
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -50,6 +49,11 @@ class Held(NamedTuple):
 
     version: int
     record: Record
+
+
+def _descends(later: Record, record: Record) -> bool:
+    """Whether `later`, which stands at a larger version, was written by who knew `record`."""
+    return later.order > record.order or (later.order, later.pair) == (record.order, record.pair)
 
 
 class Repository:
@@ -122,10 +126,7 @@ class Repository:
                 if not (await self._is_lost(user_id) if lost is None else lost):
                     return None
             with suppress(VersionConflict):
-                if held is None:
-                    await self.write(key, ours, expect=0)
-                else:
-                    await self.write(key, restored(held.record, ours), expect=held.version)
+                await self.write(key, ours, expect=0 if held is None else held.version)
         msg = f"the store does not keep the record of user {user_id!r}; nothing was sent"
         raise StoreUnavailable(msg)
 
@@ -207,19 +208,14 @@ class Repository:
             return version
         losses = self.losses
         self._mirror.begin_write(user_id, value)
-        try:
-            version = await self.call(self.store.put, key, value, expect=expect)
-        finally:
-            self._mirror.end_write(user_id)
+        version = await self.call(self.store.put, key, value, expect=expect)
+        self._mirror.end_write(user_id)
         self._mirror.learn(user_id, version, record, "local")
         if losses != self.losses and self._mirror.on_loss is not None:
             self._mirror.on_loss(user_id)  # it may be among what was lost
         confirmed = self._mirror.confirmed(user_id)
-        if confirmed is not None and (
-            confirmed.order < record.order
-            or (confirmed.order == record.order and confirmed.pair != record.pair)
-        ):
-            # Others have written something older since: what this call wrote was lost.
+        if confirmed is not None and not _descends(confirmed, record):
+            # Others have written something since without having seen it: it was lost.
             raise VersionConflict(key, version, self._mirror.version(user_id))
         return version
 
@@ -232,11 +228,19 @@ class Repository:
             return
         known = self._mirror.version(user_id) if expect is None else expect
         self._mirror.begin_write(user_id, None)
-        try:
-            await self.call(self.store.delete, key, expect=expect)
-            self._mirror.forget(user_id, "local", known=known)
-        finally:
-            self._mirror.end_write(user_id)
+        await self.call(self.store.delete, key, expect=expect)
+        self._mirror.end_write(user_id)
+        self._mirror.forget(user_id, "local", known=known)
+
+    def has_arrived(self, key: str, record: Record | None) -> bool:
+        """Whether the feed has told of a write of `record` whose answer was an error.
+
+        Somebody else may have changed it since, so it must not be written once more.
+        """
+        user_id = self.user_of(key)
+        if user_id is None:
+            return False
+        return self._mirror.has_arrived(user_id, None if record is None else encode(record))
 
     # Seeds are in no mirror: what this process knows of them is held until it is with its user.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from twitchvault.vault.record import Record, TokenPair, fingerprint, split_fingerprints
+from twitchvault.vault.record import NO_TTL, Record, TokenPair, fingerprint, split_fingerprints
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,11 +30,11 @@ __all__ = [
     "logged_in",
     "marked_access_refused",
     "new_seed",
+    "reconciled",
     "refused",
     "released",
     "removed",
     "removed_login",
-    "restored",
     "seed_exchanged",
     "seed_refused",
     "validated",
@@ -109,7 +109,7 @@ def _successor(current: Record, fresh: Record) -> Record:
             given_up = _append(given_up, mark, EXCHANGED_KEPT)
             if lease is not None:
                 replaced_lease = (mark, lease, ttl)
-        lease, ttl = None, 0.0
+        lease, ttl = None, NO_TTL
         if replaced_lease and replaced_lease[0] == fingerprint(fresh.refresh_token or ""):
             _, lease, ttl = replaced_lease
             replaced_lease = None
@@ -172,7 +172,7 @@ def leased(current: Record, name: str, ttl: float) -> Record:
 
 
 def _free(current: Record) -> Record:
-    return replace(current, lease=None, lease_ttl=0.0)
+    return replace(current, lease=None, lease_ttl=NO_TTL)
 
 
 def released(current: Record | None, name: str) -> Record | None:
@@ -291,28 +291,45 @@ def removed_login(current: Record | None, base: Record) -> Record | None:
     return current
 
 
-def restored(found: Record, ours: Record) -> Record:
-    """What is written over `found` by a process that holds a later generation: the store lost data.
+def reconciled(stored: Record | None, ours: Record | None) -> Record | None:
+    """What should stand when the store holds `stored` and this process held `ours` before.
 
-    If somebody who did not know ours has exchanged its refresh token since, that pair stands, with
-    the memories of both.
+    Mostly `stored`. A store that has lost data may hold something older: then it is `ours`. Or a
+    login that was made by who did not know `ours`: that stands, with what `ours` remembers.
     """
-    sent = ours.refresh_token
-    if sent is None or not found.has_spent(fingerprint(sent)):
-        return ours
+    if ours is None or (stored is not None and stored.order > ours.order):
+        return stored
+    if stored is None:
+        return removed(ours)  # whoever removes a user leaves this, if there is anything to remember
+    if _is_unknown_login(stored, ours):
+        return _with_memory_of(stored, ours)
+    return ours if stored.order < ours.order else stored
+
+
+def _is_unknown_login(stored: Record, ours: Record) -> bool:
+    if stored.refresh_token in {None, ours.refresh_token}:
+        return False
+    if stored.seeded:
+        return not ours.remembers(fingerprint(stored.refresh_token or ""))
+    return any(mark not in ours.seeds for mark in split_fingerprints(stored.seeds))
+
+
+def _with_memory_of(current: Record, other: Record) -> Record:
+    """`current` as a successor of `other`."""
+    mark = fingerprint(other.refresh_token or "")
+    given_up = other.given_up if current.has_spent(mark) else other.given_up + mark
     return replace(
-        found,
-        generation=ours.generation + 1,
-        seeds=_merged(found.seeds, ours.seeds, SEEDS_KEPT),
-        exchanged=_merged(found.exchanged, ours.exchanged, EXCHANGED_KEPT),
-        given_up=_merged(found.given_up, ours.given_up, EXCHANGED_KEPT),
+        current,
+        generation=other.generation + 1,
+        seeds=_join(other.seeds, current.seeds, SEEDS_KEPT),
+        exchanged=_join(other.exchanged, current.exchanged, EXCHANGED_KEPT),
+        given_up=_join(given_up, current.given_up, EXCHANGED_KEPT),
     )
 
 
-def _merged(memory: str, older: str, kept: int) -> str:
-    for mark in split_fingerprints(memory):
-        older = _append(older, mark, kept)
-    return older
+def _join(older: str, newer: str, kept: int) -> str:
+    marks = dict.fromkeys((*split_fingerprints(older), *split_fingerprints(newer)))
+    return "".join([*marks][-kept:])
 
 
 # Seeds: a refresh token from outside stands under its fingerprint's key until its user is known.
