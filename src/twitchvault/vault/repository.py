@@ -65,6 +65,7 @@ class Repository:
 
     def __init__(self, store: TokenStore, client_id: str, mirror: Mirror) -> None:
         self.store = store
+        self.watchable = store if isinstance(store, Watchable) else None
         self.prefix = f"{client_id}:"
         self.catch_up: Callable[[], Awaitable[None]] | None = None
         self._seed_prefix = f"{client_id}/seed/"
@@ -138,7 +139,7 @@ class Repository:
 
     async def _is_lost(self, user_id: str) -> bool:
         """Whether a record that is not in the store is there no more without a delete."""
-        if self.catch_up is None or not isinstance(self.store, Watchable):
+        if self.catch_up is None or self.watchable is None:
             return False
         await self.catch_up()
         return self._mirror.confirmed(user_id) is not None
