@@ -21,7 +21,7 @@ from twitchvault.stores.base import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from tests.simulation.loop import Lane
+    from tests.simulation.lane import Lane
     from tests.simulation.process import Process
     from tests.simulation.world import World
     from twitchvault.stores.base import Feed

@@ -28,7 +28,7 @@ from twitchvault.testing.fake.messages import Answer, helix_error, identity_erro
 
 if TYPE_CHECKING:
     from tests.simulation.books import Pair, Request
-    from tests.simulation.loop import Lane
+    from tests.simulation.lane import Lane
     from tests.simulation.process import Call, Making
 from twitchvault.testing.fake.messages import Call as Wire
 
