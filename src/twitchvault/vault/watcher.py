@@ -13,10 +13,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import CorruptRecord, DecryptionError, StoreError, StoreUnavailable
-from twitchvault.stores.base import Watchable
 
 if TYPE_CHECKING:
-    from twitchvault.stores.base import Feed
+    from twitchvault.stores.base import Feed, Watchable
     from twitchvault.vault.mirror import Mirror
     from twitchvault.vault.repository import Repository
 
