@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from twitchvault.errors import StoreError, fresh_copy
 from twitchvault.vault.events import changes_of
+from twitchvault.vault.losses import reconciled
 from twitchvault.vault.record import decode
-from twitchvault.vault.transitions import reconciled
 from twitchvault.vault.views import LiveView, View
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Mirror:
     def holder_of(self, *, access: str | None = None, refresh: str | None = None) -> str | None:
         """The user who holds this access or refresh token. Walks over all: for rare questions."""
         self.fetch()
-        for user_id, record in self._shown_records():
+        for user_id, record in self._visible_records():
             if access is not None and record.access_token == access:
                 return user_id
             if refresh is not None and record.refresh_token == refresh:
@@ -156,7 +156,7 @@ class Mirror:
                 return user_id
         return None
 
-    def _shown_records(self) -> Iterator[tuple[str, Record]]:
+    def _visible_records(self) -> Iterator[tuple[str, Record]]:
         for user_id in {**self._pending, **self._records}:
             record = self.peek(user_id)
             if record is not None:
