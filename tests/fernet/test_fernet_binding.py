@@ -30,8 +30,7 @@ PINNED = (
     b"gAAAAABlU_EAAAAAAAAAAAAAAAAAAAAAAF9aEdDyQVzrETb8EMyEcsomq-NpgAnCt2tRoJbgmFWh"
     b"p_D5f1Pfboq36EoM8Kn-Fr9lkquElOPwvRvD42An3IQsJO-koW-o9bhNsLEXusDv"
 )
-MOVED = "was encrypted for another key, 'cid:1', and moved here"
-OTHER_STORE = "was encrypted for another store with the same key"
+MOVED = "was encrypted for another key or store, and moved here"
 NO_KEY = "is not decrypted by any of the keys: it is damaged, or encrypted under another key"
 FOREIGN = "was not written by a FernetStore"
 NEWER = "has format 2, this version knows format 1: upgrade twitchvault"
@@ -103,7 +102,7 @@ async def tokens(inner: MemoryStore, store: FernetStore) -> dict[str, bytes]:
     ("value", "why"),
     [
         (lambda tokens: tokens["here"], MOVED),
-        (lambda tokens: tokens["elsewhere"], OTHER_STORE),
+        (lambda tokens: tokens["elsewhere"], MOVED),
         (lambda _: Fernet(NEW).encrypt(b"value"), NO_KEY),
         (lambda tokens: Fernet(KEY).encrypt(b"\x02" + tokens["store id"] + b"\x00\x01k"), NEWER),
         *(
@@ -111,7 +110,7 @@ async def tokens(inner: MemoryStore, store: FernetStore) -> dict[str, bytes]:
             for inside in (b"", b"secret", b"\x01", b"\x01" + bytes(16))
         ),
         (lambda _: Fernet(KEY).encrypt(b"\x01" + bytes(16) + b"\x00\x01\xff"), FOREIGN),
-        (lambda _: Fernet(KEY).encrypt(b"\x01" + bytes(18) + b"\xff\xff"), OTHER_STORE),
+        (lambda _: Fernet(KEY).encrypt(b"\x01" + bytes(18) + b"\xff\xff"), MOVED),
         *(
             (lambda _, plain=plain: plain, PLAIN)
             for plain in (b"", b'{"schema":1}', b"\x80", b"gAAAA", b"plain")
@@ -145,7 +144,7 @@ async def test_check_entry_of_another_store(inner: MemoryStore, store: FernetSto
     elsewhere = MemoryStore()
     await opened(elsewhere)
     await inner.put(CHECK, await token(elsewhere, CHECK))
-    assert await refusal(inner, await opened(inner), "cid:1") == OTHER_STORE
+    assert await refusal(inner, await opened(inner), "cid:1") == MOVED
 
 
 async def test_flipped_bits(inner: MemoryStore, store: FernetStore) -> None:

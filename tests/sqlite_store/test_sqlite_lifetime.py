@@ -113,14 +113,17 @@ async def test_close_gives_up_in_the_end(
         await store.close()
     results = await asyncio.gather(*puts, return_exceptions=True)
     assert [type(result) for result in results] == [StoreUnavailable] * 3
-    assert str(results[0]) == "no answer from the file: this write may have taken place"
+    assert (
+        str(results[0])
+        == "the store was closed before an answer came: a write may have taken place"
+    )
     assert caplog.messages == [f"{str(path)!r} did not close in time; its thread is left behind"]
     disk.set()
     await until(lambda: not threads <= set(threading.enumerate()))
 
 
 def test_one_store_serves_successive_loops(path: Path) -> None:
-    """Left open, it opens the file anew on the next loop."""
+    """Left open on a loop that is closed, it says so, and opens the file anew on the next one."""
     store = SQLiteStore(path)
 
     async def first() -> int:
@@ -128,6 +131,9 @@ def test_one_store_serves_successive_loops(path: Path) -> None:
         return await store.put("a", b"1")
 
     async def second() -> Entry | None:
+        with pytest.raises(StoreError, match="was opened on an event loop that is closed: call"):
+            await store.get("a")
+        await store.open()
         async with store.watch() as feed:
             await store.put("a", b"2", expect=1)
             assert [change.version for change in await feed.wait()] == [2]
@@ -136,7 +142,7 @@ def test_one_store_serves_successive_loops(path: Path) -> None:
     assert asyncio.run(first()) == 1
     assert asyncio.run(second()) == Entry("a", 2, b"2")
     asyncio.run(store.close())
-    with pytest.raises(StoreError, match="is closed"):
+    with pytest.raises(StoreError, match="is closed: call"):
         asyncio.run(store.get("a"))
 
 
@@ -175,6 +181,7 @@ def test_an_interrupted_loop_waits_for_the_write_under_way(
         threading.Timer(0.05, other.rollback).start()
 
     async def come_back() -> Entry | None:
+        await store.open()
         entry = await store.get("a")
         await store.close()
         return entry
@@ -205,6 +212,7 @@ def test_a_loop_closed_over_a_write(
 
     async def come_back() -> list[Entry | None]:
         async with asyncio.timeout(BOUND):
+            await store.open()
             await store.put("b", b"1")
             entries = [await store.get(key) for key in "ab"]
             await store.close()

@@ -103,9 +103,10 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 def test_a_fork(path: Path) -> None:
     """The child of an open store is told, whatever it tries; the parent is not disturbed."""
-    message = (
-        f"{str(path)!r} was open when this process was forked, which its locks do not survive: "
-        "close it before, or start processes by 'spawn' or 'forkserver'"
+    forked = (
+        f"SQLiteStore({str(path)!r}) was open when this process was forked: close it before, or "
+        "start processes by 'spawn' or 'forkserver'"
     )
-    told = "2 [Change(key='a', version=2, value=<1 bytes>)]"
-    assert run_script(FORK, path).splitlines() == [*[message] * 7, told]
+    feed = f"the store in {str(path)!r} is closed, or was open before a fork"
+    parent = "2 [Change(key='a', version=2, value=<1 bytes>)]"
+    assert run_script(FORK, path).splitlines() == [*[forked] * 5, *[feed] * 2, parent]

@@ -34,6 +34,7 @@ __all__ = [
     "TokenStore",
     "Unreadable",
     "Watchable",
+    "check_arguments",
     "check_expect",
     "check_key",
     "check_namespace",
@@ -182,6 +183,13 @@ async def check_not_encrypted(store: TokenStore) -> None:
         msg = "this store is encrypted: open it through FernetStore(store, keys), with the keys "
         msg += "that it was encrypted with"
         raise DecryptionError(msg)
+
+
+def check_arguments(key: str, value: bytes = b"", expect: int | None = None) -> None:
+    """Raise `TypeError` or `ValueError` unless a store can be called with these."""
+    check_key(key)
+    check_value(value)
+    check_expect(expect)
 
 
 def check_key(key: str, name: str = "key") -> None:

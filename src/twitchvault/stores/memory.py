@@ -14,15 +14,13 @@ from twitchvault.stores.base import (
     Feed,
     TokenStore,
     Watchable,
-    check_expect,
-    check_key,
-    check_value,
+    check_arguments,
 )
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["MemoryStore"]
+__all__ = ["MemoryStore", "from_url"]
 
 _NOT_OPEN: Final = "this MemoryStore is not open yet: call 'await store.open()' first"
 _CLOSED: Final = "this MemoryStore is closed: call 'await store.open()' to use it again"
@@ -61,14 +59,13 @@ class MemoryStore(TokenStore, Watchable):
 
     async def get(self, key: str) -> Entry | None:
         """The entry of `key`, or None if there is none."""
-        check_key(key)
+        check_arguments(key)
         self.check_open()
         return self._entries.get(key)
 
     async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
         """Write `value` and return its new version; cancelled, it may have been written."""
-        check_key(key)
-        check_value(value)
+        check_arguments(key, value, expect)
         with self._lock:
             self._compare(key, expect)
             version = self._commit(key, value)
@@ -77,7 +74,7 @@ class MemoryStore(TokenStore, Watchable):
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
         """Remove `key`; True if it was there."""
-        check_key(key)
+        check_arguments(key, expect=expect)
         with self._lock:
             self._compare(key, expect)
             if key not in self._entries:
@@ -114,7 +111,6 @@ class MemoryStore(TokenStore, Watchable):
             raise StoreError(self._refusal)
 
     def _compare(self, key: str, expect: int | None) -> None:
-        check_expect(expect)
         self.check_open()
         entry = self._entries.get(key)
         found = entry.version if entry else 0
@@ -130,6 +126,13 @@ class MemoryStore(TokenStore, Watchable):
         for feed in self._feeds:
             feed.add(Change(key, version, value))
         return version
+
+
+def from_url(url: str) -> MemoryStore:
+    """A new store, for 'memory://'."""
+    if url.partition("://")[2]:
+        raise ValueError("a 'memory' URL is 'memory://' and nothing after it")
+    return MemoryStore()
 
 
 class _MemoryFeed(Feed):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import StoreError
 from twitchvault.stores.base import Change
-from twitchvault.stores.redis.batcher import cancel_and_wait
+from twitchvault.stores.batcher import cancel_and_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Follower", "RedisFeed"]
 
-PAUSES: Final = (0.0, 0.05, 0.1, 0.2, 0.4)  # seconds before another try; the last one repeats
+RETRY_DELAYS: Final = (0.0, 0.05, 0.1, 0.2, 0.4)  # seconds before another try; the last one repeats
 
 log = logging.getLogger("twitchvault.stores.redis")
 
@@ -167,7 +167,7 @@ class Follower:
                     log.warning(
                         "%s: the feed tries again until it goes on: %s", self._server, reason
                     )
-                await asyncio.sleep(PAUSES[min(failures, len(PAUSES) - 1)])
+                await asyncio.sleep(RETRY_DELAYS[min(failures, len(RETRY_DELAYS) - 1)])
                 failures += 1
             else:
                 if failures > 1:

@@ -16,7 +16,7 @@ from twitchvault.stores.base import Unreadable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from twitchvault.stores.sqlite.batcher import Write
+    from twitchvault.stores.connected import Write
 
 DDL: Final = (
     """CREATE TABLE entries (
@@ -44,6 +44,7 @@ WHERE (new.expect IS NULL OR new.expect = coalesce(old.version, 0))
     AND (new.value IS NOT NULL OR old.key IS NOT NULL)
 ON CONFLICT (key) DO UPDATE SET version = excluded.version, value = excluded.value
 RETURNING key, version"""
+_LARGEST: Final = 2**63 - 1  # number that SQLite knows
 
 
 class _Parameters(list["bytes | int | None"]):
@@ -53,16 +54,16 @@ class _Parameters(list["bytes | int | None"]):
         return f"<{len(self)} parameters>"
 
 
-def write_group(group: Sequence[Write]) -> tuple[str, _Parameters]:
+def write_statement(group: Sequence[Write]) -> tuple[str, Sequence[object]]:
     """The statement for writes of different keys, and its parameters."""
     parameters = _Parameters()
-    for place, write in enumerate(group, 1):
-        parameters += (write.key, place, write.value, write.expect)
-    return _write_statement(len(group)), parameters
+    for place, (key, value, expect) in enumerate(group, 1):
+        parameters += (key.encode(), place, value, expect and min(expect, _LARGEST))
+    return _write_sql(len(group)), parameters
 
 
 @lru_cache(8)
-def _write_statement(rows: int) -> str:
+def _write_sql(rows: int) -> str:
     return _WRITE.format(rows=", ".join(["(?, ?, ?, ?)"] * rows))
 
 
