@@ -37,7 +37,6 @@ __all__ = [
     "check_arguments",
     "check_expect",
     "check_key",
-    "check_namespace",
     "check_not_encrypted",
     "check_value",
 ]
@@ -204,14 +203,6 @@ def check_key(key: str, name: str = "key") -> None:
         raise ValueError(msg) from None
     if not 0 < size <= MAX_KEY_BYTES:
         msg = f"{name!r} must have 1 to {MAX_KEY_BYTES} bytes in UTF-8, this one has {size}"
-        raise ValueError(msg)
-
-
-def check_namespace(namespace: str) -> None:
-    """Raise `ValueError` unless `namespace` could be a key and holds no brace."""
-    check_key(namespace, "namespace")
-    if "{" in namespace or "}" in namespace:
-        msg = f"'namespace' must not hold a brace: {namespace!r}"
         raise ValueError(msg)
 
 

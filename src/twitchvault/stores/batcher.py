@@ -12,8 +12,6 @@ from twitchvault.errors import StoreError, StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 
-__all__ = ["Batcher", "cancel_and_wait"]
-
 Request = TypeVar("Request")
 Result = TypeVar("Result")
 _Waiting = tuple["asyncio.Future[Any]", Request]

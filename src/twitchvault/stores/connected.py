@@ -13,8 +13,6 @@ from twitchvault.stores.base import TokenStore, check_arguments
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["ConnectedStore", "Connection", "Write"]
-
 _NOT_OPEN: Final = "is not open yet: call 'await store.open()' first"
 _CLOSED: Final = "is closed: call 'await store.open()' to use it again"
 _LOOP_CLOSED: Final = (

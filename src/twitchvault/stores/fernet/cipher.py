@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from twitchvault.errors import StoreError
     from twitchvault.stores.fernet.keys import KeyRing
 
-__all__ = ["STORE_ID_BYTES", "EntryCipher", "is_encrypted", "parse"]
-
 STORE_ID_BYTES: Final = 16
 _FORMAT: Final = b"\x01"
 _LENGTH_BYTES: Final = 2

@@ -21,8 +21,6 @@ from twitchvault.stores.redis.scripts import READ, STEP
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-__all__ = ["Argument", "Client", "check_source"]
-
 LIMIT: Final = 5.0  # seconds for a call, with all that the driver does to repeat it
 QUIET: Final = 1.0  # seconds that the server may stay silent on purpose: XREAD BLOCK, WAIT
 ONE_TRY: Final = 3.0  # seconds for one try of a client made from a URL

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from twitchvault.stores.connected import Write
     from twitchvault.stores.redis.client import Answer, Client
 
-__all__ = ["Namespace", "State", "StreamElement"]
-
 BATCH: Final = 256  # requests that travel together, so that the server's script stays short
 CLOSE_TIMEOUT: Final = 3.0  # seconds that `close` gives to what is under way
 _SPECIAL: Final = re.compile(rb"([*?\[\]\\^])")  # in a pattern of the server

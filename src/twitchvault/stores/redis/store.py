@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from twitchvault.errors import MissingDriver, scrub_traceback
-from twitchvault.stores.base import Watchable, check_arguments, check_namespace
+from twitchvault.stores.base import Watchable, check_arguments, check_key
 from twitchvault.stores.connected import ConnectedStore, Write
 from twitchvault.stores.redis.namespace import Namespace
 
@@ -56,7 +56,9 @@ class RedisStore(ConnectedStore[Namespace], Watchable):
     ) -> None:
         super().__init__()
         _client_module().check_source(url_or_client)
-        check_namespace(namespace)
+        check_key(namespace, "namespace")
+        if "{" in namespace or "}" in namespace:
+            raise ValueError(f"'namespace' must not hold a brace: {namespace!r}")
         if type(min_replicas) is not int or min_replicas < 0:
             msg = f"'min_replicas' must be 0 or a positive int, not {min_replicas!r}"
             raise ValueError(msg)
