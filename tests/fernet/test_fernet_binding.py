@@ -14,7 +14,7 @@ from twitchvault.errors import CorruptRecord, DecryptionError, VersionConflict
 from twitchvault.stores import MemoryStore, SQLiteStore
 from twitchvault.stores.base import Unreadable
 
-from .makers import CHECK, KEY, NEW, all_bytes, content, opened, over_sqlite, token, values
+from .makers import CHECK, KEY, NEW, content, opened, token, values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -203,22 +203,6 @@ async def test_refused_entries_can_be_written_and_deleted(
     await inner.put("k", b"plain")
     assert await store.delete("k") is True
     assert await store.get("k") is None
-
-
-async def test_file_holds_no_plaintext(tmp_path: Path) -> None:
-    """Neither the file nor its log holds a byte of a value, open or closed."""
-    store = over_sqlite(tmp_path / "tokens.db")
-    await store.open()
-    for number in range(50):
-        await store.put(f"cid:{number}", b"canary-%d" % number * 20)
-        if number % 3 == 0:
-            await store.delete(f"cid:{number}")
-    while_open = all_bytes(tmp_path)
-    await store.close()
-    closed = all_bytes(tmp_path)
-    assert b"cid:1" in while_open
-    assert b"cid:1" in closed
-    assert b"canary" not in while_open + closed
 
 
 async def test_damage_that_the_inner_store_finds(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -12,7 +11,6 @@ import redis
 from redis.asyncio import Redis, RedisCluster
 
 from tests.redis_store.test_redis_errors import SECRET, chain, refused
-from twitchvault.errors import StoreError, WrongEventLoop
 from twitchvault.stores import RedisStore
 
 if TYPE_CHECKING:
@@ -85,43 +83,6 @@ def test_bad_min_replicas(number: object) -> None:
         RedisStore("redis://localhost", min_replicas=number)  # type: ignore[arg-type]
 
 
-async def test_not_open(server: Server, namespace: str) -> None:
-    """Not yet open and closed are different errors."""
-    store = RedisStore(server.url, namespace=namespace)
-    with pytest.raises(StoreError, match="is not open yet"):
-        await store.get("key")
-    await store.open()
-    await store.close()
-    with pytest.raises(StoreError, match="is closed"):
-        await store.get("key")
-
-
-async def test_opening_is_cancelled(server: Server, namespace: str) -> None:
-    """Of several who open at once one is cancelled; the others get an open store."""
-    store = RedisStore(server.url, namespace=namespace)
-    openings = [asyncio.create_task(store.open()) for _ in range(3)]
-    await asyncio.sleep(0)
-    openings[0].cancel()
-    await asyncio.wait(openings)
-    assert [opening.cancelled() for opening in openings] == [True, False, False]
-    assert await store.put("key", b"value")
-    await store.close()
-
-
-async def test_closing_is_cancelled(server: Server, namespace: str) -> None:
-    """A close whose caller is cancelled goes on: the connections are gone in the end."""
-    async with server.client() as client:
-        store = RedisStore(server.url, namespace=namespace)
-        await store.open()
-        before = len(await client.client_list())
-        closing = asyncio.create_task(store.close())
-        await asyncio.sleep(0)
-        closing.cancel()
-        await asyncio.wait({closing})
-        await store.close()
-        assert len(await client.client_list()) < before
-
-
 async def test_open_again_after_a_failure(own_server: Callable[..., Server]) -> None:
     """A store whose server came late is opened by the second try."""
     server = await own_server().ready()
@@ -131,32 +92,6 @@ async def test_open_again_after_a_failure(own_server: Callable[..., Server]) -> 
     await server.start().ready()
     async with store:
         assert await store.put("key", b"value")
-
-
-async def test_open_again_in_another_loop(server: Server, namespace: str) -> None:
-    """One store object serves several runs of `asyncio.run`, one after the other."""
-    store = RedisStore(server.url, namespace=namespace)
-
-    async def use() -> int:
-        with pytest.raises(StoreError, match=r"not open yet|is closed"):
-            await store.get("key")
-        async with store, store.watch() as feed:
-            await asyncio.gather(*(store.put(f"k{i}", b"value") for i in range(100)))
-            return len(await feed.catch_up())
-
-    assert [await asyncio.to_thread(lambda: asyncio.run(use())) for _ in range(3)] == [100] * 3
-
-
-async def test_two_loops(store: RedisStore) -> None:
-    """A store that is open on one loop says so on another one, and goes on where it is."""
-
-    async def use() -> None:
-        for call in (store.open(), store.close(), store.get("key")):
-            with pytest.raises(WrongEventLoop, match="run_coroutine_threadsafe"):
-                await call
-
-    await asyncio.to_thread(lambda: asyncio.run(use()))
-    assert await store.put("key", b"value")
 
 
 def run(code: str, *args: str) -> str:
@@ -199,17 +134,3 @@ def test_warnings_as_errors(kind: str, request: pytest.FixtureRequest, namespace
     node = request.getfixturevalue("cluster" if kind == "cluster" else "server")
     port = (node[0] if kind == "cluster" else node).port
     assert run(LIFE, kind, namespace, str(port)) == ""
-
-
-def test_missing_driver() -> None:
-    """Without the driver the package imports; making a store says what to install."""
-    told = run(
-        "import sys; sys.modules['redis'] = None\n"
-        "import twitchvault.stores; from twitchvault.stores import RedisStore\n"
-        "try: RedisStore('redis://localhost')\n"
-        "except Exception as error: print(type(error).__name__, error)"
-    )
-    assert told == (
-        "MissingDriver RedisStore needs the package 'redis' (redis-py): "
-        "pip install 'twitchvault[redis]'\n"
-    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from twitchvault.errors import StoreError, StoreUnavailable
+from twitchvault.errors import StoreUnavailable
 from twitchvault.stores import Change, SQLiteStore
 from twitchvault.stores.base import Unreadable
 
@@ -96,19 +96,6 @@ async def test_while_the_file_cannot_be_read(path: Path, store: SQLiteStore) -> 
             assert not waiting.done()
             program.communicate()
         assert await waiting == [Change("a", 1, b"1")]
-
-
-async def test_of_a_closed_store(store: SQLiteStore) -> None:
-    """Every question is an error that says so."""
-    async with store.watch() as feed:
-        waiting = asyncio.create_task(feed.wait())
-        await asyncio.sleep(0)
-        await store.close()
-        with pytest.raises(StoreError, match="is closed"):
-            feed.drain()
-        for question in (feed.catch_up(), waiting, store.watch().__aenter__()):
-            with pytest.raises(StoreError, match="is closed"):
-                await question
 
 
 async def test_a_damaged_entry_hides_no_other(path: Path, store: SQLiteStore) -> None:
