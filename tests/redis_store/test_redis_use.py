@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,18 +67,15 @@ async def test_clients_that_do_not_fit() -> None:
         RedisStore(Redis(single_connection_client=True))
 
 
-@pytest.mark.parametrize("namespace", ["", "a{b", "}", "x" * 513, "\ud800"])
-def test_bad_namespaces(namespace: str) -> None:
-    """A namespace is one that could be a key, without braces."""
-    with pytest.raises(ValueError, match="'namespace'"):
-        RedisStore("redis://localhost", namespace=namespace)
-
-
-@pytest.mark.parametrize("number", [-1, True, 1.5, "1", None])
-def test_bad_min_replicas(number: object) -> None:
-    """`min_replicas` counts."""
-    with pytest.raises(ValueError, match="'min_replicas'"):
-        RedisStore("redis://localhost", min_replicas=number)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("namespace", value) for value in ("", "a{b", "}", "x" * 513, "\ud800")]
+    + [("min_replicas", value) for value in (-1, True, 1.5, "1", None)],
+)
+def test_bad_options(name: str, value: object) -> None:
+    """A namespace is one that could be a key, without braces; `min_replicas` counts."""
+    with pytest.raises(ValueError, match=f"'{name}'"):
+        RedisStore("redis://localhost", **{name: value})  # type: ignore[arg-type]
 
 
 async def test_open_again_after_a_failure(own_server: Callable[..., Server]) -> None:
@@ -92,45 +87,3 @@ async def test_open_again_after_a_failure(own_server: Callable[..., Server]) -> 
     await server.start().ready()
     async with store:
         assert await store.put("key", b"value")
-
-
-def run(code: str, *args: str) -> str:
-    """What a program prints where warnings are errors; it must say nothing else, and end well."""
-    command = [sys.executable, "-W", "error", "-c", code, *args]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
-
-
-LIFE = """
-import asyncio, sys
-from redis.asyncio import Redis, RedisCluster
-from twitchvault.stores import RedisStore
-
-async def use(source):
-    async with RedisStore(source, namespace=sys.argv[2]) as store, store.watch() as feed:
-        await store.put("key", b"value")
-        await store.delete("key")
-        await asyncio.gather(*(store.put(f"k{i}", b"value", expect=0) for i in range(9)))
-        assert len(await feed.catch_up()) == 10
-        assert len([entry async for entry in store.scan()]) == 9
-        assert await store.get("key") is None
-
-async def main():
-    kind, port = sys.argv[1], int(sys.argv[3])
-    if kind == "url":
-        return await use(f"redis://127.0.0.1:{port}")
-    make = RedisCluster if kind == "cluster" else Redis
-    async with make(host="127.0.0.1", port=port) as client:
-        await use(client)
-
-asyncio.run(main())
-"""
-
-
-@pytest.mark.parametrize("kind", ["url", "client", "cluster"])
-def test_warnings_as_errors(kind: str, request: pytest.FixtureRequest, namespace: str) -> None:
-    """A program that takes warnings for errors can use the store, and hears nothing."""
-    node = request.getfixturevalue("cluster" if kind == "cluster" else "server")
-    port = (node[0] if kind == "cluster" else node).port
-    assert run(LIFE, kind, namespace, str(port)) == ""
