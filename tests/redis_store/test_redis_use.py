@@ -44,6 +44,15 @@ def test_bad_urls(url: str) -> None:
     assert SECRET not in chain(caught.value)
 
 
+def test_no_unix_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a system without Unix sockets a URL of one is refused in a sentence."""
+    monkeypatch.delattr("socket.AF_UNIX")
+    with pytest.raises(
+        ValueError, match="a 'unix' URL needs Unix sockets, which this system lacks"
+    ):
+        RedisStore("unix:///run/redis.sock")
+
+
 @pytest.mark.parametrize("client", [None, 7, b"redis://localhost", redis.Redis(), object()])
 def test_no_client_of_ours(client: object) -> None:
     """What is neither a URL nor an asyncio client of the driver is refused at once."""

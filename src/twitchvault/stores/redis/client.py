@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import socket
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -55,6 +56,8 @@ def _connect(url: str) -> Redis:
     if not url.startswith(_SCHEMES):
         msg = f"'url_or_client' must begin with {', '.join(_SCHEMES)}"
         raise ValueError(msg)
+    if url.startswith("unix://") and not hasattr(socket, "AF_UNIX"):
+        raise ValueError("a 'unix' URL needs Unix sockets, which this system lacks: use 'redis://'")
     # A '/', '?' or '#' in a password would end the host's part of the URL before the '@'.
     if "@" not in re.sub(r".*?://[^/?#]*", "", url, flags=re.DOTALL):
         try:

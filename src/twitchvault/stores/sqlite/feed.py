@@ -63,4 +63,4 @@ class SQLiteFeed(Feed):
         except sqlite3.Error as error:
             raise map_error(error, self._database.path) from None
         self._data_version, self._version = data_version, version
-        return [Change(*decode(row)) for row in rows]
+        return [decode(Change, row) for row in rows]

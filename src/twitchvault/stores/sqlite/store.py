@@ -56,7 +56,7 @@ class SQLiteStore(ConnectedStore["Database"], Watchable):
         """The entry of `key` as last committed by any process, or None if there is none."""
         check_arguments(key)
         for row in await self._opened().execute(GET, key.encode()):
-            entry = Entry(*decode(row))
+            entry = decode(Entry, row)
             if isinstance(entry.value, Unreadable):
                 raise entry.value.error
             return entry
@@ -72,7 +72,7 @@ class SQLiteStore(ConnectedStore["Database"], Watchable):
         while True:
             rows = await self._opened().execute(SCAN, after, *keys, _BATCH)
             for row in rows:
-                yield Entry(*decode(row))
+                yield decode(Entry, row)
             if len(rows) < _BATCH:
                 return
             after = rows[-1]["id"]
