@@ -185,7 +185,10 @@ async def test_messages_before_open_and_after_close(inner: MemoryStore) -> None:
     for call in (store.get("k"), store.put("k", b""), store.delete("k"), store.rotate()):
         with pytest.raises(StoreError) as caught:
             await call
-        assert str(caught.value) == "this FernetStore is closed: call 'await store.open()' first"
+        assert (
+            str(caught.value)
+            == "this FernetStore is closed: call 'await store.open()' to use it again"
+        )
 
 
 async def test_open_and_close_go_to_the_inner_store(inner: MemoryStore) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sqlite3
 import threading
 from typing import TYPE_CHECKING, Any
@@ -103,36 +102,6 @@ def test_an_interrupted_loop_waits_for_the_write_under_way(
         asyncio.run(leave())
         assert [task.cancelled() for task in tasks] == [True] * 4
         assert asyncio.run(come_back()) == Entry("a", 1, b"1"), "it had begun: it was carried out"
-
-
-@pytest.mark.long
-def test_a_loop_closed_over_a_write(
-    path: Path, statements: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The driver's thread dies of it, as it cannot report; the next loop is served all the same."""
-    died: list[str] = []
-    monkeypatch.setattr(threading, "excepthook", lambda args: died.append(str(args.exc_value)))
-    store = SQLiteStore(path, busy_timeout=BOUND)
-    loop = asyncio.new_event_loop()
-    loop.run_until_complete(store.open())
-    with locked(path) as other:
-        put = loop.create_task(store.put("a", b"1"))
-        loop.run_until_complete(until(lambda: "INSERT" in statements[-1]))
-        loop.close()
-        other.rollback()
-
-    async def come_back() -> list[Entry | None]:
-        async with asyncio.timeout(BOUND):
-            await store.open()
-            await store.put("b", b"1")
-            entries = [await store.get(key) for key in "ab"]
-            await store.close()
-            return entries
-
-    assert asyncio.run(come_back()) == [Entry("a", 1, b"1"), Entry("b", 2, b"1")]
-    assert died == ["Event loop is closed"]
-    del put, loop
-    gc.collect()  # nobody else lets go of what the dead thread had open
 
 
 @pytest.mark.parametrize("how", ["deleted", "replaced", "log deleted", "folder moved"])

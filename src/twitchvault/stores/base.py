@@ -43,6 +43,9 @@ __all__ = [
 
 MAX_KEY_BYTES: Final = 512
 
+NOT_OPEN: Final = "is not open yet: call 'await store.open()' first"
+CLOSED: Final = "is closed: call 'await store.open()' to use it again"
+
 ENCRYPTION_CHECK_KEY: Final = "twitchvault/fernet"
 """Where a `FernetStore` keeps its check entry. No other entry has this key."""
 

@@ -8,13 +8,11 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from twitchvault.errors import StoreError, WrongEventLoop
-from twitchvault.stores.base import TokenStore, check_arguments
+from twitchvault.stores.base import CLOSED, NOT_OPEN, TokenStore, check_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-_NOT_OPEN: Final = "is not open yet: call 'await store.open()' first"
-_CLOSED: Final = "is closed: call 'await store.open()' to use it again"
 _LOOP_CLOSED: Final = (
     "was opened on an event loop that is closed: call 'await store.open()' to use it again"
 )
@@ -58,7 +56,7 @@ class ConnectedStore(TokenStore, Generic[C]):
         self._connection: C | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
-        self._refusal = _NOT_OPEN
+        self._refusal = NOT_OPEN
         self._last_turn: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -132,7 +130,7 @@ class ConnectedStore(TokenStore, Generic[C]):
             await connection.close()
         self._connection = await self._connect()
         self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
-        self._refusal = _CLOSED
+        self._refusal = CLOSED
 
     async def _close(self) -> None:
         if self._connection is not None and self._pid == os.getpid():

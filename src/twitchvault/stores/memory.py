@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from twitchvault.errors import StoreError, VersionConflict
 from twitchvault.stores.base import (
+    CLOSED,
+    NOT_OPEN,
     Change,
     Entry,
     Feed,
@@ -21,9 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 __all__ = ["MemoryStore", "from_url"]
-
-_NOT_OPEN: Final = "this MemoryStore is not open yet: call 'await store.open()' first"
-_CLOSED: Final = "this MemoryStore is closed: call 'await store.open()' to use it again"
 
 
 class MemoryStore(TokenStore, Watchable):
@@ -40,7 +39,7 @@ class MemoryStore(TokenStore, Watchable):
         self._entries: dict[str, Entry] = {}
         self._version = 0
         self._feeds: dict[_MemoryFeed, None] = {}
-        self._refusal: str | None = _NOT_OPEN
+        self._refusal: str | None = NOT_OPEN
         self._lock = threading.Lock()  # never held across an await
 
     def __repr__(self) -> str:
@@ -53,7 +52,7 @@ class MemoryStore(TokenStore, Watchable):
     async def close(self) -> None:
         """Refuse further use; idempotent. What was stored stays for the next `open`."""
         with self._lock:
-            self._refusal = self._refusal or _CLOSED
+            self._refusal = self._refusal or CLOSED
             for feed in self._feeds:
                 feed.wake()
 
@@ -108,7 +107,7 @@ class MemoryStore(TokenStore, Watchable):
     def check_open(self) -> None:
         """Raise `StoreError` unless the store is open."""
         if self._refusal:
-            raise StoreError(self._refusal)
+            raise StoreError(f"this MemoryStore {self._refusal}")
 
     def _compare(self, key: str, expect: int | None) -> None:
         self.check_open()
@@ -149,7 +148,7 @@ class _MemoryFeed(Feed):
     async def wait(self) -> list[Change]:
         """At least one change; `StoreError` once the store is closed or the context has ended."""
         while True:
-            # Made before the look, so that a writer in another thread finds it after the look.
+            # Made first, so that a writer in another thread finds it after this reader has drained.
             self._waiter = waiter = asyncio.get_running_loop().create_future()
             if changes := self.drain():
                 return changes
@@ -175,7 +174,7 @@ class _MemoryFeed(Feed):
             self.wake()
 
     def wake(self) -> None:
-        """Let a waiting reader look again, whatever its loop."""
+        """Wake a waiting reader, whatever its loop."""
         waiter = self._waiter
         if waiter is None or waiter.done():
             return

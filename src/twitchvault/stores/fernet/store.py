@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from twitchvault.errors import StoreError, scrub_traceback
 from twitchvault.stores.base import (
+    CLOSED,
     ENCRYPTION_CHECK_KEY,
+    NOT_OPEN,
     Change,
     Entry,
     Feed,
@@ -57,7 +59,7 @@ class FernetStore(TokenStore):
             msg = f"'inner' must be a TokenStore or a URL, not {type(inner).__name__}"
             raise TypeError(msg)
         self._cipher: EntryCipher | None = None
-        self._state = "is not open yet"
+        self._refusal = NOT_OPEN
         self.pushes_changes = bool(getattr(self._inner, "pushes_changes", False))
         if isinstance(self._inner, Watchable):
             # Of the object, not of the class: that is what isinstance(store, Watchable) looks at.
@@ -84,7 +86,7 @@ class FernetStore(TokenStore):
     async def close(self) -> None:
         """Close the inner store, also after `open` failed; idempotent."""
         self._cipher = None
-        self._state = "is closed"
+        self._refusal = CLOSED
         await self._inner.close()
 
     @scrub_traceback
@@ -171,7 +173,7 @@ class FernetStore(TokenStore):
     def _opened(self) -> EntryCipher:
         if self._cipher:
             return self._cipher
-        raise StoreError(f"this FernetStore {self._state}: call 'await store.open()' first")
+        raise StoreError(f"this FernetStore {self._refusal}")
 
 
 class _FernetFeed(Feed):
