@@ -157,7 +157,7 @@ async def test_flipped_bits(inner: MemoryStore, store: FernetStore) -> None:
 
 
 async def test_old_entry_put_back(inner: MemoryStore, store: FernetStore) -> None:
-    """Fernet cannot tell that an entry is older; a writer who knew the newer one is told."""
+    """Fernet accepts an older entry; a writer who knew the newer one gets a conflict."""
     await store.put("k", b"old")
     old = await token(inner, "k")
     newer = await store.put("k", b"new")

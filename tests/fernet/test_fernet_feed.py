@@ -46,7 +46,7 @@ async def test_abilities_of_the_inner_store(tmp_path: Path, store: FernetStore) 
             pass
 
 
-async def test_losses_are_told_if_the_inner_feed_tells_them(store: FernetStore) -> None:
+async def test_losses_of_the_inner_feed_are_reported(store: FernetStore) -> None:
     """A loss that the inner feed tells of reaches the listener."""
     async with watchable(store).watch() as feed:
         assert not hasattr(feed, "on_loss")

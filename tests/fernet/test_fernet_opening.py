@@ -81,7 +81,7 @@ async def test_plaintext_store_is_refused(inner: MemoryStore) -> None:
     assert await content(inner) == before
 
 
-async def test_encrypted_store_is_told_without_encryption(
+async def test_encrypted_store_is_refused_without_encryption(
     inner: MemoryStore, store: FernetStore
 ) -> None:
     """`check_not_encrypted` refuses the store inside, and lets others and the FernetStore pass."""
@@ -132,7 +132,7 @@ async def test_check_entry_is_damaged(
 
 
 async def test_store_replaced_while_open(inner: MemoryStore, store: FernetStore) -> None:
-    """A store that was emptied, or emptied and made anew, is told before it is rotated."""
+    """A store that was emptied, or emptied and made anew, is an error, and not rotated."""
     await inner.delete(CHECK)
     for _ in range(2):
         with pytest.raises(StoreError, match="emptied or replaced while it was open"):

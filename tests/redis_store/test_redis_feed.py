@@ -70,7 +70,7 @@ async def test_reader_that_was_away_for_long(
         assert reader.values == await content(store)
         assert reader.losses == 0
         versions: dict[str, int] = {}
-        for change in reader.told:
+        for change in reader.changes:
             assert change.version >= versions.get(change.key, 0), "not in the order of versions"
             versions[change.key] = change.version
 

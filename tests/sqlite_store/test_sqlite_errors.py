@@ -224,7 +224,7 @@ asyncio.run(main())
 
 
 def test_no_room_on_the_disk(path: Path) -> None:
-    """The writers are told, what was there is there, and with room again it works."""
+    """The writers get an error, what was there is there, and with room again it works."""
     assert run_script(FULL_DISK, path).splitlines() == [
         (
             f"StoreUnavailable {str(path)!r} cannot be read or written by the operating system: "
@@ -266,7 +266,7 @@ except Exception as error:
 async def test_no_permission(
     shared: Path, exists: bool, file_mode: int, folder_mode: int, name: str
 ) -> None:
-    """It is told at `open` and not at the first write."""
+    """The error comes from `open`, not from the first write."""
     path = shared / "inner" / "tokens.db"
     path.parent.mkdir()
     if exists:
@@ -275,9 +275,9 @@ async def test_no_permission(
         await store.close()
         path.chmod(file_mode)
     path.parent.chmod(folder_mode)
-    told = await asyncio.to_thread(run_script, NOBODY, path)
+    output = await asyncio.to_thread(run_script, NOBODY, path)
     path.parent.chmod(0o755)
-    assert told == (
+    assert output == (
         f"StoreUnavailable {str(path)!r} cannot be opened or written: this user needs permission "
         f"to read and write it, and to make files in its folder{name}\n"
     )

@@ -36,7 +36,7 @@ with open(sys.argv[1], "r+b", buffering=0) as index:
 """
 
 
-async def test_what_others_wrote_shows_at_the_next_look(path: Path, store: SQLiteStore) -> None:
+async def test_what_others_wrote_shows_at_the_next_drain(path: Path, store: SQLiteStore) -> None:
     """When a put has returned elsewhere, `drain` has it, without any wait."""
     other = SQLiteStore(path)
     await other.open()
@@ -52,7 +52,7 @@ async def test_what_others_wrote_shows_at_the_next_look(path: Path, store: SQLit
     await other.close()
 
 
-async def test_a_look_at_nothing_new_is_one_question(
+async def test_a_drain_of_nothing_is_one_statement(
     statements: list[str], store: SQLiteStore
 ) -> None:
     """Whether anyone has committed; entries are read only then, those of other keys once."""
@@ -67,7 +67,7 @@ async def test_a_look_at_nothing_new_is_one_question(
         assert statements == ["PRAGMA data_version"] * 100
 
 
-async def test_a_look_holds_no_snapshot(path: Path, store: SQLiteStore) -> None:
+async def test_a_drain_holds_no_snapshot(path: Path, store: SQLiteStore) -> None:
     """Between two looks the log can be emptied."""
     async with store.watch() as feed:
         for _ in range(2):

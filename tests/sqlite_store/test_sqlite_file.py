@@ -46,7 +46,7 @@ async def test_the_stored_form(path: Path, store: SQLiteStore) -> None:
         ]
 
 
-async def test_a_copy_by_dump_is_told_as_one(path: Path, store: SQLiteStore) -> None:
+async def test_a_copy_by_dump_is_recognised(path: Path, store: SQLiteStore) -> None:
     """`.dump` leaves the file's mark out; the two pragmas that the error names bring it back."""
     await store.put("a", b"1")
     copy = path.with_name("copy.db")

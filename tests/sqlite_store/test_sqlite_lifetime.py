@@ -44,7 +44,7 @@ async def test_a_cancelled_close_goes_on(path: Path, store: SQLiteStore) -> None
 async def test_close_gives_up_in_the_end(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A disk that hangs delays it for a bounded time; its writers are told."""
+    """A disk that hangs delays it for a bounded time; its writers get an error."""
     begun, disk = threading.Event(), threading.Event()
 
     class Hanging(sqlite3.Connection):

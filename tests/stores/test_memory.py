@@ -141,7 +141,7 @@ def test_loops_in_two_threads() -> None:
 
 
 async def test_a_feed_ends_with_its_context(store: MemoryStore) -> None:
-    """A wait under way is told so, and so is a later call."""
+    """A wait under way raises an error, and so does a later call."""
     async with store.watch() as feed:
         waiting = asyncio.create_task(feed.wait())
         await asyncio.sleep(0)
@@ -163,7 +163,7 @@ async def test_only_the_last_change_of_a_key_is_kept(store: MemoryStore) -> None
 
 
 async def test_closing_ends_a_wait(store: MemoryStore) -> None:
-    """Who waits for a change of a closed store is told, and does not hang."""
+    """A wait for a change of a closed store raises an error."""
     async with store.watch() as feed:
         waiting = asyncio.create_task(feed.wait())
         await asyncio.sleep(0)

@@ -26,11 +26,11 @@ __all__ = ["MemoryStore", "from_url"]
 
 
 class MemoryStore(TokenStore, Watchable):
-    """A dict and a counter; may be shared by several flows of one process.
+    """For tests, and for programs whose users sign in at every start: keeps all in this process.
 
-    Its entries live as long as the object: `close` only refuses further use, and a later `open`
-    finds them again. It belongs to no event loop: successive loops, and loops in several threads,
-    may use one object.
+    Several flows may share one object. Its entries live as long as the object: `close` only refuses
+    further use, and a later `open` finds them again. It belongs to no event loop: successive loops,
+    and loops in several threads, may use it.
     """
 
     pushes_changes = True

@@ -35,8 +35,9 @@ _REPLACED: Final = "the store was emptied or replaced while it was open: close i
 
 
 class FernetStore(TokenStore):
-    """The entries of any store, encrypted; `Watchable` if `inner` is.
+    """For tokens that nobody may read without a key: encrypts what any other store keeps.
 
+    It is `Watchable` if `inner` is.
     `inner` is a `TokenStore` or a URL as `open_store` takes it. `keys` is a Fernet key (`str` or
     `bytes`) or a list or tuple of them: the first encrypts, all decrypt. Or a callable without
     arguments that returns them within 30 s, plainly (it is then called in a thread) or as an

@@ -23,8 +23,9 @@ __all__ = ["RedisStore", "from_url"]
 
 
 class RedisStore(ConnectedStore[Namespace], Watchable):
-    """Tokens on Redis 6.2 or later, or Valkey 7.2 or later: standalone, Sentinel or Cluster.
+    """For processes on several machines: keeps all on a Redis or Valkey server.
 
+    Redis 6.2 or later, or Valkey 7.2 or later: standalone, Sentinel or Cluster.
     `url_or_client` is a URL (`redis://`, `rediss://`, `unix://`), which goes whole to the driver
     and makes a client that `close` closes; or a client of yours (`redis.asyncio.Redis`, also one
     that a Sentinel made, or `redis.asyncio.RedisCluster`), which stays open. It must not decode
@@ -40,8 +41,7 @@ class RedisStore(ConnectedStore[Namespace], Watchable):
     some 5 s raises `StoreUnavailable`, which says if a write may have taken place all the same.
 
     Errors: `StoreUnavailable` for all that may heal (server away, wrong password, no permission,
-    out of memory, replica, failover); `CorruptRecord` for a key that holds something else;
-    `VersionConflict`; `ValueError` or `TypeError` for wrong arguments; `MissingDriver`.
+    out of memory, failover); `CorruptRecord` for a key that holds something else.
     """
 
     pushes_changes: Final = True

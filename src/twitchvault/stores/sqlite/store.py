@@ -25,7 +25,7 @@ _BATCH: Final = 500
 
 
 class SQLiteStore(ConnectedStore["Database"], Watchable):
-    """Entries in one SQLite file, shared by all processes of this machine that open it.
+    """For one or several processes of one machine: keeps all in one SQLite file.
 
     `path` is made on `open` if nothing is there (its folder must exist), readable by its owner
     alone (0600); an existing file that others can use is left so, with a warning in the log. Beside
