@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import asyncio
-import fnmatch
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,13 +47,6 @@ class NoDeletes(Feed):
 
     def drain(self) -> list[Change]:
         return [change for change in super().drain() if change.value is not None]
-
-
-class OldDeletes(Feed):
-    """Tells of a delete at the version that was deleted."""
-
-    def drain(self) -> list[Change]:
-        return [c if c.value is not None else c._replace(version=1) for c in super().drain()]
 
 
 class DrainsLate(Feed):
@@ -104,14 +96,6 @@ class Backwards(Feed):
 
     def drain(self) -> list[Change]:
         return super().drain()[::-1]
-
-
-class GlobFeed(Feed):
-    """Takes the prefix for a pattern."""
-
-    def drain(self) -> list[Change]:
-        news, self.read = self.disk.log[self.read :], len(self.disk.log)
-        return [change for change in news if fnmatch.fnmatchcase(change.key, self.prefix + "*")]
 
 
 class Swallows(Feed):

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
-import re
 import sqlite3
-import unicodedata
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -98,13 +96,6 @@ class ReusesVersions(Right):
         return max((e.version for e in self.disk.entries.values()), default=0) + 1
 
 
-class ForgetsVersions(Right):
-    """Looks for the largest version at open."""
-
-    async def open(self) -> None:
-        self.disk.version = max((e.version for e in self.disk.entries.values()), default=0)
-
-
 class ForgetsData(Right):
     """Loses all at close."""
 
@@ -143,17 +134,6 @@ class ComparesThenWrites(Right):
         await asyncio.sleep(0)
 
 
-class LosesUpdates(Right):
-    """Writes back the whole table as it was read a moment before."""
-
-    async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
-        table = dict(self.disk.entries)
-        await asyncio.sleep(0)
-        version = await super().put(key, value, expect=expect)
-        self.disk.entries = {**table, key: self.disk.entries[key]}
-        return version
-
-
 class WritesLate(Right):
     """Goes on writing in the background when the put was cancelled."""
 
@@ -174,16 +154,6 @@ class WritesAtOnce(Right):
         self, key: str, value: bytes, *, expect: int | None = None
     ) -> asyncio.Task[int]:
         return asyncio.create_task(super().put(key, value, expect=expect))
-
-
-class LikePrefix(Right):
-    """Scans as SQL's LIKE does."""
-
-    async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
-        like = re.escape(prefix).replace("%", ".*").replace("_", ".") + ".*"
-        async for entry in super().scan():
-            if re.fullmatch(like, entry.key, re.IGNORECASE | re.DOTALL):
-                yield entry
 
 
 class GlobPrefix(Right):
@@ -254,20 +224,6 @@ class FoldsCase(Changed):
         return key.lower()
 
 
-class Normalizes(Changed):
-    """As a file system may."""
-
-    def form(self, key: str) -> str:
-        return unicodedata.normalize("NFC", key)
-
-
-class Strips(Changed):
-    """As a line in a file may be."""
-
-    def form(self, key: str) -> str:
-        return key.strip() or key
-
-
 class Truncates(Changed):
     """As a column of a set width may."""
 
@@ -288,15 +244,6 @@ class NoNul(Right):
 
     def write(self, key: str, value: bytes | None) -> int:
         return super().write(key, value and value.split(b"\0")[0])
-
-
-class RaisesOnAbsent(Right):
-    """Deletes as a dict does."""
-
-    async def delete(self, key: str, *, expect: int | None = None) -> bool:
-        await super().compare(key, expect)
-        self.disk.entries.pop(key)
-        return True
 
 
 class LeaksDriverErrors(Right):
@@ -369,16 +316,6 @@ class DamageIsSkipped(SeesDamage):
         async for entry in super().scan(prefix):
             if not isinstance(entry.value, Unreadable):
                 yield entry
-
-
-class DamageEndsScans(SeesDamage):
-    """Ends a scan where it cannot read on."""
-
-    async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
-        async for entry in super().scan(prefix):
-            if isinstance(entry.value, Unreadable):
-                raise entry.value.error
-            yield entry
 
 
 def feeding(feed: type[Feed]) -> type[Right]:
