@@ -10,20 +10,17 @@ from __future__ import annotations
 import asyncio
 import json as jsonlib
 import os
-from base64 import b64encode
 from contextlib import suppress
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from socket import gaierror
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlencode
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
-from twitchvault.errors import ClientException, NoAnswer
-from twitchvault.request_body import Deadline, RequestBody, after_traces
+from twitchvault.errors import ClientException, NoAnswer, WrongType
+from twitchvault.request_body import AnswerClock, RequestBody
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,42 +37,19 @@ HELIX_LIMIT: Final = 4 << 20
 _CLOSE_TIMEOUT: Final = 1.0
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)  # `send` has its own, around everything
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
-
-
-@cache
-def _user_agent() -> str:
-    try:
-        ours = version("twitchvault")
-    except PackageNotFoundError:
-        ours = "unknown"
-    return f"twitchvault/{ours} aiohttp/{aiohttp.__version__}"
-
-
-_BEFORE_SENDING: Final = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.ClientHttpProxyError,
-    aiohttp.NonHttpUrlClientError,
-    aiohttp.ServerFingerprintMismatch,
-    ValueError,
-)
+_BEFORE_SENDING: Final = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, ValueError)
 """What can only happen before a request is written."""
-
-# The first releases of aiohttp 3.10 have no name for it.
-_NAME_ERROR: Final[type[Exception]] = getattr(aiohttp, "ClientConnectorDNSError", gaierror)
-
 _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (aiohttp.ClientConnectorCertificateError, "its TLS certificate is not trusted"),
     (aiohttp.ServerFingerprintMismatch, "its TLS certificate is not the expected one"),
     (aiohttp.ClientSSLError, "no TLS connection could be made"),
-    (_NAME_ERROR, "its name cannot be resolved"),
+    # The first releases of aiohttp 3.10 have no error of their own for it.
+    (getattr(aiohttp, "ClientConnectorDNSError", gaierror), "its name cannot be resolved"),
     (aiohttp.ClientProxyConnectionError, "the proxy cannot be reached"),
     (aiohttp.ClientHttpProxyError, "the proxy refused to connect to it"),
     (aiohttp.ServerDisconnectedError, "the connection was closed before an answer came"),
     (aiohttp.ClientPayloadError, "the answer was cut off or garbled"),
     (aiohttp.ClientResponseError, "the answer is not HTTP"),
-    (aiohttp.InvalidURL, "not an http or https URL"),
-    (aiohttp.NonHttpUrlClientError, "not an http or https URL"),
     (ValueError, "the request cannot be written as HTTP"),
 )
 
@@ -96,7 +70,8 @@ class HTTPClient:
 
     A `session` or `connector` passed in is used and stays the caller's to close; a session brings
     its own connector and traces, so it cannot be combined with `connector` or `http_trace`.
-    A trace sees requests as they are, secrets included. Proxies from the environment are ignored.
+    A trace sees requests as they are, secrets included, and can hold them up.
+    Proxies from the environment are ignored.
     """
 
     def __init__(
@@ -113,16 +88,13 @@ class HTTPClient:
             msg = "'connector' and 'http_trace' belong to a session: give them to your 'session'"
             raise ValueError(msg)
         self.client_id = client_id
-        self.retired = False
+        self.closed = False
         self._given = session
         self._own: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connector = connector
-        self._proxy, proxy_headers = _proxy(proxy, proxy_auth)
-        # A function, so that no list of attributes shows the password.
-        self._proxy_headers: Callable[[], dict[str, str]] = lambda: proxy_headers
-        self._http_trace = http_trace
-        self._user_agent = _user_agent()
+        self._proxy = None if proxy is None else _proxy(proxy, proxy_auth)
+        self._traces = [] if http_trace is None else [http_trace]
 
     def __repr__(self) -> str:
         return f"HTTPClient(client_id={self.client_id!r})"
@@ -133,7 +105,7 @@ class HTTPClient:
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
-        params: Mapping[str, Any] | Sequence[tuple[str, Any]] | None = None,
+        params: Sequence[tuple[str, str]] = (),
         form: Mapping[str, str] | None = None,
         json: object = None,
         timeout: float = DEFAULT_TIMEOUT,
@@ -154,31 +126,39 @@ class HTTPClient:
         while it is blocked, or the process stopped, no time passes. An answer that has reached this
         machine is read.
         """
-        _check(method, form, json, may_send, answer_timeout)
-        deadline = Deadline(timeout, answer_timeout)
-        body = self._body(form, json, may_send, deadline)
+        if method not in _METHODS:
+            msg = f"'method' must be one of {', '.join(sorted(_METHODS))}, not {method!r}"
+            raise ValueError(msg)
+        body = _body(form, json, may_send)
         failure: NoAnswer
         try:
-            async with deadline:
+            async with asyncio.timeout(timeout) as time_limit:
+                if body is not None and answer_timeout is not None:
+                    body.answer_clock = AnswerClock(time_limit, answer_timeout)
                 return await self._exchange(method, url, headers, params, body, limit)
         except asyncio.CancelledError:
             if _cancelled():
                 raise
             failure = _lost(url, body, "the connector was closed")
         except TimeoutError:
-            failure = _lost(url, body, f"nothing came within {deadline.seconds:g} s")
+            waited = answer_timeout if answer_timeout and body and body.sent else timeout
+            failure = _lost(url, body, f"nothing came within {waited:g} s")
         except _TooLargeError:
             failure = _lost(url, body, f"the answer is longer than {limit} bytes")
-        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as err:
-            failure = _lost(url, body, _reason(err), before=isinstance(err, _BEFORE_SENDING))
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
+            failure = _lost(url, body, _reason(error), before=isinstance(error, _BEFORE_SENDING))
         # Raised out here, the failure carries no trace of the original, which can hold URLs.
         raise failure
 
     async def close(self) -> None:
-        """Close the session if it is ours; idempotent. The client can be used again after it.
+        """Close the session if it is ours; idempotent.
 
-        Unless `retired` is set: then it refuses to send, so that no new session is left open.
+        Nothing can be sent any more, so that no new session is left open: until `closed` is False.
         """
+        self.closed = True
+        await self._close_session()
+
+    async def _close_session(self) -> None:
         session, self._own = self._own, None
         if session is not None:
             # At the time limit the sockets are shut down; only TLS's close messages are missing.
@@ -191,109 +171,75 @@ class HTTPClient:
         method: str,
         url: str,
         headers: Mapping[str, str] | None,
-        params: Mapping[str, Any] | Sequence[tuple[str, Any]] | None,
+        params: Sequence[tuple[str, str]],
         body: RequestBody | None,
         limit: int,
     ) -> Answer:
         session = await self._session()
-        target = URL(url)
-        async with session.request(
-            method,
-            target,
-            headers=self._headers(session, target, headers),
-            params=params,
-            data=body,
-            allow_redirects=False,
-            raise_for_status=False,
-            proxy=self._proxy,
-            proxy_headers=self._proxy_headers(),
-            timeout=_NO_TIMEOUT,
-            trace_request_ctx=body,
-        ) as response:
-            content = await _read(response, limit)
-            return Answer(response.status, response.headers, content)
+        try:
+            async with session.request(
+                method,
+                url,
+                headers=headers,
+                params=params,
+                data=body,
+                allow_redirects=False,
+                raise_for_status=False,
+                proxy=self._proxy,
+                timeout=_NO_TIMEOUT,
+            ) as response:
+                return Answer(response.status, response.headers, await _read(response, limit))
+        finally:
+            if body is not None and body.answer_clock is not None:
+                body.answer_clock.stop()
 
     async def _session(self) -> aiohttp.ClientSession:
-        if self.retired:
+        if self.closed:
             msg = "the flow is closed: authorize() opens it again"
             raise ClientException(msg)
-        if self._loop is not asyncio.get_running_loop():
-            await self.close()  # the session belongs to a loop that has ended
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            await self._close_session()  # it belongs to a loop that has ended
         if self._given is None and self._own is None:
-            self._loop = asyncio.get_running_loop()
-            self._own = self._new_session()
+            self._loop = loop
+            self._own = aiohttp.ClientSession(
+                connector=self._connector,
+                connector_owner=self._connector is None,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": "twitchvault"},
+                trace_configs=self._traces,
+            )
         session = self._given or self._own
         if session is None or session.closed:
             msg = "the aiohttp session or connector passed in is closed: pass an open one"
             raise ClientException(msg)
         return session
 
-    def _new_session(self) -> aiohttp.ClientSession:
-        traces = [] if self._http_trace is None else [self._http_trace, after_traces()]
-        return aiohttp.ClientSession(
-            connector=self._connector,
-            connector_owner=self._connector is None,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trace_configs=traces,
-        )
-
-    def _body(
-        self,
-        form: Mapping[str, str] | None,
-        json: object,
-        may_send: Callable[[], bool] | None,
-        deadline: Deadline,
-    ) -> RequestBody | None:
-        if form is not None:
-            # A lone surrogate becomes "?": the service will refuse it, and no error quotes it.
-            content = urlencode(form, errors="replace").encode()
-            kind = "application/x-www-form-urlencoded"
-        elif json is not None:
-            content, kind = jsonlib.dumps(json, allow_nan=False).encode(), "application/json"
-        else:
-            return None
-        traced = self._given is None and self._http_trace is not None
-        return RequestBody(content, kind, may_send, deadline, traced=traced)
-
-    def _headers(
-        self, session: aiohttp.ClientSession, target: URL, headers: Mapping[str, str] | None
-    ) -> dict[str, str]:
-        merged = dict(headers or {})
-        if "User-Agent" not in session.headers:
-            merged.setdefault("User-Agent", self._user_agent)
-        if target.scheme == "http":
-            # Without TLS there is no tunnel to open: the request itself speaks to the proxy.
-            merged |= self._proxy_headers()
-        return merged
-
 
 class _TooLargeError(Exception):
     """The answer is longer than it may be."""
 
 
-def _check(
-    method: str,
-    form: Mapping[str, str] | None,
-    json: object,
-    may_send: Callable[[], bool] | None,
-    answer_timeout: float | None,
-) -> None:
-    if method not in _METHODS:
-        msg = f"'method' must be one of {', '.join(sorted(_METHODS))}, not {method!r}"
-        raise ValueError(msg)
-    if form is not None and json is not None:
-        msg = "give 'form' or 'json', not both"
-        raise ValueError(msg)
-    for_a_body = may_send is not None or answer_timeout is not None
-    if for_a_body and form is None and json is None:
-        msg = "'may_send' and 'answer_timeout' need a body: give 'form' or 'json'"
-        raise ValueError(msg)
+def _body(
+    form: Mapping[str, str] | None, json: object, may_send: Callable[[], bool] | None
+) -> RequestBody | None:
+    if form is not None:
+        # A lone surrogate becomes "?": the service will refuse it, and no error quotes it.
+        content = urlencode(form, errors="replace").encode()
+        return RequestBody(content, "application/x-www-form-urlencoded", may_send)
+    if json is None:
+        return None
+    try:
+        content = jsonlib.dumps(json, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        kind = WrongType if isinstance(error, TypeError) else ValueError
+        raise kind(f"'json' cannot be sent as JSON: {error}") from None
+    return RequestBody(content, "application/json", may_send)
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    stated = response.content_length
     content = bytearray()
-    if stated is None or stated <= limit:
+    if (response.content_length or 0) <= limit:
         async for chunk in response.content.iter_any():
             content += chunk
             if len(content) > limit:
@@ -305,13 +251,11 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
 
 
 def _lost(url: str, body: RequestBody | None, reason: str, *, before: bool = False) -> NoAnswer:
-    where = _where(url)
-    if body is None:
-        return NoAnswer(f"no answer from {where}: {reason}", sent=not before)
-    if body.too_late:
-        msg = f"nothing was sent to {where}: the time to send it was over"
+    if body is not None and body.too_late:
+        msg = f"nothing was sent to {_where(url)}: the time to send it was over"
         return NoAnswer(msg, sent=False, too_late=True)
-    return NoAnswer(f"no answer from {where}: {reason}", sent=body.sent)
+    sent = not before if body is None else body.sent
+    return NoAnswer(f"no answer from {_where(url)}: {reason}", sent=sent)
 
 
 def _where(url: str) -> str:
@@ -337,21 +281,13 @@ def _cancelled() -> bool:
     return task is None or task.cancelling() > 0
 
 
-def _proxy(
-    proxy: str | URL | None, auth: aiohttp.BasicAuth | None
-) -> tuple[URL | None, dict[str, str]]:
-    if proxy is None:
-        return None, {}
+def _proxy(proxy: str | URL, auth: aiohttp.BasicAuth | None) -> URL:
+    """The proxy's URL with user and password in it, from where aiohttp takes them."""
     try:
         url = URL(proxy)
-    except ValueError:
+    except (TypeError, ValueError):
         url = URL()
     if url.scheme not in {"http", "https"} or not url.host:
         msg = "'proxy' must be an absolute http or https URL"
         raise ValueError(msg)
-    if auth is not None:
-        return url.with_user(None), {"Proxy-Authorization": auth.encode()}
-    if url.user is None:
-        return url, {}
-    encoded = b64encode(f"{url.user}:{url.password or ''}".encode()).decode()
-    return url.with_user(None), {"Proxy-Authorization": f"Basic {encoded}"}
+    return url if auth is None else url.with_user(auth.login).with_password(auth.password)

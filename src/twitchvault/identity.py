@@ -1,7 +1,7 @@
 """id.twitch.tv/oauth2: build the request, send it, parse the answer. No state.
 
-Building and parsing are pure functions; `Identity` puts sending between them. All requests but
-`validate` carry what is secret in an urlencoded body, `validate` in its header: never in a URL.
+All requests but `validate` carry what is secret in an urlencoded body, `validate` in its header:
+never in a URL, which would end up in logs.
 Wire facts: https://dev.twitch.tv/docs/authentication/ and its pages getting-tokens-oauth,
 refresh-tokens, validate-tokens and revoke-tokens.
 """
@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
 from pydantic import ValidationError
-from yarl import URL
 
 from twitchvault.errors import BadRequest, ClientException, HTTPException, Unauthorized
 from twitchvault.http import DEFAULT_TIMEOUT, Answer, HTTPClient
+from twitchvault.inputs import base_url
 from twitchvault.models import AnswerModel, ClientCredentials, DeviceCode, Token, ValidateToken
 from twitchvault.responses import (
     NO_OBJECT,
     TOKEN_FIELDS,
     error_of,
     is_good,
-    is_page,
+    is_json,
     json_of,
     unusable,
 )
@@ -31,20 +31,12 @@ from twitchvault.scopes import scope_names
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = [
-    "Identity",
-    "Request",
-    "base_url",
-    "parse",
-    "pending",
-    "refused_grant",
-    "slow_down",
-]
+__all__ = ["Identity", "Request", "parse", "pending", "refused_grant", "slow_down"]
 
-_DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
-_UNAUTHORIZED: Final = 401
 ANSWER_TIMEOUT: Final = 300.0
 """Seconds for which the answer to a refresh is awaited: it is worth more than any clock."""
+_DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
+_UNAUTHORIZED: Final = 401
 _SECRET_FIELDS: Final = TOKEN_FIELDS | {"code"}
 _Model = TypeVar("_Model", bound=AnswerModel)
 
@@ -56,22 +48,23 @@ class Request(NamedTuple):
     path: str
     form: Mapping[str, str] | None = None
     headers: Mapping[str, str] | None = None
+    timeout: float = DEFAULT_TIMEOUT
+    answer_timeout: float | None = None
+    may_send: Callable[[], bool] | None = None
 
     def __repr__(self) -> str:
-        fields = ", ".join(self.form or ())
-        return f"Request({self.method} {self.path}, fields: {fields or 'none'})"
+        return f"Request({self.method} {self.path}, fields: {', '.join(self.form or ()) or 'none'})"
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """What of this request may not be seen in any error."""
-        form = self.form or {}
-        sent = [value for field, value in form.items() if field in _SECRET_FIELDS]
+        sent = [value for name, value in (self.form or {}).items() if name in _SECRET_FIELDS]
         sent += [value.partition(" ")[2] for value in (self.headers or {}).values()]
         return tuple(sent)
 
 
 class Identity:
-    """The endpoints of the identity service for one application. No state beyond the arguments.
+    """The endpoints of the identity service for one application.
 
     Every method raises an `HTTPException`: the subclass of the answer's status, `NoAnswer` if there
     was none, or a plain one with the answer's status if that is 200 but cannot be used.
@@ -105,7 +98,7 @@ class Identity:
         if self._client_secret is None:
             msg = "an app access token needs a client secret: pass 'client_secret', or do without"
             raise ClientException(msg)
-        form = self._form("client_credentials", client_secret=self._client_secret)
+        form = self._grant("client_credentials", secret=True)
         return await self._ask(ClientCredentials, Request("POST", "token", form))
 
     async def start_device(self, scopes: Iterable[str] = ()) -> DeviceCode:
@@ -124,9 +117,9 @@ class Identity:
         `BadRequest` until the user has approved: see `pending` and `slow_down`. A code is good for
         one pair. No secret is sent, also not of a confidential client: none is asked for here.
         """
-        form = self._form(_DEVICE_GRANT, device_code=device_code)
-        request = Request("POST", "token", form)
-        return await self._ask(Token, request, timeout=timeout, answer_timeout=timeout)
+        form = self._grant(_DEVICE_GRANT, device_code=device_code)
+        request = Request("POST", "token", form, timeout=timeout, answer_timeout=timeout)
+        return await self._ask(Token, request)
 
     def authorization_url(
         self,
@@ -154,9 +147,10 @@ class Identity:
         A code is good for one exchange. The service refuses a public client's; it is sent all the
         same, without a secret, for `id_url` may be a proxy that adds the secret.
         """
-        form = self._form("authorization_code", code=code, redirect_uri=redirect_uri)
-        request = Request("POST", "token", form | self._secret())
-        return await self._ask(Token, request, answer_timeout=DEFAULT_TIMEOUT)
+        form = self._grant("authorization_code", secret=True, code=code, redirect_uri=redirect_uri)
+        return await self._ask(
+            Token, Request("POST", "token", form, answer_timeout=DEFAULT_TIMEOUT)
+        )
 
     async def refresh(
         self,
@@ -172,10 +166,9 @@ class Identity:
         awaited as long as the connection lives, at most for 300 seconds in which the loop ran.
         `NoAnswer.sent` False proves that the token is not spent.
         """
-        form = self._form("refresh_token", refresh_token=refresh_token) | self._secret()
-        request = Request("POST", "token", form)
+        form = self._grant("refresh_token", secret=True, refresh_token=refresh_token)
         return await self._ask(
-            Token, request, timeout=timeout, may_send=may_send, answer_timeout=ANSWER_TIMEOUT
+            Token, Request("POST", "token", form, None, timeout, ANSWER_TIMEOUT, may_send)
         )
 
     async def validate(
@@ -185,12 +178,13 @@ class Identity:
 
         A 401 with a page instead of JSON is a proxy's: a plain `HTTPException`.
         """
-        if any(not char.isprintable() or char.isspace() for char in _text("token", access_token)):
+        if not access_token.isprintable() or any(map(str.isspace, access_token)):
             msg = "'access_token' holds white space or a control character: no token does"
-            raise Unauthorized(401, msg)
-        request = Request("GET", "validate", headers={"Authorization": f"OAuth {access_token}"})
-        answer = await self._send(request, timeout)
-        if answer.status == _UNAUTHORIZED and is_page(answer):
+            raise Unauthorized(_UNAUTHORIZED, msg)
+        headers = {"Authorization": f"OAuth {access_token}"}
+        request = Request("GET", "validate", headers=headers, timeout=timeout)
+        answer = await self._send(request)
+        if answer.status == _UNAUTHORIZED and not is_json(answer):
             error = error_of(answer, *self._secrets(request))
             raise HTTPException(answer.status, error.message, error.headers)
         return parse(ValidateToken, answer, *self._secrets(request))
@@ -200,50 +194,33 @@ class Identity:
 
         `BadRequest` if the token was not good any more, `NotFound` for an unknown client.
         """
-        form = {"client_id": self._client_id, "token": _text("token", access_token)}
-        request = Request("POST", "revoke", form)
+        request = Request("POST", "revoke", {"client_id": self._client_id, "token": access_token})
         answer = await self._send(request)
         if not is_good(answer):
             raise error_of(answer, *self._secrets(request))
 
-    def _form(self, grant_type: str, **fields: str) -> dict[str, str]:
-        texts = {name: _text(name, value) for name, value in fields.items()}
-        return {"grant_type": grant_type, "client_id": self._client_id, **texts}
-
-    def _secret(self) -> dict[str, str]:
-        return {} if self._client_secret is None else {"client_secret": self._client_secret}
+    def _grant(self, grant_type: str, *, secret: bool = False, **fields: str) -> dict[str, str]:
+        form = {"grant_type": grant_type, "client_id": self._client_id, **fields}
+        if secret and self._client_secret is not None:
+            form["client_secret"] = self._client_secret
+        return form
 
     def _secrets(self, request: Request) -> tuple[str, ...]:
-        return (*request.secrets, *self._secret().values())
+        return (*request.secrets, self._client_secret or "")
 
-    async def _send(
-        self,
-        request: Request,
-        timeout: float = DEFAULT_TIMEOUT,
-        may_send: Callable[[], bool] | None = None,
-        answer_timeout: float | None = None,
-    ) -> Answer:
+    async def _send(self, request: Request) -> Answer:
         return await self._http.send(
             request.method,
             f"{self._base}/{request.path}",
             headers=request.headers,
             form=request.form,
-            timeout=timeout,
-            may_send=may_send,
-            answer_timeout=answer_timeout,
+            timeout=request.timeout,
+            may_send=request.may_send,
+            answer_timeout=request.answer_timeout,
         )
 
-    async def _ask(
-        self,
-        model: type[_Model],
-        request: Request,
-        *,
-        timeout: float = DEFAULT_TIMEOUT,
-        may_send: Callable[[], bool] | None = None,
-        answer_timeout: float | None = None,
-    ) -> _Model:
-        answer = await self._send(request, timeout, may_send, answer_timeout)
-        return parse(model, answer, *self._secrets(request))
+    async def _ask(self, model: type[_Model], request: Request) -> _Model:
+        return parse(model, await self._send(request), *self._secrets(request))
 
 
 def refused_grant(error: BaseException) -> bool:
@@ -267,38 +244,13 @@ def slow_down(error: BaseException) -> bool:
 
 def parse(model: type[_Model], answer: Answer, *secrets: str | None) -> _Model:
     """The model of a good answer. Errors: those of `json_of`, also for a field that is missing."""
-    data = json_of(answer, *secrets)
-    if data is not None and not isinstance(data, dict):
+    fields = json_of(answer, *secrets)
+    if fields is not None and not isinstance(fields, dict):
         raise unusable(answer, NO_OBJECT, secrets)
     try:
-        return model.from_answer(data or {})
+        return model.from_answer(fields or {})
     except ValidationError as error:
-        problem = _problem(error)
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     # Raised out here, it carries no trace of the original, which holds the answer.
-    raise unusable(answer, problem, secrets)
-
-
-def _problem(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    must = "is missing" if first["type"] == "missing" else "must be a non-empty string"
-    return f"{first['loc'][0]!r} {must}"
-
-
-def _text(name: str, value: str) -> str:
-    if not isinstance(value, str):
-        msg = f"{name!r} must be a str, not {type(value).__name__}"
-        raise TypeError(msg)
-    return value
-
-
-def base_url(name: str, text: str) -> str:
-    """A service's base URL without the slash at its end; `ValueError` names the argument."""
-    try:
-        url = URL(text)
-    except (TypeError, ValueError):
-        url = URL()
-    extras = (url.raw_user, url.raw_password, url.raw_query_string, url.raw_fragment)
-    if url.scheme not in {"http", "https"} or not url.host or any(extras):
-        msg = f"{name!r} must be an http or https URL without user, password, query and fragment"
-        raise ValueError(msg)
-    return str(url).rstrip("/")
+    must = "is missing" if first["type"] == "missing" else "must be a string of one word"
+    raise unusable(answer, f"{first['loc'][0]!r} {must}", secrets)

@@ -9,10 +9,13 @@ import math
 import re
 from typing import Final, TypeGuard
 
+from yarl import URL
+
 from twitchvault.errors import WrongType
 from twitchvault.stores.base import MAX_KEY_BYTES
 
 __all__ = [
+    "base_url",
     "client_id",
     "client_secret",
     "lease_ttl",
@@ -112,6 +115,19 @@ def user_id(value: object, client_id: str) -> str:
         msg = f"'user_id' is too long: with the client id it has {size} bytes, not {MAX_KEY_BYTES}"
         raise ValueError(msg)
     return text
+
+
+def base_url(name: str, value: object) -> str:
+    """A service's base URL without the slash at its end."""
+    try:
+        url = URL(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        url = URL()
+    extras = (url.raw_user, url.raw_password, url.raw_query_string, url.raw_fragment)
+    if url.scheme not in {"http", "https"} or not url.host or any(extras):
+        msg = f"{name!r} must be an http or https URL without user, password, query and fragment"
+        raise ValueError(msg)
+    return str(url).rstrip("/")
 
 
 def lease_ttl(value: object) -> float:

@@ -1,143 +1,87 @@
-"""The body of a request, which asks whether it may leave, and the time limit of the request."""
+"""The body of a request, which asks whether it may leave, and the wait for its answer."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-import aiohttp
-from aiohttp.payload import BytesPayload
+from aiohttp import BytesPayload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import SimpleNamespace, TracebackType
 
     from aiohttp.abc import AbstractStreamWriter
 
-__all__ = ["Deadline", "RequestBody", "after_traces"]
-
-_TICK: Final = 1.0
+__all__ = ["AnswerClock", "RequestBody"]
 
 
-class Deadline:
-    """The time limit of one request.
+class AnswerClock:
+    """Once a body has left, a `limit` of so many seconds in which the loop runs.
 
-    First `timeout` counts, by the clock. Once the body has left `answer_timeout` counts, if there
-    is one: seconds in which the loop ran. `seconds` is the one that counts now.
+    While the loop is blocked, or the process stopped, no time passes: it would end the wait for an
+    answer that lies in the socket.
     """
 
-    def __init__(self, timeout: float, answer_timeout: float | None) -> None:
-        self.seconds = timeout
-        self._clock = asyncio.timeout(timeout)
-        self._entered = False
-        self._answer_timeout = answer_timeout
-        self._left = 0.0
+    def __init__(self, limit: asyncio.Timeout, seconds: float) -> None:
+        self._limit = limit
+        self._left = seconds
+        self._tick = min(seconds, 1.0)
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    async def __aenter__(self) -> None:
-        await self._clock.__aenter__()
-        self._entered = True
+    def start(self) -> None:
+        """The body leaves: from now on no other limit counts."""
+        self._limit.reschedule(None)
+        self._start_tick()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._entered = False
+    def stop(self) -> None:
+        """The answer is here, or nobody waits for it any more."""
         if self._timer is not None:
             self._timer.cancel()
-        await self._clock.__aexit__(kind, error, traceback)
-
-    @property
-    def over(self) -> bool:
-        """Whether nobody waits for the request any more."""
-        return not self._entered or self._clock.expired()
-
-    def body_leaves(self) -> None:
-        """From now on `answer_timeout` counts, if there is one."""
-        if self._answer_timeout is not None:
-            self.seconds = self._left = self._answer_timeout
-            self._clock.reschedule(None)
-            self._start_tick()
 
     def _start_tick(self) -> None:
         loop = asyncio.get_running_loop()
-        tick = min(_TICK, self._left)
-        self._due = loop.time() + tick
-        self._timer = loop.call_at(self._due, self._end_tick, tick)
+        self._due = loop.time() + self._tick
+        self._timer = loop.call_at(self._due, self._end_tick)
 
-    def _end_tick(self, tick: float) -> None:
-        # A late tick means that the loop was blocked or the process stopped: it does not count. By
-        # the time a timer runs, the loop has read what lay in its sockets.
+    def _end_tick(self) -> None:
         now = asyncio.get_running_loop().time()
-        if now < self._due + tick:
-            self._left -= tick
+        if now < self._due + self._tick:  # one that comes later than that does not count
+            self._left -= self._tick
         if self._left > 0:
             self._start_tick()
         else:
-            self._clock.reschedule(now)
-
-
-class _TooLateError(ValueError):
-    """`may_send` returned False."""
+            self._limit.reschedule(now)
 
 
 class RequestBody(BytesPayload):
     """A request body that asks whether it may leave, and knows whether it left."""
 
     def __init__(
-        self,
-        content: bytes,
-        content_type: str,
-        may_send: Callable[[], bool] | None,
-        deadline: Deadline,
-        *,
-        traced: bool,
+        self, content: bytes, content_type: str, may_send: Callable[[], bool] | None
     ) -> None:
         super().__init__(content, content_type=content_type)
         self.sent = False
         self.too_late = False
+        self.answer_clock: AnswerClock | None = None
         self._may_send = may_send
-        self._deadline = deadline
-        self._traced = traced
-
-    def leave(self) -> None:
-        """Note that the body leaves now, or raise if it may not."""
-        if self.sent or self._deadline.over:
-            msg = "a request body is written once, while somebody waits for the answer"
-            raise ValueError(msg)
-        if self._may_send is not None and not self._may_send():
-            self.too_late = True
-            raise _TooLateError
-        self.sent = True
-        self._deadline.body_leaves()
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Write the body, once."""
-        await self.write_with_length(writer, None)
+        """Write the body if it may leave, once: sent twice, it would spend a token twice."""
+        transport = getattr(writer, "transport", None)
+        if self.sent or transport is None or transport.is_closing():
+            raise ConnectionResetError
+        self.too_late = self._may_send is not None and not self._may_send()
+        if self.too_late:
+            raise ConnectionAbortedError
+        self.sent = True
+        if self.answer_clock is not None:
+            self.answer_clock.start()
+        await super().write(writer)
 
     async def write_with_length(
         self, writer: AbstractStreamWriter, content_length: int | None
     ) -> None:
-        """Write the body, once: sent twice, it would spend a refresh token twice."""
+        """As `write`; newer releases of aiohttp call this one."""
         del content_length
-        transport = getattr(writer, "transport", None)
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError
-        if not self._traced:
-            self.leave()
-        await writer.write(self._value)
-
-
-def after_traces() -> aiohttp.TraceConfig:
-    """The last trace of a session: a body leaves only after the caller's trace has been called."""
-
-    async def on_chunk(_: object, context: SimpleNamespace, __: object) -> None:
-        if isinstance(context.trace_request_ctx, RequestBody):
-            context.trace_request_ctx.leave()
-
-    trace = aiohttp.TraceConfig()
-    trace.on_request_chunk_sent.append(on_chunk)
-    return trace
+        await self.write(writer)
