@@ -8,13 +8,13 @@ refresh-tokens, validate-tokens and revoke-tokens.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 from pydantic import ValidationError
 
 from twitchvault.errors import BadRequest, ClientException, HTTPException, Unauthorized
-from twitchvault.http import DEFAULT_TIMEOUT, Answer, HTTPClient
+from twitchvault.http import DEFAULT_TIMEOUT
 from twitchvault.inputs import base_url
 from twitchvault.models import AnswerModel, ClientCredentials, DeviceCode, Token, ValidateToken
 from twitchvault.responses import (
@@ -29,9 +29,11 @@ from twitchvault.responses import (
 from twitchvault.scopes import scope_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
-__all__ = ["Identity", "Request", "parse", "pending", "refused_grant", "slow_down"]
+    from twitchvault.http import Answer, HTTPClient
+
+__all__ = ["Identity", "parse", "refused_grant"]
 
 ANSWER_TIMEOUT: Final = 300.0
 """Seconds for which the answer to a refresh is awaited: it is worth more than any clock."""
@@ -39,28 +41,6 @@ _DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 _UNAUTHORIZED: Final = 401
 _SECRET_FIELDS: Final = TOKEN_FIELDS | {"code"}
 _Model = TypeVar("_Model", bound=AnswerModel)
-
-
-class Request(NamedTuple):
-    """A request to an endpoint of the identity service; `path` is relative to its base URL."""
-
-    method: str
-    path: str
-    form: Mapping[str, str] | None = None
-    headers: Mapping[str, str] | None = None
-    timeout: float = DEFAULT_TIMEOUT
-    answer_timeout: float | None = None
-    may_send: Callable[[], bool] | None = None
-
-    def __repr__(self) -> str:
-        return f"Request({self.method} {self.path}, fields: {', '.join(self.form or ()) or 'none'})"
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What of this request may not be seen in any error."""
-        sent = [value for name, value in (self.form or {}).items() if name in _SECRET_FIELDS]
-        sent += [value.partition(" ")[2] for value in (self.headers or {}).values()]
-        return tuple(sent)
 
 
 class Identity:
@@ -80,9 +60,6 @@ class Identity:
         self._client_secret = client_secret or None
         self._base = base_url("id_url", id_url)
 
-    def __repr__(self) -> str:
-        return f"Identity(client_id={self._client_id!r}, id_url={self._base!r})"
-
     @property
     def client_id(self) -> str:
         """The application's client id."""
@@ -99,7 +76,7 @@ class Identity:
             msg = "an app access token needs a client secret: pass 'client_secret', or do without"
             raise ClientException(msg)
         form = self._grant("client_credentials", secret=True)
-        return await self._ask(ClientCredentials, Request("POST", "token", form))
+        return await self._post(ClientCredentials, "token", form)
 
     async def start_device(self, scopes: Iterable[str] = ()) -> DeviceCode:
         """Start a device code flow. Compare the scopes of the token that comes out of it.
@@ -109,17 +86,16 @@ class Identity:
         """
         names = " ".join(scope_names(scopes))
         form = {"client_id": self._client_id} | ({"scopes": names} if names else {})
-        return await self._ask(DeviceCode, Request("POST", "device", form))
+        return await self._post(DeviceCode, "device", form)
 
     async def poll_device(self, device_code: str, *, timeout: float = DEFAULT_TIMEOUT) -> Token:
         """Ask once for the tokens of a device code.
 
-        `BadRequest` until the user has approved: see `pending` and `slow_down`. A code is good for
+        `BadRequest` until the user has approved: see `error_code`. A code is good for
         one pair. No secret is sent, also not of a confidential client: none is asked for here.
         """
         form = self._grant(_DEVICE_GRANT, device_code=device_code)
-        request = Request("POST", "token", form, timeout=timeout, answer_timeout=timeout)
-        return await self._ask(Token, request)
+        return await self._post(Token, "token", form, timeout=timeout, answer_timeout=timeout)
 
     def authorization_url(
         self,
@@ -148,9 +124,7 @@ class Identity:
         same, without a secret, for `id_url` may be a proxy that adds the secret.
         """
         form = self._grant("authorization_code", secret=True, code=code, redirect_uri=redirect_uri)
-        return await self._ask(
-            Token, Request("POST", "token", form, answer_timeout=DEFAULT_TIMEOUT)
-        )
+        return await self._post(Token, "token", form, answer_timeout=DEFAULT_TIMEOUT)
 
     async def refresh(
         self,
@@ -167,8 +141,13 @@ class Identity:
         `NoAnswer.sent` False proves that the token is not spent.
         """
         form = self._grant("refresh_token", secret=True, refresh_token=refresh_token)
-        return await self._ask(
-            Token, Request("POST", "token", form, None, timeout, ANSWER_TIMEOUT, may_send)
+        return await self._post(
+            Token,
+            "token",
+            form,
+            timeout=timeout,
+            may_send=may_send,
+            answer_timeout=ANSWER_TIMEOUT,
         )
 
     async def validate(
@@ -182,22 +161,22 @@ class Identity:
             msg = "'access_token' holds white space or a control character: no token does"
             raise Unauthorized(_UNAUTHORIZED, msg)
         headers = {"Authorization": f"OAuth {access_token}"}
-        request = Request("GET", "validate", headers=headers, timeout=timeout)
-        answer = await self._send(request)
+        url = f"{self._base}/validate"
+        answer = await self._http.send("GET", url, headers=headers, timeout=timeout)
         if answer.status == _UNAUTHORIZED and not is_json(answer):
-            error = error_of(answer, *self._secrets(request))
+            error = error_of(answer, access_token, self._client_secret)
             raise HTTPException(answer.status, error.message, error.headers)
-        return parse(ValidateToken, answer, *self._secrets(request))
+        return parse(ValidateToken, answer, access_token, self._client_secret)
 
     async def revoke(self, access_token: str) -> None:
         """Revoke an access token. The refresh token that came with it survives.
 
         `BadRequest` if the token was not good any more, `NotFound` for an unknown client.
         """
-        request = Request("POST", "revoke", {"client_id": self._client_id, "token": access_token})
-        answer = await self._send(request)
+        form = {"client_id": self._client_id, "token": access_token}
+        answer = await self._http.send("POST", f"{self._base}/revoke", form=form)
         if not is_good(answer):
-            raise error_of(answer, *self._secrets(request))
+            raise error_of(answer, access_token, self._client_secret)
 
     def _grant(self, grant_type: str, *, secret: bool = False, **fields: str) -> dict[str, str]:
         form = {"grant_type": grant_type, "client_id": self._client_id, **fields}
@@ -205,22 +184,25 @@ class Identity:
             form["client_secret"] = self._client_secret
         return form
 
-    def _secrets(self, request: Request) -> tuple[str, ...]:
-        return (*request.secrets, self._client_secret or "")
-
-    async def _send(self, request: Request) -> Answer:
-        return await self._http.send(
-            request.method,
-            f"{self._base}/{request.path}",
-            headers=request.headers,
-            form=request.form,
-            timeout=request.timeout,
-            may_send=request.may_send,
-            answer_timeout=request.answer_timeout,
+    async def _post(
+        self,
+        model: type[_Model],
+        path: str,
+        form: dict[str, str],
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        may_send: Callable[[], bool] | None = None,
+        answer_timeout: float | None = None,
+    ) -> _Model:
+        answer = await self._http.send(
+            "POST",
+            f"{self._base}/{path}",
+            form=form,
+            timeout=timeout,
+            may_send=may_send,
+            answer_timeout=answer_timeout,
         )
-
-    async def _ask(self, model: type[_Model], request: Request) -> _Model:
-        return parse(model, await self._send(request), *self._secrets(request))
+        return parse(model, answer, self._client_secret, *map(form.get, _SECRET_FIELDS))
 
 
 def refused_grant(error: BaseException) -> bool:
@@ -230,16 +212,6 @@ def refused_grant(error: BaseException) -> bool:
     `invalid_grant`. Every other failure says nothing of the token.
     """
     return isinstance(error, BadRequest | Unauthorized) and error.error_code == "invalid_grant"
-
-
-def pending(error: BaseException) -> bool:
-    """True if a poll failed because the user has not decided yet."""
-    return isinstance(error, BadRequest) and error.error_code == "authorization_pending"
-
-
-def slow_down(error: BaseException) -> bool:
-    """True if a poll failed because it came too early: RFC 8628 wants 5 s more from now on."""
-    return isinstance(error, HTTPException) and error.error_code == "slow_down"
 
 
 def parse(model: type[_Model], answer: Answer, *secrets: str | None) -> _Model:

@@ -11,13 +11,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import core_schema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from pydantic import GetCoreSchemaHandler
 
 __all__ = ["AnswerModel", "ClientCredentials", "DeviceCode", "RawAnswer", "Token", "ValidateToken"]
 
@@ -52,18 +56,6 @@ class RawAnswer(dict[str, Any]):
 
     def __reduce__(self) -> tuple[type[Self], tuple[dict[str, Any]]]:
         return type(self), (dict(self),)
-
-    @classmethod
-    def __get_pydantic_core_schema__(
-        cls, source: type[Any], handler: GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
-        """A mapping from outside becomes one of these; dumped, it is a plain dict."""
-        del source, handler
-        return core_schema.no_info_after_validator_function(
-            cls,
-            core_schema.dict_schema(core_schema.any_schema(), core_schema.any_schema()),
-            serialization=core_schema.plain_serializer_function_ser_schema(dict),
-        )
 
 
 def _number(value: Any) -> float | None:  # noqa: ANN401
@@ -105,6 +97,7 @@ _Word = Annotated[str, Field(strict=True, pattern=r"^[^\s\p{Cc}]+$")]
 _Secret = Annotated[_Word, Field(repr=False)]
 _Seconds = Annotated[int, BeforeValidator(_seconds)]
 _Scopes = Annotated[tuple[str, ...], BeforeValidator(_scopes)]
+_Raw = Annotated[dict[str, Any], AfterValidator(RawAnswer), PlainSerializer(dict)]
 _TokenType = Annotated[str, BeforeValidator(_token_type)]
 
 
@@ -118,7 +111,7 @@ class AnswerModel(BaseModel):
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True, defer_build=True)
 
     if TYPE_CHECKING:
-        raw: RawAnswer  # made by each model, so that it is the last field
+        raw: dict[str, Any]  # made by each model, so that it is the last field
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         return (getattr(self, name) for name in type(self).model_fields)
@@ -152,7 +145,7 @@ class Token(AnswerModel):
     expires_in: _Seconds = 0
     scopes: _Scopes = ()
     token_type: _TokenType = _BEARER
-    raw: RawAnswer = Field(default_factory=RawAnswer, repr=False)
+    raw: _Raw = Field(default_factory=RawAnswer, repr=False)
 
 
 class DeviceCode(AnswerModel):
@@ -167,7 +160,7 @@ class DeviceCode(AnswerModel):
     verification_uri: _Text
     expires_in: _Seconds = 0
     interval: Annotated[int, BeforeValidator(_interval)] = _DEFAULT_INTERVAL
-    raw: RawAnswer = Field(default_factory=RawAnswer, repr=False)
+    raw: _Raw = Field(default_factory=RawAnswer, repr=False)
 
 
 class ValidateToken(AnswerModel):
@@ -183,7 +176,7 @@ class ValidateToken(AnswerModel):
     user_id: _Text | None = None
     scopes: _Scopes = ()
     expires_in: _Seconds = 0
-    raw: RawAnswer = Field(default_factory=RawAnswer, repr=False)
+    raw: _Raw = Field(default_factory=RawAnswer, repr=False)
 
 
 class ClientCredentials(AnswerModel):
@@ -195,4 +188,4 @@ class ClientCredentials(AnswerModel):
     access_token: _Secret
     expires_in: _Seconds = 0
     token_type: _TokenType = _BEARER
-    raw: RawAnswer = Field(default_factory=RawAnswer, repr=False)
+    raw: _Raw = Field(default_factory=RawAnswer, repr=False)

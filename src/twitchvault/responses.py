@@ -42,18 +42,11 @@ TOKEN_FIELDS: Final = frozenset(
 _CODES: Final = {
     code: code
     for code in (
-        "access_denied",
-        "authorization_pending",
-        "expired_token",
-        "invalid_client",
-        "invalid_grant",
-        "invalid_request",
-        "invalid_scope",
-        "slow_down",
-        "unauthorized_client",
+        "access_denied", "authorization_pending", "expired_token", "invalid_client",
+        "invalid_grant", "invalid_request", "invalid_scope", "slow_down", "unauthorized_client",
         "unsupported_grant_type",
     )
-} | {"invalid refresh token": "invalid_grant"}
+} | {"invalid refresh token": "invalid_grant"}  # fmt: skip
 """The error codes of RFC 6749 and RFC 8628, and what Twitch says in place of one."""
 
 

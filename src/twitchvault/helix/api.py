@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
@@ -25,25 +26,12 @@ MOST_EMPTY_PAGES: Final = 100
 """Pages without an element in a row after which `paginate` stops asking."""
 
 
+@dataclass(frozen=True, slots=True)
 class _API:
     """What both have: it holds an id, never a token, so it stays good across refreshes."""
 
-    __slots__ = ("_helix", "user_id")
-
-    def __init__(self, user_id: str, helix: HelixClient) -> None:
-        self.user_id = user_id
-        self._helix = helix
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(user_id={self.user_id!r})"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _API):
-            return NotImplemented
-        return self.user_id == other.user_id and self._helix is other._helix
-
-    def __hash__(self) -> int:
-        return hash(self.user_id)
+    user_id: str
+    _helix: HelixClient = field(repr=False)
 
     @property
     def id(self) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twitchvault.errors import AuthFailure, HTTPException, TokenError, WrongType, fresh_copy
 from twitchvault.http import HELIX_LIMIT, Answer
-from twitchvault.inputs import base_url
+from twitchvault.inputs import base_url, is_encodable
 from twitchvault.responses import is_good, json_of, message_of
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _text(value: object) -> str:
         msg = f"'params' must hold str, int, float, bool and lists of them, not {value!r}"
         raise WrongType(msg)
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    if any("\ud800" <= char <= "\udfff" for char in text):
+    if not is_encodable(text):
         msg = f"'params' holds a lone surrogate, which UTF-8 cannot encode: {text!r}"
         raise ValueError(msg)
     return text

@@ -44,5 +44,5 @@ class AuthorizationCodeGrantFlow(App):
         Pass the pair to `add_user` to keep it. `redirect_uri` is the one the code was asked for
         with. `BadRequest` if the code is not good (any more), `Forbidden` for a wrong secret.
         """
-        code = inputs.secret("code", code)
+        code = inputs.word("code", code)
         return await self._core.identity.exchange_code(code, redirect_uri)
