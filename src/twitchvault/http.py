@@ -12,7 +12,7 @@ import json as jsonlib
 import os
 from contextlib import suppress
 from socket import gaierror
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 import aiohttp
@@ -25,15 +25,12 @@ from twitchvault.request_body import AnswerClock, RequestBody
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["DEFAULT_LIMIT", "DEFAULT_TIMEOUT", "HELIX_LIMIT", "Answer", "HTTPClient"]
+__all__ = ["DEFAULT_TIMEOUT", "Answer", "HTTPClient"]
 
 DEFAULT_TIMEOUT: Final = 30.0
 """Seconds that one exchange may take, from asking the pool for a connection to the last byte."""
-DEFAULT_LIMIT: Final = 1 << 20
-"""Bytes that an answer may have."""
-HELIX_LIMIT: Final = 4 << 20
-"""Bytes that an answer of the API may have."""
-
+LIMIT: Final = 4 << 20
+"""Bytes that an answer may have, after decompression."""
 _CLOSE_TIMEOUT: Final = 1.0
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)  # `send` has its own, around everything
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
@@ -111,12 +108,11 @@ class HTTPClient:
         timeout: float = DEFAULT_TIMEOUT,
         may_send: Callable[[], bool] | None = None,
         answer_timeout: float | None = None,
-        limit: int = DEFAULT_LIMIT,
     ) -> Answer:
         """Send one request, follow no redirect, read the answer to its end.
 
         Any status is an answer. `NoAnswer` if none arrives within `timeout` seconds, everything
-        included, or if it is longer than `limit` bytes. A body is written at most once.
+        included, or if it is longer than 4 MiB. A body is written at most once.
 
         The other two are for requests with a body. `may_send` is asked once, right before the
         body's first byte leaves. If it says no, nothing of the body leaves, and `NoAnswer` has
@@ -135,7 +131,7 @@ class HTTPClient:
             async with asyncio.timeout(timeout) as time_limit:
                 if body is not None and answer_timeout is not None:
                     body.answer_clock = AnswerClock(time_limit, answer_timeout)
-                return await self._exchange(method, url, headers, params, body, limit)
+                return await self._exchange(body, method, url, headers=headers, params=params)
         except asyncio.CancelledError:
             if _cancelled():
                 raise
@@ -144,7 +140,7 @@ class HTTPClient:
             waited = answer_timeout if answer_timeout and body and body.sent else timeout
             failure = _lost(url, body, f"nothing came within {waited:g} s")
         except _TooLargeError:
-            failure = _lost(url, body, f"the answer is longer than {limit} bytes")
+            failure = _lost(url, body, f"the answer is longer than {LIMIT} bytes")
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             failure = _lost(url, body, _reason(error), before=isinstance(error, _BEFORE_SENDING))
         # Raised out here, the failure carries no trace of the original, which can hold URLs.
@@ -166,29 +162,19 @@ class HTTPClient:
                 async with asyncio.timeout(_CLOSE_TIMEOUT):
                     await session.close()
 
-    async def _exchange(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str] | None,
-        params: Sequence[tuple[str, str]],
-        body: RequestBody | None,
-        limit: int,
-    ) -> Answer:
+    async def _exchange(self, body: RequestBody | None, *args: Any, **kwargs: Any) -> Answer:  # noqa: ANN401
         session = await self._session()
         try:
             async with session.request(
-                method,
-                url,
-                headers=headers,
-                params=params,
+                *args,
+                **kwargs,
                 data=body,
                 allow_redirects=False,
                 raise_for_status=False,
                 proxy=self._proxy,
                 timeout=_NO_TIMEOUT,
             ) as response:
-                return Answer(response.status, response.headers, await _read(response, limit))
+                return Answer(response.status, response.headers, await _read(response))
         finally:
             if body is not None and body.answer_clock is not None:
                 body.answer_clock.stop()
@@ -237,12 +223,12 @@ def _body(
     return RequestBody(content, "application/json", may_send)
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+async def _read(response: aiohttp.ClientResponse) -> bytes:
     content = bytearray()
-    if (response.content_length or 0) <= limit:
+    if (response.content_length or 0) <= LIMIT:
         async for chunk in response.content.iter_any():
             content += chunk
-            if len(content) > limit:
+            if len(content) > LIMIT:
                 break
         else:
             return bytes(content)

@@ -48,31 +48,22 @@ class Identity:
 
     Every method raises an `HTTPException`: the subclass of the answer's status, `NoAnswer` if there
     was none, or a plain one with the answer's status if that is 200 but cannot be used.
-    `client_secret` None or empty is a public client; no empty secret is ever sent.
+    `client_secret` None or empty is a `public` client; no empty secret is ever sent.
     `id_url` may have a path, with or without a slash at its end.
     """
 
     def __init__(
         self, http: HTTPClient, client_id: str, client_secret: str | None, id_url: str
     ) -> None:
+        self.client_id = client_id
+        self.public = not client_secret
         self._http = http
-        self._client_id = client_id
         self._client_secret = client_secret or None
         self._base = base_url("id_url", id_url)
 
-    @property
-    def client_id(self) -> str:
-        """The application's client id."""
-        return self._client_id
-
-    @property
-    def public(self) -> bool:
-        """True for an application without a secret."""
-        return self._client_secret is None
-
     async def client_credentials(self) -> ClientCredentials:
         """A new app access token. `ClientException` for a public client: it has none."""
-        if self._client_secret is None:
+        if self.public:
             msg = "an app access token needs a client secret: pass 'client_secret', or do without"
             raise ClientException(msg)
         form = self._grant("client_credentials", secret=True)
@@ -85,7 +76,7 @@ class Identity:
         been seen to be ignored without an error.
         """
         names = " ".join(scope_names(scopes))
-        form = {"client_id": self._client_id} | ({"scopes": names} if names else {})
+        form = {"client_id": self.client_id} | ({"scopes": names} if names else {})
         return await self._post(DeviceCode, "device", form)
 
     async def poll_device(self, device_code: str, *, timeout: float = DEFAULT_TIMEOUT) -> Token:
@@ -107,7 +98,7 @@ class Identity:
         """The page that the user's browser has to visit; scopes stand in a stable order."""
         query = {
             "response_type": "code",
-            "client_id": self._client_id,
+            "client_id": self.client_id,
             "redirect_uri": redirect_uri,
             "scope": " ".join(scope_names(scopes)),
         }
@@ -173,13 +164,13 @@ class Identity:
 
         `BadRequest` if the token was not good any more, `NotFound` for an unknown client.
         """
-        form = {"client_id": self._client_id, "token": access_token}
+        form = {"client_id": self.client_id, "token": access_token}
         answer = await self._http.send("POST", f"{self._base}/revoke", form=form)
         if not is_good(answer):
             raise error_of(answer, access_token, self._client_secret)
 
     def _grant(self, grant_type: str, *, secret: bool = False, **fields: str) -> dict[str, str]:
-        form = {"grant_type": grant_type, "client_id": self._client_id, **fields}
+        form = {"grant_type": grant_type, "client_id": self.client_id, **fields}
         if secret and self._client_secret is not None:
             form["client_secret"] = self._client_secret
         return form

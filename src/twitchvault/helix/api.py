@@ -1,15 +1,14 @@
-"""`UserAPI` and `AppAPI`: Helix in the name of a user or of the application."""
+"""`UserAPI` and `AppAPI`: Helix in the name of a user or of the application; `User`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from twitchvault import inputs
 from twitchvault.errors import HTTPException, NotFound
-from twitchvault.helix.models import User
 from twitchvault.loops import on_bound_loop
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from twitchvault.models import Token, ValidateToken
     from twitchvault.vault.record import Record
 
-__all__ = ["AppAPI", "UserAPI"]
+__all__ = ["AppAPI", "User", "UserAPI"]
 
 MOST_EMPTY_PAGES: Final = 100
 """Pages without an element in a row after which `paginate` stops asking."""
@@ -173,6 +172,29 @@ class _API:
         except ValidationError:
             pass
         raise _undocumented("users")
+
+
+class User(BaseModel):
+    """A Twitch user, from `GET /helix/users`.
+
+    `id` never changes, `login` and `display_name` can. `email` is there only for oneself and with
+    the scope user:read:email. Fields that Twitch leaves out are empty.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", hide_input_in_errors=True, defer_build=True
+    )
+
+    id: str
+    login: str
+    display_name: str = ""
+    type: str = ""
+    broadcaster_type: str = ""
+    description: str = ""
+    profile_image_url: str = ""
+    offline_image_url: str = ""
+    created_at: str = ""
+    email: str | None = Field(default=None, repr=False)
 
 
 class UserAPI(_API):

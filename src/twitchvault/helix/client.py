@@ -12,12 +12,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from twitchvault.errors import AuthFailure, HTTPException, TokenError, WrongType, fresh_copy
-from twitchvault.http import HELIX_LIMIT, Answer
 from twitchvault.inputs import base_url, is_encodable
 from twitchvault.responses import is_good, json_of, message_of
 
 if TYPE_CHECKING:
-    from twitchvault.http import HTTPClient
+    from twitchvault.http import Answer, HTTPClient
     from twitchvault.loops import LoopBinding
     from twitchvault.vault.record import Record
     from twitchvault.vault.vault import Vault
@@ -75,41 +74,32 @@ class HelixClient:
         json: object = None,
     ) -> dict[str, Any]:
         """The JSON object that Helix answers, {} for an empty answer; else an `HTTPException`."""
-        request = (str(method).upper(), self._url(path), _query(params), json)
+        request = {
+            "method": str(method).upper(),
+            "url": self._url(path),
+            "params": _query(params),
+            "json": json,
+        }
         record = self.record(user_id)
-        answer = await self._send(user_id, record, *request)
+        answer = await self._send(user_id, record, request)
         for renewal in range(RENEWALS):
             newer = await self._newer(user_id, record, answer, first=renewal == 0)
             if newer is None:
                 break
             record = newer
-            answer = await self._send(user_id, record, *request)
+            answer = await self._send(user_id, record, request)
         content = json_of(answer, record.access_token)
         if content is None:
             return {}
         return content if isinstance(content, dict) else {"data": content}
 
-    async def _send(
-        self,
-        user_id: str,
-        record: Record,
-        method: str,
-        url: str,
-        query: list[tuple[str, str]],
-        json: object,
-    ) -> Answer:
+    async def _send(self, user_id: str, record: Record, request: dict[str, Any]) -> Answer:
         if record.access_refused:
             msg = f"user {user_id!r} has to sign in again: {record.reason}"
             raise AuthFailure(msg)
         token = record.access_token
-        answer = await self._http.send(
-            method,
-            url,
-            headers={"Authorization": f"Bearer {token}", "Client-Id": self._http.client_id},
-            params=query,
-            json=json,
-            limit=HELIX_LIMIT,
-        )
+        headers = {"Authorization": f"Bearer {token}", "Client-Id": self._http.client_id}
+        answer = await self._http.send(**request, headers=headers)
         if is_good(answer):
             self._contradicted.discard(user_id)
             self.vault.accepted(user_id, token)
