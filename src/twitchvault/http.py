@@ -90,7 +90,8 @@ class HTTPClient:
         self._own: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connector = connector
-        self._proxy = None if proxy is None else _proxy(proxy, proxy_auth)
+        url = None if proxy is None else _proxy(proxy, proxy_auth)
+        self._proxy: Callable[[], URL | None] = lambda: url  # no list of attributes shows it
         self._traces = [] if http_trace is None else [http_trace]
 
     def __repr__(self) -> str:
@@ -171,7 +172,7 @@ class HTTPClient:
                 data=body,
                 allow_redirects=False,
                 raise_for_status=False,
-                proxy=self._proxy,
+                proxy=self._proxy(),
                 timeout=_NO_TIMEOUT,
             ) as response:
                 return Answer(response.status, response.headers, await _read(response))

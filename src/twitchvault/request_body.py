@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
 
 from aiohttp import BytesPayload
@@ -24,8 +25,8 @@ class AnswerClock:
 
     def __init__(self, limit: asyncio.Timeout, seconds: float) -> None:
         self._limit = limit
-        self._left = seconds
-        self._tick = min(seconds, 1.0)
+        self._ticks_left = math.ceil(seconds)
+        self._tick = seconds / self._ticks_left
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -47,8 +48,8 @@ class AnswerClock:
     def _end_tick(self) -> None:
         now = asyncio.get_running_loop().time()
         if now < self._due + self._tick:  # one that comes later than that does not count
-            self._left -= self._tick
-        if self._left > 0:
+            self._ticks_left -= 1
+        if self._ticks_left > 0:
             self._start_tick()
         else:
             self._limit.reschedule(now)
