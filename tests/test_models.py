@@ -168,10 +168,12 @@ def test_absent_fields_have_defaults() -> None:
         ("", 0),
         (True, 0),
         ([], 0),
-        (float("inf"), 0),
+        (float("inf"), 2**31 - 1),
+        (float("-inf"), 0),
         (float("nan"), 0),
         (10**400, 2**31 - 1),
-        ("9" * 5000, 0),
+        ("9" * 5000, 2**31 - 1),
+        ("९", 0),
     ],
 )
 def test_seconds_in_every_shape(stated: object, expected: int) -> None:
@@ -324,10 +326,21 @@ async def get(app: FastAPI, path: str) -> Any:  # noqa: ANN401
     return json.loads(body)
 
 
-def test_direct_construction_is_strict() -> None:
-    """A model made by hand takes the documented types only."""
+@pytest.mark.parametrize(
+    "token", [f"{ACCESS}\x00", f"{ACCESS} ", f"a\n{ACCESS}", "a\u2003b", "\x7f"]
+)
+def test_a_token_that_fits_into_no_header(token: str) -> None:
+    """White space and control characters are in no token; the error does not show it."""
+    for field in ("access_token", "refresh_token"):
+        with pytest.raises(ValidationError, match=field) as caught:
+            Token.from_answer(TOKEN | {field: token})
+        assert ACCESS not in str(caught.value)
+
+
+def test_a_model_made_by_hand() -> None:
+    """What was not stated has its default."""
     made = Token(access_token="a", refresh_token=None, expires_in=1, scopes=("b",), raw=RawAnswer())
     assert made == Token(access_token="a", expires_in=1, scopes=("b",))
-    for wrong in ({"expires_in": "1"}, {"expires_in": -1}, {"expires_in": True}, {"scopes": "b"}):
-        with pytest.raises(ValidationError):
-            Token.model_validate({"access_token": "a"} | wrong)
+    assert Token.model_validate({"access_token": "a"}).raw == {}
+    with pytest.raises(ValidationError):
+        Token.model_validate({"access_token": 5})

@@ -18,7 +18,6 @@ __all__ = [
     "base_url",
     "client_id",
     "client_secret",
-    "is_encodable",
     "lease_ttl",
     "optional_token",
     "seconds",
@@ -67,12 +66,12 @@ def _fault(text: str) -> str:
         return "is empty"
     if any(map(str.isspace, text)):
         return "has white space in it"
-    if not is_encodable(text):
+    if not _encodable(text):
         return "holds a lone surrogate, which UTF-8 cannot encode"
     return "" if text.isprintable() else "holds a control or invisible character"
 
 
-def is_encodable(text: str) -> bool:
+def _encodable(text: str) -> bool:
     """Whether UTF-8 can encode a text: no lone surrogate is in it."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
@@ -108,7 +107,7 @@ def user_id(value: object, client_id: str) -> str:
     if size > MAX_KEY_BYTES:
         msg = f"'user_id' is too long: with the client id it has {size} bytes, not {MAX_KEY_BYTES}"
         raise ValueError(msg)
-    if not is_encodable(text):
+    if not _encodable(text):
         msg = "'user_id' holds a lone surrogate, which UTF-8 cannot encode"
         raise ValueError(msg)
     return text

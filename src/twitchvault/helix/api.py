@@ -118,9 +118,8 @@ class _API:
         Where Twitch wraps the list in an object ("schedule": `data.segments`), the elements of
         that list. `HTTPException` for a page that is not as documented.
         """
-        query = dict(params or {})
-        seen = {str(query.get("after"))}
-        empty_pages = 0
+        query, empty_pages = params, 0
+        seen: set[str] = set()
         while empty_pages < MOST_EMPTY_PAGES:
             page = await self.request("GET", path, params=query)
             elements = _elements(page, path)
@@ -132,7 +131,7 @@ class _API:
             if not cursor or cursor in seen:
                 return
             seen.add(cursor)
-            query["after"] = cursor
+            query = {**(params or {}), "after": cursor}
 
     @on_bound_loop
     async def validate(self) -> ValidateToken:

@@ -7,12 +7,13 @@ only once: every other 401 is settled by a validation.
 
 from __future__ import annotations
 
+import json as jsonlib
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from twitchvault.errors import AuthFailure, HTTPException, TokenError, WrongType, fresh_copy
-from twitchvault.inputs import base_url, is_encodable
+from twitchvault.inputs import base_url
 from twitchvault.responses import is_good, json_of, message_of
 
 if TYPE_CHECKING:
@@ -158,8 +159,11 @@ def _text(value: object) -> str:
     if not isinstance(value, str | int | float):
         msg = f"'params' must hold str, int, float, bool and lists of them, not {value!r}"
         raise WrongType(msg)
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    if not is_encodable(text):
-        msg = f"'params' holds a lone surrogate, which UTF-8 cannot encode: {text!r}"
-        raise ValueError(msg)
-    return text
+    try:
+        # A member of an enum is sent as its value, a bool as true or false.
+        if isinstance(value, str):
+            return value.encode().decode()
+        return jsonlib.dumps(value, allow_nan=False)
+    except ValueError as error:
+        msg = f"'params' holds what cannot be sent: {error}"
+        raise ValueError(msg) from None
