@@ -111,7 +111,7 @@ def test_unusable_answers(model: type[AnswerModel], body: object, problem: str) 
 def test_missing_field_is_named(model: type[AnswerModel]) -> None:
     """What is missing or of a wrong type is named, not shown."""
     field = next(iter(GOOD[model]))
-    wrong = "must be a string of one word"
+    wrong = "is not as documented"
     for value, problem in ((None, "is missing"), ("", "is missing"), (5, wrong), ("\ud800", wrong)):
         with pytest.raises(HTTPException) as caught:
             parse(model, answer(200, GOOD[model] | {field: value}))

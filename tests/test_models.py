@@ -209,6 +209,15 @@ def test_what_cannot_be_done_without(
             assert secret not in str(caught.value) + repr(caught.value)
 
 
+@pytest.mark.parametrize(
+    "user_id", [5, True, ["1"], "abc", "1:2", " 1", "1\x00", "\ud800", "9" * 600]
+)
+def test_what_is_no_user_id(user_id: object) -> None:
+    """A user id is a string of digits: what is none could not be told from other keys."""
+    with pytest.raises(ValidationError, match="user_id"):
+        ValidateToken.from_answer(VALIDATE | {"user_id": user_id})
+
+
 def test_wrong_type_of_refresh_token_is_an_error() -> None:
     """A refresh token that is no string is not taken for none."""
     with pytest.raises(ValidationError, match="refresh_token"):

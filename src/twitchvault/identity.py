@@ -215,5 +215,5 @@ def parse(model: type[_Model], answer: Answer, *secrets: str | None) -> _Model:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     # Raised out here, it carries no trace of the original, which holds the answer.
-    must = "is missing" if first["type"] == "missing" else "must be a string of one word"
-    raise unusable(answer, f"{first['loc'][0]!r} {must}", secrets)
+    what = "is missing" if first["type"] == "missing" else "is not as documented"
+    raise unusable(answer, f"{first['loc'][0]!r} {what}", secrets)

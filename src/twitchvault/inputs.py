@@ -56,7 +56,7 @@ def word(name: str, value: object) -> str:
     text = value.strip()
     fault = _fault(text)
     if fault:
-        msg = f"{name!r} must be one word as Twitch gave it; this one {fault}"
+        msg = f"{name!r} must be one word; this one {fault}"
         raise ValueError(msg)
     return text
 

@@ -91,7 +91,6 @@ def _storable(value: Any) -> Any:  # noqa: ANN401
     return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
-_Text = Annotated[str, Field(strict=True, min_length=1)]
 _Word = Annotated[str, Field(strict=True, pattern=r"^[^\s\p{Cc}]+$")]
 """No white space and no control character: it has to fit into a header."""
 _Secret = Annotated[_Word, Field(repr=False)]
@@ -156,8 +155,8 @@ class DeviceCode(AnswerModel):
     """
 
     device_code: _Secret
-    user_code: _Text
-    verification_uri: _Text
+    user_code: _Word
+    verification_uri: _Word
     expires_in: _Seconds = 0
     interval: Annotated[int, BeforeValidator(_interval)] = _DEFAULT_INTERVAL
     raw: _Raw = Field(default_factory=RawAnswer, repr=False)
@@ -171,9 +170,9 @@ class ValidateToken(AnswerModel):
     several hundred seconds more are normal.
     """
 
-    client_id: _Text
-    login: Annotated[_Text | None, BeforeValidator(_storable)] = None
-    user_id: _Text | None = None
+    client_id: _Word
+    login: Annotated[str | None, BeforeValidator(_storable)] = None
+    user_id: Annotated[str, Field(strict=True, pattern="^[0-9]{1,20}$")] | None = None
     scopes: _Scopes = ()
     expires_in: _Seconds = 0
     raw: _Raw = Field(default_factory=RawAnswer, repr=False)
