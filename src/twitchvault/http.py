@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json as jsonlib
+import math
 import os
 from contextlib import suppress
 from socket import gaierror
@@ -20,10 +21,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from twitchvault.errors import ClientException, NoAnswer, WrongType
-from twitchvault.request_body import AnswerClock, RequestBody
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from aiohttp.abc import AbstractStreamWriter
 
 __all__ = ["DEFAULT_TIMEOUT", "Answer", "HTTPClient"]
 
@@ -31,9 +33,14 @@ DEFAULT_TIMEOUT: Final = 30.0
 """Seconds that one exchange may take, from asking the pool for a connection to the last byte."""
 LIMIT: Final = 4 << 20
 """Bytes that an answer may have, after decompression."""
+
+
+class _TooLargeError(aiohttp.ClientError):
+    """The answer is longer than it may be."""
+
+
 _CLOSE_TIMEOUT: Final = 1.0
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)  # `send` has its own, around everything
-_METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _BEFORE_SENDING: Final = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, ValueError)
 """What can only happen before a request is written."""
 _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
@@ -45,6 +52,7 @@ _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (aiohttp.ClientProxyConnectionError, "the proxy cannot be reached"),
     (aiohttp.ClientHttpProxyError, "the proxy refused to connect to it"),
     (aiohttp.ServerDisconnectedError, "the connection was closed before an answer came"),
+    (_TooLargeError, f"the answer is longer than {LIMIT} bytes"),
     (aiohttp.ClientPayloadError, "the answer was cut off or garbled"),
     (aiohttp.ClientResponseError, "the answer is not HTTP"),
     (ValueError, "the request cannot be written as HTTP"),
@@ -118,34 +126,33 @@ class HTTPClient:
         The other two are for requests with a body. `may_send` is asked once, right before the
         body's first byte leaves. If it says no, nothing of the body leaves, and `NoAnswer` has
         `too_late` and is not `sent`. Headers may have left: keep secrets in bodies.
-        `answer_timeout`: once the body has left, `timeout` does not count any more. The answer is
-        awaited as long as the connection lives, at most for so many seconds in which the loop ran:
-        while it is blocked, or the process stopped, no time passes. An answer that has reached this
-        machine is read.
+        `answer_timeout`: an answer to a body that has left is awaited for so many seconds, as long
+        as its connection lives. While the loop is blocked, or the process stopped, no time passes:
+        an answer that has reached this machine is read.
         """
-        if method not in _METHODS:
-            msg = f"'method' must be one of {', '.join(sorted(_METHODS))}, not {method!r}"
-            raise ValueError(msg)
         body = _body(form, json, may_send)
-        failure: NoAnswer
+        request = self._request(body, method, url, headers=headers, params=params)
+        exchange = asyncio.create_task(request, name="twitchvault request")
+        exchange.add_done_callback(_note_outcome)
         try:
-            async with asyncio.timeout(timeout) as time_limit:
-                if body is not None and answer_timeout is not None:
-                    body.answer_clock = AnswerClock(time_limit, answer_timeout)
-                return await self._exchange(body, method, url, headers=headers, params=params)
+            await asyncio.wait((exchange,), timeout=timeout)
+            if body is not None and answer_timeout is not None:
+                await body.wait_for_answer(exchange, answer_timeout - timeout)
+        finally:
+            in_time = exchange.done()
+            exchange.cancel()
+            await asyncio.wait((exchange,))
+        try:
+            return exchange.result()
         except asyncio.CancelledError:
-            if _cancelled():
-                raise
-            failure = _lost(url, body, "the connector was closed")
-        except TimeoutError:
+            before = False
             waited = answer_timeout if answer_timeout and body and body.sent else timeout
-            failure = _lost(url, body, f"nothing came within {waited:g} s")
-        except _TooLargeError:
-            failure = _lost(url, body, f"the answer is longer than {LIMIT} bytes")
+            reason = "the connector was closed" if in_time else f"nothing came within {waited:g} s"
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
-            failure = _lost(url, body, _reason(error), before=isinstance(error, _BEFORE_SENDING))
-        # Raised out here, the failure carries no trace of the original, which can hold URLs.
-        raise failure
+            reason = _reason(error)
+            before = isinstance(error, _BEFORE_SENDING)
+        # Raised out here, it carries no trace of the original, which can hold URLs.
+        raise _no_answer(url, body, reason, before=before)
 
     async def close(self) -> None:
         """Close the session if it is ours; idempotent.
@@ -163,22 +170,18 @@ class HTTPClient:
                 async with asyncio.timeout(_CLOSE_TIMEOUT):
                     await session.close()
 
-    async def _exchange(self, body: RequestBody | None, *args: Any, **kwargs: Any) -> Answer:  # noqa: ANN401
+    async def _request(self, body: RequestBody | None, *args: Any, **kwargs: Any) -> Answer:  # noqa: ANN401
         session = await self._session()
-        try:
-            async with session.request(
-                *args,
-                **kwargs,
-                data=body,
-                allow_redirects=False,
-                raise_for_status=False,
-                proxy=self._proxy(),
-                timeout=_NO_TIMEOUT,
-            ) as response:
-                return Answer(response.status, response.headers, await _read(response))
-        finally:
-            if body is not None and body.answer_clock is not None:
-                body.answer_clock.stop()
+        async with session.request(
+            *args,
+            **kwargs,
+            data=body,
+            allow_redirects=False,
+            raise_for_status=False,
+            proxy=self._proxy(),
+            timeout=_NO_TIMEOUT,
+        ) as response:
+            return Answer(response.status, response.headers, await _read(response))
 
     async def _session(self) -> aiohttp.ClientSession:
         if self.closed:
@@ -203,8 +206,45 @@ class HTTPClient:
         return session
 
 
-class _TooLargeError(Exception):
-    """The answer is longer than it may be."""
+class RequestBody(aiohttp.BytesPayload):
+    """A request body that asks whether it may leave, and knows whether it left."""
+
+    def __init__(
+        self, content: bytes, content_type: str, may_send: Callable[[], bool] | None
+    ) -> None:
+        super().__init__(content, content_type=content_type)
+        self.sent = False
+        self.too_late = False
+        self._may_send = may_send
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write the body if it may leave, once: sent twice, it would spend a token twice."""
+        transport = getattr(writer, "transport", None)
+        if self.sent or transport is None or transport.is_closing():
+            raise ConnectionResetError
+        self.too_late = self._may_send is not None and not self._may_send()
+        if self.too_late:
+            raise ConnectionAbortedError
+        self.sent = True
+        await super().write(writer)
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        """As `write`; newer releases of aiohttp call this one."""
+        del content_length
+        await self.write(writer)
+
+    async def wait_for_answer(self, exchange: asyncio.Task[Answer], seconds: float) -> None:
+        """Wait on if the body has left, for so many seconds in which the loop runs, and one more.
+
+        They are counted, not measured: a blocked loop or a stopped process costs one of them, and
+        in the next the loop reads what lay in its socket.
+        """
+        ticks = math.ceil(max(seconds, 0.0)) + 1
+        while self.sent and ticks > 0 and not exchange.done():
+            ticks -= 1
+            await asyncio.wait((exchange,), timeout=1.0)
 
 
 def _body(
@@ -237,20 +277,19 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     raise _TooLargeError
 
 
-def _lost(url: str, body: RequestBody | None, reason: str, *, before: bool = False) -> NoAnswer:
+def _note_outcome(exchange: asyncio.Task[Answer]) -> None:
+    if not exchange.cancelled():
+        exchange.exception()  # or it is logged if the caller was cancelled in the same moment
+
+
+def _no_answer(url: str, body: RequestBody | None, reason: str, *, before: bool) -> NoAnswer:
+    target = URL(url)
+    where = f"{target.host}:{target.port}"
     if body is not None and body.too_late:
-        msg = f"nothing was sent to {_where(url)}: the time to send it was over"
+        msg = f"nothing was sent to {where}: the time to send it was over"
         return NoAnswer(msg, sent=False, too_late=True)
     sent = not before if body is None else body.sent
-    return NoAnswer(f"no answer from {_where(url)}: {reason}", sent=sent)
-
-
-def _where(url: str) -> str:
-    try:
-        target = URL(url)
-        return f"{target.host or '?'}:{target.port or '?'}"
-    except ValueError:
-        return "?"
+    return NoAnswer(f"no answer from {where}: {reason}", sent=sent)
 
 
 def _reason(error: Exception) -> str:
@@ -260,12 +299,6 @@ def _reason(error: Exception) -> str:
             return reason
     number = error.errno if isinstance(error, OSError) else None
     return os.strerror(number) if number and number > 0 else "the connection failed"
-
-
-def _cancelled() -> bool:
-    # A connector that is closed cancels those who wait for it, without anybody cancelling us.
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
 
 
 def _proxy(proxy: str | URL, auth: aiohttp.BasicAuth | None) -> URL:

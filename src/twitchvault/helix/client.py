@@ -35,6 +35,7 @@ _OTHER_CAUSE: Final = re.compile(
 """A 401 that no newer token cures: scopes, client ids, the wrong user or kind of token."""
 _SEGMENT: Final = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
 _PATH: Final = re.compile(rf"/?{_SEGMENT}(?:/{_SEGMENT})*/?(?:\?[^\s#\\]*)?")
+_METHODS: Final = ("DELETE", "GET", "PATCH", "POST", "PUT")
 _MOST_DIGITS: Final = 9
 
 
@@ -76,7 +77,7 @@ class HelixClient:
     ) -> dict[str, Any]:
         """The JSON object that Helix answers, {} for an empty answer; else an `HTTPException`."""
         request = {
-            "method": str(method).upper(),
+            "method": _method(method),
             "url": self._url(path),
             "params": _query(params),
             "json": json,
@@ -140,6 +141,14 @@ class HelixClient:
             msg = f"'path' must be a path below the API's base, like 'users', not {path!r}"
             raise ValueError(msg)
         return self._api_url + path.lstrip("/")
+
+
+def _method(method: object) -> str:
+    name = str(method).upper()
+    if name not in _METHODS:
+        msg = f"'method' must be one of {', '.join(_METHODS)}, not {method!r}"
+        raise ValueError(msg)
+    return name
 
 
 def _query(params: object) -> list[tuple[str, str]]:
