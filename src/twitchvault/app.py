@@ -83,7 +83,7 @@ class App:
         )
         secret = inputs.client_secret(client_secret)
         identity = Identity(http, http.client_id, secret, id_url)
-        lease_ttl = inputs.lease_ttl(lease_ttl)
+        lease_ttl = inputs.seconds("lease_ttl", lease_ttl, least=1)
         used = _store(store)
         vault = Vault(used, identity, maintain=maintain, lease_ttl=lease_ttl)
         self._core = Core(http, identity, vault, api_url, None if used is store else used)

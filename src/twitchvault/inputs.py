@@ -18,7 +18,6 @@ __all__ = [
     "base_url",
     "client_id",
     "client_secret",
-    "lease_ttl",
     "optional_token",
     "seconds",
     "token",
@@ -126,26 +125,13 @@ def base_url(name: str, value: object) -> str:
     return str(url).rstrip("/")
 
 
-def lease_ttl(value: object) -> float:
-    """Seconds that a refresh may take: a finite number, 1 or more."""
-    number = _number(value)
-    if not 1 <= number < math.inf:
-        msg = f"'lease_ttl' must be a number of seconds, 1 or more, not {value!r}"
+def seconds(name: str, value: object, *, least: float | None = None) -> float:
+    """A finite number of seconds, `least` or more; above 0 if that is None."""
+    number = math.nan
+    if isinstance(value, int | float) and not isinstance(value, bool) and value < math.inf:
+        number = min(value, _LONGEST)
+    if not (number > 0 if least is None else number >= least):
+        bound = "above 0" if least is None else f"{least:g} or more"
+        msg = f"{name!r} must be a number of seconds {bound}, not {value!r}"
         raise ValueError(msg)
-    return number
-
-
-def seconds(name: str, value: object) -> float:
-    """A number of seconds above 0."""
-    number = _number(value)
-    if not number > 0:
-        msg = f"{name!r} must be a number of seconds above 0, not {value!r}"
-        raise ValueError(msg)
-    return number
-
-
-def _number(value: object) -> float:
-    """A number as a float; NaN, which no comparison holds for, for anything else."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return math.nan
-    return value if isinstance(value, float) else float(min(value, _LONGEST))
+    return float(number)
