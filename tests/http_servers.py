@@ -93,11 +93,11 @@ async def failure(
     with pytest.raises(NoAnswer) as caught:
         await client.send(method, url, form=form, timeout=timeout)
     error = caught.value
-    shown = "".join(traceback.format_exception(error)) + repr(error)
+    visible = "".join(traceback.format_exception(error)) + repr(error)
     assert error.__cause__ is None
     assert error.__context__ is None
-    assert SECRET not in shown
-    assert "query=here" not in shown
+    assert SECRET not in visible
+    assert "query=here" not in visible
     assert error.status == 0
     return error
 

@@ -32,7 +32,7 @@ def test_constructor_needs_no_loop() -> None:
     assert client.client_id == "abc"
 
 
-class Kept:
+class KeepAliveServer:
     """A server that keeps its connections open, and knows how many are."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Kept:
 
 async def test_own_session_is_closed_and_made_anew() -> None:
     """`close` can be called any number of times; then nothing is sent, until it is open again."""
-    client, server = HTTPClient(client_id="abc"), Kept()
+    client, server = HTTPClient(client_id="abc"), KeepAliveServer()
     await client.close()
     async with raw_server(server.serve) as url:
         for _ in range(2):
@@ -76,7 +76,7 @@ async def test_own_session_is_closed_and_made_anew() -> None:
 
 async def test_closing_twice_at_once_and_cancelled() -> None:
     """A `close` that is cancelled leaves no open connection behind."""
-    client, server = HTTPClient(client_id="abc"), Kept()
+    client, server = HTTPClient(client_id="abc"), KeepAliveServer()
     async with raw_server(server.serve) as url:
         await client.send("GET", url)
         task = asyncio.create_task(client.close())

@@ -274,7 +274,7 @@ def calls_of(identity: Identity) -> list[Callable[[], Awaitable[object]]]:
     ]
 
 
-def shown(error: HTTPException) -> str:
+def visible(error: HTTPException) -> str:
     """All that a log could show of an error."""
     assert error.__cause__ is None
     assert error.__context__ is None
@@ -288,7 +288,7 @@ async def outcomes(identity: Identity) -> str:
         try:
             result = await call()
         except HTTPException as error:
-            text += shown(error)
+            text += visible(error)
         else:
             text += f"{result!r} {result} {getattr(result, 'raw', None)!r}"
     return text

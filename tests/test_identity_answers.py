@@ -48,7 +48,7 @@ def answer(status: int, body: bytes | str | object, **headers: str) -> Answer:
     return Answer(status, CIMultiDictProxy(named), raw)
 
 
-def shown(error: BaseException) -> str:
+def visible(error: BaseException) -> str:
     """All that a log could show of an error."""
     text = "".join(traceback.format_exception(error)) + repr(error) + str(vars(error))
     assert error.__cause__ is None
@@ -103,8 +103,8 @@ def test_unusable_answers(model: type[AnswerModel], body: object, problem: str) 
     assert error.status == 200
     assert error.message.startswith("the answer cannot be used: ")
     assert error.message.endswith(problem)
-    assert CANARY not in shown(error)
-    assert SENT not in shown(error)
+    assert CANARY not in visible(error)
+    assert SENT not in visible(error)
 
 
 @pytest.mark.parametrize("model", GOOD)
@@ -116,7 +116,7 @@ def test_missing_field_is_named(model: type[AnswerModel]) -> None:
         with pytest.raises(HTTPException) as caught:
             parse(model, answer(200, GOOD[model] | {field: value}))
         assert str(caught.value) == f"200: the answer cannot be used: {field!r} {problem}"
-        assert CANARY not in shown(caught.value)
+        assert CANARY not in visible(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_secrets_are_cut_out_of_messages_and_headers(body: object) -> None:
     """A secret that we sent, or that came with the answer, is in no part of the error."""
     bad = answer(400, body, X_Echo=f"a {SENT} b", Location=f"/x?access_token={SENT}")
     error = error_of(bad, None, "", SENT)
-    text = shown(error)
+    text = visible(error)
     for secret in (SENT, CANARY, "canary"):
         assert secret not in text
     assert error.headers["X-Echo"] == "a [secret] b"

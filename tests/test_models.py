@@ -228,10 +228,10 @@ def test_wrong_type_of_refresh_token_is_an_error() -> None:
 def test_reprs_hide_secrets(model: type[AnswerModel], answer: dict[str, Any]) -> None:
     """No way to print a model shows what it keeps."""
     made = model.from_answer(answer)
-    shown = f"{made!r} {made!s} {made} {made.raw!r} {made.raw} {pprint.pformat(made)}"
-    shown += pretty_repr(made) + pretty_repr(made.raw)
+    visible = f"{made!r} {made!s} {made} {made.raw!r} {made.raw} {pprint.pformat(made)}"
+    visible += pretty_repr(made) + pretty_repr(made.raw)
     for secret in (ACCESS, REFRESH, DEVICE):
-        assert secret not in shown
+        assert secret not in visible
 
 
 def test_repr_shows_the_rest() -> None:

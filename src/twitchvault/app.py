@@ -87,7 +87,7 @@ class App:
         used = _store(store)
         vault = Vault(used, identity, maintain=maintain, lease_ttl=lease_ttl)
         self._core = Core(http, identity, vault, api_url, None if used is store else used)
-        self._guest = False
+        self._shared = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(client_id={self.http.client_id!r})"
@@ -100,7 +100,7 @@ class App:
     # Life
 
     async def __aenter__(self) -> Self:
-        if self._guest:
+        if self._shared:
             return self
         self._core.enter_loop()
         try:
@@ -133,7 +133,7 @@ class App:
         A refresh under way still ends, and what is not yet written still is. `authorize()` begins
         anew.
         """
-        if not self._guest:
+        if not self._shared:
             self._core.clear()
 
     @scrub_traceback
@@ -145,7 +145,7 @@ class App:
         Raises `StoreError` if a change could not be written, `WrongEventLoop` on another loop than
         that of `authorize()` unless that one is closed.
         """
-        if not self._guest:
+        if not self._shared:
             await self._core.close()
 
     @classmethod
@@ -160,7 +160,7 @@ class App:
             msg = "the app is not authorized: call 'await app.authorize()' first"
             raise NotAuthorized(msg)
         flow = cls.__new__(cls)
-        flow._core, flow._guest = app._core, True  # noqa: SLF001
+        flow._core, flow._shared = app._core, True  # noqa: SLF001
         return flow
 
     # Views

@@ -222,11 +222,11 @@ class AppAPI(_API):
 
 
 def _elements(page: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
-    data = page.get("data")
-    if isinstance(data, dict):
-        lists = [value for value in data.values() if isinstance(value, list)]
-        data = lists[0] if len(lists) == 1 else None if not lists else data
-    elements = [] if data is None else data
+    elements = page.get("data")
+    if isinstance(elements, dict):
+        lists = [value for value in elements.values() if isinstance(value, list)]
+        elements = lists[0] if len(lists) == 1 else lists or None
+    elements = [] if elements is None else elements
     if not isinstance(elements, list) or not all(isinstance(each, dict) for each in elements):
         raise _undocumented(path)
     return elements
