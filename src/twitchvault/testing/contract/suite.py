@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -14,12 +14,17 @@ from twitchvault.testing.contract.concurrency import Concurrency, Processes
 from twitchvault.testing.contract.entries import Entries, Keys
 from twitchvault.testing.contract.feeds import Feeds
 from twitchvault.testing.contract.lifecycle import Lifecycle
-from twitchvault.testing.contract.support import TEST_TIMEOUT, time_limit
+from twitchvault.testing.contract.support import (
+    CALL_TIMEOUT,
+    TEST_TIMEOUT,
+    ContractFixtures,
+    time_limit,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-ABILITIES: Final = {"handles": "others", "processes": "in_processes", "watch": "watch"}
+ABILITIES: Final = {"handles": "", "processes": "in_processes", "watch": "watch"}
 """What a store may lack, and the fixture of the tests that need it."""
 
 
@@ -37,29 +42,30 @@ class StoreContract(Entries, Keys, Lifecycle, Concurrency, Processes, Feeds):
     the test starts; clean up in the fixture after a `yield` if need be. A `functools.partial` of a
     class or of a module's function can be pickled, which the tests between processes need.
 
-    What a store cannot do is said, with the reason, and its tests are not collected:
+    Say what a store cannot do, with the reason:
 
         class TestMyStore(StoreContract, omits={"processes": "the data live in this process"}):
 
-    - `handles`: two store objects on the same data (`make_store` called twice)
-    - `processes`: stores in several processes on the same data (`make_store` is pickled)
-    - `watch`: feeds of changes; where this is not said, their tests are shown as skipped
+    - `handles`: two store objects on the same data (`make_store` called twice); all tests then use
+      one store
+    - `processes`: stores in several processes on the same data (`make_store` is pickled); the tests
+      that need them are not collected
+    - `watch`: feeds of changes; their tests are not collected. Without this omission they are shown
+      as skipped for a store that has no `watch`
 
     A store that can tell damaged data from absent data overrides `damage` to have that tested.
 
-    Every wait is bounded, and its failure says what was expected. A store that blocks the event
-    loop stops the bounds too: add pytest-timeout for that.
+    Every wait is bounded, and its failure says what was expected; `call_timeout` is the bound of
+    one call in seconds. A store that blocks the event loop stops the bounds too: add pytest-timeout
+    for that.
     """
-
-    omits: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    """What the store cannot do, and why."""
 
     def __init_subclass__(cls, *, omits: Mapping[str, str] | None = None) -> None:
         super().__init_subclass__()
         _check_omits(cls.__name__, omits or {})
         cls.omits = MappingProxyType({**cls.omits, **(omits or {})})
         missing = {ABILITIES[ability] for ability in cls.omits}
-        if cls.damage is StoreContract.damage:
+        if cls.damage is ContractFixtures.damage:
             missing.add("damage_entry")
         for name, test in _tests(StoreContract):
             if missing & inspect.signature(test).parameters.keys():
@@ -85,13 +91,18 @@ def _tests(contract: type) -> list[tuple[str, Callable[..., Awaitable[None]]]]:
 
 
 def _bounded(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    """The test, which fails if it takes too long."""
-    promise = (test.__doc__ or test.__name__).splitlines()[0]
+    """The test, which fails if it takes too long; each failure says the rule that was broken."""
+    rule = " ".join(str(test.__doc__).split())
 
     @functools.wraps(test)
-    async def bounded(*args: object, **kwargs: object) -> None:
-        async with time_limit(f"an end of the test {promise!r}", TEST_TIMEOUT):
-            await test(*args, **kwargs)
+    async def bounded(self: ContractFixtures, **fixtures: object) -> None:
+        CALL_TIMEOUT.set(self.call_timeout)
+        try:
+            async with time_limit(f"an end of the test {rule!r}", TEST_TIMEOUT):
+                await test(self, **fixtures)
+        except Exception as error:
+            error.add_note(f"The rule: {rule}")
+            raise
 
     return bounded
 
