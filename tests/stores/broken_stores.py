@@ -287,7 +287,7 @@ class NoNul(Right):
         return super().write(key, value and value.split(b"\0")[0])
 
 
-@fails(absent_key="deleting it is False, not an error")
+@fails(absent_keys="deleting it is False, no error")
 class RaisesOnAbsent(Right):
     """Deletes as a dict does."""
 

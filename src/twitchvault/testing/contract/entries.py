@@ -40,14 +40,6 @@ LATE: Final = 0.05
 class Entries(ContractFixtures):
     """What holds for one key at a time."""
 
-    async def test_absent_key(self, store: TokenStore) -> None:
-        """A key that was never written gives None, and deleting it is False, not an error."""
-        found = await store.get("absent")
-        assert found is None, f"get() of a key never written must give None, it gave {found!r}"
-        assert await scan_all(store) == {}, "the store must be empty at the start of a test"
-        assert await store.delete("absent") is False, "delete() of an absent key must give False"
-        assert await store.delete("absent", expect=0) is False, "and with expect=0, too"
-
     async def test_put_then_get(self, store: TokenStore) -> None:
         """What was put is there, at the version that put returned; a second put replaces it."""
         last = 0
@@ -63,14 +55,17 @@ class Entries(ContractFixtures):
             found = await scan_all(store)
             assert found == {"key": entry}, f"after a put scan() must give {entry}, not {found}"
 
-    async def test_delete(self, store: TokenStore) -> None:
-        """A deleted key is absent, and can be written again."""
-        await store.put("key", b"value")
-        assert await store.delete("key") is True, "delete() of a present key must give True"
-        assert await store.get("key") is None, "get() of a deleted key must give None"
-        assert await scan_all(store) == {}, "a deleted key must not be in a scan"
-        assert await store.delete("key") is False, "a second delete() must give False"
-        assert await store.put("key", b"value", expect=0), "put() after a delete"
+    async def test_absent_keys(self, store: TokenStore) -> None:
+        """A key that was never written or was deleted is None; deleting it is False, no error."""
+        assert await scan_all(store) == {}, "the store must be empty at the start of a test"
+        for state in ("never written", "deleted"):
+            found = await store.get("key")
+            assert found is None, f"get() of a key that was {state} must give None, not {found!r}"
+            gone = [await store.delete("key"), await store.delete("key", expect=0)]
+            assert gone == [False, False], f"delete() of a key that was {state} must give False"
+            await store.put("key", b"value", expect=0)
+            assert await store.delete("key") is True, "delete() of a present key must give True"
+            assert await scan_all(store) == {}, "a deleted key must not be in a scan"
 
     async def test_calls_that_nobody_awaits(self, store: TokenStore) -> None:
         """A put or delete that is called and not awaited does nothing."""

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import VersionConflict
 from twitchvault.stores.base import Change
-from twitchvault.testing.contract.entries import (
-    KEYS,
-    MANY,
-    check_prefix,
-    check_unreadable,
-    fill,
-)
+from twitchvault.testing.contract.entries import KEYS, MANY, check_prefix, check_unreadable, fill
 from twitchvault.testing.contract.support import (
     CANCEL_POINTS,
     ContractFixtures,
@@ -41,16 +36,6 @@ END: Final = "the end"
 class Feeds(ContractFixtures):
     """What a feed promises, one thing at a time and amid many writes."""
 
-    async def test_catch_up_gives_what_was_written(self, store: TokenStore, watch: Watch) -> None:
-        """Everything written since the context was entered comes, at the version put returned."""
-        async with watch() as feed:
-            first = await store.put("a", b"first")
-            second = await store.put("b", b"second")
-            known = await check_caught_up(feed, ("a", first, b"first"), ("b", second, b"second"))
-            assert known.keys() == {"a", "b"}, f"catch_up() gave more than was written: {known}"
-            third = await store.put("a", b"third", expect=first)
-            await check_caught_up(feed, ("a", third, b"third"))
-
     async def test_delete_is_a_change(self, store: TokenStore, watch: Watch) -> None:
         """A delete comes as None, at a version between those of the writes around it."""
         before = await store.put("key", b"value")
@@ -62,21 +47,6 @@ class Feeds(ContractFixtures):
             after = await store.put("key", b"again")
             right = before < change.version < after
             assert right, f"readers would take {change} for old: puts came at {before} and {after}"
-
-    async def test_refused_write_is_no_change(self, store: TokenStore, watch: Watch) -> None:
-        """A feed tells of no conflict and of no delete of what is absent."""
-        version = await store.put("key", b"value")
-        async with watch() as feed:
-            await asyncio.gather(
-                store.put("key", b"refused", expect=0),
-                store.put("absent", b"refused", expect=version),
-                store.delete("key", expect=version + 1),
-                store.delete("absent"),
-                return_exceptions=True,
-            )
-            given = {key: change.value for key, change in (await caught_up(feed)).items()}
-            assert given.get("key", b"value") == b"value", f"a feed tells of a refused put: {given}"
-            assert given.get("absent") is None, f"a feed tells of a refused put: {given}"
 
     async def test_prefix_of_a_feed_is_literal(self, store: TokenStore, watch: Watch) -> None:
         """A feed gives the keys that start with its prefix, and no others."""
@@ -113,24 +83,16 @@ class Feeds(ContractFixtures):
             version = await store.put("mine:key", b"value")
             await _check_wait(waiting, Change("mine:key", version, b"value"))
 
-    async def test_drain_does_not_wait(self, store: TokenStore, watch: Watch) -> None:
-        """`drain` is a plain call that returns at once, and what it leaves comes by `catch_up`."""
+    async def test_drain_does_not_wait(self, watch: Watch) -> None:
+        """`drain` is a plain call that returns at once, and [] where nothing has changed."""
         async with watch() as feed:
-            start = asyncio.get_running_loop().time()
-            for _ in range(100):
-                changes = feed.drain()
-                assert changes == [], f"drain() of a store without changes must be [], {changes!r}"
-            taken = asyncio.get_running_loop().time() - start
+            start = time.monotonic()
+            given = [feed.drain() for _ in range(100)]
+            taken = time.monotonic() - start
+            assert given == [[]] * 100, (
+                f"drain() of a store without changes must be [], not {given}"
+            )
             assert taken < 1, f"100 calls of drain() took {taken:.2f} s: it must not wait"
-            for key in ("a", "b", "c"):
-                await store.put(key, b"value")
-            await store.delete("b")
-            replica = Replica()
-            replica.apply(feed.drain())
-            replica.apply(await feed.catch_up())
-            values = {key: change.value for key, change in replica.known.items()}
-            right = {"a": b"value", "b": None, "c": b"value"}
-            assert values == right, f"drain() and then catch_up() must give {right}, not {values}"
 
     async def test_drain_gives_all_in_time(self, store: TokenStore, watch: Watch) -> None:
         """A reader that only drains learns of each write and delete soon."""
@@ -319,13 +281,11 @@ async def caught_up(feed: Feed) -> dict[str, Change]:
     return replica.known
 
 
-async def check_caught_up(feed: Feed, *expected: tuple[str, int, bytes]) -> dict[str, Change]:
-    """The newest changes that `catch_up` gives; fail unless these are among them."""
+async def check_caught_up(feed: Feed, right: tuple[str, int, bytes]) -> dict[str, Change]:
+    """The newest changes that `catch_up` gives; fail unless this is among them."""
     known = await caught_up(feed)
-    for change in expected:
-        found = tuple(known.get(change[0], ()))
-        assert found == change, (
-            f"catch_up() missed a put: it must give {change}, which had returned before the call, "
-            f"it gave {found}"
-        )
+    found = tuple(known.get(right[0], ()))
+    assert found == right, (
+        f"catch_up() missed a put: it must give {right}, which had returned, it gave {found}"
+    )
     return known

@@ -112,7 +112,6 @@ for name, test in _tests(StoreContract):
 
 
 def _check_omits(owner: str, omits: Mapping[str, str]) -> None:
-    """Raise unless each omission is one that exists and has a reason."""
     for ability, reason in omits.items():
         if ability not in ABILITIES:
             msg = f"{owner}: {ability!r} in 'omits' must be one of {', '.join(ABILITIES)}"
