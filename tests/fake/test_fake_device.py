@@ -38,8 +38,8 @@ async def test_start_answer(http: HTTP) -> None:
     assert re.fullmatch(r"[A-Za-z0-9]{40}", str(answer["device_code"]))
     assert re.fullmatch(r"[A-Z]{8}", str(answer["user_code"]))
     assert (answer["expires_in"], answer["interval"]) == (1800, 5)
-    link = f"{http.twitch.url}/activate?device-code={answer['user_code']}"
-    assert answer["verification_uri"] == link
+    address = f"{http.twitch.url}/activate?device-code={answer['user_code']}"
+    assert answer["verification_uri"] == address
 
 
 async def test_refusals(http: HTTP) -> None:

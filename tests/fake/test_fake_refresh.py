@@ -26,7 +26,7 @@ async def test_public_refresh_rotates_and_kills_the_old_access_token(http: HTTP)
     assert http.twitch.counts.exchanges == 1
 
 
-async def test_replay_kills_the_whole_connection_of_a_public_client(http: HTTP) -> None:
+async def test_replay_ends_the_connection_of_a_public_client(http: HTTP) -> None:
     """A spent token: refused, and every access and refresh token of user and client dies."""
     client, pair = public(http)
     second = http.twitch.issue(client, "alice")
@@ -68,7 +68,7 @@ async def test_of_two_refreshes_at_once_one_wins_and_the_other_is_a_replay(http:
 
 
 @pytest.mark.parametrize(
-    ("switches", "same", "again", "alive"),
+    ("switches", "same", "status", "alive"),
     [
         ({}, False, 400, True),
         ({"confidential_refresh": "rotate-keep"}, False, 200, True),
@@ -78,16 +78,16 @@ async def test_of_two_refreshes_at_once_one_wins_and_the_other_is_a_replay(http:
     ],
 )
 async def test_confidential_refresh(
-    http: HTTP, switches: dict[str, object], same: bool, again: int, alive: bool
+    http: HTTP, switches: dict[str, object], same: bool, status: int, alive: bool
 ) -> None:
     """By default both old tokens are dead, and a replay is not punished; switches change that."""
     client, pair = connected(http, **switches)
     access, refresh = await http.refreshed(client, pair.refresh_token)
     assert (refresh == pair.refresh_token) is same
     assert http.twitch.is_live(pair.access_token) is ("refresh_kills_access" in switches)
-    assert (await http.refresh(client, pair.refresh_token)).status == again
+    assert (await http.refresh(client, pair.refresh_token)).status == status
     assert http.twitch.is_live(access) is alive
-    assert http.twitch.counts.replays == (again == 400)
+    assert http.twitch.counts.replays == (status == 400)
 
 
 @pytest.mark.parametrize(

@@ -94,17 +94,17 @@ class Faults:
 
     def add(self, fault: Fault) -> None:
         """From now on, let matching requests fail."""
-        _check(fault.endpoint, fault.when)
+        _check_rule(fault.endpoint, fault.when)
         self._faults.append(fault)
 
     def delay(self, endpoint: str, headers: Seconds, body: Seconds) -> None:
         """Make an endpoint slow until told otherwise."""
-        _check(endpoint)
+        _check_rule(endpoint)
         self._delays[endpoint] = (headers, body)
 
     def hold(self, endpoint: str, when: When, match: Mapping[str, str] | None) -> Gate:
         """A new gate."""
-        _check(endpoint, when)
+        _check_rule(endpoint, when)
         gate = Gate(len(self._gates) + 1, endpoint, when, match or {})
         self._gates[gate.number] = gate
         return gate
@@ -151,7 +151,7 @@ class Faults:
         return fault
 
 
-def _check(endpoint: str, when: str = "before") -> None:
+def _check_rule(endpoint: str, when: str = "before") -> None:
     """A ValueError for what no request will ever match."""
     if endpoint not in ENDPOINTS and not endpoint.startswith("helix:"):
         names = ", ".join(sorted(ENDPOINTS))

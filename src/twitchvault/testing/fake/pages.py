@@ -70,8 +70,8 @@ def consent(
 
 def page(title: str, text: str = "", *, body: str = "") -> str:
     """A page with a heading and some text, or a body that is HTML already."""
-    shown = escape(title)
-    return _PAGE.format(title=shown, heading=shown, body=body or f"<p>{escape(text)}</p>")
+    heading = escape(title)
+    return _PAGE.format(title=heading, heading=heading, body=body or f"<p>{escape(text)}</p>")
 
 
 def _choice(user: User, *, checked: bool) -> str:
