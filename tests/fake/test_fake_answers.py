@@ -240,7 +240,7 @@ async def test_secrets_in_a_query_are_flagged(http: HTTP) -> None:
     url = http.twitch.id_url + "revoke"
     await http.send("POST", url, params={"client_id": client.client_id, "hint": pair.access_token})
     (leak,) = http.twitch.leaks
-    assert (leak.path, leak.parameter) == ("/oauth2/revoke", "hint")
+    assert (leak.path, leak.secrets_in_query) == ("/oauth2/revoke", ("hint",))
     (entry,) = http.twitch.requests
     assert (entry.method, entry.endpoint, entry.status) == ("POST", "revoke", 400)
     assert entry.parameters == ("client_id", "hint")

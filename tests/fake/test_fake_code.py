@@ -127,17 +127,6 @@ async def test_errors_without_redirect(
     assert (await http.authorize(client, **change)).message == (400, text)
 
 
-async def test_implicit_flow(http: HTTP) -> None:
-    """The fragment carries a lone access token of some 60 days."""
-    client, alice = app(http)
-    http.twitch.auto_consent(alice)
-    reply = await http.authorize(client, response_type="token", redirect_uri=FIRST)
-    _, params = reply.redirected
-    assert set(params) == {"access_token", "scope", "state", "token_type"}
-    http.twitch.advance(59 * 86_400)
-    assert (await http.validate(params["access_token"])).json["login"] == "alice"
-
-
 async def test_click_then_straight_back(http: HTTP) -> None:
     """The page asks; after a click the same scopes pass silently, more of them or force ask."""
     client, alice = app(http)

@@ -186,17 +186,7 @@ async def test_the_page_denies(http: HTTP) -> None:
     """Cancel denies the code; after that nothing waits under it."""
     client = http.twitch.register_client(denied_device="access_denied")
     start = (await http.device(client)).json
-    assert "add_user()" in (await http.send("GET", str(start["verification_uri"]))).text
     form = {"device-code": start["user_code"], "decision": "cancel"}
     assert (await http.send("POST", http.twitch.url + "/activate", data=form)).status == 200
     assert (await http.poll(client, start["device_code"])).message == (400, "access_denied")
     assert (await http.send("GET", str(start["verification_uri"]))).status == 404
-
-
-async def test_the_page_without_a_code_asks_for_one(http: HTTP) -> None:
-    """Somebody who typed the address can enter the code, in any case and with a dash."""
-    page = await http.send("GET", http.twitch.url + "/activate")
-    assert 'name="device-code"' in page.text
-    code = str((await http.device(register(http))).json["user_code"]).lower()
-    params = {"device-code": f"{code[:4]}-{code[4:]}"}
-    assert (await http.send("GET", http.twitch.url + "/activate", params=params)).status == 200

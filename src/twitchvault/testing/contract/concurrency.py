@@ -269,9 +269,7 @@ async def _write_in_processes(make_store: MakeStore) -> list[Done]:
     pool = ProcessPoolExecutor(PROCESSES, context)
     try:
         calls = (loop.run_in_executor(pool, _run, make_store, i) for i in range(PROCESSES))
-        async with time_limit(
-            "the processes that use the store have done their work", WORK_TIMEOUT
-        ):
+        async with time_limit("the processes with the store do their work", WORK_TIMEOUT):
             results = await asyncio.gather(*calls)
         async with time_limit("a process ends after close(), which must leave no thread behind"):
             await asyncio.to_thread(pool.shutdown)

@@ -15,7 +15,7 @@ from .helix import Helix, Resource
 from .identity import Identity
 from .logins import Logins
 from .messages import DROPPED, Answer, fault_answer
-from .model import Client, Counts, Leak, Pair, RequestLog, Settings, User, apply_options
+from .model import Client, Counts, Pair, RequestLog, Settings, User, apply_options
 from .state import State
 from .tokens import Tokens
 
@@ -56,7 +56,7 @@ class Commands(Settings):
         """Register an application; `switches` are those of `Switches`, by name."""
         if public and client_secret is not None:
             raise ValueError("'client_secret': a public client has none")
-        client_id = client_id or self._state.client_id()
+        client_id = client_id or self._state.name(30)
         secret = None if public else client_secret or self._state.token()
         client = Client(client_id, secret, tuple(redirect_uris), name)
         apply_options(client.switches, switches)
@@ -286,9 +286,9 @@ class Commands(Settings):
         return tuple(self._state.requests)
 
     @property
-    def leaks(self) -> tuple[Leak, ...]:
-        """Secrets and tokens that arrived in a query string."""
-        return tuple(self._state.leaks)
+    def leaks(self) -> tuple[RequestLog, ...]:
+        """Those of them that brought a secret or a token in the query string."""
+        return tuple(entry for entry in self._state.requests if entry.secrets_in_query)
 
     @property
     def secrets(self) -> frozenset[str]:

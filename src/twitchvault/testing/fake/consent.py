@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
+from twitchvault.scopes import Scopes
+
 from . import pages
 from .identity import KNOWN_SCOPES, required, split_scopes
 from .messages import HTML, Answer
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 COOKIE: Final = "fake_twitch_user"
 MISMATCH: Final = "Parameter redirect_uri does not match registered URI"
-RETIRED: Final = {"channel_subscriptions", "user:edit:follows", "whispers:edit"}
+RETIRED: Final = {Scopes.CHANNEL_SUBSCRIPTIONS, Scopes.USER_EDIT_FOLLOWS, Scopes.WHISPERS_EDIT}
 
 _PAGE_HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'",
@@ -34,16 +36,14 @@ class ConsentRequest:
 
     client: Client
     redirect_uri: str
-    response_type: str = "code"
     state: str | None = None
     scopes: tuple[str, ...] = ()
 
     def redirect(self, **params: str) -> Answer:
-        """Send the browser back; the implicit flow answers in the fragment."""
+        """Send the browser back."""
         if self.state is not None:
             params["state"] = self.state
         mark = "&" if "?" in self.redirect_uri else "?"
-        mark = "#" if self.response_type == "token" else mark
         return Answer(302, headers={"Location": f"{self.redirect_uri}{mark}{urlencode(params)}"})
 
     def error(self, error: str, description: str) -> Answer:
@@ -79,11 +79,11 @@ class Consent:
         client = self._state.clients.get(required(call, "client_id", "client ID"))
         if client is None:
             raise Refusal(400, "invalid client")
-        uri, kind = call.params.get("redirect_uri", ""), call.params.get("response_type", "")
+        uri = call.params.get("redirect_uri", "")
         if uri not in client.redirect_uris:
             return _mismatch(client)
-        request = ConsentRequest(client, uri, kind, call.params.get("state"))
-        if kind not in {"code", "token"}:
+        request = ConsentRequest(client, uri, call.params.get("state"))
+        if call.params.get("response_type") != "code":  # the double has no implicit flow
             return request.error("unsupported_response_type", "Response type is not supported")
         if "scope" not in call.params:
             raise Refusal(400, "missing scope")
@@ -100,22 +100,15 @@ class Consent:
     def _decided(self, request: ConsentRequest, user: User | None) -> Answer:
         if user is None:
             return request.error("access_denied", "The user denied you access")
-        client, scopes = request.client, request.scopes
-        if request.response_type == "code":
-            code = self._logins.new_code(client, user, scopes, request.redirect_uri)
-            return _remember(user, request.redirect(code=code, scope=" ".join(scopes)))
-        token = self._tokens.issue_implicit(client, user, scopes).value
-        params = {"access_token": token, "scope": " ".join(scopes), "token_type": "bearer"}
-        return _remember(user, request.redirect(**params))
+        scopes = request.scopes
+        code = self._logins.new_code(request.client, user, scopes, request.redirect_uri)
+        return _remember(user, request.redirect(code=code, scope=" ".join(scopes)))
 
     # /activate
 
     def activate(self, call: Call) -> Answer:
-        """The page behind `verification_uri`: enter a code, approve or deny it."""
-        code = call.params.get("device-code", "")
-        if not code:
-            return _page(pages.page("Enter the code on your device", body=pages.ENTER_CODE))
-        login = self._logins.pending(code)
+        """The page behind `verification_uri`: approve or deny the code."""
+        login = self._logins.pending(call.params.get("device-code", ""))
         if login is None:
             text = "It may have expired, or somebody has answered already."
             return _page(pages.page("No login waits under this code", text), 404)
@@ -133,16 +126,18 @@ class Consent:
     def _ask(
         self, call: Call, action: str, asked: ConsentRequest | DeviceLogin, hidden: dict[str, str]
     ) -> Answer:
-        users, chosen = list(self._state.users.values()), call.cookies.get(COOKIE)
-        return _page(pages.consent(action, asked.client, asked.scopes, users, chosen, hidden))
+        users = list(self._state.users.values())
+        earlier = self._state.users.get(call.cookies.get(COOKIE, ""))
+        login = earlier.login if earlier else users[0].login if users else ""
+        return _page(pages.consent(action, asked.client, asked.scopes, users, login, hidden))
 
     def _clicked(self, call: Call) -> User | None:
         if call.form.get("decision") != "authorize":
             return None
-        user = self._state.users.get(call.form.get("user", ""))
-        if user is None:
-            raise Refusal(400, "no such user: go back and choose one")
-        return user
+        try:
+            return self._state.user(call.form.get("user", ""))
+        except ValueError as error:
+            raise Refusal(400, str(error)) from None
 
 
 def _requested_scopes(client: Client, text: str) -> tuple[str, ...]:

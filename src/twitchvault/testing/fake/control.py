@@ -22,7 +22,7 @@ from aiohttp import web
 from .commands import Commands
 from .faults import Gate
 from .messages import JSON
-from .model import Client, Counts, Leak, Pair, RequestLog, Switches, User
+from .model import Client, Counts, Pair, RequestLog, Switches, User
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ COMMANDS: Final = frozenset(name for name in vars(Commands) if not name.startswi
 
 _TYPE: Final = "$"
 _TYPES: Final[dict[str, Callable[..., object]]] = {
-    kind.__name__: kind for kind in (Client, Counts, Leak, Pair, RequestLog, Switches, User)
+    kind.__name__: kind for kind in (Client, Counts, Pair, RequestLog, Switches, User)
 }
 _ERRORS: Final[dict[str, type[Exception]]] = {
     error.__name__: error for error in (TypeError, ValueError, TimeoutError, RuntimeError)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from string import ascii_letters, ascii_uppercase, digits
 from typing import TYPE_CHECKING, Final, Literal
 
 from .model import Pair, Refusal
@@ -62,8 +63,8 @@ class Logins:
         """A new device code."""
         now, settings = self._state.now(), self._state.settings
         login = DeviceLogin(
-            self._state.device_code(),
-            self._state.user_code(),
+            self._state.secret(40, ascii_letters + digits),
+            self._state.name(8, ascii_uppercase),
             client,
             scopes,
             started=now,
@@ -71,12 +72,10 @@ class Logins:
             interval=settings.device_interval,
         )
         self._devices[login.device_code] = self._by_user_code[login.user_code] = login
-        self._state.counters.device_starts += 1
         return login
 
     def poll(self, client: Client, device_code: str) -> Pair:
         """The pair, once, after approval; a refusal at any other time."""
-        self._state.counters.polls += 1
         login = self._devices.get(device_code)
         if login is None or login.client is not client or login.status == "dead":
             raise Refusal(400, "invalid device code")
@@ -156,5 +155,4 @@ class Logins:
         if redirect_uri != login.redirect_uri:
             raise Refusal(400, "Parameter redirect_uri does not match registered URI")
         del self._codes[code]
-        self._state.counters.code_exchanges += 1
         return self._tokens.issue(client, login.user, login.scopes)

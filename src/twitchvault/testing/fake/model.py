@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field, fields
+from http import HTTPStatus
 from typing import Final, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 DAY: Final = 86_400.0
@@ -165,26 +166,37 @@ class Counts:
     secrets_in_query: int = 0
     expiries: int = 0
 
+    def add(self, endpoint: str, status: int) -> None:
+        """Count a request by what the double itself answered."""
+        good, limited = status == HTTPStatus.OK, status == HTTPStatus.TOO_MANY_REQUESTS
+        helix, refresh = endpoint.startswith("helix:"), endpoint == "token:refresh_token"
+        self.exchanges += good and refresh
+        self.refused_refreshes += refresh and not good and not limited
+        self.validations += endpoint == "validate" and not limited
+        self.app_tokens += good and endpoint == "token:client_credentials"
+        self.device_starts += good and endpoint == "device"
+        self.polls += endpoint == "token:device" and not limited
+        self.code_exchanges += good and endpoint == "token:code"
+        self.revocations += good and endpoint == "revoke"
+        self.helix_calls += helix
+        self.helix_unauthorized += helix and status == HTTPStatus.UNAUTHORIZED
+        self.rate_limited += limited
+
 
 @dataclass(frozen=True)
 class RequestLog:
-    """One request: parameter names, never values; status 0 means that no answer was sent."""
+    """One request: parameter names, never values; status 0 means that no answer was sent.
+
+    secrets_in_query: the parameters of the query string that held a secret or a token.
+    """
 
     time: float
     method: str
     path: str
     endpoint: str
     parameters: tuple[str, ...]
+    secrets_in_query: tuple[str, ...]
     status: int
-
-
-@dataclass(frozen=True)
-class Leak:
-    """A secret or token that arrived in a query string, by the parameter's name."""
-
-    time: float
-    path: str
-    parameter: str
 
 
 class Refusal(Exception):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .faults import When
-    from .model import Counts, Leak, RequestLog
+    from .model import Counts, RequestLog
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -120,9 +120,9 @@ class RemoteTwitch(Addresses):
         """The last 10 000 requests, oldest first."""
         return cast("tuple[RequestLog, ...]", await self.command("requests"))
 
-    async def leaks(self) -> tuple[Leak, ...]:
-        """Secrets and tokens that arrived in a query string."""
-        return cast("tuple[Leak, ...]", await self.command("leaks"))
+    async def leaks(self) -> tuple[RequestLog, ...]:
+        """Those of them that brought a secret or a token in the query string."""
+        return cast("tuple[RequestLog, ...]", await self.command("leaks"))
 
     async def secrets(self) -> frozenset[str]:
         """Every secret, token and code that was ever handed out: for leak tests."""

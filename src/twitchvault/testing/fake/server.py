@@ -13,7 +13,7 @@ from .addresses import Addresses
 from .commands import Commands
 from .identity import GRANTS
 from .messages import DROPPED, JSON, Answer, Call, identity_error, not_found
-from .model import Leak, Refusal, RequestLog
+from .model import Refusal, RequestLog
 
 if TYPE_CHECKING:
     from .messages import Handler
@@ -119,12 +119,12 @@ class FakeTwitch(Addresses, Commands):
 
     def _commit(self, call: Call, handler: Handler) -> Answer:
         identity = call.endpoint.partition(":")[0] in IDENTITY
-        if identity and self._identity.limited(call):
-            return Answer(429)
         try:
-            answer = handler(call)
+            limited = identity and self._identity.limited(call)
+            answer = Answer(429) if limited else handler(call)
         except Refusal as refusal:
             answer = identity_error(refusal.status, refusal.message)
+        self._state.counters.add(call.endpoint, answer.status)
         if identity and answer.content_type == JSON:
             answer.content_type = self.identity_content_type
         return answer
@@ -150,13 +150,23 @@ class FakeTwitch(Addresses, Commands):
         return response
 
     def _log(self, call: Call, answer: Answer) -> None:
-        now, state, names = self._state.now(), self._state, tuple(call.params)
-        entry = RequestLog(now, call.method, call.path, call.endpoint, names, answer.status)
-        state.requests.append(entry)
-        for name, value in call.query.items():
-            if name in SECRET_NAMES or value in state.secrets:
-                state.counters.secrets_in_query += 1
-                state.leaks.append(Leak(now, call.path, name))
+        secrets = tuple(
+            name
+            for name, value in call.query.items()
+            if name in SECRET_NAMES or value in self._state.secrets
+        )
+        self._state.counters.secrets_in_query += len(secrets)
+        self._state.requests.append(
+            RequestLog(
+                self._state.now(),
+                call.method,
+                call.path,
+                call.endpoint,
+                tuple(call.params),
+                secrets,
+                answer.status,
+            )
+        )
 
 
 async def _read(request: web.BaseRequest, base: str) -> Call:

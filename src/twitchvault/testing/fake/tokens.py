@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from .state import State
 
 REFRESH_LENGTH: Final = 50
-IMPLICIT_LIFETIME: Final = 60 * 86_400.0
 
 
 @dataclass(eq=False, slots=True)
@@ -127,12 +126,6 @@ class Tokens:
         access, announced = self._new_user_access(grant, granted, lifetime)
         return self._pair(self._new_refresh(grant, access), announced)
 
-    def issue_implicit(self, client: Client, user: User, scopes: Iterable[str]) -> Access:
-        """A lone access token of some 60 days, as the implicit flow gives it."""
-        grant = self._open_grant(client, user)
-        grant.scopes.update(scopes)
-        return self._new_access(client, tuple(scopes), IMPLICIT_LIFETIME, grant)
-
     def issue_app(self, client: Client) -> tuple[Access, int | None]:
         """A new app token and the seconds to announce."""
         lifetime = self._state.draw(self._state.settings.app_token_lifetime)
@@ -161,7 +154,6 @@ class Tokens:
             token.access = access
         else:
             token = self._new_refresh(grant, access)
-        self._state.counters.exchanges += 1
         return self._pair(token, announced)
 
     def _replay(self, grant: Grant) -> None:
