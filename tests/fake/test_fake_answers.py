@@ -83,16 +83,12 @@ async def test_validated_app_token_may_have_null_for_a_user(http: HTTP) -> None:
     assert answer["login"] is answer["user_id"] is answer["scopes"] is None
 
 
-async def test_app_tokens_die_by_command_or_limit(http: HTTP) -> None:
-    """The limit covers app tokens only if switched; then the oldest dies."""
-    client, other = register(http, token_limit=1), register(http)
+async def test_app_tokens_die_by_command(http: HTTP) -> None:
+    """All app tokens of a client, and no others."""
+    client, other = register(http), register(http)
     tokens = [await http.app_token(owner) for owner in (other, client, client)]
-    assert all(http.twitch.is_live(token) for token in tokens)
-    http.twitch.switch(client, limit_app_tokens=True)
-    tokens.append(await http.app_token(client))
-    assert [http.twitch.is_live(token) for token in tokens] == [True, False, False, True]
-    assert http.twitch.kill_app_tokens(client) == 1
-    assert [http.twitch.is_live(token) for token in tokens] == [True, False, False, False]
+    assert http.twitch.kill_app_tokens(client) == 2
+    assert [http.twitch.is_live(token) for token in tokens] == [True, False, False]
 
 
 # Validate

@@ -116,14 +116,12 @@ async def test_refusals_leave_the_pair_alone(
 
 
 async def test_a_public_client_sends_no_secret(http: HTTP) -> None:
-    """Any client_secret from a public client, an empty one too, is refused; a switch allows it."""
+    """Any client_secret from a public client, an empty one too, is refused."""
     client, pair = public(http)
     for secret in ("", "something"):
         reply = await http.refresh(client, pair.refresh_token, client_secret=secret)
         assert reply.message == (403, "invalid client secret")
-    http.twitch.switch(client, secret_on_public="ignore")
-    reply = await http.refresh(client, pair.refresh_token, client_secret="something")
-    assert reply.status == 200
+    await http.refreshed(client, pair.refresh_token)
 
 
 async def test_switches_of_a_refused_refresh(http: HTTP) -> None:

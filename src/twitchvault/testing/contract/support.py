@@ -138,7 +138,6 @@ async def get_entry(store: TokenStore, key: str) -> Entry:
     entry = await store.get(key)
     assert entry is not None, f"get({key!a}) gave None, but the key was written and not deleted"
     check_parts(entry, Entry, "get()")
-    assert type(entry.value) is bytes, f"get() gave a {type(entry.value).__name__} as the value"
     assert entry.key == key, f"get({key!a}) gave the entry of another key: {entry.key!a}"
     return entry
 
@@ -153,17 +152,13 @@ def check_parts(found: object, kind: type[Entry | Change], source: str) -> None:
     """Fail unless it is an `Entry` or a `Change` of the right parts."""
     given = type(found).__name__
     assert isinstance(found, kind), f"{source} must give {kind.__name__} objects, not {given}"
-    assert type(found.key) is str, f"{source}: 'key' must be str, not {type(found.key).__name__}"
-    check_version(found.version, source)
-    deleted = kind is Change and found.value is None
-    value = type(found.value)
-    assert deleted or value in (bytes, Unreadable), f"{source}: 'value' is a {value.__name__}"
-
-
-def check_version(version: object, source: str) -> None:
-    """Fail unless it is a positive integer."""
-    assert type(version) is int, f"{source}: a version must be an int, not {version!r}"
-    assert version > 0, f"{source}: a version must be positive, not {version} (0 means absent)"
+    key, version, value = found
+    right = type(key) is str and type(version) is int and version > 0
+    right = right and (type(value) in (bytes, Unreadable) or (kind is Change and value is None))
+    assert right, (
+        f"{source} must give a str, an int above 0 and bytes (a feed None for a delete), "
+        f"not {key!a}, {version!r} and a {type(value).__name__}"
+    )
 
 
 def check_conflict(result: object, key: str, expected: int, found: int) -> None:

@@ -21,9 +21,48 @@ from .tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Self
 
     from .model import Seconds
     from .tokens import Access
+
+
+class Addresses:
+    """A double that has addresses while it runs."""
+
+    _url = ""
+
+    @property
+    def url(self) -> str:
+        """The server's root, without a slash at the end; RuntimeError while it does not run."""
+        if not self._url:
+            raise RuntimeError("the double is not running: 'async with' it, or 'start' it, first")
+        return self._url
+
+    @property
+    def id_url(self) -> str:
+        """What to pass as `id_url`."""
+        return f"{self.url}/oauth2/"
+
+    @property
+    def api_url(self) -> str:
+        """What to pass as `api_url`."""
+        return f"{self.url}/helix/"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Begin; a no-op when it has begun."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """End; idempotent."""
+        raise NotImplementedError
 
 
 class Commands(Settings):
@@ -121,10 +160,6 @@ class Commands(Settings):
         token = self._tokens.find(access_token)
         return token is not None and self._tokens.is_live(token)
 
-    def is_live_refresh(self, refresh_token: str) -> bool:
-        """Whether a refresh token would be exchanged at this moment."""
-        return self._tokens.is_live_refresh(refresh_token)
-
     def validations_of(self, access_token: str) -> tuple[float, ...]:
         """When that token was validated, in seconds of the double's clock."""
         return tuple(self._access(access_token).validations)
@@ -168,10 +203,6 @@ class Commands(Settings):
     def deny(self, user_code: str) -> None:
         """Somebody presses Cancel for this code."""
         self._logins.decide(user_code, None)
-
-    def waiting_codes(self) -> tuple[str, ...]:
-        """The user codes that wait for an answer, oldest first."""
-        return self._logins.waiting_codes()
 
     def auto_approve(self, user: User | str | None, after: float = 0) -> None:
         """Approve every device login `after` seconds from its start; None stops that."""

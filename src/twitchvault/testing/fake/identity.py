@@ -81,7 +81,7 @@ class Identity:
         _check_scopes(call.params.get("scope", "").split())
         if not client.public:
             _check_secret(client, call)
-        elif "client_secret" in call.params and client.switches.secret_on_public == "refuse":  # noqa: S105 - a choice
+        elif "client_secret" in call.params:
             raise Refusal(403, "invalid client secret")
         if client.switches.false_invalid_refresh > 0:
             client.switches.false_invalid_refresh -= 1

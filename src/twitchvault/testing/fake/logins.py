@@ -132,10 +132,6 @@ class Logins:
         login.user = user
         login.status = "denied" if user is None else "approved"
 
-    def waiting_codes(self) -> tuple[str, ...]:
-        """The user codes that wait for somebody, oldest first."""
-        return tuple(code for code in self._by_user_code if self.pending(code) is not None)
-
     # Authorization code
 
     def new_code(

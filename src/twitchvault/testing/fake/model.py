@@ -53,8 +53,6 @@ class Switches:
     dead_refresh_status: 400 or 401 for a refresh token that is no longer good.
     false_invalid_refresh: so many of the next refreshes are refused with `Invalid refresh token`
         although the token is good and stays so.
-    secret_on_public: a public client that sends a client_secret gets 403 ("refuse") or is let
-        through ("ignore").
     expired_device, denied_device: the message for an expired and for a denied device code;
         None keeps answering `authorization_pending` until the code expires.
     fast_poll: "ignore", "slow_down" (message, and 5 s more are due from then on), or "kill".
@@ -70,7 +68,7 @@ class Switches:
     extra_keys: token answers carry keys nobody knows.
     omit_expires_in, omit_token_type: token answers lack that key.
     token_limit, over_limit: live access tokens of one user; one more kills the oldest ("evict") or
-        is refused ("fail"). limit_app_tokens: the same for app tokens.
+        is refused ("fail").
     reconsent: a second approval leaves the first pair alive ("keep") or not ("replace").
     unknown_scopes: a scope that Twitch does not know is refused ("refuse") or granted ("grant").
     """
@@ -81,7 +79,6 @@ class Switches:
     punish_replay: bool | None = None
     dead_refresh_status: Literal[400, 401] = 400
     false_invalid_refresh: int = 0
-    secret_on_public: Literal["refuse", "ignore"] = "refuse"  # noqa: S105 - a choice
     expired_device: str = "invalid device code"
     denied_device: str | None = None
     fast_poll: Literal["ignore", "slow_down", "kill"] = "ignore"
@@ -97,7 +94,6 @@ class Switches:
     omit_token_type: bool = False
     token_limit: int = 50
     over_limit: Literal["evict", "fail"] = "evict"
-    limit_app_tokens: bool = False
     reconsent: Literal["keep", "replace"] = "keep"
     unknown_scopes: Literal["refuse", "grant"] = "refuse"
 

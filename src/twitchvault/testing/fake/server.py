@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from . import control
-from .addresses import Addresses
-from .commands import Commands
+from .commands import Addresses, Commands
 from .identity import GRANTS
 from .messages import DROPPED, JSON, Answer, Call, identity_error, not_found
 from .model import Refusal, RequestLog

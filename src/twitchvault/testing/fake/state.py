@@ -84,7 +84,7 @@ class State:
     ) -> User:
         """Add a user; login and id must be new."""
         self._check_login(login)
-        user_id = user_id or self._next_user_id()
+        user_id = user_id or str(FIRST_USER_ID + len(self.users))
         if not _USER_ID.fullmatch(user_id):
             raise ValueError(f"'user_id': expected up to 10 digits, not {user_id!r}")
         if user_id in self.users:
@@ -115,9 +115,3 @@ class State:
             )
         if self._by_login(login) is not None:
             raise ValueError(f"'login': {login!r} is taken")
-
-    def _next_user_id(self) -> str:
-        number = FIRST_USER_ID + len(self.users)
-        while str(number) in self.users:
-            number += 1
-        return str(number)

@@ -129,8 +129,6 @@ class Tokens:
     def issue_app(self, client: Client) -> tuple[Access, int | None]:
         """A new app token and the seconds to announce."""
         lifetime = self._state.draw(self._state.settings.app_token_lifetime)
-        if client.switches.limit_app_tokens:
-            self._enforce_limit(client, self._app.setdefault(client.client_id, {}))
         return self._new_access(client, (), lifetime, None), _announced(client, lifetime)
 
     def refresh(self, client: Client, value: str) -> Pair:
