@@ -64,14 +64,9 @@ class Gate:
         """Let every request go, those that come later too."""
         self._open.set()
 
-    @property
-    def released(self) -> bool:
-        """Whether requests pass."""
-        return self._open.is_set()
-
     async def wait(self) -> None:
         """Count a request as arrived, and hold it until the release."""
-        if not self.released:
+        if not self._open.is_set():
             self.arrived += 1
             self._changed.set()
             await self._open.wait()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field, fields
 from http import HTTPStatus
 from typing import Final, Literal, TypeAlias, get_args, get_origin, get_type_hints
@@ -204,16 +203,11 @@ class Refusal(Exception):
         self.message = message
 
 
-@functools.cache
-def _field_types(owner: type) -> dict[str, object]:
-    hints = get_type_hints(owner)
-    return {item.name: hints[item.name] for item in fields(owner)}
-
-
 def apply_options(target: Settings | Switches, options: dict[str, object]) -> None:
     """Set fields by name; an unknown name is a TypeError, an impossible choice a ValueError."""
     owner = Settings if isinstance(target, Settings) else Switches
-    kinds = _field_types(owner)
+    hints = get_type_hints(owner)
+    kinds = {each.name: hints[each.name] for each in fields(owner)}
     for name, value in options.items():
         if name not in kinds:
             raise TypeError(f"unknown switch {name!r}; there are: {', '.join(sorted(kinds))}")

@@ -101,7 +101,7 @@ class FakeTwitch(Addresses, Commands):
             return self._helix.handle
         handler = self._routes.get((call.method, call.path))
         if handler is None:
-            return _unknown_path
+            return lambda _: not_found()
         name = call.path.rpartition("/")[2]
         grant_type = call.params.get("grant_type", "")
         call.endpoint = GRANTS.get(grant_type, name) if name == "token" else name
@@ -149,23 +149,12 @@ class FakeTwitch(Addresses, Commands):
         return response
 
     def _log(self, call: Call, answer: Answer) -> None:
-        secrets = tuple(
-            name
-            for name, value in call.query.items()
-            if name in SECRET_NAMES or value in self._state.secrets
-        )
+        now, known, query = self._state.now(), self._state.secrets, call.query.items()
+        secrets = tuple(n for n, value in query if n in SECRET_NAMES or value in known)
         self._state.counters.secrets_in_query += len(secrets)
-        self._state.requests.append(
-            RequestLog(
-                self._state.now(),
-                call.method,
-                call.path,
-                call.endpoint,
-                tuple(call.params),
-                secrets,
-                answer.status,
-            )
-        )
+        names, status = tuple(call.params), answer.status
+        entry = RequestLog(now, call.method, call.path, call.endpoint, names, secrets, status)
+        self._state.requests.append(entry)
 
 
 async def _read(request: web.BaseRequest, base: str) -> Call:
@@ -194,7 +183,3 @@ def _abort(request: web.BaseRequest) -> web.StreamResponse:
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=500)
-
-
-def _unknown_path(_: Call) -> Answer:
-    return not_found()
