@@ -51,6 +51,11 @@ class Held(NamedTuple):
     record: Record
 
 
+def _descends(later: Record, record: Record) -> bool:
+    """Whether `later`, which stands at a larger version, was written by who knew `record`."""
+    return later.order > record.order or (later.order, later.pair) == (record.order, record.pair)
+
+
 class Repository:
     """Reads and writes records; what it learns of users goes into the mirror.
 
@@ -60,6 +65,7 @@ class Repository:
 
     def __init__(self, store: TokenStore, client_id: str, mirror: Mirror) -> None:
         self.store = store
+        self.watchable = store if isinstance(store, Watchable) else None
         self.prefix = f"{client_id}:"
         self.catch_up: Callable[[], Awaitable[None]] | None = None
         self._seed_prefix = f"{client_id}/seed/"
@@ -133,7 +139,7 @@ class Repository:
 
     async def _is_lost(self, user_id: str) -> bool:
         """Whether a record that is not in the store is there no more without a delete."""
-        if self.catch_up is None or not isinstance(self.store, Watchable):
+        if self.catch_up is None or self.watchable is None:
             return False
         await self.catch_up()
         return self._mirror.confirmed(user_id) is not None
@@ -203,16 +209,14 @@ class Repository:
             return version
         losses = self.losses
         self._mirror.begin_write(user_id, value)
-        try:
-            version = await self.call(self.store.put, key, value, expect=expect)
-        finally:
-            self._mirror.end_write(user_id)
+        version = await self.call(self.store.put, key, value, expect=expect)
+        self._mirror.end_write(user_id)
         self._mirror.learn(user_id, version, record, "local")
         if losses != self.losses and self._mirror.on_loss is not None:
             self._mirror.on_loss(user_id)  # it may be among what was lost
         confirmed = self._mirror.confirmed(user_id)
-        if confirmed is not None and confirmed.order < record.order:
-            # Others have written something older since: what this call wrote was lost.
+        if confirmed is not None and not _descends(confirmed, record):
+            # Others have written something since without having seen it: it was lost.
             raise VersionConflict(key, version, self._mirror.version(user_id))
         return version
 
@@ -225,11 +229,19 @@ class Repository:
             return
         known = self._mirror.version(user_id) if expect is None else expect
         self._mirror.begin_write(user_id, None)
-        try:
-            await self.call(self.store.delete, key, expect=expect)
-            self._mirror.forget(user_id, "local", known=known)
-        finally:
-            self._mirror.end_write(user_id)
+        await self.call(self.store.delete, key, expect=expect)
+        self._mirror.end_write(user_id)
+        self._mirror.forget(user_id, "local", known=known)
+
+    def has_arrived(self, key: str, record: Record | None) -> bool:
+        """Whether the feed has told of a write of `record` whose answer was an error.
+
+        Somebody else may have changed it since, so it must not be written once more.
+        """
+        user_id = self.user_of(key)
+        if user_id is None:
+            return False
+        return self._mirror.has_arrived(user_id, None if record is None else encode(record))
 
     # Seeds are in no mirror: what this process knows of them is held until it is with its user.
 

@@ -13,10 +13,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import CorruptRecord, DecryptionError, StoreError, StoreUnavailable
-from twitchvault.stores.base import Watchable
 
 if TYPE_CHECKING:
-    from twitchvault.stores.base import Feed
+    from twitchvault.stores.base import Feed, Watchable
     from twitchvault.vault.mirror import Mirror
     from twitchvault.vault.repository import Repository
 
@@ -86,7 +85,7 @@ class Watcher:
         if self._task is None:
             msg = "the vault is not open: call authorize() first"
             raise StoreError(msg)
-        if not isinstance(self._repository.store, Watchable):
+        if self._repository.watchable is None:
             async with self._scanning:
                 await self._load(quiet=False)
         elif self._feed is None:
@@ -99,8 +98,8 @@ class Watcher:
         pause = FIRST_PAUSE / 2
         while True:
             try:
-                if isinstance(self._repository.store, Watchable):
-                    await self._follow(self._repository.store, ready)
+                if self._repository.watchable is not None:
+                    await self._follow(self._repository.watchable, ready)
                 else:
                     await self._compare(ready)
             except Exception as error:
