@@ -163,7 +163,7 @@ def check_unreadable(value: bytes | None) -> None:
 
 
 # fmt: off
-HOSTILE: Final = (
+KEYS: Final = (
     "app", "APP", "App", "APPLE", "apple", "ap", "a", "app:1", "app:10", "app_1", "appX1",
     "*", "**", "a*", "a*b", "?", "a?", "[x]", "[a-z]", "x", "[", "]", "^a", "a$", "a.",
     "%", "a%", "a%b", "%41", "_", "a_", "__", "ab", "aXb", "axb",
@@ -183,7 +183,6 @@ HOSTILE: Final = (
 # fmt: on
 """Keys that no store may confuse: patterns, escapes, separators, case, Unicode forms, lengths."""
 
-KEYS: Final[tuple[str, ...]] = tuple(dict.fromkeys(HOSTILE))
 TOO_LONG: Final = ("k" * (MAX_KEY_BYTES + 1), "\xe9" * (MAX_KEY_BYTES // 2) + "k")
 NOT_UTF8: Final = ("\ud800", "a\udfffb")
 MANY: Final = 2500

@@ -30,7 +30,9 @@ ABILITIES: Final = {"handles": "", "processes": "in_processes", "watch": "watch"
 
 @pytest.mark.asyncio(loop_scope="function")
 class StoreContract(Entries, Keys, Lifecycle, Concurrency, Processes, Feeds):
-    """The contract of a token store. Inherit, give it one fixture, run pytest:
+    """The contract of a token store, as tests that its author inherits.
+
+    Give it one fixture, and run pytest:
 
         class TestMyStore(StoreContract):
             @pytest.fixture

@@ -92,8 +92,9 @@ class ContractFixtures:
 async def time_limit(expected: str, seconds: float | None = None) -> AsyncIterator[None]:
     """Fail, naming what was expected, if the block takes longer."""
     seconds = CALL_TIMEOUT.get() if seconds is None else seconds
+    limit = asyncio.timeout(seconds)
     try:
-        async with asyncio.timeout(seconds) as limit:
+        async with limit:
             yield
     except TimeoutError:
         if not limit.expired():

@@ -27,7 +27,7 @@ COMPRESS_FROM: Final = 1024
 
 
 class FakeTwitch(Addresses, Commands):
-    """Twitch's identity service and a little Helix, on this machine; see the package's page.
+    """A double of Twitch's identity service and of a little Helix, on this machine.
 
     host, port: where to listen; port 0 takes a free one.
     seed: makes tokens and jitter repeat.
