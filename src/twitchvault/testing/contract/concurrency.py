@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from itertools import zip_longest
+from itertools import cycle, zip_longest
 from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -84,8 +84,7 @@ class Concurrency(ContractFixtures):
     async def test_versions_are_in_the_order_of_commits(self, stores: list[TokenStore]) -> None:
         """A write takes a larger version than all that could be read before it could."""
         for number in range(ROUNDS):
-            keys = [f"large:{number}:{i}" for i in range(6)]
-            await _check_commit_order(stores, keys)
+            await _check_commit_order(stores, [f"large:{number}:{i}" for i in range(6)])
 
     async def test_puts_to_one_key_at_once(self, stores: list[TokenStore]) -> None:
         """Of puts to one key at once the one with the largest version stands in the end."""
@@ -154,9 +153,8 @@ async def check_count(store: TokenStore, key: str, versions: list[int]) -> None:
 
 async def _check_commit_order(stores: list[TokenStore], keys: list[str]) -> None:
     """Write small values while large ones are on their way; fail if those are numbered too low."""
-    puts = {
-        k: asyncio.create_task(stores[i % len(stores)].put(k, LARGE)) for i, k in enumerate(keys)
-    }
+    turns = cycle(stores)
+    puts = {key: asyncio.create_task(next(turns).put(key, LARGE)) for key in keys}
     newest = dict.fromkeys(keys, 0)
     while not all(put.done() for put in puts.values()):
         version = await stores[-1].put("small", b"")

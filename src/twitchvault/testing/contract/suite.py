@@ -48,18 +48,13 @@ class StoreContract(Entries, Keys, Lifecycle, Concurrency, Processes, Feeds):
 
         class TestMyStore(StoreContract, omits={"processes": "the data live in this process"}):
 
-    - `handles`: two store objects on the same data (`make_store` called twice); all tests then use
-      one store
-    - `processes`: stores in several processes on the same data (`make_store` is pickled); the tests
-      that need them are not collected
-    - `watch`: feeds of changes; their tests are not collected. Without this omission they are shown
-      as skipped for a store that has no `watch`
+    - `handles`: two store objects on the same data; all tests then use one
+    - `processes`: stores in several processes on the same data; their tests are not collected
+    - `watch`: feeds of changes; their tests are not collected (else shown as skipped)
 
     A store that can tell damaged data from absent data overrides `damage` to have that tested.
-
-    Every wait is bounded, and its failure says what was expected; `call_timeout` is the bound of
-    one call in seconds. A store that blocks the event loop stops the bounds too: add pytest-timeout
-    for that.
+    Every wait is bounded, a call by `call_timeout` seconds. A store that blocks the event loop
+    stops the bounds too: add pytest-timeout for that.
     """
 
     def __init_subclass__(cls, *, omits: Mapping[str, str] | None = None) -> None:
@@ -77,15 +72,13 @@ class StoreContract(Entries, Keys, Lifecycle, Concurrency, Processes, Feeds):
 
     async def test_store_is_a_token_store(self, store: TokenStore) -> None:
         """The store has all methods of `TokenStore`, and 'omits' is true."""
-        assert isinstance(store, TokenStore), (
-            f"{type(store).__name__} must have open, close, get, put, delete and scan"
-        )
-        assert "watch" not in self.omits or not isinstance(store, Watchable), (
-            f"{type(store).__name__} has a watch(), so 'watch' must not be in 'omits'"
-        )
-        assert isinstance(store, Watchable) or not getattr(store, "pushes_changes", False), (
-            f"{type(store).__name__} has no watch(), so it cannot have 'pushes_changes'"
-        )
+        name, watchable = type(store).__name__, isinstance(store, Watchable)
+        methods = "open, close, get, put, delete and scan"
+        assert isinstance(store, TokenStore), f"{name} must have {methods}"
+        wrong = watchable and "watch" in self.omits
+        assert not wrong, f"{name} has a watch(), so 'watch' must not be in 'omits'"
+        wrong = getattr(store, "pushes_changes", False) and not watchable
+        assert not wrong, f"{name} has no watch(), so it cannot have 'pushes_changes'"
 
 
 def _tests(contract: type) -> list[tuple[str, Callable[..., Awaitable[None]]]]:

@@ -29,11 +29,6 @@ COOKIE: Final = "fake_twitch_user"
 MISMATCH: Final = "Parameter redirect_uri does not match registered URI"
 RETIRED: Final = {Scopes.CHANNEL_SUBSCRIPTIONS, Scopes.USER_EDIT_FOLLOWS, Scopes.WHISPERS_EDIT}
 
-_PAGE_HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'",
-    "Cache-Control": "no-store",
-}
-
 _PAGE: Final = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -192,7 +187,7 @@ def _remember(user: User, answer: Answer) -> Answer:
 
 
 def _page(text: str, status: int = 200) -> Answer:
-    return Answer(status, text.encode(), f"{HTML}; charset=utf-8", dict(_PAGE_HEADERS))
+    return Answer(status, text.encode(), f"{HTML}; charset=utf-8")
 
 
 def _consent_page(

@@ -46,30 +46,30 @@ class Gate:
     when: When
     match: Mapping[str, str]
     arrived: int = 0
-    _open: asyncio.Event = field(default_factory=asyncio.Event)
-    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _released: asyncio.Event = field(default_factory=asyncio.Event)
+    _arrival: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def reached(self, count: int = 1, timeout: float = 10) -> None:
         """Return once `count` requests have arrived; TimeoutError after `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 while self.arrived < count:
-                    self._changed.clear()
-                    await self._changed.wait()
+                    self._arrival.clear()
+                    await self._arrival.wait()
         except TimeoutError:
             text = f"{self.arrived} of {count} requests came to {self.endpoint!r} in {timeout} s"
             raise TimeoutError(text) from None
 
     def release(self) -> None:
         """Let every request go, those that come later too."""
-        self._open.set()
+        self._released.set()
 
     async def wait(self) -> None:
         """Count a request as arrived, and hold it until the release."""
-        if not self._open.is_set():
+        if not self._released.is_set():
             self.arrived += 1
-            self._changed.set()
-            await self._open.wait()
+            self._arrival.set()
+            await self._released.wait()
 
     def __enter__(self) -> Gate:
         return self

@@ -61,16 +61,10 @@ class Logins:
 
     def start_device(self, client: Client, scopes: tuple[str, ...]) -> DeviceLogin:
         """A new device code."""
-        now, settings = self._state.now(), self._state.settings
-        login = DeviceLogin(
-            self._state.secret(40, ascii_letters + digits),
-            self._state.name(8, ascii_uppercase),
-            client,
-            scopes,
-            started=now,
-            expires_at=now + settings.device_code_lifetime,
-            interval=settings.device_interval,
-        )
+        state, settings, now = self._state, self._state.settings, self._state.now()
+        code, user_code = state.secret(40, ascii_letters + digits), state.name(8, ascii_uppercase)
+        end, interval = now + settings.device_code_lifetime, settings.device_interval
+        login = DeviceLogin(code, user_code, client, scopes, now, end, interval)
         self._devices[login.device_code] = self._by_user_code[login.user_code] = login
         return login
 

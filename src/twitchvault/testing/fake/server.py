@@ -166,9 +166,8 @@ async def _read(request: web.BaseRequest, base: str) -> Call:
         elif request.body_exists:
             posted = await request.post()
             form = {name: value for name, value in posted.items() if isinstance(value, str)}
-    cookies = request.cookies
-    query, headers = request.query, request.headers
-    return Call(request.method, request.path, query, form, headers, cookies, base, body)
+    method, path, query = request.method, request.path, request.query
+    return Call(method, path, query, form, request.headers, request.cookies, base, body)
 
 
 def _response(request: web.BaseRequest, answer: Answer, headers: dict[str, str]) -> web.Response:

@@ -120,7 +120,8 @@ class Tokens:
         """A new pair after consent; `lifetime` seconds instead of the settings' (0: expired)."""
         if client.switches.reconsent == "replace":
             self.disconnect(client, user)
-        grant = self._open_grant(client, user)
+        key = (client.client_id, user.user_id)
+        grant = self._grants.setdefault(key, Grant(client, user))
         granted = tuple(dict.fromkeys(scopes))
         grant.scopes.update(granted)
         access, announced = self._new_user_access(grant, granted, lifetime)
@@ -186,9 +187,6 @@ class Tokens:
         self._grants.pop((grant.client.client_id, grant.user.user_id), None)
 
     # Helpers
-
-    def _open_grant(self, client: Client, user: User) -> Grant:
-        return self._grants.setdefault((client.client_id, user.user_id), Grant(client, user))
 
     def _live_with(self, client: Client, grant: Grant | None) -> dict[str, Access]:
         return grant.live if grant else self._app.setdefault(client.client_id, {})
