@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml
 	@touch $(STAMP)
 
 demo: $(STAMP)
-	@$(BIN)/python -m twitchvault.cli.demo --store $(STORE)
+	@$(BIN)/python -m docs.examples.demo --store $(STORE)
 
 # Side by side: much of the time the tests wait for servers and processes.
 test: $(STAMP)

@@ -5,7 +5,6 @@
 | `commands` | the commands and their options |
 | `users` | who is in a store, without asking Twitch |
 | `screen` | what a person sees |
-| `demo` | four processes, one store, tokens that expire every two seconds |
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The commands: `login`, `list`, `check`, `remove` and `demo`.
+"""The commands: `login`, `list`, `check` and `remove`.
 
 Exit codes: 0, all is well; 1, somebody has to sign in; 2, it could not be done.
 """
@@ -171,16 +171,6 @@ def remove(
     gone = _do(_remove(_place(store, key_file), client_id, user))
     out.print(Text(f"Removed {gone.name} ({gone.user_id}) of application {gone.client_id}."))
     out.print("The tokens still live at Twitch: the user can disconnect the application there.")
-
-
-@commands.command()
-def demo(
-    store: Annotated[str, typer.Option(metavar="KIND", help="sqlite or redis.")] = "sqlite",
-) -> None:
-    """Watch four processes share one store while tokens expire, against a double of Twitch."""
-    from twitchvault.cli.demo.play import play  # noqa: PLC0415 - brings the double along
-
-    raise typer.Exit(play(store))
 
 
 async def _login(flow: DeviceCodeFlow, scopes: list[str]) -> None:
