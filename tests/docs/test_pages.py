@@ -107,7 +107,7 @@ def test_every_command_exists(page: Path, line: int, command: str) -> None:
                 assert found is not None, package
                 assert set(found[1].split(",")) <= set(PROJECT["optional-dependencies"])
         case ["export", setting]:
-            source = (ROOT / "src/twitchvault/cli/commands.py").read_text(encoding="utf-8")
+            source = (ROOT / "src/twitchvault/cli/options.py").read_text(encoding="utf-8")
             assert f'"{setting.partition("=")[0]}"' in source
         case ["twitchvault", verb, *arguments]:
             check_options([_script(), verb], arguments)
