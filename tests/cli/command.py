@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.spawning import fork
+from twitchvault import App, open_store
 from twitchvault.cli import main
 
 if TYPE_CHECKING:
@@ -23,9 +24,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from twitchvault.testing import FakeTwitch
-    from twitchvault.testing.fake import Client
+    from twitchvault.testing.fake import Client, Pair
 
     Stream = tuple[StreamReader, StreamWriter]
+
+
+def row(text: str, name: str) -> list[str]:
+    """The words of the line that begins with a user's name."""
+    return next(line.split() for line in text.splitlines() if line.startswith(f"{name} "))
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,28 @@ class Shell:
         return f"sqlite:///{self.folder / 'tokens.db'}"
 
     @property
-    def places(self) -> tuple[str, ...]:
+    def urls(self) -> tuple[str, ...]:
         """The options that lead to the double."""
         return ("--id-url", self.twitch.id_url, "--api-url", self.twitch.api_url)
+
+    async def sign_in(self, login: str, scope: str = "chat:read") -> Pair:
+        """A user whose pair is in the store."""
+        pair = self.twitch.issue(self.client, login, [scope])
+        async with App(
+            self.client.client_id,
+            store=self.store,
+            id_url=self.twitch.id_url,
+            api_url=self.twitch.api_url,
+        ) as app:
+            await app.add_user(pair.access_token, pair.refresh_token)
+        return pair
+
+    async def damage(self, key: str) -> None:
+        """Put something into the store that is no record."""
+        store = open_store(self.store)
+        await store.open()
+        await store.put(key, b"garbage")
+        await store.close()
 
     async def start(self, *arguments: str, **variables: str) -> Command:
         """Start the command in its own session, with no terminal."""
@@ -65,8 +90,8 @@ class Shell:
         }
         if self.client.client_secret is not None:
             settings["TWITCHVAULT_CLIENT_SECRET"] = self.client.client_secret
-        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        return await Command.start(arguments, {**kept, **settings, **variables})
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        return await Command.start(arguments, {**inherited, **settings, **variables})
 
     async def run(self, *arguments: str, typed: str = "", **variables: str) -> Outcome:
         """Run it to its end; nothing it says may hold a secret."""
@@ -103,7 +128,7 @@ class Command:
     async def start(cls, arguments: tuple[str, ...], variables: dict[str, str]) -> Command:
         """Start it."""
         ours, theirs = zip(*(socket.socketpair() for _ in range(3)), strict=True)
-        process = fork(_live, arguments, variables, *theirs)
+        process = fork(_run, arguments, variables, *theirs)
         for end in theirs:
             end.close()
         return cls(process, [await asyncio.open_connection(sock=end) for end in ours])
@@ -132,7 +157,7 @@ class Command:
         return Outcome(self._process.exitcode, out.decode(), err.decode())
 
 
-def _live(arguments: tuple[str, ...], variables: dict[str, str], *streams: socket.socket) -> None:
+def _run(arguments: tuple[str, ...], variables: dict[str, str], *streams: socket.socket) -> None:
     os.setsid()
     for number, stream in zip((1, 2, 0), streams, strict=True):
         os.dup2(stream.detach(), number)
