@@ -23,7 +23,9 @@ from twitchvault.cli.commands import commands
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-PAGES: Final = sorted(Path(__file__).parent.rglob("*.md"))
+DOCS: Final = Path(__file__).parent
+PAGES: Final = sorted(DOCS.rglob("*.md"))
+FIRST_TABLE: Final = re.compile(r"^(\|.*)\n(\|.*)\n(\|.*)$", re.MULTILINE)
 TABLE: Final = re.compile(r"(<!-- (\w+): ([\w. ]+) -->\n)(?:[|`].*\n)*")
 KINDS: Final[tuple[tuple[type, str], ...]] = (
     (Enum, "enum"),
@@ -140,12 +142,25 @@ def _commands(_: object) -> Iterable[str]:
     return _table(("command", "what it does"), *rows)
 
 
+def _stores(_: object) -> Iterable[str]:
+    """The first table of each store's page, as one; the store's name leads to the page."""
+    lines: list[str] = []
+    for page in sorted((DOCS / "stores").glob("*.md"), key=lambda page: (page.stem == "own", page)):
+        header, ruler, row = FIRST_TABLE.findall(page.read_text(encoding="utf-8"))[0]
+        lines = lines or [header, ruler]
+        name, rest = row.removeprefix("| ").split(" | ", 1)
+        link = f"stores/{page.name}"
+        lines.append(f"| [{name}]({link}) | {rest.replace('](#', f']({link}#')}")
+    return lines
+
+
 WRITERS: Final[dict[str, Callable[..., Iterable[str]]]] = {
     "names": _names,
     "signature": _signature,
     "members": _members,
     "models": _models,
     "commands": _commands,
+    "stores": _stores,
 }
 
 
