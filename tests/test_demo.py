@@ -128,8 +128,8 @@ REPORTS: Final = [Report(calls=100, refreshes=count) for count in (2, 0, 1, 2)]
 )
 def test_the_verdict_is_bad_if_anything_is_off(expired: int, counts: Counts, first: Report) -> None:
     """One exchange too many, a replay, a failed call, an idle process: each one spoils it."""
-    assert all(kept for kept, _ in verdict(5, GOOD, REPORTS))
-    assert not all(kept for kept, _ in verdict(expired, counts, [first, *REPORTS[1:]]))
+    assert all(good for good, _ in verdict(5, GOOD, REPORTS))
+    assert not all(good for good, _ in verdict(expired, counts, [first, *REPORTS[1:]]))
 
 
 def alive(pid: int) -> bool:

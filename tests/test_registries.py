@@ -39,9 +39,9 @@ def module_of(store: str) -> str:
 
 def drivers_of(store: str) -> set[str]:
     """The packages that the store's modules import, beside those that the library needs anyway."""
-    place = Path(stores.__file__).parent / module_of(store)
+    folder = Path(stores.__file__).parent / module_of(store)
     imported: set[str] = set()
-    for path in (place.with_suffix(".py"), *place.rglob("*.py")):
+    for path in (folder.with_suffix(".py"), *folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8") if path.exists() else "")):
             if isinstance(node, ast.Import):
                 imported |= {alias.name.split(".")[0] for alias in node.names}

@@ -261,10 +261,10 @@ async def demo(store_kind: str, seconds: float) -> bool:
         expired, reports = await run_workers(twitch, store, seconds)
         found = verdict(expired, server.counts, reports)
     say("By Twitch's own count:")
-    for kept, text in found:
-        say(f"  {'ok' if kept else 'NO'}  {text}")
+    for good, text in found:
+        say(f"  {'ok' if good else 'NO'}  {text}")
     say(f"The tokens stay in {folder}")
-    return all(kept for kept, _ in found)
+    return all(good for good, _ in found)
 
 
 def main() -> int:
