@@ -106,12 +106,11 @@ class Scene:
     def published(self) -> list[Pair]:
         """The user's pairs that may come back from a file, the newest last."""
         mine = [pair for pair in self.world.books.pairs if pair.user == self.user]
-        newest = {pair.chain: pair.place for pair in mine}
-        return [
-            pair
-            for pair in mine
-            if pair.published and (not pair.place or newest[pair.chain] - pair.place < REMEMBERED)
-        ]
+        return [pair for pair in mine if pair.published and self.is_recent(pair)]
+
+    def is_recent(self, pair: Pair) -> bool:
+        """Whether a vault has to know that it is spent, if it is."""
+        return not pair.place or len(self.world.books.heirs(pair)) < REMEMBERED
 
     def shown(self) -> Any:  # noqa: ANN401
         """(access, refresh) as the process' view shows them, or None."""
@@ -170,10 +169,12 @@ def _login(scene: Scene) -> None:
 
 
 def _bring(scene: Scene, pair: Pair, how: str) -> None:
-    make = scene.world.decide(
-        scene.process, pair.user, pair, lambda: scene.process.login(how, pair), how
-    )
-    scene.begin(how, make, pair)
+    async def login() -> None:
+        # The process may have stood still since this was planned.
+        if scene.is_recent(pair):
+            await scene.process.login(how, pair)
+
+    scene.begin(how, scene.world.decide(scene.process, pair.user, pair, login, how), pair)
 
 
 def _refresh(scene: Scene) -> None:

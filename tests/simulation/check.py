@@ -160,7 +160,7 @@ def _needs_login(world: World, user: str, record: Stored | None) -> None:
     if not world.twitch.takes_refresh(record.refresh_token):
         return
     pair = world.books.of_refresh[record.refresh_token or ""]
-    pair.dead_at = min(pair.dead_at, world.twitch.expiry(pair.access))
+    world.run_out(pair)
     reason = excuses.needs_login(world.books, pair)
     if reason is None:
         text = f"{user} has to sign in ({record.reason}), though Twitch takes {pair.refresh}"

@@ -108,13 +108,20 @@ class World:
     def sent_away(self, call: Call, pair: Pair) -> None:
         """A login was refused, though it may be good, and no other login or removal has come."""
         good = self.twitch.takes_refresh(pair.refresh) and not self.books.is_known(pair)
+        self.run_out(pair)
         good &= all(one.chain == pair.chain for one in self.books.decisions_on(pair.user))
         if good and excuses.needs_login(self.books, pair) is None:
             text = f"{call.what} refuses {pair.refresh}, which Twitch takes: {call.outcome}"
             self.violation("wrong needs_login", text)
 
+    def run_out(self, pair: Pair) -> None:
+        """Note when the access token runs out by itself."""
+        pair.ends_at = self.twitch.expiry(pair.access)
+        pair.dead_at = min(pair.dead_at, pair.ends_at)
+
     def replayed(self, request: Request, old: Pair) -> None:
         """A spent token was presented."""
+        self.run_out(old)
         reason = excuses.replay(self.books, self.ttl, request, old)
         if reason is None:
             text = f"{request.lane.name} presented {old.refresh}, which was spent"
@@ -302,7 +309,7 @@ class World:
         for process in self.processes:
             process.cut_until = 0.0
             process.lane.trap_at = 0
-            self.loop.release(process.lane)
+            process.go_on(process.lane)
             process.restart(seeds=True)
 
     def _settle(self) -> None:

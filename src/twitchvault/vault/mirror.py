@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from twitchvault.errors import StoreError, fresh_copy
 from twitchvault.vault.events import changes_of
 from twitchvault.vault.record import decode
+from twitchvault.vault.transitions import removed
 from twitchvault.vault.views import LiveView, View
 
 if TYPE_CHECKING:
@@ -220,6 +221,10 @@ class Mirror:
             return
         self._versions[user_id] = version
         before = self._records.get(user_id)
+        if record is None and (gone := removed(before)) is not None and self.on_loss is not None:
+            # A removal leaves a trace of what was spent. Whoever deleted it did not know.
+            record = gone
+            self.on_loss(user_id)
         if record is not None and before is not None and record.order < before.order:
             # The store went back in time. What is held here is newer, and goes back into it.
             if self.on_loss is not None:

@@ -41,10 +41,11 @@ class Update:
     """One transition of one record, computed once for each record that it is applied to.
 
     `asked_for`: the user of the vault made it. Such an update may overwrite what cannot be read.
-    `prepare` is awaited before each attempt to write.
+    `prepare` is awaited before each attempt to write. `tried` is the last attempt whose answer was
+    an error: the version that it expected and the record that it would have left.
     """
 
-    __slots__ = ("_before", "_result", "_transition", "_used", "asked_for", "prepare")
+    __slots__ = ("_before", "_result", "_transition", "_used", "asked_for", "prepare", "tried")
 
     def __init__(
         self,
@@ -55,6 +56,7 @@ class Update:
     ) -> None:
         self.asked_for = asked_for
         self.prepare = prepare
+        self.tried: tuple[int | None, Record | None] | None = None
         self._transition = transition
         self._used = False
         self._before: Record | None = None
@@ -240,6 +242,8 @@ class Outbox:
         queue.attempted(None)
 
     async def _write(self, key: str, update: Update) -> None:
+        if self._took_place(key, update):
+            return
         if update.prepare is not None:
             await update.prepare()
             update.forget()
@@ -252,11 +256,11 @@ class Outbox:
                 if not update.asked_for:
                     raise
                 expect = await self._repository.version_of(key)
-                done = await self._try(key, update(None), expect)
+                done = await self._try(key, update, update(None), expect)
             else:
                 before, expect = (None, 0) if held is None else (held.record, held.version)
                 after = update(before)
-                done = after == before or await self._try(key, after, expect)
+                done = after == before or await self._try(key, update, after, expect)
             if done:
                 return
         msg = f"{key!r} was changed by others {CONFLICTS} times in a row"
@@ -273,9 +277,21 @@ class Outbox:
         after = update(before)
         if after == before:
             return False  # the store may hold something else by now
-        return await self._try(key, after, self._mirror.version(user_id))
+        return await self._try(key, update, after, self._mirror.version(user_id))
 
-    async def _try(self, key: str, after: Record | None, expect: int | None) -> bool:
+    def _took_place(self, key: str, update: Update) -> bool:
+        """Whether the feed has told of the last attempt: somebody may have changed it since."""
+        user_id = self._repository.user_of(key)
+        if user_id is None or update.tried is None:
+            return False
+        expected, after = update.tried
+        if self._mirror.version(user_id) <= (expected or 0):
+            return False
+        return self._mirror.confirmed(user_id) == after
+
+    async def _try(
+        self, key: str, update: Update, after: Record | None, expect: int | None
+    ) -> bool:
         """Write, or delete if `after` is None; False: it has changed meanwhile."""
         try:
             if after is None:
@@ -284,6 +300,9 @@ class Outbox:
                 await self._repository.write(key, after, expect=expect)
         except VersionConflict:
             return False
+        except StoreError:
+            update.tried = (expect, after)
+            raise
         return True
 
 

@@ -53,6 +53,8 @@ class Record(
     `reason` says how; a "removed" record holds no tokens, only what must be remembered.
     `access_refused`: the record needs a login and its access token must not be used any more.
     `lease` names who may exchange the refresh token now, for `lease_ttl` seconds.
+    `replaced_lease` is (fingerprint, name, ttl) of a lease whose pair was replaced or removed while
+    its exchange was under way: it holds again if that pair comes back.
     `seeded`: the pair came from outside and its refresh token was not exchanged yet.
     `extra` is a JSON object with the fields of a newer version; they are passed on unread.
     """
@@ -69,6 +71,7 @@ class Record(
     access_refused: bool = False
     lease: str | None = None
     lease_ttl: float = 0.0
+    replaced_lease: tuple[str, str, float] | None = None
     seeded: bool = True
     seeds: str = ""
     exchanged: str = ""

@@ -24,6 +24,7 @@ from twitchvault.errors import (
 )
 from twitchvault.stores.base import Watchable, check_key
 from twitchvault.vault.record import Record, decode, encode
+from twitchvault.vault.transitions import restored
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -121,7 +122,10 @@ class Repository:
                 if not (await self._is_lost(user_id) if lost is None else lost):
                     return None
             with suppress(VersionConflict):
-                await self.write(key, ours, expect=0 if held is None else held.version)
+                if held is None:
+                    await self.write(key, ours, expect=0)
+                else:
+                    await self.write(key, restored(held.record, ours), expect=held.version)
         msg = f"the store does not keep the record of user {user_id!r}; nothing was sent"
         raise StoreUnavailable(msg)
 
@@ -211,7 +215,10 @@ class Repository:
         if losses != self.losses and self._mirror.on_loss is not None:
             self._mirror.on_loss(user_id)  # it may be among what was lost
         confirmed = self._mirror.confirmed(user_id)
-        if confirmed is not None and confirmed.order < record.order:
+        if confirmed is not None and (
+            confirmed.order < record.order
+            or (confirmed.order == record.order and confirmed.pair != record.pair)
+        ):
             # Others have written something older since: what this call wrote was lost.
             raise VersionConflict(key, version, self._mirror.version(user_id))
         return version

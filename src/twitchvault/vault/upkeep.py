@@ -277,7 +277,7 @@ class Upkeep:
         """Write a validation into the record, if it still holds that token."""
         now = self._clocks.wall()
         owner = (self._identity.client_id, user_id)
-        self._backoff.accepted(user_id, access_token)
+        self._backoff.accepted(user_id, access_token, answer.expires_in)
         update = Update(lambda held: validated(held, access_token, answer, owner, now))
         await self._outbox.apply(self._repository.user_key(user_id), update)
 
