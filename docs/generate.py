@@ -6,10 +6,13 @@ The texts are the docstrings: whole ones of members and models, else their first
 
 from __future__ import annotations
 
+import ast
 import inspect
+import itertools
 import pkgutil
 import re
 import sys
+import textwrap
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -107,10 +110,21 @@ def _member(owner: type, name: str) -> tuple[str, str, str]:
     if isinstance(member, classmethod):
         kind, member = "class method", getattr(owner, name)
     elif inspect.isdatadescriptor(member):
-        return f"`{name}`", "attribute", _text(member)
+        return f"`{name}`", "attribute", _text(member) or _field_text(owner, name)
     else:
         kind = _method_kind(member)
     return f"`{name}{_arguments(member)}`", kind, _text(member)
+
+
+def _field_text(owner: type, name: str) -> str:
+    """The string below the field's annotation."""
+    for kind in owner.__mro__[:-1]:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+        assert isinstance(tree, ast.ClassDef)
+        for node, text in itertools.pairwise(tree.body):
+            if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name:
+                return str(ast.literal_eval(ast.unparse(text)))
+    return ""
 
 
 def _method_kind(method: Callable[..., object]) -> str:

@@ -28,7 +28,10 @@ MOST_EMPTY_PAGES: Final = 100
 class _API:
     """What both have: it holds an id, never a token, so it stays good across refreshes."""
 
-    __slots__ = {"_helix": None, "user_id": "The user's id; of an application, the client id."}
+    user_id: str
+    """The user's id; of the application, the client id."""
+
+    __slots__ = ("_helix", "user_id")
 
     def __init__(self, user_id: str, helix: HelixClient) -> None:
         self.user_id = user_id
