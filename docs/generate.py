@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 from pydantic import BaseModel
 
-from twitchvault import errors
+from twitchvault import App, errors
 from twitchvault.cli.commands import commands
 
 if TYPE_CHECKING:
@@ -90,15 +90,25 @@ def _signature(owner: type) -> Iterable[str]:
 
 def _members(owner: type, base: type = object) -> Iterable[str]:
     """The public members of a class that are not the same in `base`."""
+    return _table(("member", "kind", "what it does"), *_rows(owner, base))
+
+
+def _flows(package: Any) -> Iterable[str]:  # noqa: ANN401
+    """What each flow of a package has beyond `App`."""
+    flows = {name: getattr(package, name) for name in package.__all__ if name.endswith("Flow")}
+    rows = [(f"`{name}`", *row) for name, flow in flows.items() for row in _rows(flow, App)]
+    return _table(("flow", "member", "kind", "what it does"), *rows)
+
+
+def _rows(owner: type, base: type) -> list[tuple[str, str, str]]:
     names = dict.fromkeys(name for kind in reversed(owner.__mro__) for name in vars(kind))
-    rows = [
+    return [
         _member(owner, name)
         for name in names
         if not name.startswith("_")
         and _is_member(inspect.getattr_static(owner, name))
         and inspect.getattr_static(owner, name) is not inspect.getattr_static(base, name, None)
     ]
-    return _table(("member", "kind", "what it does"), *rows)
 
 
 def _is_member(value: object) -> bool:
@@ -172,6 +182,7 @@ WRITERS: Final[dict[str, Callable[..., Iterable[str]]]] = {
     "names": _names,
     "signature": _signature,
     "members": _members,
+    "flows": _flows,
     "models": _models,
     "commands": _commands,
     "stores": _stores,
