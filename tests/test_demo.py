@@ -69,7 +69,7 @@ async def running(tmp_path: Path) -> AsyncIterator[tuple[Process, list[int]]]:
 @pytest.mark.parametrize("store", ["sqlite", "redis"])
 async def test_each_expired_token_is_exchanged_once(tmp_path: Path, store: str) -> None:
     """The double's counts agree, no call fails, no token is printed, and the store stays."""
-    code, text = await rest(await start(tmp_path, "--store", store, "--seconds", "4"))
+    code, text = await rest(await start(tmp_path, "--store", store, "--seconds", "2"))
     assert code == 0, text
     found = re.search(r"ok  (\d+) expired tokens, (\d+) exchanges", text)
     assert found is not None, text

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pty
 import signal
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,15 @@ if TYPE_CHECKING:
     from twitchvault.testing.fake import Client, Pair
 
     Stream = tuple[StreamReader, StreamWriter]
+
+
+def _read_all(terminal: int) -> str:
+    parts: list[bytes] = []
+    with suppress(OSError):  # nobody has it open any more
+        while part := os.read(terminal, 65_536):
+            parts.append(part)
+    os.close(terminal)
+    return b"".join(parts).decode()
 
 
 def row(text: str, name: str) -> list[str]:
@@ -80,8 +91,26 @@ class Shell:
         await store.put(key, b"garbage")
         await store.close()
 
-    async def start(self, *arguments: str, **variables: str) -> Command:
-        """Start the command in its own session, with no terminal."""
+    async def run_at_terminal(self, *arguments: str) -> str:
+        """Run it to its end at a terminal of 100 columns; what that shows."""
+        terminal, inside = pty.openpty()
+        code = "from twitchvault.cli import main; main()"
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", code, *arguments),
+            stdin=inside,
+            stdout=inside,
+            stderr=inside,
+            env={**self.environment, "TERM": "xterm", "COLUMNS": "100", "LANG": "C.UTF-8"},
+        )
+        os.close(inside)
+        async with asyncio.timeout(30):
+            text = await asyncio.to_thread(_read_all, terminal)
+            assert await process.wait() == 0, text
+        return text
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that the command sees."""
         settings = {
             "TWITCHVAULT_STORE": self.store,
             "TWITCHVAULT_CLIENT_ID": self.client.client_id,
@@ -91,7 +120,11 @@ class Shell:
         if self.client.client_secret is not None:
             settings["TWITCHVAULT_CLIENT_SECRET"] = self.client.client_secret
         inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        return await Command.start(arguments, {**inherited, **settings, **variables})
+        return {**inherited, **settings}
+
+    async def start(self, *arguments: str, **variables: str) -> Command:
+        """Start the command in its own session, with no terminal."""
+        return await Command.start(arguments, {**self.environment, **variables})
 
     async def run(self, *arguments: str, typed: str = "", **variables: str) -> Outcome:
         """Run it to its end; nothing it says may hold a secret."""

@@ -61,3 +61,13 @@ async def test_check_without_twitch_is_one_line(shell: Shell) -> None:
     outcome = await shell.run("check", *shell.urls)
     assert outcome.code == 2
     assert "User '1001' could not be checked: " in outcome.err
+
+
+async def test_a_damaged_record_does_not_stop_the_others(shell: Shell) -> None:
+    """Its user has to sign in again; everybody else is validated."""
+    await shell.sign_in("alice")
+    await shell.damage(f"{shell.client.client_id}:1003")
+    outcome = await shell.run("check", *shell.urls)
+    assert outcome.code == 1
+    assert row(outcome.out, "alice")[2] == "live"
+    assert "Sign in again: 1003\n" in outcome.err

@@ -43,6 +43,13 @@ async def test_a_user_signs_in(shell: Shell) -> None:
     assert tokens == {"1001": (pair.access_token, pair.refresh_token)}
 
 
+async def test_a_terminal_shows_a_picture_of_the_address(shell: Shell) -> None:
+    """A QR code, which a phone's camera can read."""
+    text = await shell.run_at_terminal("login", *shell.urls)
+    assert "▄▄▄▄▄" in text
+    assert "Signed in: alice (1001)." in text
+
+
 async def test_the_store_is_a_private_file_of_ones_own_unless_said(shell: Shell) -> None:
     """Without --store the pair lies in the user's data folder, for that user alone."""
     outcome = await shell.run("login", *shell.urls, TWITCHVAULT_STORE="")

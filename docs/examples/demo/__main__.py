@@ -164,13 +164,13 @@ async def expire_tokens(twitch: Twitch, workers: list[Worker], seconds: float) -
     Each lives on for a second after all processes have seen it. By the clock alone a token could
     expire before its first use on a machine that stalls.
     """
-    count = 0
-    end = time.monotonic() + seconds
     for user in twitch.users:
         await wait_for_new_token(twitch, user, "", workers)
+    count = 0
+    end = time.monotonic() + seconds
     for user in itertools.cycle(twitch.users):
         await asyncio.sleep(1)
-        if time.monotonic() > end:
+        if count and time.monotonic() > end:
             break
         old = newest_token(twitch, user)
         exchanges = twitch.server.counts.exchanges
