@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 if TYPE_CHECKING:
-    from tests.simulation.loop import Lane
+    from tests.simulation.lane import Lane
 
 __all__ = ["Books", "Decision", "Loss", "Pair", "Request", "Stored"]
 

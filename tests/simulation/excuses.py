@@ -21,7 +21,7 @@ from tests.simulation.books import NEVER
 
 if TYPE_CHECKING:
     from tests.simulation.books import Books, Loss, Pair, Request
-    from tests.simulation.loop import Lane
+    from tests.simulation.lane import Lane
 
 __all__ = ["lost", "needs_login", "replay"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from tests.simulation.clocks import SimClocks
-from tests.simulation.loop import Lane
+from tests.simulation.lane import Lane
 from tests.simulation.network import SimHTTP
 from tests.simulation.store import SimStore, store_of
 from tests.simulation.weather import Weather

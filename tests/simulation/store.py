@@ -21,7 +21,7 @@ from twitchvault.stores.base import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from tests.simulation.loop import Lane
+    from tests.simulation.lane import Lane
     from tests.simulation.process import Process
     from tests.simulation.world import World
     from twitchvault.stores.base import Feed
@@ -114,7 +114,7 @@ class SimStore(TokenStore):
         """Let the server act, one way later; the answer takes another way."""
         loop = self.world.loop
         self.world.store_calls += 1
-        waiter: asyncio.Future[Any] = loop.create_future()
+        waiter = loop.waiter()
         out = self._process.out_of_reach()
         if out:
             self.world.note(self.lane.name, f"store {what}: out of reach", key)

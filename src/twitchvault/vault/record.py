@@ -18,11 +18,22 @@ import msgspec
 from twitchvault.errors import CorruptRecord
 from twitchvault.stores.base import Unreadable
 
-__all__ = ["SCHEMA", "Record", "TokenPair", "decode", "encode", "fingerprint", "split_fingerprints"]
+__all__ = [
+    "NO_TTL",
+    "SCHEMA",
+    "Record",
+    "TokenPair",
+    "decode",
+    "encode",
+    "fingerprint",
+    "split_fingerprints",
+]
 
 SCHEMA: Final = 2
 FINGERPRINT_LENGTH: Final = 12
 _SCHEMA_1_LEASE_TTL: Final = 60.0
+NO_TTL: Final = 0.0
+"""The very default: only that one is left out of the stored form."""
 
 
 class TokenPair(NamedTuple):
@@ -70,7 +81,7 @@ class Record(
     reason: str = ""
     access_refused: bool = False
     lease: str | None = None
-    lease_ttl: float = 0.0
+    lease_ttl: float = NO_TTL
     replaced_lease: tuple[str, str, float] | None = None
     seeded: bool = True
     seeds: str = ""

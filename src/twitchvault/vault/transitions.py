@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from twitchvault.vault.record import Record, TokenPair, fingerprint, split_fingerprints
+from twitchvault.vault.record import NO_TTL, Record, TokenPair, fingerprint, split_fingerprints
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,14 +34,13 @@ __all__ = [
     "released",
     "removed",
     "removed_login",
-    "restored",
     "seed_exchanged",
     "seed_refused",
     "validated",
 ]
 
-SEEDS_KEPT: Final = 1000
-EXCHANGED_KEPT: Final = 16
+MAX_SEEDS: Final = 1000
+MAX_EXCHANGED: Final = 16
 
 
 def logged_in(
@@ -106,10 +105,10 @@ def _successor(current: Record, fresh: Record) -> Record:
     if current.refresh_token != fresh.refresh_token:
         if current.refresh_token is not None:
             mark = fingerprint(current.refresh_token)
-            given_up = _append(given_up, mark, EXCHANGED_KEPT)
+            given_up = _append(given_up, mark, MAX_EXCHANGED)
             if lease is not None:
                 replaced_lease = (mark, lease, ttl)
-        lease, ttl = None, 0.0
+        lease, ttl = None, NO_TTL
         if replaced_lease and replaced_lease[0] == fingerprint(fresh.refresh_token or ""):
             _, lease, ttl = replaced_lease
             replaced_lease = None
@@ -172,7 +171,7 @@ def leased(current: Record, name: str, ttl: float) -> Record:
 
 
 def _free(current: Record) -> Record:
-    return replace(current, lease=None, lease_ttl=0.0)
+    return replace(current, lease=None, lease_ttl=NO_TTL)
 
 
 def released(current: Record | None, name: str) -> Record | None:
@@ -231,15 +230,15 @@ def _remember_elsewhere(current: Record | None, base: Record, token: str) -> Rec
 def _remember(current: Record, token: str, *, seeded: bool) -> Record:
     mark = fingerprint(token)
     if seeded:
-        return replace(current, seeds=_append(current.seeds, mark, SEEDS_KEPT))
-    return replace(current, exchanged=_append(current.exchanged, mark, EXCHANGED_KEPT))
+        return replace(current, seeds=_append(current.seeds, mark, MAX_SEEDS))
+    return replace(current, exchanged=_append(current.exchanged, mark, MAX_EXCHANGED))
 
 
-def _append(memory: str, mark: str, kept: int) -> str:
+def _append(memory: str, mark: str, limit: int) -> str:
     if memory.endswith(mark):
         return memory
     others = [other for other in split_fingerprints(memory) if other != mark]
-    return "".join([*others, mark][-kept:])
+    return "".join([*others, mark][-limit:])
 
 
 def refused(current: Record | None, base: Record, reason: str) -> Record | None:
@@ -289,30 +288,6 @@ def removed_login(current: Record | None, base: Record) -> Record | None:
     if same or exchanged:
         return removed(current)
     return current
-
-
-def restored(found: Record, ours: Record) -> Record:
-    """What is written over `found` by a process that holds a later generation: the store lost data.
-
-    If somebody who did not know ours has exchanged its refresh token since, that pair stands, with
-    the memories of both.
-    """
-    sent = ours.refresh_token
-    if sent is None or not found.has_spent(fingerprint(sent)):
-        return ours
-    return replace(
-        found,
-        generation=ours.generation + 1,
-        seeds=_merged(found.seeds, ours.seeds, SEEDS_KEPT),
-        exchanged=_merged(found.exchanged, ours.exchanged, EXCHANGED_KEPT),
-        given_up=_merged(found.given_up, ours.given_up, EXCHANGED_KEPT),
-    )
-
-
-def _merged(memory: str, older: str, kept: int) -> str:
-    for mark in split_fingerprints(memory):
-        older = _append(older, mark, kept)
-    return older
 
 
 # Seeds: a refresh token from outside stands under its fingerprint's key until its user is known.
