@@ -9,6 +9,8 @@ from io import StringIO
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from rich.console import Console
+
 from benchmarks import report, sizing
 from benchmarks.cases import CASES, chosen
 from benchmarks.chart import draw
@@ -24,7 +26,6 @@ from benchmarks.runner import (
     expect,
     measure,
 )
-from rich.console import Console
 
 if TYPE_CHECKING:
     from pathlib import Path

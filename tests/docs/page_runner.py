@@ -1,4 +1,4 @@
-"""Where the pages' examples are played: a folder, a double of Twitch, and one namespace a page.
+"""Runs the pages' examples: in a folder, against a double of Twitch, in one namespace a page.
 
 The examples are run as they stand. Only where Twitch is differs: the defaults of `id_url` and
 `api_url` in `App`'s signature lead to the double. There:
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
     from .pages import Block
 
 PATIENCE: Final = 50
-ELSEWHERE: Final = frozenset({"test_my_store.py"})
-"""Run by test_own_store, one by one: the contract takes long."""
+RUN_ELSEWHERE: Final = frozenset({"test_my_store.py"})
+"""test_own_store runs it, test by test: the contract takes long."""
 REDIRECT: Final = "http://localhost:3000"
 SCOPES: Final = ("chat:read", "user:read:chat")
 SECRET: Final = "CLIENT_SECRET"
 
 
-class Stage:
+class PageRunner:
     """Runs the blocks of one page, one after the other."""
 
     def __init__(self) -> None:
@@ -61,9 +61,7 @@ class Stage:
         """Save it if it has a file name; run it, or let pytest run it."""
         if block.file is not None:
             Path(block.file).write_text(block.text, encoding="utf-8")
-        if block.language != "python":
-            return
-        if block.file in ELSEWHERE:
+        if block.language != "python" or block.file in RUN_ELSEWHERE:
             return
         if block.file is not None and block.file.startswith("test_"):
             _pytest(block.file)
@@ -76,7 +74,7 @@ class Stage:
         self.names["__name__"] = "__main__" if block.file is None else Path(block.file).stem
         code = compile(padded, str(block.page), "exec", flags=flags, dont_inherit=True)
         if code.co_flags & inspect.CO_COROUTINE:
-            runner.run(_awaited(eval(code, self.names)))  # noqa: S307 - the pages are ours
+            runner.run(_await(eval(code, self.names)))  # noqa: S307 - the pages are ours
         else:
             exec(code, self.names)  # noqa: S102 - the pages are ours
 
@@ -87,16 +85,16 @@ class Stage:
         """A browser opens the address that was printed last; where it was sent on to."""
         del prompt
         address = next(word for word in reversed(self._printed.split()) if "://" in word)
-        place = urlsplit(address)
-        browser = HTTPConnection(place.netloc, timeout=10)
+        url = urlsplit(address)
+        browser = HTTPConnection(url.netloc, timeout=10)
         try:
-            browser.request("GET", f"{place.path}?{place.query}")
+            browser.request("GET", f"{url.path}?{url.query}")
             return browser.getresponse().getheader("Location") or ""
         finally:
             browser.close()
 
 
-async def _awaited(work: Coroutine[Any, Any, None]) -> None:
+async def _await(work: Coroutine[Any, Any, None]) -> None:
     await work
 
 
@@ -108,7 +106,7 @@ def _pytest(file: str) -> None:
 
 
 @contextmanager
-def playing(secret: bool, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTwitch]:
+def running_double(secret: bool, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTwitch]:
     """A double with its own event loop, in a thread; `App`'s defaults lead to it."""
     twitch = FakeTwitch(seed=5, device_interval=1)
     twitch.register_client(
@@ -125,7 +123,7 @@ def playing(secret: bool, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTwitc
     thread.start()
     try:
         asyncio.run_coroutine_threadsafe(twitch.start(), loop).result(10)
-        patched(monkeypatch, twitch)
+        point_app_at(monkeypatch, twitch)
         asyncio.run(_fill(twitch, secret))
         yield twitch
     finally:
@@ -135,7 +133,7 @@ def playing(secret: bool, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTwitc
         loop.close()
 
 
-def patched(monkeypatch: pytest.MonkeyPatch, twitch: FakeTwitch) -> None:
+def point_app_at(monkeypatch: pytest.MonkeyPatch, twitch: FakeTwitch) -> None:
     """Let `App`'s defaults lead to the double."""
     defaults = inspect.unwrap(App.__init__).__kwdefaults__
     monkeypatch.setitem(defaults, "id_url", twitch.id_url)
