@@ -42,8 +42,6 @@ class _TooLargeError(aiohttp.ClientError):
 
 _CLOSE_TIMEOUT: Final = 1.0
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)  # `send` has its own, around everything
-_BEFORE_SENDING: Final = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, ValueError)
-"""What can only happen before a request is written."""
 _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (aiohttp.ClientConnectorCertificateError, "its TLS certificate is not trusted"),
     (aiohttp.ServerFingerprintMismatch, "its TLS certificate is not the expected one"),
@@ -190,9 +188,8 @@ class HTTPClient:
                 return Answer(response.status, response.headers, await _read(response))
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             reason = _reason(error)
-            before = isinstance(error, _BEFORE_SENDING)
         # Raised out here, it carries no trace of the original, which can hold URLs and headers.
-        raise _no_answer(url, body, reason, before=before)
+        raise _no_answer(url, body, reason)
 
     async def _session(self) -> aiohttp.ClientSession:
         if self.closed:
@@ -310,16 +307,13 @@ def _note_outcome(exchange: asyncio.Task[Answer]) -> None:
         exchange.exception()  # or it is logged if the caller was cancelled in the same moment
 
 
-def _no_answer(
-    url: str, body: RequestBody | None, reason: str, *, before: bool = False
-) -> NoAnswer:
+def _no_answer(url: str, body: RequestBody | None, reason: str) -> NoAnswer:
     target = URL(url)
     where = f"{target.host}:{target.port}"
     if body is not None and body.too_late:
         msg = f"nothing was sent to {where}: the time to send it was over"
         return NoAnswer(msg, sent=False, too_late=True)
-    sent = not before if body is None else body.sent
-    return NoAnswer(f"no answer from {where}: {reason}", sent=sent)
+    return NoAnswer(f"no answer from {where}: {reason}", sent=body is None or body.sent)
 
 
 def _reason(error: Exception) -> str:
