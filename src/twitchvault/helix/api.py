@@ -30,6 +30,8 @@ class _API:
     """What both have: it holds an id, never a token, so it stays good across refreshes."""
 
     user_id: str
+    """The user's id; of the application, the client id."""
+
     _helix: HelixClient = field(repr=False)
 
     @property
