@@ -265,7 +265,8 @@ def _last_trace() -> aiohttp.TraceConfig:
     """A body leaves only after the caller's trace has been called, which may take its time."""
 
     async def on_chunk(_: object, context: SimpleNamespace, __: object) -> None:
-        context.trace_request_ctx.leave()
+        if isinstance(context.trace_request_ctx, RequestBody):
+            context.trace_request_ctx.leave()
 
     trace = aiohttp.TraceConfig()
     trace.on_request_chunk_sent.append(on_chunk)
