@@ -287,7 +287,7 @@ class NoNul(Right):
         return super().write(key, value and value.split(b"\0")[0])
 
 
-@fails(absent_keys="deleting it is False, no error")
+@fails(absent_keys="`delete` of one returns False")
 class RaisesOnAbsent(Right):
     """Deletes as a dict does."""
 
@@ -356,7 +356,7 @@ class DamageIsSkipped(SeesDamage):
                 yield entry
 
 
-@fails(damage_is_not_absence="A damaged entry is an error, not absent; its neighbours live")
+@fails(damage_is_not_absence="A damaged entry is an error, never absent")
 class DamageEndsScans(SeesDamage):
     """Ends a scan where it cannot read on."""
 
