@@ -304,6 +304,14 @@ class Books:
             for one in self.requests
         )
 
+    def may_be_either(self, pair: Pair) -> bool:
+        """Whether it may be old news or a login: its token stays the same, and others came since.
+
+        That happens to confidential clients. A vault that has forgotten the user may take it.
+        """
+        same = any(heir.refresh == pair.refresh for heir in self.heirs(pair))
+        return same and any(one.chain != pair.chain for one in self.decisions_on(pair.user))
+
     def lease_of(self, request: Request) -> tuple[float, str]:
         """When the lease was taken under which a request left, and the access token beside it."""
         leases = self.leased.get(request.token, {})

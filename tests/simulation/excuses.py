@@ -91,10 +91,8 @@ def _unprotected(
 ) -> str | None:
     """Its owner could keep nobody from taking over."""
     died = books.died.get(first.lane, NEVER)
-    pair = first.pair
-    written = NEVER if pair is None else pair.stored_at
-    if written <= second.left_at - GLANCE:
-        return None
+    if first.pair is not None and first.pair.stored_at <= second.left_at - GLANCE:
+        return None if _had_time(books, first.pair, second) else STILL
     if died <= second.left_at:
         return DIED
     lease = ttl[first.lane]
@@ -105,6 +103,16 @@ def _unprotected(
     ]
     leased, _ = books.lease_of(second)
     return None if all(_could_act(books, first.lane, one, leased) for one in losses) else WENT_BACK
+
+
+def _had_time(books: Books, pair: Pair, second: Request) -> bool:
+    """Whether a new owner of the lease could see what the one before has written meanwhile.
+
+    One that stands still sees nothing before its request leaves, unless it was told by then.
+    """
+    told = pair.holders.get(second.lane, NEVER) < second.left_at
+    still = 0.0 if told else books.disturbed(second.lane, pair.stored_at, second.left_at)
+    return pair.stored_at <= second.left_at - GLANCE - still
 
 
 def _forgotten(books: Books, old: Pair, second: Request) -> str | None:

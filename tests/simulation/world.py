@@ -228,11 +228,14 @@ class World:
         # An exchanged pair changes nothing, unless a loss has made everybody forget that.
         forgotten = any(loss.concerns(user) for loss in self.books.losses)
         known = pair is not None and self.books.is_known(pair) and how != "both"
-        if known and not forgotten:
+        unclear = pair is not None and self.books.may_be_either(pair)
+        if known and not forgotten and not unclear:
             return make
         chain = 0 if pair is None else pair.chain
         decision = Decision(user, chain, process.lane, self.loop.now)
         self.books.decisions.append(decision)
+        if unclear:
+            return make
 
         async def watched() -> None:
             # A change that could not be written yet stays queued, and takes effect later.

@@ -30,6 +30,7 @@ from twitchvault.errors import (
 )
 from twitchvault.identity import refused_grant
 from twitchvault.vault.clocks import Stopwatch
+from twitchvault.vault.context import Part
 from twitchvault.vault.outbox import Update
 from twitchvault.vault.transitions import (
     app_record,
@@ -54,8 +55,8 @@ __all__ = ["SPENT", "Exchange", "Lease"]
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 4.0
 FRESH: Final = 1.0
-LOOKS: Final = 5
-DOUBTS_KEPT: Final = 1000
+ATTEMPTS: Final = 5
+MAX_DOUBTS: Final = 1000
 CONFIRMING: Final = 10.0
 """Seconds that a validation may take that has to tell whether a token is spent."""
 REFUSED: Final = "Twitch refused the refresh token"
@@ -121,16 +122,11 @@ class _Failure(Enum):
     FINAL = auto()
 
 
-class Exchange:
+class Exchange(Part):
     """Carries exchanges out under a lease."""
 
     def __init__(self, context: Context) -> None:
-        self._repository = context.repository
-        self._outbox = context.outbox
-        self._identity = context.identity
-        self._backoff = context.backoff
-        self._mirror = context.mirror
-        self._clocks = context.clocks
+        super().__init__(context)
         self._in_doubt: dict[str | None, Lease] = {}
 
     def is_in_doubt(self, record: Record) -> bool:
@@ -337,7 +333,7 @@ class Exchange:
         return True
 
     async def _is_ours(self, lease: Lease) -> bool:
-        for _ in range(LOOKS):
+        for _ in range(ATTEMPTS):
             began = self._clocks.monotonic()
             held = await self._repository.read(lease.key)
             if held is None or held.record.lease != lease.name:
@@ -365,7 +361,7 @@ class Exchange:
         self._in_doubt.pop(token, None)
         if lease.in_doubt:
             self._in_doubt[token] = lease
-            if len(self._in_doubt) > DOUBTS_KEPT:
+            if len(self._in_doubt) > MAX_DOUBTS:
                 del self._in_doubt[next(iter(self._in_doubt))]
 
     async def refuse(self, key: str, base: Record, reason: str) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Job", "Jobs", "Patience"]
 
 BLIND: Final = 0.4
-"""The part of a lease's ttl for which a waiter may not have looked without beginning anew."""
+"""The part of a lease's ttl for which a waiter may not have read it without beginning anew."""
 SLICES: Final = 20
 GIVING_UP: Final = 1.0
 """Seconds that a job which has sent nothing may take to end."""
@@ -145,19 +145,19 @@ class Jobs:
 class Patience:
     """How long a leased record has stood still before this waiter's own eyes.
 
-    Time in which it could not look does not count: while the store was away, or this process
+    Time in which it could not read it does not count: while the store was away, or this process
     stopped, the owner may have been unable to write as well.
     """
 
     def __init__(self, clocks: Clocks) -> None:
         self._clocks = clocks
-        self._seen: dict[str, tuple[int, float, float]] = {}
+        self._waits: dict[str, tuple[int, float, float]] = {}
 
-    def look(self, key: str, held: Held) -> float:
-        """After a look into the store: seconds until the lease in `held` is dead."""
+    def seconds_left(self, key: str, held: Held) -> float:
+        """Until the lease in `held`, which was read just now, is dead."""
         now, ttl = self._clocks.monotonic(), held.record.lease_ttl
-        version, since, looked = self._seen.get(key, (0, now, now))
-        if version != held.version or now - looked > ttl * BLIND:
+        version, since, read_at = self._waits.get(key, (0, now, now))
+        if version != held.version or now - read_at > ttl * BLIND:
             since = now
-        self._seen[key] = (held.version, since, now)
+        self._waits[key] = (held.version, since, now)
         return since + ttl - now

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import AuthFailure, NoAnswer, Unauthorized
 from twitchvault.models import Token
+from twitchvault.vault.context import Part
 from twitchvault.vault.outbox import Update
 from twitchvault.vault.record import TokenPair, fingerprint
 from twitchvault.vault.transitions import attached, logged_in
@@ -34,17 +35,11 @@ ROUNDS: Final = 5
 """So often in a row a seed is looked for; each time another process has moved it on."""
 
 
-class Logins:
+class Logins(Part):
     """Takes pairs from outside into the vault."""
 
     def __init__(self, context: Context, refresher: Refresher) -> None:
-        self._repository = context.repository
-        self._mirror = context.mirror
-        self._outbox = context.outbox
-        self._identity = context.identity
-        self._backoff = context.backoff
-        self._clocks = context.clocks
-        self._lease_ttl = context.lease_ttl
+        super().__init__(context)
         self._refresher = refresher
 
     def store(
@@ -62,7 +57,7 @@ class Logins:
         is_refused = False
         chain: dict[str, Record] = {}
 
-        async def look_for_seed() -> None:
+        async def find_chain() -> None:
             nonlocal is_refused, chain
             if pair.refresh_token is not None:
                 chain, is_refused = await self._refresher.parked_chain(pair.refresh_token)
@@ -74,7 +69,7 @@ class Logins:
                 return held
             return logged_in(held, pair, answer, now)
 
-        prepare = look_for_seed if answer is None else None
+        prepare = find_chain if answer is None else None
         self._outbox.submit(key, Update(login, asked_for=True, prepare=prepare))
         return key
 

@@ -99,7 +99,7 @@ class _Queue:
             self.updates.popleft()
         return bool(asked_for)
 
-    def attempted(self, error: StoreError | None) -> None:
+    def end_attempt(self, error: StoreError | None) -> None:
         """An attempt has ended: all is written (None) or this is what went wrong."""
         self.error = error
         attempts, self.attempts = self.attempts, set()
@@ -159,9 +159,9 @@ class Outbox:
     async def apply(self, key: str, update: Update) -> StoreError | None:
         """Like `submit`, then wait for one attempt to write it; what went wrong is returned."""
         self.submit(key, update)
-        return await self.settle(key)
+        return await self.attempt(key)
 
-    async def settle(self, key: str) -> StoreError | None:
+    async def attempt(self, key: str) -> StoreError | None:
         """Wait for one attempt to write all that is queued for `key`; None: it is all written."""
         queue = self._queues.get(key)
         if queue is None:
@@ -178,14 +178,14 @@ class Outbox:
         return queue.error
 
     async def written(self, key: str) -> None:
-        """As `settle`, but raise what went wrong."""
-        error = await self.settle(key)
+        """As `attempt`, but raise what went wrong."""
+        error = await self.attempt(key)
         if error is not None:
             raise fresh_copy(error)
 
     async def flush(self) -> None:
         """Return once all is written; raise the first failure of an attempt made for this call."""
-        errors = await asyncio.gather(*(self.settle(key) for key in list(self._queues)))
+        errors = await asyncio.gather(*(self.attempt(key) for key in list(self._queues)))
         for error in errors:
             if error is not None:
                 raise fresh_copy(error)
@@ -213,7 +213,7 @@ class Outbox:
         try:
             await self._write_queue(key, queue)
         except BaseException:
-            queue.attempted(_stopped())
+            queue.end_attempt(_stopped())
             raise
 
     async def _write_queue(self, key: str, queue: _Queue) -> None:
@@ -227,7 +227,7 @@ class Outbox:
                     _logger.warning("%r: a change is not in the store yet: %s", key, error)
                 if isinstance(error, (CorruptRecord, DecryptionError)) and queue.overrule():
                     continue
-                queue.attempted(error)
+                queue.end_attempt(error)
                 await _sleep_unless(queue.hurry, pause)
                 pause = min(pause * 2, self._longest_pause)
             else:
@@ -239,7 +239,7 @@ class Outbox:
         user_id = self._repository.user_of(key)
         if user_id is not None:
             self._mirror.drop_pending(user_id)
-        queue.attempted(None)
+        queue.end_attempt(None)
 
     async def _write(self, key: str, update: Update) -> None:
         if update.tried and self._repository.has_arrived(key, *update.tried):

@@ -27,6 +27,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import AuthFailure, NoAnswer, TokenError, VersionConflict
+from twitchvault.vault.context import Part
 from twitchvault.vault.exchange import SPENT, Exchange
 from twitchvault.vault.jobs import Jobs, Patience
 from twitchvault.vault.outbox import Update
@@ -44,27 +45,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Refresher"]
 
-LOOKS: Final = 10
-"""A waiter looks into the store at least that often in a lease's ttl."""
-LONGEST_LOOK: Final = 5.0
-LONGEST_SEED_LOOK: Final = 0.5
-SHORTEST_LOOK: Final = 0.05
+POLLS: Final = 10
+"""A waiter reads the record at least that often in a lease's ttl."""
+LONGEST_POLL: Final = 5.0
+LONGEST_SEED_POLL: Final = 0.5
+SHORTEST_POLL: Final = 0.05
 ROUNDS: Final = 20
 """Jobs in a row that a caller joins; each of them has found a newer generation."""
 
 
-class Refresher:
+class Refresher(Part):
     """Renews records, once in all processes."""
 
     def __init__(self, context: Context) -> None:
+        super().__init__(context)
         self.jobs = Jobs(context.clocks, context.lease_ttl)
-        self._repository = context.repository
-        self._mirror = context.mirror
-        self._outbox = context.outbox
-        self._identity = context.identity
-        self._backoff = context.backoff
-        self._clocks = context.clocks
-        self._lease_ttl = context.lease_ttl
         self._exchange = Exchange(context)
         self._owner = ""
         self._leases: set[str] = set()
@@ -119,7 +114,7 @@ class Refresher:
             if record.refresh_token is None and user_id != self._identity.client_id:
                 await self._refuse_without_refresh_token(key, record, refused=refused)
                 continue
-            patience.look(key, held)
+            patience.seconds_left(key, held)
             if not await self._seed_is_free(job, key, record, patience):
                 continue
             abandoned = await self._wait_for_lease(job, key, held, patience)
@@ -221,17 +216,17 @@ class Refresher:
         ttl = held.record.lease_ttl
         if lease.startswith(self._owner) and lease not in self._leases:
             return False
-        left = ttl if lease in self._leases else patience.look(key, held)
+        left = ttl if lease in self._leases else patience.seconds_left(key, held)
         # A dead owner's lease falls due within this.
         job.limit = max(job.limit, 2 * ttl)
         if left <= 0:
             return True
-        look = max(min(left, ttl / LOOKS, LONGEST_LOOK), SHORTEST_LOOK)
+        pause = max(min(left, ttl / POLLS, LONGEST_POLL), SHORTEST_POLL)
         user_id = self._repository.user_of(key)
         if user_id is None:
-            await asyncio.sleep(min(look, LONGEST_SEED_LOOK))  # no feed tells of seeds
+            await asyncio.sleep(min(pause, LONGEST_SEED_POLL))  # no feed tells of seeds
         else:
-            await self._mirror.changed(user_id, held.version, look)
+            await self._mirror.changed(user_id, held.version, pause)
         return None
 
     # Seeds

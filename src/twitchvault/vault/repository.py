@@ -23,6 +23,7 @@ from twitchvault.errors import (
     WrongEventLoop,
 )
 from twitchvault.stores.base import Watchable, check_key
+from twitchvault.vault.losses import descends
 from twitchvault.vault.record import Record, decode, encode
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ T = TypeVar("T")
 STORE_TIMEOUT: Final = 30.0
 BATCH: Final = 500
 """Entries of a scan that are taken in before the loop goes on."""
-SEEDS_HELD: Final = 1000
+MAX_SEEDS_HELD: Final = 1000
 RESTORES: Final = 5
 """So often in a row a record is written back before the store counts as unavailable."""
 
@@ -49,11 +50,6 @@ class Held(NamedTuple):
 
     version: int
     record: Record
-
-
-def _descends(later: Record, record: Record) -> bool:
-    """Whether `later`, which stands at a larger version, was written by who knew `record`."""
-    return later.order > record.order or (later.order, later.pair) == (record.order, record.pair)
 
 
 class Repository:
@@ -77,8 +73,8 @@ class Repository:
     def note_loss(self) -> None:
         """The store was found to have lost data."""
         self.losses += 1
-        told, self._loss = self._loss, asyncio.Event()
-        told.set()
+        reported, self._loss = self._loss, asyncio.Event()
+        reported.set()
 
     async def next_loss(self) -> None:
         """Return once the store is found to have lost data again."""
@@ -178,24 +174,20 @@ class Repository:
         clock = asyncio.get_running_loop().time
         found: dict[str, int] = {}
         batch = []
-        start = len(self.prefix)
         entries = self.store.scan(self.prefix)
         try:
             async with asyncio.timeout(STORE_TIMEOUT) as limit:
                 async for entry in entries:
                     batch.append(entry)
                     if len(batch) == BATCH:
-                        self._mirror.fill(batch, quiet=quiet)
-                        found.update([(each.key[start:], each.version) for each in batch])
+                        found |= self._mirror.fill(batch, quiet=quiet)
                         batch.clear()
                         limit.reschedule(clock() + STORE_TIMEOUT)
                         await asyncio.sleep(0)
         finally:
             if isinstance(entries, AsyncGenerator):
                 await entries.aclose()
-        self._mirror.fill(batch, quiet=quiet)
-        found.update([(each.key[start:], each.version) for each in batch])
-        return found
+        return found | self._mirror.fill(batch, quiet=quiet)
 
     # Writing
 
@@ -215,7 +207,7 @@ class Repository:
         if losses != self.losses and self._mirror.on_loss is not None:
             self._mirror.on_loss(user_id)  # it may be among what was lost
         confirmed = self._mirror.confirmed(user_id)
-        if confirmed is not None and not _descends(confirmed, record):
+        if confirmed is not None and not descends(confirmed, record):
             # Others have written something since without having seen it: it was lost.
             raise VersionConflict(key, version, self._mirror.version(user_id))
         return version
@@ -273,7 +265,7 @@ class Repository:
         if record is None or (record.seeded and record.lease is None and record.state == "live"):
             return
         self._seeds[key] = record
-        if len(self._seeds) > SEEDS_HELD:
+        if len(self._seeds) > MAX_SEEDS_HELD:
             del self._seeds[next(iter(self._seeds))]
 
     async def restore_seeds(self) -> None:

@@ -30,7 +30,6 @@ __all__ = [
     "logged_in",
     "marked_access_refused",
     "new_seed",
-    "reconciled",
     "refused",
     "released",
     "removed",
@@ -40,8 +39,8 @@ __all__ = [
     "validated",
 ]
 
-SEEDS_KEPT: Final = 1000
-EXCHANGED_KEPT: Final = 16
+MAX_SEEDS: Final = 1000
+MAX_EXCHANGED: Final = 16
 
 
 def logged_in(
@@ -106,7 +105,7 @@ def _successor(current: Record, fresh: Record) -> Record:
     if current.refresh_token != fresh.refresh_token:
         if current.refresh_token is not None:
             mark = fingerprint(current.refresh_token)
-            given_up = _append(given_up, mark, EXCHANGED_KEPT)
+            given_up = _append(given_up, mark, MAX_EXCHANGED)
             if lease is not None:
                 replaced_lease = (mark, lease, ttl)
         lease, ttl = None, NO_TTL
@@ -231,15 +230,15 @@ def _remember_elsewhere(current: Record | None, base: Record, token: str) -> Rec
 def _remember(current: Record, token: str, *, seeded: bool) -> Record:
     mark = fingerprint(token)
     if seeded:
-        return replace(current, seeds=_append(current.seeds, mark, SEEDS_KEPT))
-    return replace(current, exchanged=_append(current.exchanged, mark, EXCHANGED_KEPT))
+        return replace(current, seeds=_append(current.seeds, mark, MAX_SEEDS))
+    return replace(current, exchanged=_append(current.exchanged, mark, MAX_EXCHANGED))
 
 
-def _append(memory: str, mark: str, kept: int) -> str:
+def _append(memory: str, mark: str, limit: int) -> str:
     if memory.endswith(mark):
         return memory
     others = [other for other in split_fingerprints(memory) if other != mark]
-    return "".join([*others, mark][-kept:])
+    return "".join([*others, mark][-limit:])
 
 
 def refused(current: Record | None, base: Record, reason: str) -> Record | None:
@@ -289,47 +288,6 @@ def removed_login(current: Record | None, base: Record) -> Record | None:
     if same or exchanged:
         return removed(current)
     return current
-
-
-def reconciled(stored: Record | None, ours: Record | None) -> Record | None:
-    """What should stand when the store holds `stored` and this process held `ours` before.
-
-    Mostly `stored`. A store that has lost data may hold something older: then it is `ours`. Or a
-    login that was made by who did not know `ours`: that stands, with what `ours` remembers.
-    """
-    if ours is None or (stored is not None and stored.order > ours.order):
-        return stored
-    if stored is None:
-        return removed(ours)  # whoever removes a user leaves this, if there is anything to remember
-    if _is_unknown_login(stored, ours):
-        return _with_memory_of(stored, ours)
-    return ours if stored.order < ours.order else stored
-
-
-def _is_unknown_login(stored: Record, ours: Record) -> bool:
-    if stored.refresh_token in {None, ours.refresh_token}:
-        return False
-    if stored.seeded:
-        return not ours.remembers(fingerprint(stored.refresh_token or ""))
-    return any(mark not in ours.seeds for mark in split_fingerprints(stored.seeds))
-
-
-def _with_memory_of(current: Record, other: Record) -> Record:
-    """`current` as a successor of `other`."""
-    mark = fingerprint(other.refresh_token or "")
-    given_up = other.given_up if current.has_spent(mark) else other.given_up + mark
-    return replace(
-        current,
-        generation=other.generation + 1,
-        seeds=_join(other.seeds, current.seeds, SEEDS_KEPT),
-        exchanged=_join(other.exchanged, current.exchanged, EXCHANGED_KEPT),
-        given_up=_join(given_up, current.given_up, EXCHANGED_KEPT),
-    )
-
-
-def _join(older: str, newer: str, kept: int) -> str:
-    marks = dict.fromkeys((*split_fingerprints(older), *split_fingerprints(newer)))
-    return "".join([*marks][-kept:])
 
 
 # Seeds: a refresh token from outside stands under its fingerprint's key until its user is known.

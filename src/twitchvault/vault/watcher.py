@@ -152,13 +152,13 @@ class Watcher:
         missing = [user_id for user_id in known if user_id not in found]
         for start in range(0, len(missing), AT_ONCE):
             some = missing[start : start + AT_ONCE]
-            await asyncio.gather(*(self._look_for(one, known[one]) for one in some))
+            await asyncio.gather(*(self._confirm_missing(one, known[one]) for one in some))
         self._lost_since_load = False
         for user_id in [*self._mirror.damaged]:
             if user_id not in found:
                 self._mirror.forget(user_id, "remote", known=self._mirror.version(user_id))
 
-    async def _look_for(self, user_id: str, version: int) -> None:
+    async def _confirm_missing(self, user_id: str, version: int) -> None:
         # A scan may pass over what is written meanwhile; whether it is gone only a read tells.
         lost = self._lost_since_load
         with suppress(CorruptRecord, DecryptionError):
