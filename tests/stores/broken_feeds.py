@@ -28,7 +28,7 @@ def feed_fails(**tests: str) -> Callable[[type[LogFeed]], type[LogFeed]]:
 
 @feed_fails(
     delete_is_a_change="missed a delete",
-    drain_gives_all_in_time="drain() gives",
+    drain_gives_all_in_time="expected within 0.5 s: drain() gives",
     feeds_miss_nothing="missed changes",
 )
 class NoDeletes(LogFeed):
@@ -46,7 +46,7 @@ class OldDeletes(LogFeed):
         return [c if c.value is not None else c._replace(version=1) for c in super().drain()]
 
 
-@feed_fails(drain_gives_all_in_time="drain() gives")
+@feed_fails(drain_gives_all_in_time="expected within 0.5 s: drain() gives")
 class DrainsLate(LogFeed):
     """Knows what is new only after somebody has waited for it."""
 
@@ -82,7 +82,7 @@ class LosesWhenCancelled(LogFeed):
         return news
 
 
-@feed_fails(wait_wakes_up="wait() returns after Change")
+@feed_fails(wait_wakes_up="expected within 0.5 s: wait() returns after Change")
 class SubscribesLate(LogFeed):
     """Looks for changes, and then begins to listen for new ones."""
 

@@ -219,7 +219,7 @@ class Offsets(Right):
             offset += 1
 
 
-@fails(abandoned_scan_blocks_nothing="half-way")
+@fails(abandoned_scan_blocks_nothing="expected within 0.5 s: put(), delete() and scan() return")
 class LocksWhileScanning(Right):
     """Holds a lock as long as a scan is not through."""
 

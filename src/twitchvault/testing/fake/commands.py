@@ -318,7 +318,7 @@ class Commands(Settings):
 
     @property
     def leaks(self) -> tuple[RequestLog, ...]:
-        """Those of them that brought a secret or a token in the query string."""
+        """The requests that brought a secret or a token in the query string."""
         return tuple(entry for entry in self._state.requests if entry.secrets_in_query)
 
     @property
