@@ -8,6 +8,7 @@ import asyncio
 import fnmatch
 from typing import TYPE_CHECKING
 
+from .broken_stores import BareSequence
 from .right_store import LogFeed, Right, fails
 
 if TYPE_CHECKING:
@@ -137,3 +138,20 @@ class FullQueue(LogFeed):
 
     def drain(self) -> list[Change]:
         return super().drain()[-1000:]
+
+
+class Cursor(LogFeed):
+    """Reads what has a version above the last one that it read."""
+
+    def drain(self) -> list[Change]:
+        read = self.read
+        news = sorted((c for c in self.disk.log if c.version > read), key=lambda c: c.version)
+        self.read = news[-1].version if news else read
+        return [change for change in news if change.key.startswith(self.prefix)]
+
+
+@fails(feeds_miss_nothing="missed changes")
+class SequenceAndCursor(BareSequence):
+    """A bare sequence beside a feed that relies on its order."""
+
+    feed = Cursor

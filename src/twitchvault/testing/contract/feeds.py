@@ -216,9 +216,10 @@ async def _read(method: str, feed: Feed, replica: Replica) -> None:
 
 
 async def _write(store: TokenStore, number: int) -> None:
-    """Put, compare and set, and delete some keys that other writers change too."""
+    """Put, compare and set, and delete keys of its own and some that other writers change too."""
     for step in range(40):
-        key, value = f"key:{(number + step * 3) % 8}", b"%d of %d" % (step, number)
+        key = f"key:{(number + step * 3) % 8}"
+        value = b"%d of %d " % (step, number) * (1 + step % 4 * 2000)  # some take longer
         match step % 5:
             case 0:
                 await store.delete(key)
@@ -226,8 +227,8 @@ async def _write(store: TokenStore, number: int) -> None:
                 entry = await store.get(key)
                 with suppress(VersionConflict):
                     await store.put(key, value, expect=entry.version if entry else 0)
-            case _:
-                await store.put(key, value)
+            case _:  # nobody replaces it, so that a reader that misses it never knows it
+                await store.put(f"own:{number}:{step}", value)
 
 
 class Replica:
