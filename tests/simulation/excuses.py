@@ -54,6 +54,7 @@ def replay(books: Books, ttl: dict[Lane, float], again: Request, old: Pair) -> s
         _ended(books, first, second)
         or _unprotected(books, ttl, old, first, second)
         or _forgotten(books, old, second)
+        or _untold(books, old, second)
     )
 
 
@@ -91,10 +92,8 @@ def _unprotected(
 ) -> str | None:
     """Its owner could keep nobody from taking over."""
     died = books.died.get(first.lane, NEVER)
-    pair = first.pair
-    written = NEVER if pair is None else pair.stored_at
-    if written <= second.left_at - GLANCE:
-        return None
+    if first.pair is not None and first.pair.stored_at <= second.left_at - GLANCE:
+        return None if _had_time(books, first.pair, second) else STILL
     if died <= second.left_at:
         return DIED
     lease = ttl[first.lane]
@@ -107,6 +106,16 @@ def _unprotected(
     return None if all(_could_act(books, first.lane, one, leased) for one in losses) else WENT_BACK
 
 
+def _had_time(books: Books, pair: Pair, second: Request) -> bool:
+    """Whether a new owner of the lease could see what the one before has written meanwhile.
+
+    One that stands still sees nothing before its request leaves, unless it was told by then.
+    """
+    told = pair.holders.get(second.lane, NEVER) < second.left_at
+    still = 0.0 if told else books.disturbed(second.lane, pair.stored_at, second.left_at)
+    return pair.stored_at <= second.left_at - GLANCE - still
+
+
 def _forgotten(books: Books, old: Pair, second: Request) -> str | None:
     """The store had forgotten the successor, and nobody who knew it could tell."""
     heirs = books.heirs(old)
@@ -116,6 +125,15 @@ def _forgotten(books: Books, old: Pair, second: Request) -> str | None:
     if any(heir.holders.get(second.lane, NEVER) < leased for heir in heirs):
         return None
     return None if all(_healed(books, loss, heirs, leased) for loss in losses) else WENT_BACK
+
+
+def _untold(books: Books, old: Pair, second: Request) -> str | None:
+    """The store had lost its lease, and nobody had told it of that before its request left."""
+    leased, _ = books.lease_of(second)
+    losses = [loss for loss in _losses(books, old.user, leased) if loss.at <= second.left_at]
+    untold = any(loss.told.get(second.lane, NEVER) >= second.left_at for loss in losses)
+    shown = any(one.holders.get(second.lane, NEVER) < second.left_at for one in books.heirs(old))
+    return WENT_BACK if untold and not shown else None
 
 
 def _losses(books: Books, user: str, since: float) -> list[Loss]:

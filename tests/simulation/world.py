@@ -183,15 +183,10 @@ class World:
                 disturb(self, process, "written", user)
 
     def showed(self, lane: Lane, key: str, value: bytes | None) -> None:
-        """A process was shown an entry. It keeps those of users."""
-        if value is not None and self.user_of(key):
-            self.books.showed(lane, value, self.loop.now)
-
-    def acknowledged(self, lane: Lane, key: str, value: bytes) -> None:
-        """A process was told that its write stands."""
-        del lane
-        if self.user_of(key) or value.startswith(b'{"schema"'):
-            self.books.acknowledged(value, self.loop.now)
+        """A process was told what stands under a key. It keeps what is of users."""
+        user = self.user_of(key)
+        if user is not None:
+            self.books.showed(lane, user, value, self.loop.now)
 
     def lose(self, chance: random.Random) -> None:
         """The store goes back in time."""
@@ -228,11 +223,14 @@ class World:
         # An exchanged pair changes nothing, unless a loss has made everybody forget that.
         forgotten = any(loss.concerns(user) for loss in self.books.losses)
         known = pair is not None and self.books.is_known(pair) and how != "both"
-        if known and not forgotten:
+        unclear = pair is not None and self.books.may_be_either(pair)
+        if known and not forgotten and not unclear:
             return make
         chain = 0 if pair is None else pair.chain
         decision = Decision(user, chain, process.lane, self.loop.now)
         self.books.decisions.append(decision)
+        if unclear:
+            return make
 
         async def watched() -> None:
             # A change that could not be written yet stays queued, and takes effect later.

@@ -20,7 +20,7 @@ from twitchvault.vault.record import decode
 from twitchvault.vault.views import LiveView, View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from twitchvault.stores.base import Change, Entry
     from twitchvault.vault.events import Events, Origin
@@ -164,17 +164,21 @@ class Mirror:
 
     # Changes of the store
 
-    def fill(self, entries: Iterable[Entry], *, quiet: bool) -> None:
-        """Take in what a scan has found; `quiet`: it was there before, so it is no event."""
+    def fill(self, entries: Collection[Entry], *, quiet: bool) -> dict[str, int]:
+        """Take in what a scan has found; the version of each user.
+
+        `quiet`: it was there before, so it is no event.
+        """
         if not quiet or self._cleared or self._pending or self.on_change is not None:
             self.apply(entries)
-            return
+            return {entry.key[self._prefix :]: entry.version for entry in entries}
         # When a flow opens, all users pass through here: each step less counts a hundred thousand
         # times.
         start, versions, records = self._prefix, self._versions, self._records
-        for entry in entries:
-            key, version, value = entry
+        found: dict[str, int] = {}
+        for key, version, value in entries:
             user_id = key[start:]
+            found[user_id] = version
             try:
                 record = decode(value, user_id)
             except StoreError as error:
@@ -186,6 +190,7 @@ class Mirror:
             versions[user_id], records[user_id] = version, record
             if record.state != "removed":
                 self._show(user_id, record)
+        return found
 
     def _learn_found(self, user_id: str, version: int, record: Record) -> None:
         self.learn(user_id, version, record, "remote")

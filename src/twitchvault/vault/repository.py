@@ -174,24 +174,20 @@ class Repository:
         clock = asyncio.get_running_loop().time
         found: dict[str, int] = {}
         batch = []
-        start = len(self.prefix)
         entries = self.store.scan(self.prefix)
         try:
             async with asyncio.timeout(STORE_TIMEOUT) as limit:
                 async for entry in entries:
                     batch.append(entry)
                     if len(batch) == BATCH:
-                        self._mirror.fill(batch, quiet=quiet)
-                        found.update([(each.key[start:], each.version) for each in batch])
+                        found |= self._mirror.fill(batch, quiet=quiet)
                         batch.clear()
                         limit.reschedule(clock() + STORE_TIMEOUT)
                         await asyncio.sleep(0)
         finally:
             if isinstance(entries, AsyncGenerator):
                 await entries.aclose()
-        self._mirror.fill(batch, quiet=quiet)
-        found.update([(each.key[start:], each.version) for each in batch])
-        return found
+        return found | self._mirror.fill(batch, quiet=quiet)
 
     # Writing
 

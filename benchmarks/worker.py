@@ -1,4 +1,4 @@
-"""What other processes do in the benchmarks: `python -m benchmarks.hands TASK '{"option": 1}'`.
+"""A process that runs one task: `python -m benchmarks.worker TASK '{"option": 1}'`.
 
 Prints one line once it is ready, begins when a line comes in, and prints one line of results.
 """
@@ -12,18 +12,18 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks import peers
-from benchmarks.places import client
+from benchmarks.processes import client
 from benchmarks.records import key
 from twitchvault import App, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-CALL_PATIENCE: Final = 8.0
+CALL_TIMEOUT: Final = 8.0
 
 
-class Ours:
-    """A flow on a store, with the same three verbs as the peers."""
+class VaultClient:
+    """A flow on a store, with the same three methods as the peers."""
 
     name = "twitchvault"
 
@@ -54,10 +54,10 @@ class Ours:
         await self.app.close()
 
 
-async def outcome_of(call: Awaitable[object], patience: float = CALL_PATIENCE) -> str:
-    """What became of a call: ok, failed or hung."""
+async def status_of(call: Awaitable[object], timeout: float = CALL_TIMEOUT) -> str:
+    """How a call ended: ok, failed or hung."""
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(timeout):
             return "ok" if await call else "failed"
     except TimeoutError:
         return "hung"
@@ -65,11 +65,11 @@ async def outcome_of(call: Awaitable[object], patience: float = CALL_PATIENCE) -
         return "failed"
 
 
-async def _line() -> None:
+async def _read_line() -> None:
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
 
 
-def _say(content: object) -> None:
+def _print_json(content: object) -> None:
     sys.stdout.write(json.dumps(content) + "\n")
     sys.stdout.flush()
 
@@ -81,35 +81,35 @@ async def calls(
     store: str | None = None,
     spread: float = 0.0,
 ) -> None:
-    """So many Helix calls with somebody's client, at once or over `spread` seconds."""
-    door = (account["client_id"], account["client_secret"], account["root"])
+    """Make `count` Helix calls with one of the clients, at once or over `spread` seconds."""
+    credentials = (account["client_id"], account["client_secret"], account["root"])
     caller: Any
-    if who == Ours.name:
-        caller = Ours(*door, store)
+    if who == VaultClient.name:
+        caller = VaultClient(*credentials, store)
     else:
-        caller = next(peer for peer in peers.CLIENTS if peer.name == who)(*door)
+        caller = next(peer for peer in peers.CLIENTS if peer.name == who)(*credentials)
     await caller.start(account["access"], account["refresh"], account["user_id"])
-    _say("ready")
-    await _line()
+    _print_json("ready")
+    await _read_line()
 
     async def call(number: int) -> str:
         await asyncio.sleep(spread * number / count)
-        return await outcome_of(caller.call())
+        return await status_of(caller.call())
 
     results = await asyncio.gather(*map(call, range(count)))
-    _say({kind: results.count(kind) for kind in ("ok", "failed", "hung")})
-    await _line()
-    await outcome_of(caller.close())
+    _print_json({kind: results.count(kind) for kind in ("ok", "failed", "hung")})
+    await _read_line()
+    await status_of(caller.close())
 
 
 async def put(path: str, number: int, value: str) -> None:
     """Write one record into a SQLite file."""
     store = open_store(f"sqlite:///{path}")
     await store.open()
-    _say("ready")
-    await _line()
+    _print_json("ready")
+    await _read_line()
     await store.put(key(number), value.encode())
-    _say("written")
+    _print_json("written")
     await store.close()
 
 
@@ -119,13 +119,13 @@ async def follow_view(port: int, client_id: str, watched: str, until: int) -> No
     await app.authorize()
     events = app.events()
     arrived: dict[str, int] = {}
-    _say("ready")
+    _print_json("ready")
     async for _ in events:
         token = app.tokens[watched][0]
         arrived.setdefault(token, time.monotonic_ns())
         if int(token) >= until:
             break
-    _say(arrived)
+    _print_json(arrived)
     await app.close()
 
 
@@ -135,7 +135,7 @@ async def follow_stream(port: int, stream: str, until: int) -> None:
     arrived: dict[str, int] = {}
     last: bytes | str = "0-0"
     await bare.ping()
-    _say("ready")
+    _print_json("ready")
     number = 0
     while number < until:
         answer = await bare.execute_command(
@@ -145,7 +145,7 @@ async def follow_stream(port: int, stream: str, until: int) -> None:
         for element, number in _elements(answer):
             arrived.setdefault(str(number), now)
             last = element
-    _say(arrived)
+    _print_json(arrived)
     await bare.aclose()
 
 
@@ -170,11 +170,11 @@ TASKS: dict[str, Callable[..., Awaitable[None]]] = {
 
 
 def main() -> int:
-    """Carry the task out."""
+    """Run the task."""
     try:
         asyncio.run(_run(TASKS[sys.argv[1]], json.loads(sys.argv[2])))
     except Exception as error:
-        _say({"error": f"{type(error).__name__}: {error}"})
+        _print_json({"error": f"{type(error).__name__}: {error}"})
         return 1
     return 0
 

@@ -1,22 +1,16 @@
-"""Carries what many tasks ask for at the same time to the server together."""
+"""Requests that wait at the same time travel together."""
 
 from __future__ import annotations
 
 import asyncio
 import copy
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from twitchvault.errors import StoreUnavailable
+from twitchvault.errors import StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
-
-    from twitchvault.errors import StoreError
-
-__all__ = ["Batcher", "cancel_and_wait"]
-
-ITEMS: Final = 256  # in a batch at most, so that the server's script stays short
+    from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -24,17 +18,24 @@ _Waiting = tuple["asyncio.Future[Any]", Request]
 
 
 class Batcher(Generic[Request, Result]):
-    """Has one batch under way at a time; what is asked for meanwhile is the next one.
+    """Sends one batch at a time; what is submitted meanwhile makes up the next one.
 
-    `send` takes a batch's requests and returns as many results; one that is an error is raised to
-    whoever asked. An error that `send` raises is raised to all of the batch. Whoever is cancelled
-    before the batch leaves is left out of it; the others do not notice.
+    `send` takes the requests of a batch, at most `size`, and returns as many results; a result that
+    is an error is raised to its caller. An error that `send` raises is raised to every caller of
+    the batch. With `key`, no two requests of a batch have the same one. A request whose caller is
+    cancelled before the batch leaves is dropped.
     """
 
     def __init__(
-        self, send: Callable[[list[Request]], Awaitable[list[Result | StoreError]]]
+        self,
+        send: Callable[[list[Request]], Awaitable[Sequence[Result | StoreError]]],
+        size: int,
+        *,
+        key: Callable[[Request], Hashable] | None = None,
     ) -> None:
         self._send = send
+        self._size = size
+        self._key = key or (lambda _: object())
         self._queue: deque[_Waiting[Request]] = deque()
         self._task: asyncio.Task[None] | None = None
 
@@ -43,7 +44,7 @@ class Batcher(Generic[Request, Result]):
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._queue.append((future, request))
         if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="twitchvault-redis-batches")
+            self._task = asyncio.create_task(self._run(), name="twitchvault batches")
         return await future
 
     async def close(self, seconds: float) -> None:
@@ -56,43 +57,51 @@ class Batcher(Generic[Request, Result]):
     async def _run(self) -> None:
         batch: list[_Waiting[Request]] = []
         try:
-            while batch := self._next_batch():
+            while self._queue:
+                batch = self._next_batch()
                 await self._send_batch(batch)
         except asyncio.CancelledError:
-            _fail(batch, StoreUnavailable("the store was closed while this was under way"))
-            self._refuse_rest("the store was closed")
+            msg = "the store was closed before an answer came: a write may have taken place"
+            _fail(batch, StoreUnavailable(msg))
+            self._fail_queue("the store was closed")
             raise
         finally:
             self._task = None
 
     def _next_batch(self) -> list[_Waiting[Request]]:
         batch: list[_Waiting[Request]] = []
-        while self._queue and len(batch) < ITEMS:
-            waiting = self._queue.popleft()
-            if not waiting[0].done():
-                batch.append(waiting)
+        keys = set()
+        while self._queue and len(batch) < self._size:
+            future, request = self._queue[0]
+            key = self._key(request)
+            if key in keys:
+                break
+            self._queue.popleft()
+            if not future.done():
+                keys.add(key)
+                batch.append((future, request))
         return batch
 
     async def _send_batch(self, batch: list[_Waiting[Request]]) -> None:
         try:
-            results = await self._send([request for _, request in batch])
+            results = await self._send([request for _, request in batch]) if batch else []
         except Exception as error:
             _fail(batch, error)
-            if isinstance(error, StoreUnavailable):  # who has waited for that need not wait again
-                self._refuse_rest(f"the call before it failed: {error}")
+            if isinstance(error, StoreUnavailable):  # do not make each batch wait for that again
+                self._fail_queue(f"the call before it failed: {error}")
         else:
             for (future, _), result in zip(batch, results, strict=True):
                 _resolve(future, result)
 
-    def _refuse_rest(self, reason: str) -> None:
-        rest, self._queue = self._queue, deque()
-        _fail(rest, StoreUnavailable(f"this was not sent, as {reason}"))
+    def _fail_queue(self, reason: str) -> None:
+        queue, self._queue = self._queue, deque()
+        _fail(queue, StoreUnavailable(f"this was not sent, as {reason}"))
 
 
 async def cancel_and_wait(tasks: set[asyncio.Task[None]]) -> None:
     """Cancel tasks and wait for them, two seconds at most.
 
-    More than once if need be: up to Python 3.11 the driver may swallow a cancellation.
+    More than once if need be: up to Python 3.11 a driver may swallow a cancellation.
     """
     for _ in range(20):
         if any(task.cancel() for task in tasks):

