@@ -17,7 +17,7 @@ from rich.console import Console
 from benchmarks import report
 from benchmarks.cases import CASES, chosen
 from benchmarks.chart import draw
-from benchmarks.race import SIZES, TINY, Outcome, Plan
+from benchmarks.runner import SIZES, TINY, Plan, Result
 
 ROOT: Final = Path(__file__).parents[1]
 LATEST: Final = ROOT / "benchmarks" / "results" / "latest.json"
@@ -47,13 +47,13 @@ def plan_of(options: argparse.Namespace, folder: Path) -> Plan:
     return Plan(folder, sizes, tiny=options.tiny)
 
 
-def run_one(name: str, options: argparse.Namespace) -> list[Outcome]:
+def run_one(name: str, options: argparse.Namespace) -> list[Result]:
     """One case, in this process and in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="twitchvault-bench-") as folder:
         return asyncio.run(CASES[name](plan_of(options, Path(folder))))
 
 
-def run_apart(name: str, options: argparse.Namespace) -> list[Outcome]:
+def run_apart(name: str, options: argparse.Namespace) -> list[Result]:
     """One case in a fresh process, so that none inherits another one's heap."""
     command = [sys.executable, "-m", "benchmarks", "--only", name]
     command += ["--tiny"] if options.tiny else []
@@ -62,7 +62,7 @@ def run_apart(name: str, options: argparse.Namespace) -> list[Outcome]:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{done.stderr}\nthe case {name!r} failed")
-    return [Outcome.of_json(one) for one in json.loads(done.stdout.splitlines()[-1])]
+    return [Result.of_json(one) for one in json.loads(done.stdout.splitlines()[-1])]
 
 
 def run_all(options: argparse.Namespace, console: Console) -> int:
@@ -74,17 +74,17 @@ def run_all(options: argparse.Namespace, console: Console) -> int:
     content: dict[str, Any] = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": report.machine(),
-        "outcomes": [],
+        "results": [],
     }
     marks = []
     LATEST.parent.mkdir(exist_ok=True)
     for name in names:
-        for outcome in run_apart(name, options):
-            report.show(outcome, console)
-            content["outcomes"].append(outcome.as_json())
-            marks += outcome.marks
+        for result in run_apart(name, options):
+            report.show(result, console)
+            content["results"].append(result.as_json())
+            marks += result.marks
         write(LATEST, content)
-    missed = sum(not mark.met for mark in marks)
+    missed = sum(not mark.passed for mark in marks)
     console.print(
         f"{len(marks) - missed} marks met, {missed} MISSED; load {content['machine']['load']}"
     )
@@ -98,24 +98,24 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
 def save() -> None:
     """Make the latest run the baseline; cases that it did not have stay as they are."""
-    content = results(LATEST)
+    content = load(LATEST)
     if BASELINE.exists():
-        cases = {outcome["case"] for outcome in content["outcomes"]}
-        old = results(BASELINE)["outcomes"]
-        content["outcomes"] += [outcome for outcome in old if outcome["case"] not in cases]
+        cases = {result["case"] for result in content["results"]}
+        old = load(BASELINE)["results"]
+        content["results"] += [result for result in old if result["case"] not in cases]
         order = list(CASES)
-        content["outcomes"].sort(key=lambda outcome: order.index(outcome["case"]))
+        content["results"].sort(key=lambda result: order.index(result["case"]))
     write(BASELINE, content)
 
 
 def write_page() -> None:
     """Put the baseline and its chart into the docs."""
-    content = results(BASELINE)
-    report.put_into(PAGE, report.page(content))
+    content = load(BASELINE)
+    report.replace_results(PAGE, report.page(content))
     CHART.write_text(draw(report.read(content)), encoding="utf-8")
 
 
-def results(path: Path) -> dict[str, Any]:
+def load(path: Path) -> dict[str, Any]:
     """A file of results."""
     if not path.exists():
         raise SystemExit(f"there is no {path.name} yet: run `make bench` first, or with --save")
@@ -129,9 +129,9 @@ def main() -> int:
     console = Console()
     if options.only:
         found = run_one(options.only, options)
-        print(json.dumps([outcome.as_json() for outcome in found]))
+        print(json.dumps([result.as_json() for result in found]))
     elif options.compare:
-        report.compare(report.read(results(BASELINE)), report.read(results(LATEST)), console)
+        report.compare(report.read(load(BASELINE)), report.read(load(LATEST)), console)
     elif options.save or options.page:
         if options.save:
             save()

@@ -6,12 +6,12 @@ import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 from xml.sax.saxutils import escape
 
-from benchmarks.report import shown
+from benchmarks.report import format_figure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from benchmarks.race import Outcome
+    from benchmarks.runner import Result
 
 WIDTH: Final = 460
 HEIGHT: Final = 320
@@ -32,16 +32,16 @@ class Curve(NamedTuple):
     dashed: bool
 
 
-def curves(outcomes: Iterable[Outcome], cases: tuple[str, ...]) -> list[Curve]:
+def curves(results: Iterable[Result], cases: tuple[str, ...]) -> list[Curve]:
     """Ours and the limits; peers do not run at every size."""
     found: dict[tuple[str, bool], list[tuple[float, float]]] = {}
-    for outcome in outcomes:
-        if outcome.case not in cases or outcome.size is None:
+    for result in results:
+        if result.case not in cases or result.size is None:
             continue
-        for line in outcome.lines:
+        for line in result.lines:
             if line.role != "peer":
                 points = found.setdefault((line.who, line.role == "limit"), [])
-                points.append((outcome.size, line.median))
+                points.append((result.size, line.median))
     return [Curve(who, tuple(sorted(points)), dashed) for (who, dashed), points in found.items()]
 
 
@@ -78,7 +78,7 @@ def panel(title: str, found: list[Curve]) -> list[str]:
     for tick in upwards.ticks:
         y = upwards(tick)
         parts.append(f'<path d="M{LEFT} {y}H{WIDTH - RIGHT}" stroke="#ddd"/>')
-        parts.append(text(LEFT - 6, y + 4, shown(tick, "s"), "end"))
+        parts.append(text(LEFT - 6, y + 4, format_figure(tick, "s"), "end"))
     parts += [text(across(tick), bottom + 16, f"{tick:,.0f}") for tick in across.ticks]
     parts.append(text(WIDTH / 2, bottom + 32, "users"))
     for number, one in enumerate(found):
@@ -92,9 +92,9 @@ def panel(title: str, found: list[Curve]) -> list[str]:
     return parts
 
 
-def draw(outcomes: list[Outcome]) -> str:
+def draw(results: list[Result]) -> str:
     """The picture; dashed lines are the limits."""
-    found = [(title, curves(outcomes, cases)) for title, cases in PANELS]
+    found = [(title, curves(results, cases)) for title, cases in PANELS]
     panels = [(title, curves) for title, curves in found if curves]
     width = max(1, len(panels)) * WIDTH
     parts = [

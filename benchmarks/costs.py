@@ -1,4 +1,4 @@
-"""What it costs to have it: memory, holding the loop, the import, and each Helix call."""
+"""What an open flow costs: memory, holding the loop, the import, and each Helix call."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ import aiohttp
 from cryptography.fernet import Fernet
 
 import twitchvault
-from benchmarks.hands import Ours
-from benchmarks.opening import (
+from benchmarks.footprint import (
     BYTES_PER_USER,
     KINDS,
     LONGEST_HOLD_MS,
     in_fresh_process,
     prepare,
 )
-from benchmarks.race import Contestant, Line, Outcome, Plan, expect, race
-from benchmarks.storms import Stage, clients, door, stage
+from benchmarks.runner import Candidate, Line, Plan, Result, expect, measure
+from benchmarks.storms import Environment, clients, credentials, environment
+from benchmarks.worker import VaultClient
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from benchmarks.race import Role
+    from benchmarks.runner import Role
 
 IMPORT: Final = "import time; t = time.perf_counter(); {code}; print(time.perf_counter() - t)"
 CALL: Final = "twitchvault, get('users')"
@@ -41,11 +41,11 @@ IMPORTS: Final[tuple[tuple[str, Role, str], ...]] = (
 )
 
 
-class _Plain(Ours):
+class _Plain(VaultClient):
     """A call that gives back the JSON, as the bare one does."""
 
     def __init__(self, account: dict[str, str]) -> None:
-        super().__init__(*door(account), None)
+        super().__init__(*credentials(account), None)
 
     async def call(self) -> object:
         """One Helix call; whether it was answered rightly."""
@@ -53,10 +53,10 @@ class _Plain(Ours):
         return answer["data"][0]["id"] == self.user_id
 
 
-async def memory(plan: Plan) -> list[Outcome]:
+async def memory(plan: Plan) -> list[Result]:
     """Resident memory of an open flow, by user, in a fresh process."""
     users = max(size for size in plan.sizes if size <= 100_000)
-    outcome = Outcome("memory", f"resident memory of an open flow, by user, {users:,} users")
+    result = Result("memory", f"resident memory of an open flow, by user, {users:,} users")
     for label, old_tokens in (("after a login", 0), ("after weeks", 16)):
         url = f"sqlite:///{plan.folder / f'memory-{old_tokens}.db'}"
         await prepare(url, users, old_tokens)
@@ -64,19 +64,17 @@ async def memory(plan: Plan) -> list[Outcome]:
         for _ in range(plan.rounds(3)):
             figures = await asyncio.to_thread(in_fresh_process, url, users, watch=False)
             line.samples.append(figures["bytes_per_user"])
-        outcome.lines.append(line)
-        met = line.median <= BYTES_PER_USER
+        result.lines.append(line)
+        passed = line.median <= BYTES_PER_USER
         found = f"{line.median:,.0f} bytes"
-        outcome.must(f"{label}: ≤ {BYTES_PER_USER:,} bytes", found, met=met)
-    return [outcome]
+        result.require(f"{label}: ≤ {BYTES_PER_USER:,} bytes", found, passed=passed)
+    return [result]
 
 
-async def hold(plan: Plan) -> list[Outcome]:
+async def hold(plan: Plan) -> list[Result]:
     """The longest time that the loop is held while a flow opens and reads all, in a new process."""
     users = max(size for size in plan.sizes if size <= 100_000)
-    outcome = Outcome(
-        "hold", f"the loop held at a stretch while opening on {users:,} users, SQLite"
-    )
+    result = Result("hold", f"the loop held at a stretch while opening on {users:,} users, SQLite")
     for label, old_tokens in KINDS.items():
         secret = Fernet.generate_key().decode() if label == "encrypted" else ""
         url = f"sqlite:///{plan.folder / f'hold-{label}.db'}"
@@ -87,21 +85,21 @@ async def hold(plan: Plan) -> list[Outcome]:
                 in_fresh_process, url, users, watch=True, secret=secret
             )
             line.samples.append(figures["hold_ms"] / 1000)
-        outcome.lines.append(line)
+        result.lines.append(line)
         found = line.median * 1000
-        wanted = f"{label}: ≤ {LONGEST_HOLD_MS:g} ms"
-        outcome.must(wanted, f"{found:.1f} ms", met=found <= LONGEST_HOLD_MS)
-    return [outcome]
+        expected = f"{label}: ≤ {LONGEST_HOLD_MS:g} ms"
+        result.require(expected, f"{found:.1f} ms", passed=found <= LONGEST_HOLD_MS)
+    return [result]
 
 
-async def imports(plan: Plan) -> list[Outcome]:
+async def imports(plan: Plan) -> list[Result]:
     """Seconds of the import statement in a fresh interpreter, from bytecode as pip leaves it."""
-    outcome = Outcome("import", "import, in a fresh interpreter")
+    result = Result("import", "import, in a fresh interpreter")
     await asyncio.to_thread(compileall.compile_dir, Path(twitchvault.__file__).parent, quiet=1)
-    contestants = [Contestant(who, role, _importing(code)) for who, role, code in IMPORTS]
-    await race(outcome, contestants, plan.rounds(15))
-    outcome.keep("import twitchvault", 1.1, "aiohttp, pydantic")
-    return [outcome]
+    candidates = [Candidate(who, role, _importing(code)) for who, role, code in IMPORTS]
+    await measure(result, candidates, plan.rounds(15))
+    result.require_ratio("import twitchvault", 1.1, "aiohttp, pydantic")
+    return [result]
 
 
 def _importing(code: str) -> Callable[[], Awaitable[float]]:
@@ -117,27 +115,29 @@ def _importing(code: str) -> Callable[[], Awaitable[float]]:
     return run
 
 
-async def helix(plan: Plan) -> list[Outcome]:
+async def helix(plan: Plan) -> list[Result]:
     """One Helix call after another on a token that is good."""
     count = plan.count(200)
-    outcome = Outcome("helix", "one Helix call, by the double")
-    async with stage() as scene:
-        account = await scene.account()
-        contestants = [
-            Contestant("bare aiohttp call", "limit", _bare(scene, account, count)),
-            Contestant(CALL, "ours", _calls(_Plain, account, count)),
+    result = Result("helix", "one Helix call, by the double")
+    async with environment() as env:
+        account = await env.account()
+        candidates = [
+            Candidate("bare aiohttp call", "limit", _bare(env, account, count)),
+            Candidate(CALL, "ours", _calls(_Plain, account, count)),
         ]
-        for who, role, make in clients(outcome):
-            contestants.append(Contestant(who, role, _calls(make, account, count)))
-        await race(outcome, contestants, plan.rounds(9))
-    outcome.line(Ours.name).said = "get_user(): a model is made of the answer, as by the peers"
-    outcome.keep(CALL, 1.25, "a bare aiohttp call")
-    return [outcome]
+        for who, role, make in clients(result):
+            candidates.append(Candidate(who, role, _calls(make, account, count)))
+        await measure(result, candidates, plan.rounds(9))
+    result.line(
+        VaultClient.name
+    ).note = "get_user(): a model is made of the answer, as by the peers"
+    result.require_ratio(CALL, 1.25, "a bare aiohttp call")
+    return [result]
 
 
-def _bare(scene: Stage, account: dict[str, str], count: int) -> Callable[[], Awaitable[float]]:
+def _bare(env: Environment, account: dict[str, str], count: int) -> Callable[[], Awaitable[float]]:
     headers = {"Authorization": f"Bearer {account['access']}", "Client-Id": account["client_id"]}
-    url = f"{scene.twitch.api_url}users"
+    url = f"{env.twitch.api_url}users"
 
     async def run() -> float:
         async with aiohttp.ClientSession() as session:

@@ -1,144 +1,256 @@
-"""What an open flow costs: memory per user, time to open, and how long opening holds the loop.
-
-    python -m benchmarks.opening [users]
-
-Three stores of the same users: records as they are after a login; as they are after weeks, when the
-fingerprints of the last 16 refresh tokens are remembered; and those after a login, encrypted. Every
-figure is taken in a fresh process. Marks: at most 1.5 KB of resident memory per user, at most 50 ms
-at a stretch.
-"""
+"""Opening a flow on many stored users, against fetching the same rows and nothing more."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
-import resource
+import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
+from contextlib import AsyncExitStack, closing
 from typing import TYPE_CHECKING, Final
 
 from cryptography.fernet import Fernet
 
-from benchmarks.records import CLIENT_ID, fill
-from twitchvault import App, FernetStore, open_store
+from benchmarks import peers
+from benchmarks.processes import client, valkey
+from benchmarks.records import CLIENT_ID, fill, make_record, pair, rows, user_id
+from benchmarks.runner import Candidate, Plan, Result, Skipped, expect, measure
+from twitchvault import App, FernetStore, RedisStore, SQLiteStore
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
     from twitchvault import TokenStore
 
-BYTES_PER_USER: Final = 1536
-LONGEST_HOLD_MS: Final = 50.0
-OLD_TOKENS: Final = 16
-KINDS: Final = {"after a login": 0, "after weeks": OLD_TOKENS, "encrypted": 0}
+FETCH: Final = "SELECT key, version, value FROM entries"
+ROUNDS: Final = {1_000: 9, 10_000: 5}
 
 
-def resident() -> int:
-    """Bytes of resident memory of this process now (where the system tells), else at its peak."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        return int(statm.read_text().split()[1]) * resource.getpagesize()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def _rounds(plan: Plan, users: int) -> int:
+    return plan.rounds(ROUNDS.get(users, 3))
 
 
-async def longest_hold(stop: asyncio.Event) -> float:
-    """The longest time in seconds that the loop did not come round."""
-    longest = 0.0
-    while not stop.is_set():
-        before = time.perf_counter()
-        await asyncio.sleep(0)
-        longest = max(longest, time.perf_counter() - before)
-    return longest
-
-
-def store_of(url: str, secret: str) -> TokenStore:
-    """The store of this URL, encrypted if there is a secret."""
-    return FernetStore(url, secret) if secret else open_store(url)
-
-
-async def measure(url: str, users: int, secret: str, *, watch: bool) -> dict[str, float]:
-    """Open an app on the store and look at what that took."""
-    store = store_of(url, secret)
+async def filled(store: TokenStore, users: int) -> None:
+    """Put so many users into a new store and close it."""
     await store.open()
-    stop = asyncio.Event()
-    gc.collect()
-    before = resident()
-    watcher = asyncio.create_task(longest_hold(stop)) if watch else None
-    await asyncio.sleep(0)
-    app = App(CLIENT_ID, store=store, maintain=False)
+    await fill(store, users)
+    await store.close()
+
+
+def opening(make: Callable[[], TokenStore], users: int) -> Callable[[], Awaitable[float]]:
+    """Seconds from a closed store to views that show everybody, every record read."""
+
+    async def run() -> float:
+        store = make()
+        app = App(CLIENT_ID, store=store, maintain=False)
+        began = time.perf_counter()
+        await app.authorize()
+        took = time.perf_counter() - began
+        expect(len(app.tokens) == users, f"the views do not show {users} users")
+        expect(app.tokens[user_id(users - 1)] == pair(users - 1), "a view shows a wrong token")
+        await app.close()
+        await store.close()
+        return took
+
+    return run
+
+
+def fetching(path: Path, users: int) -> Callable[[], Awaitable[float]]:
+    """Seconds for connecting and fetching all rows."""
+
+    async def run() -> float:
+        began = time.perf_counter()
+        with closing(sqlite3.connect(path)) as connection:
+            found = connection.execute(FETCH).fetchall()
+            took = time.perf_counter() - began
+        expect(len(found) == users, f"{len(found)} rows, not {users}")
+        return took
+
+    return run
+
+
+async def sqlite(plan: Plan) -> list[Result]:
+    """From a SQLite file."""
+    return [await _sqlite(plan, users) for users in plan.sizes]
+
+
+async def _sqlite(plan: Plan, users: int) -> Result:
+    result = Result("open-sqlite", f"open on {users:,} users, SQLite", size=users)
+    path = plan.folder / f"open-{users}.db"
+    await filled(SQLiteStore(path), users)
+    candidates = [
+        Candidate("fetching the rows alone", "limit", fetching(path, users)),
+        Candidate("App.authorize, SQLite", "ours", opening(lambda: SQLiteStore(path), users)),
+        *_files(plan, result, users),
+    ]
+    await measure(result, candidates, _rounds(plan, users))
+    result.require_ratio("App.authorize, SQLite", 4.5, "fetching the rows")
+    return result
+
+
+def _files(plan: Plan, result: Result, users: int) -> list[Candidate]:
+    """Peers that keep everybody in one file; what they read is neither checked nor shared."""
+    path = plan.folder / f"all-{users}.json"
+    path.write_text(json.dumps({key: json.loads(value) for key, value in rows(users)}))
+    try:
+        persistence = peers.module("msal_extensions").FilePersistence(str(path))
+    except Skipped as error:
+        result.skipped.append(f"msal-extensions: {error}")
+        return []
+
+    async def load() -> float:
+        began = time.perf_counter()
+        found = json.loads(persistence.load())
+        took = time.perf_counter() - began
+        expect(len(found) == users, f"{len(found)} users, not {users}")
+        return took
+
+    return [Candidate("msal-extensions, one JSON file", "peer", load)]
+
+
+async def redis(plan: Plan) -> list[Result]:
+    """From a Redis server."""
+    return [await _redis(plan, users) for users in plan.sizes]
+
+
+async def _redis(plan: Plan, users: int) -> Result:
+    result = Result("open-redis", f"open on {users:,} users, Redis", size=users)
+    async with valkey() as port:
+        url = f"redis://127.0.0.1:{port}"
+        await filled(RedisStore(url), users)
+        async with client(port) as bare, AsyncExitStack() as stack:
+            for start in range(0, users, 1_000):
+                some = {user_id(n): make_record(n) for n in range(start, min(start + 1_000, users))}
+                await bare.hset("bare", mapping=some)
+            candidates = [
+                Candidate("HGETALL + json.loads", "limit", _hgetall(port, users)),
+                Candidate("App.authorize, Redis", "ours", opening(lambda: RedisStore(url), users)),
+            ]
+            if users <= 10_000:
+                candidates += await _key_value(result, stack, port, users)
+            await measure(result, candidates, _rounds(plan, users))
+    result.require_ratio("App.authorize, Redis", 1.5, "HGETALL + decoding")
+    return result
+
+
+def _hgetall(port: int, users: int) -> Callable[[], Awaitable[float]]:
+    async def run() -> float:
+        async with client(port) as bare:
+            began = time.perf_counter()
+            answer = await bare.hgetall("bare")
+            found = {name.decode(): json.loads(value) for name, value in answer.items()}
+            took = time.perf_counter() - began
+        expect(len(found) == users, f"{len(found)} users, not {users}")
+        return took
+
+    return run
+
+
+async def _key_value(
+    result: Result, stack: AsyncExitStack, port: int, users: int
+) -> list[Candidate]:
+    try:
+        store = await peers.key_value(stack, "redis", port=port)
+    except Skipped as error:
+        result.skipped.append(f"py-key-value-aio, redis: {error}")
+        return []
+    ids = [user_id(number) for number in range(users)]
+    await store.put_many(ids, [json.loads(make_record(number)) for number in range(users)])
+
+    async def run() -> float:
+        began = time.perf_counter()
+        found = await store.get_many(ids)
+        took = time.perf_counter() - began
+        expect(all(found) and len(found) == users, f"not all of {users} users were found")
+        return took
+
+    return [Candidate("py-key-value-aio, redis get_many", "peer", run)]
+
+
+async def encrypted(plan: Plan) -> list[Result]:
+    """From an encrypted SQLite file."""
+    users = max(size for size in plan.sizes if size <= 100_000)
+    result = Result("open-encrypted", f"open on {users:,} encrypted users, SQLite", size=users)
+    secret = Fernet.generate_key()
+    path, plain = plan.folder / "encrypted.db", plan.folder / "plain.db"
+    await filled(FernetStore(SQLiteStore(path), secret), users)
+    await filled(SQLiteStore(plain), users)
+    turn = (str(plain), str(path), secret.decode(), str(users))
+    async with AsyncExitStack() as stack:
+        candidates = [
+            Candidate(
+                "plain opening + bare Fernet.decrypt", "limit", _in_fresh_process("limit", *turn)
+            ),
+            Candidate(
+                "App.authorize, FernetStore(SQLite)", "ours", _in_fresh_process("ours", *turn)
+            ),
+            *await _wrapped(result, stack, secret, users),
+        ]
+        await measure(result, candidates, plan.rounds(13))
+    result.require_ratio("App.authorize, FernetStore(SQLite)", 1.15, "plain + decrypt")
+    return [result]
+
+
+def _in_fresh_process(*turn: str) -> Callable[[], Awaitable[float]]:
+    """A turn in a new process, as a flow opens in life: its memory is not yet in pieces."""
+    command = [sys.executable, "-m", "benchmarks.opening", *turn]
+
+    async def run() -> float:
+        done = await asyncio.to_thread(
+            subprocess.run, command, capture_output=True, text=True, check=True
+        )
+        return float(done.stdout)
+
+    return run
+
+
+async def _one_turn(role: str, plain: str, path: str, secret: str, users: str) -> float:
+    """Seconds of ours, or of the limit: a plain opening, and decrypting the file's values."""
+    if role == "ours":
+        return await opening(lambda: FernetStore(SQLiteStore(path), secret), int(users))()
+    ciphertexts = await _values(SQLiteStore(path))
+    took = await opening(lambda: SQLiteStore(plain), int(users))()
+    decrypt = Fernet(secret).decrypt
     began = time.perf_counter()
-    await app.authorize()
-    took = time.perf_counter() - began
-    await app.sync()  # by then the records are decoded, too
-    stop.set()
-    hold = await watcher if watcher is not None else 0.0
-    gc.collect()
-    per_user = (resident() - before) / users
-    found = len(app.tokens)
-    await app.close()
-    await store.close()
-    if found != users:
-        raise SystemExit(f"the views show {found} users, not {users}")
-    return {"seconds": took, "hold_ms": hold * 1000, "bytes_per_user": per_user}
+    for one in ciphertexts:
+        decrypt(one)
+    return took + time.perf_counter() - began
 
 
-def in_fresh_process(url: str, users: int, *, watch: bool, secret: str = "") -> dict[str, float]:
-    """`measure`, where nothing else has been allocated before."""
-    command = [sys.executable, "-m", "benchmarks.opening", "--measure", url, str(users), secret]
-    result = subprocess.run(
-        [*command, *(["--watch"] if watch else [])], check=True, capture_output=True, text=True
-    )
-    figures: dict[str, float] = json.loads(result.stdout)
-    return figures
-
-
-async def prepare(url: str, users: int, old_tokens: int, secret: str = "") -> None:
-    """Put so many users into an empty store."""
-    store = store_of(url, secret)
+async def _values(store: TokenStore) -> list[bytes]:
+    """What the users' entries of a store hold, as it lies there."""
     await store.open()
-    await fill(store, users, old_tokens)
+    values = [entry.value async for entry in store.scan(f"{CLIENT_ID}:")]
     await store.close()
+    return values
 
 
-def main() -> int:
-    """Print the table; 1 if a mark is missed."""
-    from rich.console import Console  # noqa: PLC0415 - what is measured is a flow without it
-    from rich.table import Table  # noqa: PLC0415
+async def _wrapped(
+    result: Result, stack: AsyncExitStack, secret: bytes, users: int
+) -> list[Candidate]:
+    who = "py-key-value-aio, memory in its Fernet wrapper"
+    try:
+        inner = await peers.key_value(stack, "memory")
+        wrapper = peers.module("key_value.aio.wrappers.encryption")
+    except Skipped as error:
+        result.skipped.append(f"{who}: {error}")
+        return []
+    store = wrapper.FernetEncryptionWrapper(inner, fernet=Fernet(secret))
+    ids = [user_id(number) for number in range(users)]
+    await store.put_many(ids, [json.loads(make_record(number)) for number in range(users)])
 
-    users = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    table = Table(title=f"Opening a flow on {users:,} stored users (SQLite)")
-    for heading in ("records", "open, s", "longest hold, ms", "memory per user, bytes"):
-        table.add_column(heading, justify="left" if heading == "records" else "right")
-    good = True
-    with tempfile.TemporaryDirectory() as folder:
-        for label, old_tokens in KINDS.items():
-            secret = Fernet.generate_key().decode() if label == "encrypted" else ""
-            url = f"sqlite:///{Path(folder) / f'{label}.db'}"
-            asyncio.run(prepare(url, users, old_tokens, secret))
-            plain = in_fresh_process(url, users, watch=False, secret=secret)
-            watched = in_fresh_process(url, users, watch=True, secret=secret)
-            good &= plain["bytes_per_user"] <= BYTES_PER_USER
-            good &= watched["hold_ms"] <= LONGEST_HOLD_MS
-            table.add_row(
-                label,
-                f"{plain['seconds']:.2f}",
-                f"{watched['hold_ms']:.1f}",
-                f"{plain['bytes_per_user']:,.0f}",
-            )
-    Console().print(table)
-    print(
-        f"marks: {LONGEST_HOLD_MS:.0f} ms, {BYTES_PER_USER:,} bytes: {'met' if good else 'MISSED'}"
-    )
-    return 0 if good else 1
+    async def run() -> float:
+        began = time.perf_counter()
+        found = await store.get_many(ids)
+        took = time.perf_counter() - began
+        expect(all(found) and len(found) == users, f"not all of {users} users were found")
+        return took
+
+    return [Candidate(who, "peer", run)]
 
 
 if __name__ == "__main__":
-    if "--measure" in sys.argv:
-        at = sys.argv.index("--measure")
-        place, size, key = sys.argv[at + 1 : at + 4]
-        figures = asyncio.run(measure(place, int(size), key, watch="--watch" in sys.argv))
-        print(json.dumps(figures))
-    else:
-        sys.exit(main())
+    print(asyncio.run(_one_turn(*sys.argv[1:])))

@@ -8,7 +8,7 @@ import logging
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.race import LeftOut
+from benchmarks.runner import Skipped
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
@@ -42,7 +42,7 @@ def module(name: str) -> Any:  # noqa: ANN401 - modules that may not be there wh
         return importlib.import_module(name)
     except ImportError as error:
         msg = f"{name} cannot be imported ({error}): `make bench` installs it"
-        raise LeftOut(msg) from None
+        raise Skipped(msg) from None
 
 
 async def key_value(

@@ -11,9 +11,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks import peers
-from benchmarks.places import Hand, client, valkey
-from benchmarks.race import Contestant, LeftOut, Outcome, Plan, expect, race
-from benchmarks.records import CLIENT_ID, a_record, fill, key, pair, user_id
+from benchmarks.processes import Worker, client, valkey
+from benchmarks.records import CLIENT_ID, fill, key, make_record, pair, user_id
+from benchmarks.runner import Candidate, Plan, Result, Skipped, expect, measure
 from twitchvault import App, MemoryStore, RedisStore, SQLiteStore
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ STEP: Final = 8
 SELECT: Final = "SELECT value FROM entries WHERE key = ?"
 
 
-async def opened(stack: AsyncExitStack, store: TokenStore, users: int) -> App:
+async def open_app(stack: AsyncExitStack, store: TokenStore, users: int) -> App:
     """An app on a store with so many users; both are closed with the stack."""
     await store.open()
     stack.push_async_callback(store.close)
@@ -38,8 +38,8 @@ async def opened(stack: AsyncExitStack, store: TokenStore, users: int) -> App:
     return app
 
 
-def some_ids(plan: Plan, users: int) -> list[str]:
-    """Ids to ask for, in no order; as strings of their own, as they come off the wire."""
+def choose_ids(plan: Plan, users: int) -> list[str]:
+    """Ids to ask for, in no order; as strings of their own, as a parser makes them."""
     chosen = random.Random(7).choices(range(users), k=plan.count(READS) // STEP * STEP)  # noqa: S311
     return [user_id(number) for number in chosen]
 
@@ -80,80 +80,80 @@ def gets(
     return run
 
 
-async def memory(plan: Plan) -> list[Outcome]:
-    """Stores whose changes come by themselves: memory and Redis."""
-    return [await _pushed(plan, users) for users in plan.sizes]
+async def memory(plan: Plan) -> list[Result]:
+    """Stores that push their changes: memory and Redis."""
+    return [await _read_pushed(plan, users) for users in plan.sizes]
 
 
-async def _pushed(plan: Plan, users: int) -> Outcome:
-    outcome = Outcome("read-memory", f"read one token of {users:,} users", size=users)
+async def _read_pushed(plan: Plan, users: int) -> Result:
+    result = Result("read-memory", f"read one token of {users:,} users", size=users)
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(valkey())
         store = RedisStore(f"redis://127.0.0.1:{port}")
-        apps = [await opened(stack, one, users) for one in (MemoryStore(), store)]
+        apps = [await open_app(stack, one, users) for one in (MemoryStore(), store)]
         # The same strings in a dict: where they lie in memory is half of a lookup's time.
         plain = dict(apps[0].tokens.items())
-        ids = some_ids(plan, users)
+        ids = choose_ids(plan, users)
         for app in apps:
             right = all(app.tokens[one] == pair(int(one) - int(user_id(0))) for one in ids)
             expect(right, "a view shows a wrong token")
-        contestants = [
-            Contestant("MappingProxyType(dict)[k]", "limit", lookups(MappingProxyType(plain), ids)),
-            Contestant("view, memory", "ours", lookups(apps[0].tokens, ids)),
-            Contestant("view, Redis", "ours", lookups(apps[1].tokens, ids)),
+        candidates = [
+            Candidate("MappingProxyType(dict)[k]", "limit", lookups(MappingProxyType(plain), ids)),
+            Candidate("view, memory", "ours", lookups(apps[0].tokens, ids)),
+            Candidate("view, Redis", "ours", lookups(apps[1].tokens, ids)),
         ]
         if users == plan.sizes[0]:
-            contestants += await _peers(plan, outcome, stack, port, users, ids)
-        await race(outcome, contestants, plan.rounds(21))
-    outcome.keep("view, memory", 1.3, "dict lookup")
-    outcome.keep("view, Redis", 1.3, "dict lookup")
-    return outcome
+            candidates += await _peers(plan, result, stack, port, users, ids)
+        await measure(result, candidates, plan.rounds(21))
+    result.require_ratio("view, memory", 1.3, "dict lookup")
+    result.require_ratio("view, Redis", 1.3, "dict lookup")
+    return result
 
 
 async def _peers(
-    plan: Plan, outcome: Outcome, stack: AsyncExitStack, port: int, users: int, ids: Sequence[str]
-) -> list[Contestant]:
+    plan: Plan, result: Result, stack: AsyncExitStack, port: int, users: int, ids: Sequence[str]
+) -> list[Candidate]:
     few = ids[: plan.count(1_000)]
     bare = client(port)
     stack.push_async_callback(bare.aclose)
     for number in range(users):
-        await bare.hset("bare", user_id(number), a_record(number))
-    found = [Contestant("redis.asyncio HGET", "peer", gets(lambda k: bare.hget("bare", k), few))]
+        await bare.hset("bare", user_id(number), make_record(number))
+    found = [Candidate("redis.asyncio HGET", "peer", gets(lambda k: bare.hget("bare", k), few))]
     for kind in ("memory", "disk", "redis"):
         who = f"py-key-value-aio, {kind}"
         try:
             place = plan.folder / f"read-{kind}"
             store = await peers.key_value(stack, kind, folder=place, port=port)
-        except LeftOut as error:
-            outcome.left_out.append(f"{who}: {error}")
+        except Skipped as error:
+            result.skipped.append(f"{who}: {error}")
             continue
         for number in range(users):
-            await store.put(user_id(number), json.loads(a_record(number)))
-        found.append(Contestant(who, "peer", gets(store.get, few)))
+            await store.put(user_id(number), json.loads(make_record(number)))
+        found.append(Candidate(who, "peer", gets(store.get, few)))
     try:
         held = peers.twitchio_file(
             plan.folder / "tio.json",
             {user_id(n): {"token": pair(n)[0], "refresh": pair(n)[1]} for n in range(users)},
         )
-    except LeftOut as error:
-        outcome.left_out.append(f"TwitchIO: {error}")
+    except Skipped as error:
+        result.skipped.append(f"TwitchIO: {error}")
     else:
-        found.append(Contestant("TwitchIO client.tokens[k]", "peer", lookups(held.tokens, ids)))
+        found.append(Candidate("TwitchIO client.tokens[k]", "peer", lookups(held.tokens, ids)))
     return found
 
 
-async def sqlite(plan: Plan) -> list[Outcome]:
-    """A store that has to be asked: each read is fresh to the last commit of any process."""
-    return [await _asked(plan, users) for users in plan.sizes]
+async def sqlite(plan: Plan) -> list[Result]:
+    """A store that is polled: each read is fresh to the last commit of any process."""
+    return [await _read_polled(plan, users) for users in plan.sizes]
 
 
-async def _asked(plan: Plan, users: int) -> Outcome:
-    outcome = Outcome("read-sqlite", f"read one token of {users:,} users, SQLite", size=users)
+async def _read_polled(plan: Plan, users: int) -> Result:
+    result = Result("read-sqlite", f"read one token of {users:,} users, SQLite", size=users)
     path = plan.folder / f"read-{users}.db"
     async with AsyncExitStack() as stack:
-        app = await opened(stack, SQLiteStore(path), users)
+        app = await open_app(stack, SQLiteStore(path), users)
         bare = stack.enter_context(closing(sqlite3.connect(path)))
-        ids = some_ids(plan, users)[: plan.count(READS) // 4]
+        ids = choose_ids(plan, users)[: plan.count(READS) // 4]
         keys = [f"{CLIENT_ID}:{one}".encode() for one in ids]
         expect(bare.execute(SELECT, (keys[0],)).fetchone(), "the SELECT finds nothing")
 
@@ -164,30 +164,30 @@ async def _asked(plan: Plan, users: int) -> Outcome:
                 execute(SELECT, (one,)).fetchone()
             return (time.perf_counter() - began) / len(keys)
 
-        contestants = [
-            Contestant("SELECT, open connection", "limit", select),
-            Contestant("view, SQLite", "ours", lookups(app.tokens, ids)),
+        candidates = [
+            Candidate("SELECT, open connection", "limit", select),
+            Candidate("view, SQLite", "ours", lookups(app.tokens, ids)),
         ]
-        await race(outcome, contestants, plan.rounds(11))
-        fresh = await _sees_at_once(str(path), app)
-    outcome.keep("view, SQLite", 1.0, "one SELECT by primary key")
-    outcome.must(
-        "another process's commit shows in the next read", "yes" if fresh else "no", met=fresh
+        await measure(result, candidates, plan.rounds(11))
+        fresh = await _is_fresh(str(path), app)
+    result.require_ratio("view, SQLite", 1.0, "one SELECT by primary key")
+    result.require(
+        "another process's commit shows in the next read", "yes" if fresh else "no", passed=fresh
     )
-    return outcome
+    return result
 
 
-async def _sees_at_once(path: str, app: App) -> bool:
-    record = a_record(0).replace(pair(0)[0].encode(), b"written-by-another-process")
-    hand = await Hand.hire("put", path=path, number=0, value=record.decode())
+async def _is_fresh(path: str, app: App) -> bool:
+    record = make_record(0).replace(pair(0)[0].encode(), b"written-by-another-process")
+    worker = await Worker.start("put", path=path, number=0, value=record.decode())
     try:
         before = app.tokens[user_id(0)][0]
-        hand.go()
+        worker.go()
         # Read without a turn of the loop in between: nothing but the read itself can fetch it.
-        await hand.result()
+        await worker.result()
         after = app.tokens[user_id(0)][0]
     finally:
-        await hand.dismiss()
+        await worker.stop()
     expect(before == pair(0)[0], "the view showed a wrong token")
     expect(key(0).endswith(user_id(0)), "keys end with the user id")
     return after == "written-by-another-process"

@@ -25,7 +25,7 @@ def key(number: int) -> str:
     return f"{CLIENT_ID}:{user_id(number)}"
 
 
-def a_record(number: int, old_tokens: int = 0) -> bytes:
+def make_record(number: int, old_tokens: int = 0) -> bytes:
     """The stored record of one user, with as many exchanged tokens remembered."""
     remembered = "".join(fingerprint(f"{number}-{turn}") for turn in range(old_tokens))
     access, refresh = pair(number)
@@ -49,11 +49,11 @@ def pair(number: int) -> tuple[str, str]:
 
 def rows(users: int) -> list[tuple[str, bytes]]:
     """Keys and records of so many users."""
-    return [(key(number), a_record(number)) for number in range(users)]
+    return [(key(number), make_record(number)) for number in range(users)]
 
 
 async def fill(store: TokenStore, users: int, old_tokens: int = 0) -> None:
     """Put `users` records into an empty store."""
     for start in range(0, users, BATCH):
         numbers = range(start, min(start + BATCH, users))
-        await asyncio.gather(*(store.put(key(n), a_record(n, old_tokens)) for n in numbers))
+        await asyncio.gather(*(store.put(key(n), make_record(n, old_tokens)) for n in numbers))

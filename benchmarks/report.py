@@ -13,14 +13,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks import peers
-from benchmarks.race import Outcome
+from benchmarks.runner import Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rich.console import Console
 
-    from benchmarks.race import Line, Mark
+    from benchmarks.runner import Line, Mark
 
 HEADINGS: Final = ("", "median", "spread", "× limit", "what came of it")  # noqa: RUF001
 STYLES: Final = {"ours": "bold", "limit": "cyan", "peer": ""}
@@ -31,7 +31,7 @@ START: Final = "<!-- results: written by `python -m benchmarks --page` -->"
 END: Final = "<!-- end of results -->"
 
 
-def shown(figure: float, unit: str) -> str:
+def format_figure(figure: float, unit: str) -> str:
     """A figure with three digits and a fitting unit."""
     if unit == "B":
         return f"{figure:,.0f} B"
@@ -49,7 +49,7 @@ def spread(line: Line) -> str:
     low, high = min(line.samples), max(line.samples)
     if len(line.samples) >= 4:
         low, _, high = quantiles(line.samples, n=4)
-    return f"{shown(low, line.unit)} … {shown(high, line.unit)}"
+    return f"{format_figure(low, line.unit)} … {format_figure(high, line.unit)}"
 
 
 def machine() -> dict[str, Any]:
@@ -73,42 +73,42 @@ def _processor() -> str:
 
 
 def _verdict(mark: Mark) -> str:
-    return f"{'met' if mark.met else 'MISSED'}: {mark.wanted}; found {mark.found}"
+    return f"{'passed' if mark.passed else 'MISSED'}: {mark.expected}; found {mark.found}"
 
 
-def show(outcome: Outcome, console: Console) -> None:
+def show(result: Result, console: Console) -> None:
     """Print one case."""
-    table = Table(title=outcome.title, title_justify="left", title_style="bold")
+    table = Table(title=result.title, title_justify="left", title_style="bold")
     for heading in HEADINGS:
         table.add_column(heading, justify="right" if heading in {"median", "× limit"} else "left")  # noqa: RUF001
-    for line in outcome.lines:
+    for line in result.lines:
         ratio = "" if line.ratio is None else f"{line.ratio:.2f}"
-        figures = (shown(line.median, line.unit), spread(line), ratio, line.said)
+        figures = (format_figure(line.median, line.unit), spread(line), ratio, line.note)
         table.add_row(escape(line.who), *figures, style=STYLES[line.role])
     console.print(table)
-    for mark in outcome.marks:
-        console.print(_verdict(mark), style="green" if mark.met else "bold red", highlight=False)
-    for text in outcome.left_out:
+    for mark in result.marks:
+        console.print(_verdict(mark), style="green" if mark.passed else "bold red", highlight=False)
+    for text in result.skipped:
         console.print(f"left out: {text}", style="yellow", highlight=False, markup=False)
     console.print()
 
 
-def compare(old: list[Outcome], new: list[Outcome], console: Console) -> None:
+def compare(old: list[Result], new: list[Result], console: Console) -> None:
     """Print by how much ours has changed since the baseline, in time and against the limit."""
     before = {(one.title, line.who): line for one in old for line in one.lines}
     table = Table(title="Ours against the baseline", title_justify="left")
     for heading in ("case", "", "baseline", "now", "change", "× limit then", "now"):  # noqa: RUF001
         table.add_column(heading)
-    for outcome in new:
-        for line in outcome.lines:
-            past = before.get((outcome.title, line.who))
+    for result in new:
+        for line in result.lines:
+            past = before.get((result.title, line.who))
             if past is None or line.role != "ours":
                 continue
             change = line.median / past.median - 1
             style = "" if abs(change) < CHANGED else "red" if change > 0 else "green"
-            figures = (shown(past.median, line.unit), shown(line.median, line.unit))
+            figures = (format_figure(past.median, line.unit), format_figure(line.median, line.unit))
             ratios = (_ratio(past), _ratio(line))
-            row = (outcome.title, line.who, *figures, f"{change:+.0%}", *ratios)
+            row = (result.title, line.who, *figures, f"{change:+.0%}", *ratios)
             table.add_row(*row, style=style)
     console.print(table)
 
@@ -117,9 +117,9 @@ def _ratio(line: Line) -> str:
     return "" if line.ratio is None else f"{line.ratio:.2f}"
 
 
-def read(content: dict[str, Any]) -> list[Outcome]:
+def read(content: dict[str, Any]) -> list[Result]:
     """The outcomes in a file of results."""
-    return [Outcome.of_json(one) for one in content["outcomes"]]
+    return [Result.of_json(one) for one in content["results"]]
 
 
 def page(content: dict[str, Any]) -> str:
@@ -134,32 +134,32 @@ def page(content: dict[str, Any]) -> str:
         "",
         *_summary(read(content)),
     ]
-    for outcome in read(content):
-        parts += ["", f"### {outcome.title[:1].upper()}{outcome.title[1:]}", "", *_table(outcome)]
-        parts += ["", *(f"- {_verdict(mark)}." for mark in outcome.marks)]
-        parts += [f"- Left out: {text}." for text in outcome.left_out]
+    for result in read(content):
+        parts += ["", f"### {result.title[:1].upper()}{result.title[1:]}", "", *_table(result)]
+        parts += ["", *(f"- {_verdict(mark)}." for mark in result.marks)]
+        parts += [f"- Left out: {text}." for text in result.skipped]
     return "\n".join(parts)
 
 
-def _summary(outcomes: Iterable[Outcome]) -> list[str]:
-    marks = [(outcome, mark) for outcome in outcomes for mark in outcome.marks]
-    missed = [(outcome, mark) for outcome, mark in marks if not mark.met]
+def _summary(results: Iterable[Result]) -> list[str]:
+    marks = [(result, mark) for result in results for mark in result.marks]
+    missed = [(result, mark) for result, mark in marks if not mark.passed]
     lines = [f"{len(marks) - len(missed)} of {len(marks)} marks are met."]
     if missed:
         lines += ["Missed:", ""]
-    return lines + [f"- {o.title}: {m.wanted}; found {m.found}." for o, m in missed]
+    return lines + [f"- {o.title}: {m.expected}; found {m.found}." for o, m in missed]
 
 
-def _table(outcome: Outcome) -> list[str]:
+def _table(result: Result) -> list[str]:
     rows = [f"| {' | '.join(('who', *HEADINGS[1:]))} |", f"|{' --- |' * len(HEADINGS)}"]
-    for line in outcome.lines:
+    for line in result.lines:
         name = f"**{line.who}**" if line.role == "ours" else line.who
-        cells = (name, shown(line.median, line.unit), spread(line), _ratio(line), line.said)
+        cells = (name, format_figure(line.median, line.unit), spread(line), _ratio(line), line.note)
         rows.append(f"| {' | '.join(cells)} |")
     return rows
 
 
-def put_into(path: Path, text: str) -> None:
+def replace_results(path: Path, text: str) -> None:
     """Replace what stands between the two comments of the page."""
     content = path.read_text(encoding="utf-8")
     head, _, rest = content.partition(START)

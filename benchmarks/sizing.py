@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.opening import OLD_TOKENS, in_fresh_process, prepare
-from benchmarks.places import client, valkey
-from benchmarks.records import a_record, key
+from benchmarks.footprint import OLD_TOKENS, in_fresh_process, prepare
+from benchmarks.processes import client, valkey
+from benchmarks.records import key, make_record
 from twitchvault import App, RedisStore
 from twitchvault.testing import FakeTwitchProcess
 
@@ -46,7 +46,7 @@ class Cost(NamedTuple):
     wall: float
 
 
-async def at_rest(users: int, old_tokens: int) -> tuple[float, float, float, float]:
+async def measure_idle(users: int, old_tokens: int) -> tuple[float, float, float, float]:
     """Bytes of the server by user, bytes of its stream, seconds to open, bytes of a process."""
     async with valkey() as port, client(port) as bare:
         url = f"redis://127.0.0.1:{port}"
@@ -54,8 +54,8 @@ async def at_rest(users: int, old_tokens: int) -> tuple[float, float, float, flo
         await prepare(url, users, old_tokens)
         stream = await bare.memory_usage(CHANGES, samples=0)
         server = (await bare.info("memory"))["used_memory"] - before - stream
-        opened = await asyncio.to_thread(in_fresh_process, url, users, watch=False)
-        return server / users, stream, opened["seconds"], opened["bytes_per_user"]
+        open_app = await asyncio.to_thread(in_fresh_process, url, users, watch=False)
+        return server / users, stream, open_app["seconds"], open_app["bytes_per_user"]
 
 
 async def cost_of(bare: Any, operation: Callable[[], Awaitable[object]], count: int) -> Cost:  # noqa: ANN401
@@ -78,25 +78,27 @@ async def _cpu(bare: Any) -> float:  # noqa: ANN401
     return float(found["used_cpu_user"] + found["used_cpu_sys"])
 
 
-async def in_motion(followers: int, *options: str) -> dict[str, Cost]:
+async def measure_operations(followers: int, *options: str) -> dict[str, Cost]:
     """What each kind of operation costs while so many stores follow the changes."""
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         port = await enter(valkey(*options))
         bare = await enter(client(port))
         twitch = await enter(FakeTwitchProcess(seed=7))
-        door = await twitch.register_client(public=True)
+        credentials = await twitch.register_client(public=True)
         place: dict[str, Any] = {
             "id_url": twitch.id_url,
             "api_url": twitch.api_url,
             "maintain": False,
         }
         stores = [await enter(RedisStore(f"redis://127.0.0.1:{port}")) for _ in range(followers)]
-        app, *_ = [await enter(App(door.client_id, None, store=store, **place)) for store in stores]
+        app, *_ = [
+            await enter(App(credentials.client_id, None, store=store, **place)) for store in stores
+        ]
         users = []
         for number in range(COUNT):
             user = await twitch.add_user(f"user{number}")
-            pair = await twitch.issue(door, user, ["chat:read"])
+            pair = await twitch.issue(credentials, user, ["chat:read"])
             users.append(await app.add_user(pair.access_token, pair.refresh_token))
             await users[-1].refresh()  # the first one is dearer: the pair came from outside
 
@@ -110,10 +112,10 @@ async def in_motion(followers: int, *options: str) -> dict[str, Cost]:
 
         async def put() -> None:
             for number in range(COUNT):
-                await stores[0].put(key(number), a_record(number))
+                await stores[0].put(key(number), make_record(number))
 
         async def put_at_once() -> None:
-            puts = (stores[0].put(key(n), a_record(n)) for n in range(COUNT * 10))
+            puts = (stores[0].put(key(n), make_record(n)) for n in range(COUNT * 10))
             await asyncio.gather(*puts)
 
         return {
@@ -132,7 +134,7 @@ async def main() -> None:
     for heading in ("records", "server, B each", "its stream, MB", "open, s", "process, B each"):
         rest.add_column(heading, justify="left" if heading == "records" else "right")
     for label, old_tokens in (("after a login", 0), ("after weeks", OLD_TOKENS)):
-        server, stream, seconds, process = await at_rest(users, old_tokens)
+        server, stream, seconds, process = await measure_idle(users, old_tokens)
         rest.add_row(
             label, f"{server:,.0f}", f"{stream / 1e6:.1f}", f"{seconds:.1f}", f"{process:,.0f}"
         )
@@ -142,7 +144,7 @@ async def main() -> None:
         motion.add_column(heading, justify="right")
     for label, options in (("in memory", ()), ("AOF, always", DURABLE)):
         for followers in FOLLOWERS:
-            found = await in_motion(followers, *options)
+            found = await measure_operations(followers, *options)
             for name, cost in found.items():
                 figures = f"{cost.writes:g}", f"{cost.cpu * 1e6:,.0f}", f"{cost.wall * 1e6:,.0f}"
                 motion.add_row(name, label, str(followers), *figures)

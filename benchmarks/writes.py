@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, Final
 import aiosqlite
 
 from benchmarks import peers
-from benchmarks.places import client, valkey
-from benchmarks.race import Contestant, LeftOut, Line, Outcome, Plan, expect, race
-from benchmarks.records import a_record, key, user_id
+from benchmarks.processes import client, valkey
+from benchmarks.records import key, make_record, user_id
+from benchmarks.runner import Candidate, Line, Plan, Result, Skipped, expect, measure
 from twitchvault import RedisStore, SQLiteStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from benchmarks.race import Role
+    from benchmarks.runner import Role
     from twitchvault import TokenStore
 
     Put = Callable[[str, bytes], Awaitable[object]]
@@ -44,10 +44,10 @@ class Values:
     def next(self) -> list[tuple[str, bytes]]:
         """Keys and values of the next turn."""
         turn = next(self._turns)
-        return [(key(n), a_record(n + turn * 1_000_000)) for n in range(self._size)]
+        return [(key(n), make_record(n + turn * 1_000_000)) for n in range(self._size)]
 
 
-def at_once(store: TokenStore, size: int) -> Callable[[], Awaitable[float]]:
+def all_at_once(store: TokenStore, size: int) -> Callable[[], Awaitable[float]]:
     """All puts wait at the same time."""
     values = Values(size)
 
@@ -65,7 +65,7 @@ def at_once(store: TokenStore, size: int) -> Callable[[], Awaitable[float]]:
     return run
 
 
-def in_turn(store: TokenStore, size: int) -> Callable[[], Awaitable[float]]:
+def one_by_one_puts(store: TokenStore, size: int) -> Callable[[], Awaitable[float]]:
     """Each put waits for the one before it; seconds for one."""
     values = Values(size)
 
@@ -86,10 +86,10 @@ def _bare_file(path: Path) -> sqlite3.Connection:
     return connection
 
 
-async def sqlite(plan: Plan) -> list[Outcome]:
+async def sqlite(plan: Plan) -> list[Result]:
     """Durable writes that wait at the same time."""
     size = plan.count(1_000)
-    outcome = Outcome("write-sqlite", f"{size:,} durable writes at once, SQLite", size=size)
+    result = Result("write-sqlite", f"{size:,} durable writes at once, SQLite", size=size)
     values = Values(size)
     async with AsyncExitStack() as stack:
         bare = stack.enter_context(closing(_bare_file(plan.folder / "bare.db")))
@@ -105,19 +105,19 @@ async def sqlite(plan: Plan) -> list[Outcome]:
             bare.execute("COMMIT")
             return time.perf_counter() - began
 
-        contestants = [
-            Contestant("one transaction", "limit", one_transaction),
-            Contestant("SQLiteStore.put, all at once", "ours", at_once(store, size)),
-            *await _file_peers(plan, outcome, stack, size),
+        candidates = [
+            Candidate("one transaction", "limit", one_transaction),
+            Candidate("SQLiteStore.put, all at once", "ours", all_at_once(store, size)),
+            *await _file_peers(plan, result, stack, size),
         ]
-        await race(outcome, contestants, plan.rounds(21))
-    outcome.keep("SQLiteStore.put, all at once", 6, "one transaction")
-    return [outcome]
+        await measure(result, candidates, plan.rounds(21))
+    result.require_ratio("SQLiteStore.put, all at once", 6, "one transaction")
+    return [result]
 
 
 async def _file_peers(
-    plan: Plan, outcome: Outcome, stack: AsyncExitStack, size: int
-) -> list[Contestant]:
+    plan: Plan, result: Result, stack: AsyncExitStack, size: int
+) -> list[Candidate]:
     values = Values(size)
     connection = await aiosqlite.connect(plan.folder / "aiosqlite.db", isolation_level=None)
     stack.push_async_callback(connection.close)
@@ -133,19 +133,19 @@ async def _file_peers(
         await asyncio.gather(*(write(name, value) for name, value in rows))
         return time.perf_counter() - began
 
-    found = [Contestant("aiosqlite, each for itself", "peer", bare)]
+    found = [Candidate("aiosqlite, each for itself", "peer", bare)]
     try:
         disk = await peers.key_value(stack, "disk", folder=plan.folder / "disk")
-    except LeftOut as error:
-        outcome.left_out.append(f"py-key-value-aio, disk: {error}")
+    except Skipped as error:
+        result.skipped.append(f"py-key-value-aio, disk: {error}")
     else:
-        found.append(Contestant("py-key-value-aio, disk (not FULL)", "peer", _puts(disk, size)))
+        found.append(Candidate("py-key-value-aio, disk (not FULL)", "peer", _puts(disk, size)))
     try:
         tokens = {user_id(n): {"token": "t" * 30, "refresh": "r" * 50} for n in range(size)}
         path = plan.folder / ".tio.tokens.json"
         tio = peers.twitchio_file(path, tokens)
-    except LeftOut as error:
-        outcome.left_out.append(f"TwitchIO: {error}")
+    except Skipped as error:
+        result.skipped.append(f"TwitchIO: {error}")
         return found
 
     async def save() -> float:
@@ -153,7 +153,7 @@ async def _file_peers(
         await tio.save_tokens(str(path))
         return time.perf_counter() - began
 
-    return [*found, Contestant("TwitchIO save_tokens, once (no fsync)", "peer", save)]
+    return [*found, Candidate("TwitchIO save_tokens, once (no fsync)", "peer", save)]
 
 
 def _puts(store: Any, size: int) -> Callable[[], Awaitable[float]]:  # noqa: ANN401 - a peer's
@@ -170,10 +170,10 @@ def _puts(store: Any, size: int) -> Callable[[], Awaitable[float]]:  # noqa: ANN
     return run
 
 
-async def one_by_one(plan: Plan) -> list[Outcome]:
+async def one_by_one(plan: Plan) -> list[Result]:
     """Durable writes, one after another."""
     size = plan.count(200)
-    outcome = Outcome("write-one-by-one", f"{size} writes one after another, SQLite", size=size)
+    result = Result("write-one-by-one", f"{size} writes one after another, SQLite", size=size)
     values = Values(size)
     async with AsyncExitStack() as stack:
         connection = await aiosqlite.connect(plan.folder / "bare1.db", isolation_level=None)
@@ -193,19 +193,19 @@ async def one_by_one(plan: Plan) -> list[Outcome]:
                 await connection.commit()
             return (time.perf_counter() - began) / size
 
-        contestants = [
-            Contestant("aiosqlite begin, execute, commit", "limit", bare),
-            Contestant("SQLiteStore.put", "ours", in_turn(store, size)),
+        candidates = [
+            Candidate("aiosqlite begin, execute, commit", "limit", bare),
+            Candidate("SQLiteStore.put", "ours", one_by_one_puts(store, size)),
         ]
-        await race(outcome, contestants, plan.rounds(21))
-    outcome.keep("SQLiteStore.put", 1, "aiosqlite begin, execute, commit")
-    return [outcome]
+        await measure(result, candidates, plan.rounds(21))
+    result.require_ratio("SQLiteStore.put", 1, "aiosqlite begin, execute, commit")
+    return [result]
 
 
-async def redis(plan: Plan) -> list[Outcome]:
+async def redis(plan: Plan) -> list[Result]:
     """Writes that wait at the same time, on a Redis server."""
     size = plan.count(1_000)
-    outcome = Outcome("write-redis", f"{size:,} writes at once, Redis", size=size)
+    result = Result("write-redis", f"{size:,} writes at once, Redis", size=size)
     values = Values(size)
     async with valkey() as port, client(port) as bare, AsyncExitStack() as stack:
         store = await stack.enter_async_context(RedisStore(f"redis://127.0.0.1:{port}"))
@@ -219,35 +219,37 @@ async def redis(plan: Plan) -> list[Outcome]:
             await pipe.execute()
             return time.perf_counter() - began
 
-        contestants = [
-            Contestant("one pipeline of HSET", "limit", pipeline),
-            Contestant("RedisStore.put, all at once", "ours", at_once(store, size)),
+        candidates = [
+            Candidate("one pipeline of HSET", "limit", pipeline),
+            Candidate("RedisStore.put, all at once", "ours", all_at_once(store, size)),
         ]
         try:
             other = await peers.key_value(stack, "redis", port=port)
-        except LeftOut as error:
-            outcome.left_out.append(f"py-key-value-aio, redis: {error}")
+        except Skipped as error:
+            result.skipped.append(f"py-key-value-aio, redis: {error}")
         else:
-            contestants.append(Contestant("py-key-value-aio, redis", "peer", _puts(other, size)))
-        await race(outcome, contestants, plan.rounds(9))
-    outcome.keep("RedisStore.put, all at once", 2, "one pipeline of HSET")
-    return [outcome]
+            candidates.append(Candidate("py-key-value-aio, redis", "peer", _puts(other, size)))
+        await measure(result, candidates, plan.rounds(9))
+    result.require_ratio("RedisStore.put, all at once", 2, "one pipeline of HSET")
+    return [result]
 
 
-async def crowd(plan: Plan) -> list[Outcome]:
+async def connections(plan: Plan) -> list[Result]:
     """So many writes at once that somebody may open a connection for each."""
     size = plan.count(MANY)
-    outcome = Outcome("write-crowd", f"{size:,} writes at once, Redis", size=size)
-    failed, connections = await _crowd(outcome, "RedisStore.put", "ours", _ours, size)
+    result = Result("write-connections", f"{size:,} writes at once, Redis", size=size)
+    failed, connections = await _write_many(result, "RedisStore.put", "ours", _ours, size)
     try:
         peers.module("key_value.aio.stores.redis")
-    except LeftOut as error:
-        outcome.left_out.append(f"py-key-value-aio, redis: {error}")
+    except Skipped as error:
+        result.skipped.append(f"py-key-value-aio, redis: {error}")
     else:
-        await _crowd(outcome, "py-key-value-aio, redis", "peer", _theirs, size)
-    outcome.must("all succeed", f"{failed} failed", met=failed == 0)
-    outcome.must(f"≤ {CONNECTIONS} connections", str(connections), met=connections <= CONNECTIONS)
-    return [outcome]
+        await _write_many(result, "py-key-value-aio, redis", "peer", _theirs, size)
+    result.require("all succeed", f"{failed} failed", passed=failed == 0)
+    result.require(
+        f"≤ {CONNECTIONS} connections", str(connections), passed=connections <= CONNECTIONS
+    )
+    return [result]
 
 
 async def _ours(stack: AsyncExitStack, port: int) -> Put:
@@ -263,14 +265,14 @@ async def _theirs(stack: AsyncExitStack, port: int) -> Put:
     return put
 
 
-async def _crowd(
-    outcome: Outcome,
+async def _write_many(
+    result: Result,
     who: str,
     role: Role,
     make: Callable[[AsyncExitStack, int], Awaitable[Put]],
     size: int,
 ) -> tuple[int, int]:
-    """Failures of one crowd of writes, and the connections that were ever made for it."""
+    """The number of writes that failed, and of connections that were made."""
     rows = Values(size).next()
     async with valkey() as port, client(port) as bare, AsyncExitStack() as stack:
         before = await _connections(bare)
@@ -282,7 +284,7 @@ async def _crowd(
         took = time.perf_counter() - began
         made = await _connections(bare) - before
     failed = sum(isinstance(result, BaseException) for result in results)
-    outcome.lines.append(Line(who, role, [took], said=f"{failed} failed, {made} connections"))
+    result.lines.append(Line(who, role, [took], note=f"{failed} failed, {made} connections"))
     return failed, made
 
 

@@ -9,6 +9,7 @@ import traceback
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -92,22 +93,24 @@ async def failure(
     with pytest.raises(NoAnswer) as caught:
         await client.send(method, url, form=form, timeout=timeout)
     error = caught.value
-    shown = "".join(traceback.format_exception(error)) + repr(error)
+    visible = "".join(traceback.format_exception(error)) + repr(error)
     assert error.__cause__ is None
     assert error.__context__ is None
-    assert SECRET not in shown
-    assert "query=here" not in shown
+    assert SECRET not in visible
+    assert "query=here" not in visible
     assert error.status == 0
     return error
 
 
-async def until(condition: Callable[[], object]) -> None:
-    """Return once the condition holds; fail after five seconds."""
-    for _ in range(5000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    pytest.fail("the condition did not come true")
+def queue_trace() -> tuple[aiohttp.TraceConfig, asyncio.Event]:
+    """A trace, and the event that it sets when a request has to wait for a free connection."""
+    trace, queued = aiohttp.TraceConfig(), asyncio.Event()
+
+    async def on_queued(*_: object) -> None:
+        queued.set()
+
+    trace.on_connection_queued_start.append(on_queued)
+    return trace, queued
 
 
 class ThreadServer:

@@ -9,28 +9,29 @@ from io import StringIO
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from rich.console import Console
+
 from benchmarks import report, sizing
 from benchmarks.cases import CASES, chosen
 from benchmarks.chart import draw
-from benchmarks.race import (
+from benchmarks.runner import (
     TINY,
-    Contestant,
+    Candidate,
     Line,
     Mark,
-    Outcome,
     Plan,
+    Result,
     WrongAnswer,
     compare,
     expect,
-    race,
+    measure,
 )
-from rich.console import Console
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-CERTAIN: Final = {"storm", "storm-processes", "storm-spread", "storm-cancel", "write-crowd"}
+CERTAIN: Final = {"storm", "storm-processes", "storm-spread", "storm-cancel", "write-connections"}
 """Cases whose marks do not depend on speed, but for the one about bare calls."""
 
 
@@ -40,21 +41,21 @@ def test_a_case_runs(name: str, tmp_path: Path) -> None:
 
     However slow the machine: one exchange, nothing fails, the pair is stored, few connections.
     """
-    outcomes = asyncio.run(CASES[name](Plan(tmp_path, TINY, tiny=True)))
-    assert outcomes
-    for outcome in outcomes:
-        assert outcome.marks
-        assert "ours" in {line.role for line in outcome.lines}
-        assert all(figure > 0 for line in outcome.lines for figure in line.samples)
-        missed = [mark.wanted for mark in outcome.marks if not mark.met]
-        assert name not in CERTAIN or all("bare calls" in wanted for wanted in missed)
+    results = asyncio.run(CASES[name](Plan(tmp_path, TINY, tiny=True)))
+    assert results
+    for result in results:
+        assert result.marks
+        assert "ours" in {line.role for line in result.lines}
+        assert all(figure > 0 for line in result.lines for figure in line.samples)
+        missed = [mark.expected for mark in result.marks if not mark.passed]
+        assert name not in CERTAIN or all("bare calls" in expected for expected in missed)
 
 
 async def test_sizing_counts_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A refresh is two writes, the lease and the pair; a validation is one."""
     monkeypatch.setattr(sizing, "COUNT", 2)
     monkeypatch.setattr(sizing, "ROUNDS", 1)
-    found = await sizing.in_motion(1)
+    found = await sizing.measure_operations(1)
     assert {name: cost.writes for name, cost in found.items()} == {
         "refresh": 2,
         "validation": 1,
@@ -63,27 +64,27 @@ async def test_sizing_counts_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-async def test_contestants_take_turns() -> None:
+async def test_candidates_take_turns() -> None:
     """Every round has all of them, each time another one first."""
     order: list[str] = []
 
-    def contestant(who: str, figure: float, *, limit: bool) -> Contestant:
+    def candidate(who: str, figure: float, *, limit: bool) -> Candidate:
         async def run() -> float:
             order.append(who)
             return figure
 
-        return Contestant(who, "limit" if limit else "ours", run)
+        return Candidate(who, "limit" if limit else "ours", run)
 
-    outcome = Outcome("case", "title")
-    await race(outcome, [contestant("a", 2, limit=True), contestant("b", 3, limit=False)], 2)
+    result = Result("case", "title")
+    await measure(result, [candidate("a", 2, limit=True), candidate("b", 3, limit=False)], 2)
     assert order == ["a", "b", "b", "a"]
-    assert outcome.line("b").ratio == 1.5
-    outcome.keep("b", 1.5, "a")
-    outcome.keep("b", 1.4, "a")
-    assert [mark.met for mark in outcome.marks] == [True, False]
+    assert result.line("b").ratio == 1.5
+    result.require_ratio("b", 1.5, "a")
+    result.require_ratio("b", 1.4, "a")
+    assert [mark.passed for mark in result.marks] == [True, False]
 
 
-async def test_a_peer_that_fails_is_left_out_with_a_reason() -> None:
+async def test_a_peer_that_fails_is_skipped_with_a_reason() -> None:
     """The others run on; if ours or the limit fails, the case fails."""
 
     async def fail() -> float:
@@ -92,12 +93,12 @@ async def test_a_peer_that_fails_is_left_out_with_a_reason() -> None:
     async def run() -> float:
         return 1.0
 
-    outcome = Outcome("case", "title")
-    await race(outcome, [Contestant("a", "ours", run), Contestant("b", "peer", fail)], 2)
-    assert [line.who for line in outcome.lines] == ["a"]
-    assert outcome.left_out == ["b: OSError: not here"]
+    result = Result("case", "title")
+    await measure(result, [Candidate("a", "ours", run), Candidate("b", "peer", fail)], 2)
+    assert [line.who for line in result.lines] == ["a"]
+    assert result.skipped == ["b: OSError: not here"]
     with pytest.raises(OSError, match="not here"):
-        await race(outcome, [Contestant("a", "ours", fail)], 1)
+        await measure(result, [Candidate("a", "ours", fail)], 1)
 
 
 def test_a_wrong_answer_is_an_error() -> None:
@@ -106,40 +107,40 @@ def test_a_wrong_answer_is_an_error() -> None:
         expect([], "too few")
 
 
-def an_outcome(figure: float = 2.0) -> Outcome:
+def make_result(figure: float = 2.0) -> Result:
     """Two lines, one mark that is missed."""
     lines = [Line("ours[k]", "ours", [figure, figure]), Line("bare", "limit", [1.0, 1.0])]
-    outcome = Outcome("open-redis", "title", lines, [Mark("fast", "slow", met=False)], size=100)
-    compare(outcome)
-    return outcome
+    result = Result("open-redis", "title", lines, [Mark("fast", "slow", passed=False)], size=100)
+    compare(result)
+    return result
 
 
 def test_a_missed_mark_is_shown() -> None:
     """In the terminal and on the page."""
     console = Console(file=StringIO(), width=120)
-    report.show(an_outcome(), console)
+    report.show(make_result(), console)
     assert isinstance(console.file, StringIO)
-    shown = console.file.getvalue()
-    assert "MISSED: fast; found slow" in shown
-    assert "ours[k]" in shown
+    format_figure = console.file.getvalue()
+    assert "MISSED: fast; found slow" in format_figure
+    assert "ours[k]" in format_figure
     content = {
         "date": "2026-01-01",
         "machine": report.machine(),
-        "outcomes": [an_outcome().as_json()],
+        "results": [make_result().as_json()],
     }
     assert "title: fast; found slow" in report.page(content)
 
 
 def test_results_survive_the_file() -> None:
     """What is compared is what was measured."""
-    outcome = an_outcome()
-    assert Outcome.of_json(json.loads(json.dumps(outcome.as_json()))) == outcome
+    result = make_result()
+    assert Result.of_json(json.loads(json.dumps(result.as_json()))) == result
 
 
 def test_the_difference_to_the_baseline() -> None:
     """Ours in time and against the limit; the limit itself is not compared."""
     console = Console(file=StringIO(), width=120)
-    report.compare([an_outcome(2.0)], [an_outcome(3.0)], console)
+    report.compare([make_result(2.0)], [make_result(3.0)], console)
     assert isinstance(console.file, StringIO)
     assert "+50%" in console.file.getvalue()
     assert "bare" not in console.file.getvalue()
@@ -155,7 +156,7 @@ def test_cases_are_chosen_by_name() -> None:
 
 def test_the_chart_is_a_picture() -> None:
     """Well-formed, with a curve for each that ran at every size."""
-    picture = draw([an_outcome(), Outcome("open-redis", "title", an_outcome().lines, size=1000)])
+    picture = draw([make_result(), Result("open-redis", "title", make_result().lines, size=1000)])
     names = [node.text for node in ET.fromstring(picture).iter() if node.tag.endswith("text")]  # noqa: S314
     assert "ours[k]" in names
     assert "bare" in names

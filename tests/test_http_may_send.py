@@ -18,13 +18,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.http_servers import FORM, OK, raw_server, read_request, until
+from tests.http_servers import FORM, OK, queue_trace, raw_server, read_request
 from twitchvault.errors import NoAnswer
 from twitchvault.http import HTTPClient
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import SimpleNamespace
 
 PAUSE = 0.15
 """Seconds that something takes before the body can leave."""
@@ -145,21 +144,22 @@ async def test_slow_tls(tmp_path: Path) -> None:
 async def test_kept_alive_connection_that_is_busy() -> None:
     """The question comes after the wait for a free connection, which can be used again."""
     bodies: list[bytes] = []
-    free = asyncio.Event()
+    arrived, free = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             bodies.append((await read_request(reader))[1])
+            arrived.set()
             await free.wait()
             writer.write(OK)
 
-    connector = aiohttp.TCPConnector(limit=1)
-    client = HTTPClient(client_id="abc", connector=connector)
+    connector, (trace, queued) = aiohttp.TCPConnector(limit=1), queue_trace()
+    client = HTTPClient(client_id="abc", connector=connector, http_trace=trace)
     async with raw_server(serve) as url:
         first = asyncio.create_task(client.send("POST", url, form={"n": "1"}))
-        await until(lambda: bodies)
+        await arrived.wait()
         late = asyncio.create_task(refused(client, url))
-        await until(lambda: connector._waiters)
+        await queued.wait()
         await asyncio.sleep(PAUSE)
         free.set()
         assert (await first).status == 200
@@ -168,26 +168,6 @@ async def test_kept_alive_connection_that_is_busy() -> None:
         await client.close()
         await connector.close()
     assert bodies == [b"n=1", b"n=3"]
-
-
-async def test_slow_trace() -> None:
-    """The question comes after the caller's trace, which may take its time."""
-    trace = aiohttp.TraceConfig()
-
-    async def on_chunk(
-        _: aiohttp.ClientSession, __: SimpleNamespace, ___: aiohttp.TraceRequestChunkSentParams
-    ) -> None:
-        await asyncio.sleep(PAUSE)
-
-    trace.on_request_chunk_sent.append(on_chunk)
-    body = Body()
-    client = HTTPClient(client_id="abc", http_trace=trace)
-    async with raw_server(body.serve) as url:
-        assert await refused(client, url) >= PAUSE
-        assert body.received == b""
-        assert (await client.send("POST", url, form={"n": "1"})).status == 200
-        await client.close()
-    assert body.received == b"n=1"
 
 
 def certificate(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:

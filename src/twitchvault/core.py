@@ -60,7 +60,7 @@ class Core:
         if self._closing is not None:
             await asyncio.wait((self._closing,))
         self.binding.bind()
-        self.http.retired = False
+        self.http.closed = False
         await self.vault.open()
         if token is not None:
             await self.vault.take_app_token(token)
@@ -103,7 +103,6 @@ class Core:
             await self._close_outside(deadline)
 
     async def _close_outside(self, deadline: float) -> None:
-        self.http.retired = True
         await self.http.close()
         if self._own_store is None:
             return

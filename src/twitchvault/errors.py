@@ -33,7 +33,6 @@ import asyncio
 import copy
 import inspect
 from functools import partial, wraps
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -223,16 +222,10 @@ def _version(version: int) -> str:
     return f"version {version}" if version else "no entry"
 
 
-_BY_STATUS: Final[Mapping[int, type[HTTPException]]] = MappingProxyType(
-    {
-        400: BadRequest,
-        401: Unauthorized,
-        403: Forbidden,
-        404: NotFound,
-        409: Conflict,
-        429: RateLimited,
-    }
-)
+_BY_STATUS: Final[dict[int, type[HTTPException]]] = {
+    400: BadRequest, 401: Unauthorized, 403: Forbidden,
+    404: NotFound, 409: Conflict, 429: RateLimited,
+}  # fmt: skip
 
 
 def http_error(

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import json as jsonlib
+import math
 import os
-from base64 import b64encode
 from contextlib import suppress
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from socket import gaierror
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlencode
@@ -22,60 +20,41 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
-from twitchvault.errors import ClientException, NoAnswer
-from twitchvault.request_body import Deadline, RequestBody, after_traces
+from twitchvault.errors import ClientException, NoAnswer, WrongType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["DEFAULT_LIMIT", "DEFAULT_TIMEOUT", "HELIX_LIMIT", "Answer", "HTTPClient"]
+    from aiohttp.abc import AbstractStreamWriter
+
+__all__ = ["DEFAULT_TIMEOUT", "Answer", "HTTPClient"]
 
 DEFAULT_TIMEOUT: Final = 30.0
 """Seconds that one exchange may take, from asking the pool for a connection to the last byte."""
-DEFAULT_LIMIT: Final = 1 << 20
-"""Bytes that an answer may have."""
-HELIX_LIMIT: Final = 4 << 20
-"""Bytes that an answer of the API may have."""
+LIMIT: Final = 4 << 20
+"""Bytes that an answer may have, after decompression."""
+
+
+class _TooLargeError(aiohttp.ClientError):
+    """The answer is longer than it may be."""
+
 
 _CLOSE_TIMEOUT: Final = 1.0
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)  # `send` has its own, around everything
-_METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
-
-
-@cache
-def _user_agent() -> str:
-    try:
-        ours = version("twitchvault")
-    except PackageNotFoundError:
-        ours = "unknown"
-    return f"twitchvault/{ours} aiohttp/{aiohttp.__version__}"
-
-
-_BEFORE_SENDING: Final = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.ClientHttpProxyError,
-    aiohttp.NonHttpUrlClientError,
-    aiohttp.ServerFingerprintMismatch,
-    ValueError,
-)
+_BEFORE_SENDING: Final = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, ValueError)
 """What can only happen before a request is written."""
-
-# The first releases of aiohttp 3.10 have no name for it.
-_NAME_ERROR: Final[type[Exception]] = getattr(aiohttp, "ClientConnectorDNSError", gaierror)
-
 _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (aiohttp.ClientConnectorCertificateError, "its TLS certificate is not trusted"),
     (aiohttp.ServerFingerprintMismatch, "its TLS certificate is not the expected one"),
     (aiohttp.ClientSSLError, "no TLS connection could be made"),
-    (_NAME_ERROR, "its name cannot be resolved"),
+    # The first releases of aiohttp 3.10 have no error of their own for it.
+    (getattr(aiohttp, "ClientConnectorDNSError", gaierror), "its name cannot be resolved"),
     (aiohttp.ClientProxyConnectionError, "the proxy cannot be reached"),
     (aiohttp.ClientHttpProxyError, "the proxy refused to connect to it"),
     (aiohttp.ServerDisconnectedError, "the connection was closed before an answer came"),
+    (_TooLargeError, f"the answer is longer than {LIMIT} bytes"),
     (aiohttp.ClientPayloadError, "the answer was cut off or garbled"),
     (aiohttp.ClientResponseError, "the answer is not HTTP"),
-    (aiohttp.InvalidURL, "not an http or https URL"),
-    (aiohttp.NonHttpUrlClientError, "not an http or https URL"),
     (ValueError, "the request cannot be written as HTTP"),
 )
 
@@ -96,7 +75,8 @@ class HTTPClient:
 
     A `session` or `connector` passed in is used and stays the caller's to close; a session brings
     its own connector and traces, so it cannot be combined with `connector` or `http_trace`.
-    A trace sees requests as they are, secrets included. Proxies from the environment are ignored.
+    A trace sees requests as they are, secrets included, and can hold them up.
+    Proxies from the environment are ignored.
     """
 
     def __init__(
@@ -113,16 +93,14 @@ class HTTPClient:
             msg = "'connector' and 'http_trace' belong to a session: give them to your 'session'"
             raise ValueError(msg)
         self.client_id = client_id
-        self.retired = False
+        self.closed = False
         self._given = session
         self._own: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connector = connector
-        self._proxy, proxy_headers = _proxy(proxy, proxy_auth)
-        # A function, so that no list of attributes shows the password.
-        self._proxy_headers: Callable[[], dict[str, str]] = lambda: proxy_headers
-        self._http_trace = http_trace
-        self._user_agent = _user_agent()
+        url = None if proxy is None else _proxy(proxy, proxy_auth)
+        self._proxy: Callable[[], URL | None] = lambda: url  # no list of attributes shows it
+        self._traces = [] if http_trace is None else [http_trace]
 
     def __repr__(self) -> str:
         return f"HTTPClient(client_id={self.client_id!r})"
@@ -133,52 +111,58 @@ class HTTPClient:
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
-        params: Mapping[str, Any] | Sequence[tuple[str, Any]] | None = None,
+        params: Sequence[tuple[str, str]] = (),
         form: Mapping[str, str] | None = None,
         json: object = None,
         timeout: float = DEFAULT_TIMEOUT,
         may_send: Callable[[], bool] | None = None,
         answer_timeout: float | None = None,
-        limit: int = DEFAULT_LIMIT,
     ) -> Answer:
         """Send one request, follow no redirect, read the answer to its end.
 
         Any status is an answer. `NoAnswer` if none arrives within `timeout` seconds, everything
-        included, or if it is longer than `limit` bytes. A body is written at most once.
+        included, or if it is longer than 4 MiB. A body is written at most once.
 
         The other two are for requests with a body. `may_send` is asked once, right before the
         body's first byte leaves. If it says no, nothing of the body leaves, and `NoAnswer` has
         `too_late` and is not `sent`. Headers may have left: keep secrets in bodies.
-        `answer_timeout`: once the body has left, `timeout` does not count any more. The answer is
-        awaited as long as the connection lives, at most for so many seconds in which the loop ran:
-        while it is blocked, or the process stopped, no time passes. An answer that has reached this
-        machine is read.
+        `answer_timeout`: an answer to a body that has left is awaited for so many seconds, as long
+        as its connection lives. While the loop is blocked, or the process stopped, no time passes:
+        an answer that has reached this machine is read.
         """
-        _check(method, form, json, may_send, answer_timeout)
-        deadline = Deadline(timeout, answer_timeout)
-        body = self._body(form, json, may_send, deadline)
-        failure: NoAnswer
+        body = _body(form, json, may_send)
+        request = self._request(body, method, url, headers=headers, params=params)
+        exchange = asyncio.create_task(request, name="twitchvault request")
+        exchange.add_done_callback(_note_outcome)
         try:
-            async with deadline:
-                return await self._exchange(method, url, headers, params, body, limit)
+            await asyncio.wait((exchange,), timeout=timeout)
+            if body is not None and answer_timeout is not None:
+                await body.wait_for_answer(exchange, answer_timeout - timeout)
+        finally:
+            in_time = exchange.done()
+            exchange.cancel()
+            await asyncio.wait((exchange,))
+        try:
+            return exchange.result()
         except asyncio.CancelledError:
-            if _cancelled():
-                raise
-            failure = _lost(url, body, "the connector was closed")
-        except TimeoutError:
-            failure = _lost(url, body, f"nothing came within {deadline.seconds:g} s")
-        except _TooLargeError:
-            failure = _lost(url, body, f"the answer is longer than {limit} bytes")
-        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as err:
-            failure = _lost(url, body, _reason(err), before=isinstance(err, _BEFORE_SENDING))
-        # Raised out here, the failure carries no trace of the original, which can hold URLs.
-        raise failure
+            before = False
+            waited = answer_timeout if answer_timeout and body and body.sent else timeout
+            reason = "the connector was closed" if in_time else f"nothing came within {waited:g} s"
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
+            reason = _reason(error)
+            before = isinstance(error, _BEFORE_SENDING)
+        # Raised out here, it carries no trace of the original, which can hold URLs.
+        raise _no_answer(url, body, reason, before=before)
 
     async def close(self) -> None:
-        """Close the session if it is ours; idempotent. The client can be used again after it.
+        """Close the session if it is ours; idempotent.
 
-        Unless `retired` is set: then it refuses to send, so that no new session is left open.
+        Nothing can be sent any more, so that no new session is left open: until `closed` is False.
         """
+        self.closed = True
+        await self._close_session()
+
+    async def _close_session(self) -> None:
         session, self._own = self._own, None
         if session is not None:
             # At the time limit the sockets are shut down; only TLS's close messages are missing.
@@ -186,117 +170,106 @@ class HTTPClient:
                 async with asyncio.timeout(_CLOSE_TIMEOUT):
                     await session.close()
 
-    async def _exchange(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str] | None,
-        params: Mapping[str, Any] | Sequence[tuple[str, Any]] | None,
-        body: RequestBody | None,
-        limit: int,
-    ) -> Answer:
+    async def _request(self, body: RequestBody | None, *args: Any, **kwargs: Any) -> Answer:  # noqa: ANN401
         session = await self._session()
-        target = URL(url)
         async with session.request(
-            method,
-            target,
-            headers=self._headers(session, target, headers),
-            params=params,
+            *args,
+            **kwargs,
             data=body,
             allow_redirects=False,
             raise_for_status=False,
-            proxy=self._proxy,
-            proxy_headers=self._proxy_headers(),
+            proxy=self._proxy(),
             timeout=_NO_TIMEOUT,
-            trace_request_ctx=body,
         ) as response:
-            content = await _read(response, limit)
-            return Answer(response.status, response.headers, content)
+            return Answer(response.status, response.headers, await _read(response))
 
     async def _session(self) -> aiohttp.ClientSession:
-        if self.retired:
+        if self.closed:
             msg = "the flow is closed: authorize() opens it again"
             raise ClientException(msg)
-        if self._loop is not asyncio.get_running_loop():
-            await self.close()  # the session belongs to a loop that has ended
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            await self._close_session()  # it belongs to a loop that has ended
         if self._given is None and self._own is None:
-            self._loop = asyncio.get_running_loop()
-            self._own = self._new_session()
+            self._loop = loop
+            self._own = aiohttp.ClientSession(
+                connector=self._connector,
+                connector_owner=self._connector is None,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": "twitchvault"},
+                trace_configs=self._traces,
+            )
         session = self._given or self._own
         if session is None or session.closed:
             msg = "the aiohttp session or connector passed in is closed: pass an open one"
             raise ClientException(msg)
         return session
 
-    def _new_session(self) -> aiohttp.ClientSession:
-        traces = [] if self._http_trace is None else [self._http_trace, after_traces()]
-        return aiohttp.ClientSession(
-            connector=self._connector,
-            connector_owner=self._connector is None,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trace_configs=traces,
-        )
 
-    def _body(
-        self,
-        form: Mapping[str, str] | None,
-        json: object,
-        may_send: Callable[[], bool] | None,
-        deadline: Deadline,
-    ) -> RequestBody | None:
-        if form is not None:
-            # A lone surrogate becomes "?": the service will refuse it, and no error quotes it.
-            content = urlencode(form, errors="replace").encode()
-            kind = "application/x-www-form-urlencoded"
-        elif json is not None:
-            content, kind = jsonlib.dumps(json, allow_nan=False).encode(), "application/json"
-        else:
-            return None
-        traced = self._given is None and self._http_trace is not None
-        return RequestBody(content, kind, may_send, deadline, traced=traced)
+class RequestBody(aiohttp.BytesPayload):
+    """A request body that asks whether it may leave, and knows whether it left."""
 
-    def _headers(
-        self, session: aiohttp.ClientSession, target: URL, headers: Mapping[str, str] | None
-    ) -> dict[str, str]:
-        merged = dict(headers or {})
-        if "User-Agent" not in session.headers:
-            merged.setdefault("User-Agent", self._user_agent)
-        if target.scheme == "http":
-            # Without TLS there is no tunnel to open: the request itself speaks to the proxy.
-            merged |= self._proxy_headers()
-        return merged
+    def __init__(
+        self, content: bytes, content_type: str, may_send: Callable[[], bool] | None
+    ) -> None:
+        super().__init__(content, content_type=content_type)
+        self.sent = False
+        self.too_late = False
+        self._may_send = may_send
 
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write the body if it may leave, once: sent twice, it would spend a token twice."""
+        transport = getattr(writer, "transport", None)
+        if self.sent or transport is None or transport.is_closing():
+            raise ConnectionResetError
+        self.too_late = self._may_send is not None and not self._may_send()
+        if self.too_late:
+            raise ConnectionAbortedError
+        self.sent = True
+        await super().write(writer)
 
-class _TooLargeError(Exception):
-    """The answer is longer than it may be."""
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        """As `write`; newer releases of aiohttp call this one."""
+        del content_length
+        await self.write(writer)
 
+    async def wait_for_answer(self, exchange: asyncio.Task[Answer], seconds: float) -> None:
+        """Wait on if the body has left, for so many seconds in which the loop runs, and one more.
 
-def _check(
-    method: str,
-    form: Mapping[str, str] | None,
-    json: object,
-    may_send: Callable[[], bool] | None,
-    answer_timeout: float | None,
-) -> None:
-    if method not in _METHODS:
-        msg = f"'method' must be one of {', '.join(sorted(_METHODS))}, not {method!r}"
-        raise ValueError(msg)
-    if form is not None and json is not None:
-        msg = "give 'form' or 'json', not both"
-        raise ValueError(msg)
-    for_a_body = may_send is not None or answer_timeout is not None
-    if for_a_body and form is None and json is None:
-        msg = "'may_send' and 'answer_timeout' need a body: give 'form' or 'json'"
-        raise ValueError(msg)
+        They are counted, not measured: a blocked loop or a stopped process costs one of them, and
+        in the next the loop reads what lay in its socket.
+        """
+        ticks = math.ceil(max(seconds, 0.0)) + 1
+        while self.sent and ticks > 0 and not exchange.done():
+            ticks -= 1
+            await asyncio.wait((exchange,), timeout=1.0)
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    stated = response.content_length
+def _body(
+    form: Mapping[str, str] | None, json: object, may_send: Callable[[], bool] | None
+) -> RequestBody | None:
+    if form is not None:
+        # A lone surrogate becomes "?": the service will refuse it, and no error quotes it.
+        content = urlencode(form, errors="replace").encode()
+        return RequestBody(content, "application/x-www-form-urlencoded", may_send)
+    if json is None:
+        return None
+    try:
+        content = jsonlib.dumps(json, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        kind = WrongType if isinstance(error, TypeError) else ValueError
+        raise kind(f"'json' cannot be sent as JSON: {error}") from None
+    return RequestBody(content, "application/json", may_send)
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
     content = bytearray()
-    if stated is None or stated <= limit:
+    if (response.content_length or 0) <= LIMIT:
         async for chunk in response.content.iter_any():
             content += chunk
-            if len(content) > limit:
+            if len(content) > LIMIT:
                 break
         else:
             return bytes(content)
@@ -304,22 +277,19 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
     raise _TooLargeError
 
 
-def _lost(url: str, body: RequestBody | None, reason: str, *, before: bool = False) -> NoAnswer:
-    where = _where(url)
-    if body is None:
-        return NoAnswer(f"no answer from {where}: {reason}", sent=not before)
-    if body.too_late:
+def _note_outcome(exchange: asyncio.Task[Answer]) -> None:
+    if not exchange.cancelled():
+        exchange.exception()  # or it is logged if the caller was cancelled in the same moment
+
+
+def _no_answer(url: str, body: RequestBody | None, reason: str, *, before: bool) -> NoAnswer:
+    target = URL(url)
+    where = f"{target.host}:{target.port}"
+    if body is not None and body.too_late:
         msg = f"nothing was sent to {where}: the time to send it was over"
         return NoAnswer(msg, sent=False, too_late=True)
-    return NoAnswer(f"no answer from {where}: {reason}", sent=body.sent)
-
-
-def _where(url: str) -> str:
-    try:
-        target = URL(url)
-        return f"{target.host or '?'}:{target.port or '?'}"
-    except ValueError:
-        return "?"
+    sent = not before if body is None else body.sent
+    return NoAnswer(f"no answer from {where}: {reason}", sent=sent)
 
 
 def _reason(error: Exception) -> str:
@@ -331,27 +301,13 @@ def _reason(error: Exception) -> str:
     return os.strerror(number) if number and number > 0 else "the connection failed"
 
 
-def _cancelled() -> bool:
-    # A connector that is closed cancels those who wait for it, without anybody cancelling us.
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
-
-
-def _proxy(
-    proxy: str | URL | None, auth: aiohttp.BasicAuth | None
-) -> tuple[URL | None, dict[str, str]]:
-    if proxy is None:
-        return None, {}
+def _proxy(proxy: str | URL, auth: aiohttp.BasicAuth | None) -> URL:
+    """The proxy's URL with user and password in it, from where aiohttp takes them."""
     try:
         url = URL(proxy)
-    except ValueError:
+    except (TypeError, ValueError):
         url = URL()
     if url.scheme not in {"http", "https"} or not url.host:
         msg = "'proxy' must be an absolute http or https URL"
         raise ValueError(msg)
-    if auth is not None:
-        return url.with_user(None), {"Proxy-Authorization": auth.encode()}
-    if url.user is None:
-        return url, {}
-    encoded = b64encode(f"{url.user}:{url.password or ''}".encode()).decode()
-    return url.with_user(None), {"Proxy-Authorization": f"Basic {encoded}"}
+    return url if auth is None else url.with_user(auth.login).with_password(auth.password)

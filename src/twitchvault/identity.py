@@ -1,112 +1,73 @@
 """id.twitch.tv/oauth2: build the request, send it, parse the answer. No state.
 
-Building and parsing are pure functions; `Identity` puts sending between them. All requests but
-`validate` carry what is secret in an urlencoded body, `validate` in its header: never in a URL.
+All requests but `validate` carry what is secret in an urlencoded body, `validate` in its header:
+never in a URL, which would end up in logs.
 Wire facts: https://dev.twitch.tv/docs/authentication/ and its pages getting-tokens-oauth,
 refresh-tokens, validate-tokens and revoke-tokens.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 from pydantic import ValidationError
-from yarl import URL
 
 from twitchvault.errors import BadRequest, ClientException, HTTPException, Unauthorized
-from twitchvault.http import DEFAULT_TIMEOUT, Answer, HTTPClient
+from twitchvault.http import DEFAULT_TIMEOUT
+from twitchvault.inputs import base_url
 from twitchvault.models import AnswerModel, ClientCredentials, DeviceCode, Token, ValidateToken
 from twitchvault.responses import (
     NO_OBJECT,
     TOKEN_FIELDS,
     error_of,
     is_good,
-    is_page,
+    is_json,
     json_of,
     unusable,
 )
 from twitchvault.scopes import scope_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
-__all__ = [
-    "Identity",
-    "Request",
-    "base_url",
-    "parse",
-    "pending",
-    "refused_grant",
-    "slow_down",
-]
+    from twitchvault.http import Answer, HTTPClient
 
-_DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
-_UNAUTHORIZED: Final = 401
+__all__ = ["Identity", "parse", "refused_grant"]
+
 ANSWER_TIMEOUT: Final = 300.0
 """Seconds for which the answer to a refresh is awaited: it is worth more than any clock."""
+_DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
+_UNAUTHORIZED: Final = 401
 _SECRET_FIELDS: Final = TOKEN_FIELDS | {"code"}
 _Model = TypeVar("_Model", bound=AnswerModel)
 
 
-class Request(NamedTuple):
-    """A request to an endpoint of the identity service; `path` is relative to its base URL."""
-
-    method: str
-    path: str
-    form: Mapping[str, str] | None = None
-    headers: Mapping[str, str] | None = None
-
-    def __repr__(self) -> str:
-        fields = ", ".join(self.form or ())
-        return f"Request({self.method} {self.path}, fields: {fields or 'none'})"
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What of this request may not be seen in any error."""
-        form = self.form or {}
-        sent = [value for field, value in form.items() if field in _SECRET_FIELDS]
-        sent += [value.partition(" ")[2] for value in (self.headers or {}).values()]
-        return tuple(sent)
-
-
 class Identity:
-    """The endpoints of the identity service for one application. No state beyond the arguments.
+    """The endpoints of the identity service for one application.
 
     Every method raises an `HTTPException`: the subclass of the answer's status, `NoAnswer` if there
     was none, or a plain one with the answer's status if that is 200 but cannot be used.
-    `client_secret` None or empty is a public client; no empty secret is ever sent.
+    `client_secret` None or empty is a `public` client; no empty secret is ever sent.
     `id_url` may have a path, with or without a slash at its end.
     """
 
     def __init__(
         self, http: HTTPClient, client_id: str, client_secret: str | None, id_url: str
     ) -> None:
+        self.client_id = client_id
+        self.public = not client_secret
         self._http = http
-        self._client_id = client_id
         self._client_secret = client_secret or None
         self._base = base_url("id_url", id_url)
 
-    def __repr__(self) -> str:
-        return f"Identity(client_id={self._client_id!r}, id_url={self._base!r})"
-
-    @property
-    def client_id(self) -> str:
-        """The application's client id."""
-        return self._client_id
-
-    @property
-    def public(self) -> bool:
-        """True for an application without a secret."""
-        return self._client_secret is None
-
     async def client_credentials(self) -> ClientCredentials:
         """A new app access token. `ClientException` for a public client: it has none."""
-        if self._client_secret is None:
+        if self.public:
             msg = "an app access token needs a client secret: pass 'client_secret', or do without"
             raise ClientException(msg)
-        form = self._form("client_credentials", client_secret=self._client_secret)
-        return await self._ask(ClientCredentials, Request("POST", "token", form))
+        form = self._grant("client_credentials", secret=True)
+        return await self._post(ClientCredentials, "token", form)
 
     async def start_device(self, scopes: Iterable[str] = ()) -> DeviceCode:
         """Start a device code flow. Compare the scopes of the token that comes out of it.
@@ -115,18 +76,17 @@ class Identity:
         been seen to be ignored without an error.
         """
         names = " ".join(scope_names(scopes))
-        form = {"client_id": self._client_id} | ({"scopes": names} if names else {})
-        return await self._ask(DeviceCode, Request("POST", "device", form))
+        form = {"client_id": self.client_id} | ({"scopes": names} if names else {})
+        return await self._post(DeviceCode, "device", form)
 
     async def poll_device(self, device_code: str, *, timeout: float = DEFAULT_TIMEOUT) -> Token:
         """Ask once for the tokens of a device code.
 
-        `BadRequest` until the user has approved: see `pending` and `slow_down`. A code is good for
+        `BadRequest` until the user has approved: see `error_code`. A code is good for
         one pair. No secret is sent, also not of a confidential client: none is asked for here.
         """
-        form = self._form(_DEVICE_GRANT, device_code=device_code)
-        request = Request("POST", "token", form)
-        return await self._ask(Token, request, timeout=timeout, answer_timeout=timeout)
+        form = self._grant(_DEVICE_GRANT, device_code=device_code)
+        return await self._post(Token, "token", form, timeout=timeout, answer_timeout=timeout)
 
     def authorization_url(
         self,
@@ -138,7 +98,7 @@ class Identity:
         """The page that the user's browser has to visit; scopes stand in a stable order."""
         query = {
             "response_type": "code",
-            "client_id": self._client_id,
+            "client_id": self.client_id,
             "redirect_uri": redirect_uri,
             "scope": " ".join(scope_names(scopes)),
         }
@@ -154,9 +114,8 @@ class Identity:
         A code is good for one exchange. The service refuses a public client's; it is sent all the
         same, without a secret, for `id_url` may be a proxy that adds the secret.
         """
-        form = self._form("authorization_code", code=code, redirect_uri=redirect_uri)
-        request = Request("POST", "token", form | self._secret())
-        return await self._ask(Token, request, answer_timeout=DEFAULT_TIMEOUT)
+        form = self._grant("authorization_code", secret=True, code=code, redirect_uri=redirect_uri)
+        return await self._post(Token, "token", form, answer_timeout=DEFAULT_TIMEOUT)
 
     async def refresh(
         self,
@@ -172,10 +131,14 @@ class Identity:
         awaited as long as the connection lives, at most for 300 seconds in which the loop ran.
         `NoAnswer.sent` False proves that the token is not spent.
         """
-        form = self._form("refresh_token", refresh_token=refresh_token) | self._secret()
-        request = Request("POST", "token", form)
-        return await self._ask(
-            Token, request, timeout=timeout, may_send=may_send, answer_timeout=ANSWER_TIMEOUT
+        form = self._grant("refresh_token", secret=True, refresh_token=refresh_token)
+        return await self._post(
+            Token,
+            "token",
+            form,
+            timeout=timeout,
+            may_send=may_send,
+            answer_timeout=ANSWER_TIMEOUT,
         )
 
     async def validate(
@@ -185,65 +148,52 @@ class Identity:
 
         A 401 with a page instead of JSON is a proxy's: a plain `HTTPException`.
         """
-        if any(not char.isprintable() or char.isspace() for char in _text("token", access_token)):
+        if not access_token.isprintable() or any(map(str.isspace, access_token)):
             msg = "'access_token' holds white space or a control character: no token does"
-            raise Unauthorized(401, msg)
-        request = Request("GET", "validate", headers={"Authorization": f"OAuth {access_token}"})
-        answer = await self._send(request, timeout)
-        if answer.status == _UNAUTHORIZED and is_page(answer):
-            error = error_of(answer, *self._secrets(request))
+            raise Unauthorized(_UNAUTHORIZED, msg)
+        headers = {"Authorization": f"OAuth {access_token}"}
+        url = f"{self._base}/validate"
+        answer = await self._http.send("GET", url, headers=headers, timeout=timeout)
+        if answer.status == _UNAUTHORIZED and not is_json(answer):
+            error = error_of(answer, access_token, self._client_secret)
             raise HTTPException(answer.status, error.message, error.headers)
-        return parse(ValidateToken, answer, *self._secrets(request))
+        return parse(ValidateToken, answer, access_token, self._client_secret)
 
     async def revoke(self, access_token: str) -> None:
         """Revoke an access token. The refresh token that came with it survives.
 
         `BadRequest` if the token was not good any more, `NotFound` for an unknown client.
         """
-        form = {"client_id": self._client_id, "token": _text("token", access_token)}
-        request = Request("POST", "revoke", form)
-        answer = await self._send(request)
+        form = {"client_id": self.client_id, "token": access_token}
+        answer = await self._http.send("POST", f"{self._base}/revoke", form=form)
         if not is_good(answer):
-            raise error_of(answer, *self._secrets(request))
+            raise error_of(answer, access_token, self._client_secret)
 
-    def _form(self, grant_type: str, **fields: str) -> dict[str, str]:
-        texts = {name: _text(name, value) for name, value in fields.items()}
-        return {"grant_type": grant_type, "client_id": self._client_id, **texts}
+    def _grant(self, grant_type: str, *, secret: bool = False, **fields: str) -> dict[str, str]:
+        form = {"grant_type": grant_type, "client_id": self.client_id, **fields}
+        if secret and self._client_secret is not None:
+            form["client_secret"] = self._client_secret
+        return form
 
-    def _secret(self) -> dict[str, str]:
-        return {} if self._client_secret is None else {"client_secret": self._client_secret}
-
-    def _secrets(self, request: Request) -> tuple[str, ...]:
-        return (*request.secrets, *self._secret().values())
-
-    async def _send(
-        self,
-        request: Request,
-        timeout: float = DEFAULT_TIMEOUT,
-        may_send: Callable[[], bool] | None = None,
-        answer_timeout: float | None = None,
-    ) -> Answer:
-        return await self._http.send(
-            request.method,
-            f"{self._base}/{request.path}",
-            headers=request.headers,
-            form=request.form,
-            timeout=timeout,
-            may_send=may_send,
-            answer_timeout=answer_timeout,
-        )
-
-    async def _ask(
+    async def _post(
         self,
         model: type[_Model],
-        request: Request,
+        path: str,
+        form: dict[str, str],
         *,
         timeout: float = DEFAULT_TIMEOUT,
         may_send: Callable[[], bool] | None = None,
         answer_timeout: float | None = None,
     ) -> _Model:
-        answer = await self._send(request, timeout, may_send, answer_timeout)
-        return parse(model, answer, *self._secrets(request))
+        answer = await self._http.send(
+            "POST",
+            f"{self._base}/{path}",
+            form=form,
+            timeout=timeout,
+            may_send=may_send,
+            answer_timeout=answer_timeout,
+        )
+        return parse(model, answer, self._client_secret, *map(form.get, _SECRET_FIELDS))
 
 
 def refused_grant(error: BaseException) -> bool:
@@ -255,50 +205,15 @@ def refused_grant(error: BaseException) -> bool:
     return isinstance(error, BadRequest | Unauthorized) and error.error_code == "invalid_grant"
 
 
-def pending(error: BaseException) -> bool:
-    """True if a poll failed because the user has not decided yet."""
-    return isinstance(error, BadRequest) and error.error_code == "authorization_pending"
-
-
-def slow_down(error: BaseException) -> bool:
-    """True if a poll failed because it came too early: RFC 8628 wants 5 s more from now on."""
-    return isinstance(error, HTTPException) and error.error_code == "slow_down"
-
-
 def parse(model: type[_Model], answer: Answer, *secrets: str | None) -> _Model:
     """The model of a good answer. Errors: those of `json_of`, also for a field that is missing."""
-    data = json_of(answer, *secrets)
-    if data is not None and not isinstance(data, dict):
+    fields = json_of(answer, *secrets)
+    if fields is not None and not isinstance(fields, dict):
         raise unusable(answer, NO_OBJECT, secrets)
     try:
-        return model.from_answer(data or {})
+        return model.from_answer(fields or {})
     except ValidationError as error:
-        problem = _problem(error)
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     # Raised out here, it carries no trace of the original, which holds the answer.
-    raise unusable(answer, problem, secrets)
-
-
-def _problem(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    must = "is missing" if first["type"] == "missing" else "must be a non-empty string"
-    return f"{first['loc'][0]!r} {must}"
-
-
-def _text(name: str, value: str) -> str:
-    if not isinstance(value, str):
-        msg = f"{name!r} must be a str, not {type(value).__name__}"
-        raise TypeError(msg)
-    return value
-
-
-def base_url(name: str, text: str) -> str:
-    """A service's base URL without the slash at its end; `ValueError` names the argument."""
-    try:
-        url = URL(text)
-    except (TypeError, ValueError):
-        url = URL()
-    extras = (url.raw_user, url.raw_password, url.raw_query_string, url.raw_fragment)
-    if url.scheme not in {"http", "https"} or not url.host or any(extras):
-        msg = f"{name!r} must be an http or https URL without user, password, query and fragment"
-        raise ValueError(msg)
-    return str(url).rstrip("/")
+    what = "is missing" if first["type"] == "missing" else "is not as documented"
+    raise unusable(answer, f"{first['loc'][0]!r} {what}", secrets)

@@ -7,37 +7,33 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Final, TypeGuard
+from typing import Final
+
+from yarl import URL
 
 from twitchvault.errors import WrongType
 from twitchvault.stores.base import MAX_KEY_BYTES
 
 __all__ = [
+    "base_url",
     "client_id",
     "client_secret",
-    "lease_ttl",
     "optional_token",
     "seconds",
-    "secret",
     "token",
     "user_id",
+    "word",
 ]
 
-_PREFIX: Final = re.compile(r"(?:oauth:|bearer(?=\s|$))\s*", re.IGNORECASE)
+_PREFIX: Final = re.compile(r"^(?:oauth:|bearer(?=\s|$))\s*", re.IGNORECASE)
 """What IRC clients and HTTP headers have in front of a token."""
-_SHORTEST_LEASE: Final = 1
+_LONGEST: Final = 10**9
+"""Seconds: more than anybody waits, and few enough for a clock."""
 
 
 def token(name: str, value: object) -> str:
-    """A token without surrounding white space and a leading `oauth:` or `Bearer `.
-
-    `ValueError` for what cannot be a token: see `secret`.
-    """
-    if isinstance(value, str):
-        value = value.strip()
-        prefix = _PREFIX.match(value)
-        value = value[prefix.end() :] if prefix else value
-    return secret(name, value)
+    """A token without surrounding white space and a leading `oauth:` or `Bearer `: see `word`."""
+    return word(name, _PREFIX.sub("", value.strip()) if isinstance(value, str) else value)
 
 
 def optional_token(name: str, value: object) -> str | None:
@@ -47,8 +43,8 @@ def optional_token(name: str, value: object) -> str | None:
     return token(name, value)
 
 
-def secret(name: str, value: object) -> str:
-    """A client secret or a code, without surrounding white space.
+def word(name: str, value: object) -> str:
+    """A token, a secret, a code or a client id, without surrounding white space.
 
     `ValueError` if it is no str, is empty, or holds white space, a control character or a lone
     surrogate: nothing that Twitch hands out does.
@@ -59,7 +55,7 @@ def secret(name: str, value: object) -> str:
     text = value.strip()
     fault = _fault(text)
     if fault:
-        msg = f"{name!r} must be one word as Twitch gave it; this one {fault}"
+        msg = f"{name!r} must be one word; this one {fault}"
         raise ValueError(msg)
     return text
 
@@ -67,16 +63,21 @@ def secret(name: str, value: object) -> str:
 def _fault(text: str) -> str:
     if not text:
         return "is empty"
-    if any(character.isspace() for character in text):
+    if any(map(str.isspace, text)):
         return "has white space in it"
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if not _encodable(text):
         return "holds a lone surrogate, which UTF-8 cannot encode"
     return "" if text.isprintable() else "holds a control or invisible character"
 
 
+def _encodable(text: str) -> bool:
+    """Whether UTF-8 can encode a text: no lone surrogate is in it."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def client_id(value: object) -> str:
     """A client id without surrounding white space; the vault's keys need it without a colon."""
-    text = secret("client_id", value)
+    text = word("client_id", value)
     if ":" in text:
         msg = f"'client_id' must be the id from Twitch's developer console, without ':': {text!r}"
         raise ValueError(msg)
@@ -85,50 +86,52 @@ def client_id(value: object) -> str:
 
 def client_secret(value: object) -> str | None:
     """A client secret, or None for a public client."""
-    if value is None:
-        return None
     if value == "":
         msg = "'client_secret' is empty: leave it out, or pass None, for a public client"
         raise ValueError(msg)
-    return secret("client_secret", value)
+    return None if value is None else word("client_secret", value)
 
 
 def user_id(value: object, client_id: str) -> str:
     """A user id without surrounding white space; `TypeError` if it is no non-empty str.
 
-    `ValueError` if the key `<client_id>:<user_id>` would be longer than a store takes.
+    `ValueError` if the key `<client_id>:<user_id>` is none that a store takes.
     """
     if not isinstance(value, str) or not value.strip():
         what = "an empty one" if isinstance(value, str) else type(value).__name__
         msg = f"'user_id' must be a non-empty str, not {what}"
         raise WrongType(msg)
     text = value.strip()
-    try:
-        size = len(f"{client_id}:{text}".encode())
-    except UnicodeEncodeError:
-        msg = "'user_id' holds a lone surrogate, which UTF-8 cannot encode"
-        raise ValueError(msg) from None
+    size = len(f"{client_id}:{text}".encode(errors="surrogatepass"))
     if size > MAX_KEY_BYTES:
         msg = f"'user_id' is too long: with the client id it has {size} bytes, not {MAX_KEY_BYTES}"
+        raise ValueError(msg)
+    if not _encodable(text):
+        msg = "'user_id' holds a lone surrogate, which UTF-8 cannot encode"
         raise ValueError(msg)
     return text
 
 
-def lease_ttl(value: object) -> float:
-    """Seconds that a refresh may take: a finite number, 1 or more."""
-    if not _is_number(value) or not math.isfinite(value) or value < _SHORTEST_LEASE:
-        msg = f"'lease_ttl' must be a number of seconds, 1 or more, not {value!r}"
+def base_url(name: str, value: object) -> str:
+    """A service's base URL without the slash at its end."""
+    try:
+        url = URL(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        url = URL()
+    extras = (url.raw_user, url.raw_password, url.raw_query_string, url.raw_fragment)
+    if url.scheme not in {"http", "https"} or not url.host or any(extras):
+        msg = f"{name!r} must be an http or https URL without user, password, query and fragment"
         raise ValueError(msg)
-    return float(value)
+    return str(url).rstrip("/")
 
 
-def seconds(name: str, value: object) -> float:
-    """A number of seconds above 0."""
-    if not _is_number(value) or not value > 0:
-        msg = f"{name!r} must be a number of seconds above 0, not {value!r}"
+def seconds(name: str, value: object, *, least: float | None = None) -> float:
+    """A finite number of seconds, `least` or more; above 0 if that is None."""
+    number = math.nan
+    if isinstance(value, int | float) and not isinstance(value, bool) and value < math.inf:
+        number = min(value, _LONGEST)
+    if not (number > 0 if least is None else number >= least):
+        bound = "above 0" if least is None else f"{least:g} or more"
+        msg = f"{name!r} must be a number of seconds {bound}, not {value!r}"
         raise ValueError(msg)
-    return float(value)
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return float(number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from twitchvault.errors import WrongEventLoop, scrub_traceback
 
@@ -17,21 +17,15 @@ _NO_LOOP: Final = (
     "twitchvault needs a running asyncio event loop, and there is none here: start one with "
     "asyncio.run(); trio or another library without asyncio underneath does not do"
 )
-_CLOSED: Final = (
-    "the event loop on which this flow was authorized is closed, and nothing was sent: call "
-    "authorize() on the running loop first. A loop that goes on in another thread is reached with "
-    "asyncio.run_coroutine_threadsafe(coroutine, loop)"
-)
 _ANOTHER: Final = (
-    "this flow was authorized on another event loop, and nothing was sent: hand the call over to "
-    "that loop with asyncio.run_coroutine_threadsafe(coroutine, loop)"
+    "this flow belongs to the event loop of authorize(), another one runs here, and nothing was "
+    "sent: hand the call over with asyncio.run_coroutine_threadsafe(coroutine, loop), or call "
+    "authorize() here if that loop is closed"
 )
 _CHANGE: Final = (
     "tokens are changed on the event loop of authorize() only, and nothing was changed: use "
     "loop.call_soon_threadsafe(function, ...) from elsewhere"
 )
-
-_Self = TypeVar("_Self", bound="_Bound")
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -65,35 +59,26 @@ class LoopBinding:
 
     def check(self) -> None:
         """Raise `WrongEventLoop` unless a coroutine of the flow may run here."""
-        running = running_loop()
-        if self._loop is not None and self._loop is not running:
-            raise WrongEventLoop(_CLOSED if self.closed else _ANOTHER)
+        if running_loop() is not self._loop and self._loop is not None:
+            raise WrongEventLoop(_ANOTHER)
 
     def check_change(self) -> None:
         """Raise `WrongEventLoop` unless the flow may be changed by a plain function call here."""
-        if self._loop is None or self.closed:
-            return
         try:
-            here = asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            here = False
-        if not here:
-            raise WrongEventLoop(_CHANGE)
-
-
-class _Bound(Protocol):
-    @property
-    def _binding(self) -> LoopBinding: ...
+            if self._loop is not None and not self.closed:
+                self.check()
+        except WrongEventLoop:
+            raise WrongEventLoop(_CHANGE) from None
 
 
 def on_bound_loop(
-    method: Callable[Concatenate[_Self, _P], Awaitable[_T]],
-) -> Callable[Concatenate[_Self, _P], Coroutine[Any, Any, _T]]:
+    method: Callable[Concatenate[Any, _P], Awaitable[_T]],
+) -> Callable[Concatenate[Any, _P], Coroutine[Any, Any, _T]]:
     """A public coroutine method: checks the running loop first, and scrubs its errors."""
 
     @scrub_traceback
     @wraps(method)
-    async def checked(self: _Self, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    async def checked(self: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:  # noqa: ANN401
         self._binding.check()
         return await method(self, *args, **kwargs)
 

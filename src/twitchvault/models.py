@@ -2,8 +2,8 @@
 
 Each model has the documented fields and `raw`, all of the answer. Reprs and validation errors hide
 secrets; attributes, `model_dump()` and `raw[...]` give the real values, so mind where they go.
-`from_answer` reads an answer of the service and tolerates what is known to deviate from its
-documentation; only what cannot do without (the token itself, say) has to be there.
+Only what an answer cannot do without, the token itself say, has to be there. Everything else is
+read as far as it can be, because an answer with new tokens in it must not be lost for a side note.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, Self
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic_core import core_schema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from pydantic import GetCoreSchemaHandler
 
 __all__ = ["AnswerModel", "ClientCredentials", "DeviceCode", "RawAnswer", "Token", "ValidateToken"]
 
@@ -53,22 +57,47 @@ class RawAnswer(dict[str, Any]):
     def __reduce__(self) -> tuple[type[Self], tuple[dict[str, Any]]]:
         return type(self), (dict(self),)
 
-    @classmethod
-    def __get_pydantic_core_schema__(
-        cls, source: type[Any], handler: GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
-        """A mapping from outside becomes one of these; dumped, it is a plain dict."""
-        del source, handler
-        return core_schema.no_info_after_validator_function(
-            cls,
-            core_schema.dict_schema(core_schema.any_schema(), core_schema.any_schema()),
-            serialization=core_schema.plain_serializer_function_ser_schema(dict),
-        )
+
+def _number(value: Any) -> float | None:  # noqa: ANN401
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = float(value)
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    return max(0, min(value, _LONGEST)) if known else None  # of NaN this makes 0
 
 
-_Text = Annotated[str, Field(strict=True, min_length=1)]
-_Secret = Annotated[str, Field(strict=True, min_length=1, repr=False)]
-_Seconds = Annotated[int, Field(strict=True, ge=0)]
+def _seconds(value: object) -> int:
+    return math.floor(_number(value) or 0)
+
+
+def _interval(value: object) -> int:
+    stated = _number(value)
+    # Rounded up: asking a fraction of a second too early may be held against us.
+    return _DEFAULT_INTERVAL if stated is None else math.ceil(stated)
+
+
+def _scopes(value: object) -> tuple[str, ...]:
+    # A list, one string, null, absent and [""] all occur in the wild.
+    items = value if isinstance(value, list | tuple) else [value]
+    names = (name for item in items if isinstance(item, str) for name in _storable(item).split())
+    return tuple(dict.fromkeys(names))
+
+
+def _token_type(value: object) -> str:
+    return _storable(value) if isinstance(value, str) else _BEARER
+
+
+def _storable(value: Any) -> Any:  # noqa: ANN401
+    """A text with "?" for lone surrogates, which could not be stored; else the value itself."""
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+
+
+_Word = Annotated[str, Field(strict=True, pattern=r"^[^\s\p{Cc}]+$")]
+"""No white space and no control character: it has to fit into a header."""
+_Secret = Annotated[_Word, Field(repr=False)]
+_Seconds = Annotated[int, BeforeValidator(_seconds)]
+_Scopes = Annotated[tuple[str, ...], BeforeValidator(_scopes)]
+_Raw = Annotated[dict[str, Any], AfterValidator(RawAnswer), PlainSerializer(dict)]
+_TokenType = Annotated[str, BeforeValidator(_token_type)]
 
 
 class AnswerModel(BaseModel):
@@ -81,20 +110,25 @@ class AnswerModel(BaseModel):
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True, defer_build=True)
 
     if TYPE_CHECKING:
-        raw: RawAnswer  # made by each model, so that it is the last field
+        raw: dict[str, Any]  # made by each model, so that it is the last field
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         return (getattr(self, name) for name in type(self).model_fields)
 
     @classmethod
     def from_answer(cls, answer: Mapping[str, Any]) -> Self:
-        """The model of an answer's JSON object; pydantic's `ValidationError` if it cannot be."""
-        stated = {key: value for key, value in cls._read(answer).items() if value is not None}
-        return cls(**stated, raw=RawAnswer(answer))
+        """The model of an answer's JSON object; pydantic's `ValidationError` if it cannot be.
 
-    @classmethod
-    def _read(cls, answer: Mapping[str, Any]) -> dict[str, Any]:
-        raise NotImplementedError
+        A field that is null or "" is one that is absent. Token answers spell it `scope`,
+        validations `scopes`.
+        """
+        named = {"scopes": answer.get("scope")} | dict(answer)
+        stated = {
+            name: value
+            for name, value in named.items()
+            if name in cls.model_fields and value is not None and value != ""
+        }
+        return cls.model_validate(stated | {"raw": RawAnswer(answer)})
 
 
 class Token(AnswerModel):
@@ -106,21 +140,11 @@ class Token(AnswerModel):
     """
 
     access_token: _Secret
-    refresh_token: _Text | None = Field(default=None, repr=False)
+    refresh_token: _Word | None = Field(default=None, repr=False)
     expires_in: _Seconds = 0
-    scopes: tuple[str, ...] = ()
-    token_type: _Text = _BEARER
-    raw: RawAnswer = Field(default_factory=RawAnswer, repr=False)
-
-    @classmethod
-    def _read(cls, answer: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "access_token": answer.get("access_token"),
-            "refresh_token": _text_or_none(answer.get("refresh_token")),
-            "expires_in": _seconds(answer.get("expires_in")),
-            "scopes": _scopes(answer.get("scope")),
-            "token_type": _token_type(answer),
-        }
+    scopes: _Scopes = ()
+    token_type: _TokenType = _BEARER
+    raw: _Raw = Field(default_factory=RawAnswer, repr=False)
 
 
 class DeviceCode(AnswerModel):
@@ -131,23 +155,11 @@ class DeviceCode(AnswerModel):
     """
 
     device_code: _Secret
-    user_code: _Text
-    verification_uri: _Text
+    user_code: _Word
+    verification_uri: _Word
     expires_in: _Seconds = 0
-    interval: _Seconds = _DEFAULT_INTERVAL
-    raw: RawAnswer = Field(default_factory=RawAnswer, repr=False)
-
-    @classmethod
-    def _read(cls, answer: Mapping[str, Any]) -> dict[str, Any]:
-        interval: Any = answer.get("interval")
-        return {
-            "device_code": answer.get("device_code"),
-            "user_code": answer.get("user_code"),
-            "verification_uri": answer.get("verification_uri"),
-            "expires_in": _seconds(answer.get("expires_in")),
-            # Rounded up: asking a fraction of a second too early may be held against us.
-            "interval": math.ceil(interval) if _is_number(interval) else None,
-        }
+    interval: Annotated[int, BeforeValidator(_interval)] = _DEFAULT_INTERVAL
+    raw: _Raw = Field(default_factory=RawAnswer, repr=False)
 
 
 class ValidateToken(AnswerModel):
@@ -158,22 +170,12 @@ class ValidateToken(AnswerModel):
     several hundred seconds more are normal.
     """
 
-    client_id: _Text
-    login: _Text | None = None
-    user_id: _Text | None = None
-    scopes: tuple[str, ...] = ()
+    client_id: _Word
+    login: Annotated[str | None, BeforeValidator(_storable)] = None
+    user_id: Annotated[str, Field(strict=True, pattern="^[0-9]{1,20}$")] | None = None
+    scopes: _Scopes = ()
     expires_in: _Seconds = 0
-    raw: RawAnswer = Field(default_factory=RawAnswer, repr=False)
-
-    @classmethod
-    def _read(cls, answer: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "client_id": answer.get("client_id"),
-            "login": _text_or_none(_clean(answer.get("login"))),
-            "user_id": _text_or_none(answer.get("user_id")),
-            "scopes": _scopes(answer.get("scopes")),
-            "expires_in": _seconds(answer.get("expires_in")),
-        }
+    raw: _Raw = Field(default_factory=RawAnswer, repr=False)
 
 
 class ClientCredentials(AnswerModel):
@@ -184,47 +186,5 @@ class ClientCredentials(AnswerModel):
 
     access_token: _Secret
     expires_in: _Seconds = 0
-    token_type: _Text = _BEARER
-    raw: RawAnswer = Field(default_factory=RawAnswer, repr=False)
-
-    @classmethod
-    def _read(cls, answer: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "access_token": answer.get("access_token"),
-            "expires_in": _seconds(answer.get("expires_in")),
-            "token_type": _token_type(answer),
-        }
-
-
-def _is_number(value: object) -> bool:
-    if isinstance(value, str):
-        return value.isascii() and value.isdigit() and len(value) <= len(str(_LONGEST))
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _seconds(value: Any) -> int:  # noqa: ANN401
-    # An answer with new tokens in it must not be lost for a side note: what is no number is 0.
-    return max(0, min(int(value), _LONGEST)) if _is_number(value) else 0
-
-
-def _scopes(value: object) -> tuple[str, ...]:
-    # A list, one string, null, absent and [""] all occur in the wild.
-    items = value if isinstance(value, list) else [value]
-    names = (name for item in items if isinstance(item, str) for name in _clean(item).split())
-    return tuple(dict.fromkeys(names))
-
-
-def _token_type(answer: Mapping[str, Any]) -> str:
-    stated = answer.get("token_type")
-    return _clean(stated) if isinstance(stated, str) and stated else _BEARER
-
-
-def _clean(value: Any) -> Any:  # noqa: ANN401
-    """A text with "?" for lone surrogates, which could not be stored; else the value itself."""
-    return value.encode(errors="replace").decode() if isinstance(value, str) else value
-
-
-def _text_or_none(value: object) -> object:
-    return None if value == "" else value
+    token_type: _TokenType = _BEARER
+    raw: _Raw = Field(default_factory=RawAnswer, repr=False)

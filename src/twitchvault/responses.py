@@ -14,7 +14,7 @@ from urllib.parse import quote, quote_plus
 from twitchvault.errors import HTTPException, http_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from twitchvault.http import Answer
 
@@ -23,7 +23,7 @@ __all__ = [
     "TOKEN_FIELDS",
     "error_of",
     "is_good",
-    "is_page",
+    "is_json",
     "json_of",
     "message_of",
     "unusable",
@@ -31,41 +31,27 @@ __all__ = [
 
 NO_OBJECT: Final = "JSON, but not an object"
 _TEXT: Final = "text instead of JSON"
-_CUT: Final = "[secret]"
 _MESSAGE_LENGTH: Final = 200
+_MOST_READ: Final = 10_000
+"""Characters of a text that are looked at, so that a huge one does not hold up the loop."""
 
 TOKEN_FIELDS: Final = frozenset(
     {"access_token", "client_secret", "device_code", "id_token", "refresh_token", "token"}
 )
 """Fields whose values are secret wherever they stand in an answer."""
-_LABELLED_SECRET: Final = re.compile(
-    # "invalid_token: ..." is an error code of RFC 6750, and what follows it no secret.
-    r"""((?:access_token|client_secret|device_code|(?<!inval)id_token|refresh_token)"""
-    r"""["']?\s*[:=]\s*["']?)[^\s"',;&}]+""",
-    re.IGNORECASE,
-)
-_IN_WORDS: Final = {"invalid refresh token": "invalid_grant"}
-"""What Twitch says where the RFC has an error code."""
-_ERROR_CODES: Final = frozenset(
-    {
-        "access_denied",
-        "authorization_pending",
-        "expired_token",
-        "invalid_client",
-        "invalid_grant",
-        "invalid_request",
-        "invalid_scope",
-        "slow_down",
-        "unauthorized_client",
+_CODES: Final = {
+    code: code
+    for code in (
+        "access_denied", "authorization_pending", "expired_token", "invalid_client",
+        "invalid_grant", "invalid_request", "invalid_scope", "slow_down", "unauthorized_client",
         "unsupported_grant_type",
-    }
-)
-_PROTOCOL_WORDS: Final = _ERROR_CODES | _IN_WORDS.keys()
-"""Never taken for a secret, even if somebody's token is called "token"."""
+    )
+} | {"invalid refresh token": "invalid_grant"}  # fmt: skip
+"""The error codes of RFC 6749 and RFC 8628, and what Twitch says in place of one."""
 
 
 def json_of(answer: Answer, *secrets: str | None) -> Any:  # noqa: ANN401
-    """The JSON value of a good answer, None for an empty one. Serves Helix answers too.
+    """The JSON value of a good answer, None for an empty one.
 
     Errors: `error_of` for a status other than 2xx; a plain `HTTPException` with the answer's
     status if it is not JSON. `secrets` are cut out of both.
@@ -74,28 +60,31 @@ def json_of(answer: Answer, *secrets: str | None) -> Any:  # noqa: ANN401
         raise error_of(answer, *secrets)
     if not answer.body.strip():
         return None
-    readable, data = _decoded(answer.body)
+    readable, value = _decoded(answer)
     if not readable:
         raise unusable(answer, _kind(answer), secrets)
-    return data
+    return value
 
 
 def error_of(answer: Answer, *secrets: str | None) -> HTTPException:
-    """The exception for an answer that is not good. Serves Helix answers too.
+    """The exception for an answer that is not good.
 
     Reads Twitch's form (`status`, `message`), RFC 6749's (`error`, `error_description`) and plain
     text. `secrets`, and any token in the answer itself, are cut out of message and headers.
     """
-    text, data = _text_and_data(answer)
-    hide = _Scrubber(secrets, data)
-    error = http_error(answer.status, _one_line(hide(text)), hide.headers(answer))
-    error.error_code = _error_code(data)
+    text, value = _text_and_value(answer)
+    hide = _hide(secrets, value)
+    # Of a code nothing is cut out, or somebody's token called "token" would hide a refusal.
+    message = _one_line(text if text.casefold() in _CODES else hide(text))
+    headers = {name: hide(field) for name, field in answer.headers.items()}
+    error = http_error(answer.status, message, headers)
+    error.error_code = _error_code(value)
     return error
 
 
 def message_of(answer: Answer) -> str:
     """The text of `error_of` with whatever is secret still in it: to compare, never to show."""
-    return _one_line(_text_and_data(answer)[0])
+    return _one_line(_text_and_value(answer)[0])
 
 
 def is_good(answer: Answer) -> bool:
@@ -103,49 +92,36 @@ def is_good(answer: Answer) -> bool:
     return 200 <= answer.status < 300  # noqa: PLR2004
 
 
-def is_page(answer: Answer) -> bool:
-    """True for a body that is not JSON: Twitch's identity service sends none."""
-    return bool(answer.body.strip()) and not _decoded(answer.body)[0]
+def is_json(answer: Answer) -> bool:
+    """True for a body that is JSON, as all of Twitch's own answers are, or empty."""
+    return _decoded(answer)[0] or not answer.body.strip()
 
 
 def unusable(answer: Answer, problem: str, secrets: Iterable[str | None]) -> HTTPException:
     """The exception for a 2xx answer that cannot be used; `problem` says why."""
-    hide = _Scrubber(secrets, _decoded(answer.body)[1])
-    message = f"the answer cannot be used: {problem}"
-    return HTTPException(answer.status, message, hide.headers(answer))
+    hide = _hide(secrets, _decoded(answer)[1])
+    headers = {name: hide(field) for name, field in answer.headers.items()}
+    return HTTPException(answer.status, f"the answer cannot be used: {problem}", headers)
 
 
-def _text_and_data(answer: Answer) -> tuple[str, Any]:
-    readable, data = _decoded(answer.body)
-    return (_message(data) if readable else _plain(answer)), data
-
-
-def _decoded(body: bytes) -> tuple[bool, Any]:
+def _decoded(answer: Answer) -> tuple[bool, Any]:
     try:
-        return True, json.loads(body.decode("utf-8-sig"))
+        return True, json.loads(answer.body)
     except (ValueError, RecursionError):
         return False, None
 
 
-def _message(data: object) -> str:
-    if not isinstance(data, dict):
-        return NO_OBJECT
-    message, *rfc = _error_fields(data)
-    return message or ": ".join(field for field in rfc if field)
-
-
-def _error_code(data: object) -> str:
-    for field in _error_fields(data) if isinstance(data, dict) else ():
-        code = _IN_WORDS.get(field.casefold(), field.casefold())
-        if code in _ERROR_CODES:
-            return code
-    return ""
-
-
-def _error_fields(data: dict[str, Any]) -> list[str]:
-    """Twitch's `message`, RFC 6749's `error` and `error_description`; "" for what is not there."""
-    fields = [data.get(name) for name in ("message", "error", "error_description")]
-    return [field.strip() if isinstance(field, str) else "" for field in fields]
+def _text_and_value(answer: Answer) -> tuple[str, Any]:
+    readable, value = _decoded(answer)
+    if not readable:
+        kind = _kind(answer)
+        text = answer.body[:_MOST_READ].decode(errors="replace") if kind == _TEXT else kind
+    elif isinstance(value, dict):
+        message, *rfc = _error_fields(value)
+        text = message or ": ".join(filter(None, rfc))
+    else:
+        text = NO_OBJECT
+    return text[:_MOST_READ].strip(), value
 
 
 def _kind(answer: Answer) -> str:
@@ -155,40 +131,31 @@ def _kind(answer: Answer) -> str:
     return "cut off or malformed JSON" if start in {b"{", b"["} else _TEXT
 
 
-def _plain(answer: Answer) -> str:
-    kind = _kind(answer) if answer.body.strip() else ""
-    return answer.body.decode(errors="replace") if kind == _TEXT else kind
+def _error_code(value: object) -> str:
+    fields = _error_fields(value) if isinstance(value, dict) else []
+    return next((_CODES[field.casefold()] for field in fields if field.casefold() in _CODES), "")
+
+
+def _error_fields(value: dict[str, Any]) -> list[str]:
+    """Twitch's `message`, RFC 6749's `error` and `error_description`; "" for what is not there."""
+    fields = [value.get(name) for name in ("message", "error", "error_description")]
+    return [field.strip() if isinstance(field, str) else "" for field in fields]
 
 
 def _one_line(text: str) -> str:
     line = text.strip().partition("\n")[0]
-    if not line.isprintable():
-        line = "".join(char if char.isprintable() else " " for char in line)
-    line = " ".join(line.split())
+    line = " ".join("".join(char if char.isprintable() else " " for char in line).split())
     return line if len(line) <= _MESSAGE_LENGTH else f"{line[:_MESSAGE_LENGTH]}..."
 
 
-class _Scrubber:
-    """Cuts secrets out of texts: the ones given, and the tokens in an answer."""
-
-    def __init__(self, secrets: Iterable[str | None], answer: object) -> None:
-        known = {text for text in (*secrets, *_tokens_in(answer)) if text}
-        spellings = {spelt for text in known for spelt in _spellings(text)}
-        # Longest first, so that no part of a secret is left because another is its beginning.
-        ordered = sorted(spellings, key=len, reverse=True)
-        self._known = (
-            re.compile("|".join(map(re.escape, ordered)), re.IGNORECASE) if ordered else None
-        )
-
-    def __call__(self, text: str) -> str:
-        if text.strip().casefold() in _PROTOCOL_WORDS:
-            return text
-        if self._known is not None:
-            text = self._known.sub(_CUT, text)
-        return _LABELLED_SECRET.sub(rf"\1{_CUT}", text)
-
-    def headers(self, answer: Answer) -> dict[str, str]:
-        return {name: self(value) for name, value in answer.headers.items()}
+def _hide(secrets: Iterable[str | None], answer: object) -> Callable[[str], str]:
+    """A function that cuts secrets out of a text: the ones given, and the tokens in an answer."""
+    known = {text for text in (*secrets, *_tokens_in(answer)) if text}
+    spellings = {spelling for text in known for spelling in _spellings(text)}
+    # Longest first, so that no part of a secret is left because another is its beginning.
+    ordered = sorted(spellings, key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, ordered)) or r"(?!)", re.IGNORECASE)
+    return lambda text: pattern.sub("[secret]", text)
 
 
 def _spellings(text: str) -> set[str]:

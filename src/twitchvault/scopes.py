@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 
+from twitchvault.errors import WrongType
+from twitchvault.inputs import word
+
 __all__ = ["Scopes", "scope_names"]
 
 
@@ -105,23 +108,10 @@ class Scopes(StrEnum):
 def scope_names(scopes: Iterable[str]) -> tuple[str, ...]:
     """The names of `scopes`, sorted and each once, so that equal sets give equal requests.
 
-    `TypeError` for a bare string or anything that is not a string among them; `ValueError` for
-    an empty scope or one with white space: a scope list is sent with spaces between the names.
+    `TypeError` for a bare string or what is no collection; `ValueError` for a scope that is not one
+    word: a list of scopes is sent with spaces between the names.
     """
-    if isinstance(scopes, str):
-        msg = f"'scopes' must be a set or list of scopes, not a str: write {{{str(scopes)!r}}}"
-        raise TypeError(msg)
-    if not isinstance(scopes, Iterable):
-        msg = f"'scopes' must be a set or list of scopes, not {type(scopes).__name__}"
-        raise TypeError(msg)
-    return tuple(sorted({_checked(scope) for scope in scopes}))
-
-
-def _checked(scope: str) -> str:
-    if not isinstance(scope, str):
-        msg = f"'scopes' must hold strings only, not {type(scope).__name__}"
-        raise TypeError(msg)
-    if not scope or any(char.isspace() or not char.isprintable() for char in scope):
-        msg = f"'scopes' holds {str(scope)!r}: a scope is one word without white space"
-        raise ValueError(msg)
-    return str(scope)
+    if isinstance(scopes, str) or not isinstance(scopes, Iterable):
+        msg = f"'scopes' must be a set or list of scopes, like {{'chat:read'}}, not {scopes!r}"
+        raise WrongType(msg)
+    return tuple(sorted({word("scopes", scope) for scope in scopes}))

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pty
 import signal
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.spawning import fork
+from twitchvault import App, open_store
 from twitchvault.cli import main
 
 if TYPE_CHECKING:
@@ -23,9 +26,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from twitchvault.testing import FakeTwitch
-    from twitchvault.testing.fake import Client
+    from twitchvault.testing.fake import Client, Pair
 
     Stream = tuple[StreamReader, StreamWriter]
+
+
+def _read_all(terminal: int) -> str:
+    parts: list[bytes] = []
+    with suppress(OSError):  # nobody has it open any more
+        while part := os.read(terminal, 65_536):
+            parts.append(part)
+    os.close(terminal)
+    return b"".join(parts).decode()
+
+
+def row(text: str, name: str) -> list[str]:
+    """The words of the line that begins with a user's name."""
+    return next(line.split() for line in text.splitlines() if line.startswith(f"{name} "))
 
 
 @dataclass(frozen=True)
@@ -51,12 +68,49 @@ class Shell:
         return f"sqlite:///{self.folder / 'tokens.db'}"
 
     @property
-    def places(self) -> tuple[str, ...]:
+    def urls(self) -> tuple[str, ...]:
         """The options that lead to the double."""
         return ("--id-url", self.twitch.id_url, "--api-url", self.twitch.api_url)
 
-    async def start(self, *arguments: str, **variables: str) -> Command:
-        """Start the command in its own session, with no terminal."""
+    async def sign_in(self, login: str, scope: str = "chat:read") -> Pair:
+        """A user whose pair is in the store."""
+        pair = self.twitch.issue(self.client, login, [scope])
+        async with App(
+            self.client.client_id,
+            store=self.store,
+            id_url=self.twitch.id_url,
+            api_url=self.twitch.api_url,
+        ) as app:
+            await app.add_user(pair.access_token, pair.refresh_token)
+        return pair
+
+    async def damage(self, key: str) -> None:
+        """Put something into the store that is no record."""
+        store = open_store(self.store)
+        await store.open()
+        await store.put(key, b"garbage")
+        await store.close()
+
+    async def run_at_terminal(self, *arguments: str) -> str:
+        """Run it to its end at a terminal of 100 columns; what that shows."""
+        terminal, inside = pty.openpty()
+        code = "from twitchvault.cli import main; main()"
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", code, *arguments),
+            stdin=inside,
+            stdout=inside,
+            stderr=inside,
+            env={**self.environment, "TERM": "xterm", "COLUMNS": "100", "LANG": "C.UTF-8"},
+        )
+        os.close(inside)
+        async with asyncio.timeout(30):
+            text = await asyncio.to_thread(_read_all, terminal)
+            assert await process.wait() == 0, text
+        return text
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that the command sees."""
         settings = {
             "TWITCHVAULT_STORE": self.store,
             "TWITCHVAULT_CLIENT_ID": self.client.client_id,
@@ -65,8 +119,12 @@ class Shell:
         }
         if self.client.client_secret is not None:
             settings["TWITCHVAULT_CLIENT_SECRET"] = self.client.client_secret
-        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        return await Command.start(arguments, {**kept, **settings, **variables})
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        return {**inherited, **settings}
+
+    async def start(self, *arguments: str, **variables: str) -> Command:
+        """Start the command in its own session, with no terminal."""
+        return await Command.start(arguments, {**self.environment, **variables})
 
     async def run(self, *arguments: str, typed: str = "", **variables: str) -> Outcome:
         """Run it to its end; nothing it says may hold a secret."""
@@ -103,7 +161,7 @@ class Command:
     async def start(cls, arguments: tuple[str, ...], variables: dict[str, str]) -> Command:
         """Start it."""
         ours, theirs = zip(*(socket.socketpair() for _ in range(3)), strict=True)
-        process = fork(_live, arguments, variables, *theirs)
+        process = fork(_run, arguments, variables, *theirs)
         for end in theirs:
             end.close()
         return cls(process, [await asyncio.open_connection(sock=end) for end in ours])
@@ -132,7 +190,7 @@ class Command:
         return Outcome(self._process.exitcode, out.decode(), err.decode())
 
 
-def _live(arguments: tuple[str, ...], variables: dict[str, str], *streams: socket.socket) -> None:
+def _run(arguments: tuple[str, ...], variables: dict[str, str], *streams: socket.socket) -> None:
     os.setsid()
     for number, stream in zip((1, 2, 0), streams, strict=True):
         os.dup2(stream.detach(), number)

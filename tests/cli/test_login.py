@@ -31,9 +31,7 @@ async def stored(shell: Shell, path: Path) -> dict[str, tuple[str, str | None]]:
 
 async def test_a_user_signs_in(shell: Shell) -> None:
     """The address and the code are shown, and in the end the pair is in the store."""
-    outcome = await shell.run(
-        "login", "--scope", "chat:read", "--scope", "chat:edit", *shell.places
-    )
+    outcome = await shell.run("login", "--scope", "chat:read", "--scope", "chat:edit", *shell.urls)
     assert outcome.code == 0, outcome.err
     assert f"{shell.twitch.url}/activate?device-code=" in outcome.out
     assert "Code  " in outcome.out
@@ -45,9 +43,16 @@ async def test_a_user_signs_in(shell: Shell) -> None:
     assert tokens == {"1001": (pair.access_token, pair.refresh_token)}
 
 
+async def test_a_terminal_shows_a_picture_of_the_address(shell: Shell) -> None:
+    """A QR code, which a phone's camera can read."""
+    text = await shell.run_at_terminal("login", *shell.urls)
+    assert "▄▄▄▄▄" in text
+    assert "Signed in: alice (1001)." in text
+
+
 async def test_the_store_is_a_private_file_of_ones_own_unless_said(shell: Shell) -> None:
     """Without --store the pair lies in the user's data folder, for that user alone."""
-    outcome = await shell.run("login", *shell.places, TWITCHVAULT_STORE="")
+    outcome = await shell.run("login", *shell.urls, TWITCHVAULT_STORE="")
     assert outcome.code == 0, outcome.err
     file = shell.folder / "twitchvault" / "tokens.db"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -58,7 +63,7 @@ async def test_the_store_is_a_private_file_of_ones_own_unless_said(shell: Shell)
 async def test_the_secret_comes_from_the_environment(shell: Shell) -> None:
     """A confidential client signs users in too; its secret is no argument."""
     confidential = replace(shell, client=shell.twitch.register_client())
-    outcome = await confidential.run("login", *shell.places)
+    outcome = await confidential.run("login", *shell.urls)
     assert outcome.code == 0, outcome.err
     assert shell.twitch.counts.app_tokens == 1
 
@@ -70,7 +75,7 @@ async def test_the_secret_can_be_typed(shell: Shell) -> None:
     outcome = await typing.run(
         "login",
         "--secret",
-        *shell.places,
+        *shell.urls,
         typed=f"{client.client_secret}\n",
         TWITCHVAULT_CLIENT_SECRET="not this one",
     )
@@ -81,14 +86,14 @@ async def test_the_secret_can_be_typed(shell: Shell) -> None:
 async def test_a_wrong_secret_is_one_line(shell: Shell) -> None:
     """What Twitch says is shown, and the exit code is 2."""
     wrong = replace(shell, client=shell.twitch.register_client())
-    outcome = await wrong.run("login", *shell.places, TWITCHVAULT_CLIENT_SECRET="wrong")
+    outcome = await wrong.run("login", *shell.urls, TWITCHVAULT_CLIENT_SECRET="wrong")
     assert outcome.code == 2
     assert outcome.err == "twitchvault: 403: invalid client secret\n"
 
 
 async def test_an_unknown_scope_is_one_line(shell: Shell) -> None:
     """Twitch's complaint names the scope."""
-    outcome = await shell.run("login", "--scope", "chat:shout", *shell.places)
+    outcome = await shell.run("login", "--scope", "chat:shout", *shell.urls)
     assert outcome.code == 2
     assert "chat:shout" in outcome.err
 
@@ -97,7 +102,7 @@ async def test_waiting_has_an_end(shell: Shell) -> None:
     """A code that nobody approves ends the command when it expires."""
     shell.twitch.auto_approve(None)
     shell.twitch.configure(device_code_lifetime=1)
-    outcome = await shell.run("login", *shell.places)
+    outcome = await shell.run("login", *shell.urls)
     assert outcome.code == 2
     assert outcome.err == "twitchvault: the user has not approved within 1 s\n"
 
@@ -105,16 +110,7 @@ async def test_waiting_has_an_end(shell: Shell) -> None:
 async def test_ctrl_c_ends_the_wait(shell: Shell) -> None:
     """One word instead of a traceback, and the exit code that shells expect."""
     shell.twitch.auto_approve(None)
-    process = await shell.start("login", *shell.places)
+    process = await shell.start("login", *shell.urls)
     outcome = await shell.interrupt(process, after="Waiting")
     assert outcome.code == 130
     assert outcome.err == "Stopped.\n"
-
-
-async def test_the_client_id_is_asked_for(shell: Shell) -> None:
-    """Without one the message says where to give it."""
-    outcome = await shell.run("login", *shell.places, TWITCHVAULT_CLIENT_ID="")
-    assert outcome.code == 2
-    assert outcome.err == (
-        "twitchvault: name the application: --client-id, or TWITCHVAULT_CLIENT_ID\n"
-    )

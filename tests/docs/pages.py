@@ -10,13 +10,11 @@ from markdown_it import MarkdownIt
 
 ROOT: Final = Path(__file__).parents[2]
 README: Final = ROOT / "README.md"
-CHANGELOG: Final = ROOT / "CHANGELOG.md"
 INDEX: Final = ROOT / "docs" / "index.md"
-PAGES: Final = (README, CHANGELOG, *sorted((ROOT / "docs").rglob("*.md")))
+PAGES: Final = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")))
 
 _FILE: Final = re.compile(r"# ([\w-]+\.\w+)\n")
 _HEADING: Final = re.compile(r"^#+ +(.*?) *$", re.MULTILINE)
-_LINK: Final = re.compile(r"\[[^\]]+\]\(([^)]+)\)")
 
 
 class Block(NamedTuple):
@@ -56,7 +54,9 @@ def prose(page: Path) -> str:
 
 def links(page: Path) -> list[str]:
     """The targets of all links."""
-    return _LINK.findall(prose(page))
+    tokens = MarkdownIt().enable("table").parse(page.read_text(encoding="utf-8"))
+    parts = [part for token in tokens for part in token.children or []]
+    return [str(part.attrs["href"]) for part in parts if part.type == "link_open"]
 
 
 def anchors(page: Path) -> set[str]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .page_runner import SECRET, PageRunner, running_double
 from .pages import PAGES, blocks, name
-from .stage import SECRET, Stage, playing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,9 +23,9 @@ def test_the_examples_of_a_page_run(
     """In order, in one folder: none fails, replays a token, or puts a secret into an address."""
     monkeypatch.chdir(tmp_path)
     secret = SECRET in page.read_text(encoding="utf-8")
-    with playing(secret, monkeypatch) as twitch, asyncio.Runner() as runner:
-        stage = Stage()
+    with running_double(secret, monkeypatch) as twitch, asyncio.Runner() as loop_runner:
+        runner = PageRunner()
         for block in blocks(page, *RUN):
-            stage.run(block, runner)
+            runner.run(block, loop_runner)
         assert twitch.counts.replays == 0
         assert twitch.leaks == ()

@@ -12,8 +12,8 @@ from yarl import URL
 
 from twitchvault.testing import FakeTwitch
 
+from .page_runner import REDIRECT, SECRET, point_app_at
 from .pages import ROOT, blocks
-from .stage import REDIRECT, SECRET, patched
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,7 +45,7 @@ async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         twitch.register_client(
             client_id="CLIENT_ID", client_secret=SECRET, redirect_uris=[REDIRECT]
         )
-        patched(monkeypatch, twitch)
+        point_app_at(monkeypatch, twitch)
         module: dict[str, Any] = {"__name__": "login_server"}
         exec(block.text, module)  # noqa: S102 - the page is ours
         async with serving(module["app"]) as base:

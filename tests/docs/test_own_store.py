@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from .page_runner import RUN_ELSEWHERE
 from .pages import ROOT, blocks
-from .stage import ELSEWHERE
 
 if TYPE_CHECKING:
     from .pages import Block
@@ -28,7 +28,7 @@ FOLDER: Final = Path(tempfile.mkdtemp(prefix="my-store-"))
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 (FOLDER / "my_store.py").write_text(FILES["my_store.py"].text, encoding="utf-8")
 sys.path.append(str(FOLDER))
-for name in ELSEWHERE:
+for name in RUN_ELSEWHERE:
     exec(FILES[name].text)  # noqa: S102 - the page is ours
 
 

@@ -13,14 +13,15 @@ from typing import Final
 
 import pytest
 
-from twitchvault import stores
-
-from .pages import CHANGELOG, INDEX, PAGES, README, ROOT, anchors, blocks, links, name, prose
+from .pages import INDEX, PAGES, README, ROOT, anchors, blocks, links, name, prose
 
 LANGUAGES: Final = {"python", "toml", "bash", "text", "mermaid", "diff"}
 """Python and TOML are run by test_examples, bash is checked below; the rest is not for running."""
 DIAGRAMS: Final = ("flowchart TD", "sequenceDiagram", "stateDiagram-v2")
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SOURCE: Final = PROJECT["urls"]["Source"]
+FILES: Final = f"{SOURCE}/blob/main/"
+TWITCH: Final = ("https://dev.twitch.tv/", "https://www.twitch.tv/")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -28,30 +29,45 @@ def test_every_block_says_what_it_is(page: Path) -> None:
     """A block in an unknown language, or in none, would escape the other tests."""
     for block in blocks(page):
         assert block.language in LANGUAGES, f"{name(page)}:{block.line}"
+        if block.language == "mermaid":
+            assert block.text.startswith(DIAGRAMS), f"{name(page)}:{block.line}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_link_leads_somewhere(page: Path) -> None:
-    """To a file of the project and a heading in it; of the web, only Twitch's own pages."""
+    """To a file of the project and a heading in it; of the web, only Twitch's and our own pages."""
     for link in links(page):
         target, _, anchor = link.partition("#")
-        if "://" in target:
-            assert target.startswith(("https://dev.twitch.tv/", "https://www.twitch.tv/")), link
+        if target.startswith(FILES):
+            file = ROOT / target.removeprefix(FILES)
+        elif "://" in target:
+            assert target.startswith((*TWITCH, SOURCE)), link
             continue
-        file = (page.parent / target).resolve() if target else page
+        else:
+            file = (page.parent / target).resolve() if target else page
         assert file.exists(), f"{name(page)}: {link}"
         assert not anchor or anchor in anchors(file), f"{name(page)}: {link}"
 
 
-def test_the_index_lists_every_page() -> None:
-    """A page that nothing links to is not found."""
-    listed = {(INDEX.parent / link).resolve() for link in links(INDEX) if "://" not in link}
-    assert set(PAGES) - {INDEX, README, CHANGELOG} <= listed
+def test_every_page_is_found() -> None:
+    """Whoever follows links from the index comes to every page."""
+    found: set[Path] = set()
+    waiting = [INDEX]
+    while waiting:
+        page = waiting.pop()
+        found.add(page)
+        targets = [(page.parent / link.partition("#")[0]).resolve() for link in links(page)]
+        waiting += [target for target in set(targets) - found if target.suffix == ".md"]
+    assert {page for page in PAGES if page.parent != ROOT} <= found
 
 
-def test_the_readme_is_short() -> None:
-    """Under 100 lines, so that it is read."""
+def test_the_readme_can_stand_alone() -> None:
+    """It is the package's page too: under 100 lines, and no link depends on where it is shown."""
     assert len(README.read_text(encoding="utf-8").splitlines()) < 100
+    for link in links(README):
+        assert link.startswith(FILES), link
+    for url in PROJECT["urls"].values():
+        assert url.startswith(SOURCE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -62,22 +78,6 @@ def test_a_line_holds_one_sentence(page: Path) -> None:
             continue
         text = re.sub(r"`[^`]*`", "code", line)
         assert not re.search(r"[a-z)][.?!] +[A-Z]", text), f"{name(page)}:{number}: {line}"
-
-
-@pytest.mark.parametrize("page", [README, INDEX.parent / "stores.md"], ids=name)
-def test_every_store_is_in_the_table(page: Path) -> None:
-    """A backend that is left out of the tables is not chosen."""
-    kinds = [name for name in stores.__all__ if name.endswith("Store") and name != "TokenStore"]
-    table = [line for line in prose(page).splitlines() if line.startswith("|")]
-    for kind in kinds:
-        assert any(f"`{kind}" in line for line in table), kind
-
-
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "mermaid")], ids=name)
-def test_diagrams_are_of_a_known_kind(page: Path) -> None:
-    """A misspelt first line makes an error message of a diagram."""
-    for block in blocks(page, "mermaid"):
-        assert block.text.startswith(DIAGRAMS), f"{name(page)}:{block.line}"
 
 
 COMMANDS: Final = [
@@ -107,12 +107,15 @@ def test_every_command_exists(page: Path, line: int, command: str) -> None:
                 assert found is not None, package
                 assert set(found[1].split(",")) <= set(PROJECT["optional-dependencies"])
         case ["export", setting]:
-            source = (ROOT / "src/twitchvault/cli/commands.py").read_text(encoding="utf-8")
+            source = (ROOT / "src/twitchvault/cli/options.py").read_text(encoding="utf-8")
             assert f'"{setting.partition("=")[0]}"' in source
         case ["twitchvault", verb, *arguments]:
             check_options([_script(), verb], arguments)
         case ["python", "-m", module, *arguments]:
             check_options([sys.executable, "-m", module], arguments)
+        case [".venv/bin/pytest", *arguments]:
+            for argument in arguments:
+                assert argument.startswith("-") or (ROOT / argument).exists(), argument
         case _:
             pytest.fail(f"{name(page)}:{line}: no test knows the command {command!r}")
 

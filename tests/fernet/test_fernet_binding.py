@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from twitchvault.errors import CorruptRecord, DecryptionError, VersionConflict
 from twitchvault.stores import MemoryStore, SQLiteStore
 from twitchvault.stores.base import Unreadable
 
-from .makers import CHECK, KEY, NEW, all_bytes, content, opened, over_sqlite, token, values
+from .makers import CHECK, KEY, NEW, content, opened, token, values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +29,7 @@ PINNED = (
     b"gAAAAABlU_EAAAAAAAAAAAAAAAAAAAAAAF9aEdDyQVzrETb8EMyEcsomq-NpgAnCt2tRoJbgmFWh"
     b"p_D5f1Pfboq36EoM8Kn-Fr9lkquElOPwvRvD42An3IQsJO-koW-o9bhNsLEXusDv"
 )
-MOVED = "was encrypted for another key, 'cid:1', and moved here"
-OTHER_STORE = "was encrypted for another store with the same key"
+MOVED = "was encrypted for another key or store, and moved here"
 NO_KEY = "is not decrypted by any of the keys: it is damaged, or encrypted under another key"
 FOREIGN = "was not written by a FernetStore"
 NEWER = "has format 2, this version knows format 1: upgrade twitchvault"
@@ -103,7 +101,7 @@ async def tokens(inner: MemoryStore, store: FernetStore) -> dict[str, bytes]:
     ("value", "why"),
     [
         (lambda tokens: tokens["here"], MOVED),
-        (lambda tokens: tokens["elsewhere"], OTHER_STORE),
+        (lambda tokens: tokens["elsewhere"], MOVED),
         (lambda _: Fernet(NEW).encrypt(b"value"), NO_KEY),
         (lambda tokens: Fernet(KEY).encrypt(b"\x02" + tokens["store id"] + b"\x00\x01k"), NEWER),
         *(
@@ -111,7 +109,7 @@ async def tokens(inner: MemoryStore, store: FernetStore) -> dict[str, bytes]:
             for inside in (b"", b"secret", b"\x01", b"\x01" + bytes(16))
         ),
         (lambda _: Fernet(KEY).encrypt(b"\x01" + bytes(16) + b"\x00\x01\xff"), FOREIGN),
-        (lambda _: Fernet(KEY).encrypt(b"\x01" + bytes(18) + b"\xff\xff"), OTHER_STORE),
+        (lambda _: Fernet(KEY).encrypt(b"\x01" + bytes(18) + b"\xff\xff"), MOVED),
         *(
             (lambda _, plain=plain: plain, PLAIN)
             for plain in (b"", b'{"schema":1}', b"\x80", b"gAAAA", b"plain")
@@ -130,22 +128,13 @@ async def test_what_does_not_belong_there(
     assert await refusal(inner, store, "cid:2") == why
 
 
-@pytest.mark.parametrize("other", ["cid:2", "other:1", "cid:11", "cid:"])
-async def test_moved_to_another_key(inner: MemoryStore, store: FernetStore, other: str) -> None:
-    """A row moved to another user, or to another client id, is refused; its own key is not."""
-    await store.put("cid:1", b"value")
-    await inner.put(other, await token(inner, "cid:1"))
-    assert await refusal(inner, store, other) == MOVED
-    assert await store.get("cid:1")
-
-
 async def test_check_entry_of_another_store(inner: MemoryStore, store: FernetStore) -> None:
     """The check entry of another store under the same keys is accepted, but no entry is."""
     await store.put("cid:1", b"value")
     elsewhere = MemoryStore()
     await opened(elsewhere)
     await inner.put(CHECK, await token(elsewhere, CHECK))
-    assert await refusal(inner, await opened(inner), "cid:1") == OTHER_STORE
+    assert await refusal(inner, await opened(inner), "cid:1") == MOVED
 
 
 async def test_flipped_bits(inner: MemoryStore, store: FernetStore) -> None:
@@ -167,24 +156,8 @@ async def test_flipped_bits(inner: MemoryStore, store: FernetStore) -> None:
     assert harmless <= {len(good.rstrip(b"=")) - 1}
 
 
-async def test_cut_anywhere(inner: MemoryStore, store: FernetStore) -> None:
-    """A token that was cut is refused, also where a block of the binary was taken out; what is
-    behind its padding stands for nothing.
-    """
-    await store.put("k", b"v" * 40)
-    good = await token(inner, "k")
-    raw = urlsafe_b64decode(good)
-    cut = [good[:length] for length in range(len(good.rstrip(b"=")))]
-    cut += [urlsafe_b64encode(raw[:at] + raw[at + 16 :]) for at in range(9, len(raw) - 16, 16)]
-    for damaged in cut:
-        await inner.put("k", damaged)
-        assert await refusal(inner, store, "k")
-    await inner.put("k", good + b"more")
-    assert await values(store) == {"k": b"v" * 40}
-
-
 async def test_old_entry_put_back(inner: MemoryStore, store: FernetStore) -> None:
-    """Fernet cannot tell that an entry is older; a writer who knew the newer one is told."""
+    """Fernet accepts an older entry; a writer who knew the newer one gets a conflict."""
     await store.put("k", b"old")
     old = await token(inner, "k")
     newer = await store.put("k", b"new")
@@ -204,22 +177,6 @@ async def test_refused_entries_can_be_written_and_deleted(
     await inner.put("k", b"plain")
     assert await store.delete("k") is True
     assert await store.get("k") is None
-
-
-async def test_file_holds_no_plaintext(tmp_path: Path) -> None:
-    """Neither the file nor its log holds a byte of a value, open or closed."""
-    store = over_sqlite(tmp_path / "tokens.db")
-    await store.open()
-    for number in range(50):
-        await store.put(f"cid:{number}", b"canary-%d" % number * 20)
-        if number % 3 == 0:
-            await store.delete(f"cid:{number}")
-    while_open = all_bytes(tmp_path)
-    await store.close()
-    closed = all_bytes(tmp_path)
-    assert b"cid:1" in while_open
-    assert b"cid:1" in closed
-    assert b"canary" not in while_open + closed
 
 
 async def test_damage_that_the_inner_store_finds(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from twitchvault import DeviceCodeFlow
 from twitchvault.errors import DecryptionError
-from twitchvault.stores import FernetStore, MemoryStore, SQLiteStore
+from twitchvault.stores import FernetStore, SQLiteStore
 from twitchvault.testing import FakeTwitch
 
-from .makers import KEY, NEW, WRONG, all_bytes, over_custom, over_sqlite, token
+from .makers import KEY, NEW, WRONG, all_bytes, over_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -61,29 +61,6 @@ async def sign_in(flow: DeviceCodeFlow, twitch: FakeTwitch, client: Client, logi
     return (await flow.add_user(pair.access_token, pair.refresh_token)).user_id
 
 
-async def test_damaged_user(twitch: FakeTwitch, client: Client, inner: MemoryStore) -> None:
-    """A user's damaged entry is listed, also while the flow runs; the others work, and a new login
-    replaces it.
-    """
-    async with flow_on(twitch, client, FernetStore(inner, KEY)) as flow:
-        alice = await sign_in(flow, twitch, client, "alice")
-        bob = await sign_in(flow, twitch, client, "bob")
-        key = f"{client.client_id}:{alice}"
-        await inner.put(key, await token(inner, f"{client.client_id}:{bob}"))
-        await flow.sync()
-        with pytest.raises(DecryptionError, match="and moved here"):
-            flow.get_token(alice)
-    async with flow_on(twitch, client, FernetStore(inner, KEY)) as flow:
-        assert set(flow.damaged) == {alice}
-        assert isinstance(flow.damaged[alice], DecryptionError)
-        assert set(flow.tokens) == {bob}
-        pair = twitch.issue(client, alice, ["chat:read"])
-        await flow.add_user(pair.access_token, pair.refresh_token)
-        assert not flow.damaged
-    async with flow_on(twitch, client, FernetStore(inner, KEY)) as flow:
-        assert flow.get_token(alice) == (pair.access_token, pair.refresh_token)
-
-
 async def test_wrong_key_and_plaintext(twitch: FakeTwitch, client: Client, tmp_path: Path) -> None:
     """A flow does not start on a store in plaintext, or with a wrong key; no byte is changed."""
     path = tmp_path / "tokens.db"
@@ -124,17 +101,3 @@ async def test_rotation_under_flows(twitch: FakeTwitch, client: Client, tmp_path
     async with flow_on(twitch, client, FernetStore(SQLiteStore(path), NEW)) as flow:
         assert set(flow.tokens) == set(users)
         assert all(twitch.is_live(flow.tokens[user][0]) for user in users)
-
-
-async def test_store_that_cannot_be_watched(
-    twitch: FakeTwitch, client: Client, tmp_path: Path
-) -> None:
-    """Over a store of one's own the flow scans, as it does without encryption."""
-    path = tmp_path / "tokens.db"
-    async with (
-        flow_on(twitch, client, over_custom(path)) as flow,
-        flow_on(twitch, client, over_custom(path)) as other,
-    ):
-        alice = await sign_in(other, twitch, client, "alice")
-        await flow.sync()
-        assert set(flow.tokens) == {alice}

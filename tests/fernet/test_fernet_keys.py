@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import logging
 import pickle
-import subprocess
-import sys
 import threading
-import traceback
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet, MultiFernet
 
-from twitchvault.errors import DecryptionError, StoreError, StoreUnavailable
-from twitchvault.stores import FernetStore, MemoryStore, SQLiteStore
+from twitchvault.errors import DecryptionError, StoreUnavailable
+from twitchvault.stores import FernetStore, MemoryStore
 from twitchvault.stores.base import Unreadable
 
-from .makers import KEY, NEW, WRONG, content, opened, over_sqlite, token, values
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from .makers import KEY, NEW, WRONG, content, opened, values
 
 LENGTH = "expected 44 characters of url-safe base64, as Fernet.generate_key() makes them; this has"
 FORMS = "'keys' must be a Fernet key, a list or tuple of keys, or a callable"
@@ -201,67 +194,3 @@ def test_no_pickle_and_no_copy() -> None:
         assert str(caught.value) == (
             "a FernetStore holds keys and cannot be pickled or copied: make another"
         )
-
-
-def failing() -> str:
-    """A callable whose error holds a key."""
-    msg = f"canary-error {KEY}"
-    raise RuntimeError(msg)
-
-
-async def test_nothing_shows_a_key(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither reprs nor errors nor logs show a key or a value."""
-    caplog.set_level(logging.DEBUG)
-    path = tmp_path / "tokens.db"
-    store = over_sqlite(path)
-    await store.open()
-    await store.put("key", b"canary-value")
-    texts = [repr(store), repr([entry async for entry in store.scan()])]
-    assert texts[0] == f"FernetStore(SQLiteStore({str(path)!r}))"
-    bad: list[Any] = [WRONG, lambda: KEY + KEY, lambda: {KEY}, failing]
-    for keys in bad:
-        other = FernetStore(f"sqlite:///{path}", keys)
-        with pytest.raises((StoreError, ValueError)) as caught:
-            await other.open()
-        await other.close()
-        texts.append("".join(traceback.format_exception(caught.value)) + repr(caught.value))
-    inner = SQLiteStore(path)
-    await inner.open()
-    await inner.put("moved", await token(inner, "key"))
-    with pytest.raises(DecryptionError) as moved:
-        await store.get("moved")
-    texts += [repr(moved.value), repr(vars(moved.value)), caplog.text]
-    await inner.close()
-    await store.close()
-    for secret in (KEY, WRONG, "canary-value", "canary-error"):
-        assert not [text for text in texts if secret in text]
-
-
-DRIVERLESS = """
-import sys
-sys.modules["cryptography"] = None
-import twitchvault
-from twitchvault.stores import FernetStore, MemoryStore
-try:
-    FernetStore(MemoryStore(), "key")
-except twitchvault.MissingDriver as error:
-    print(error)
-"""
-LAZY = """
-import sys
-import twitchvault.stores.fernet
-from twitchvault import FernetStore
-print("cryptography" in sys.modules)
-"""
-MISSING = "FernetStore needs the package 'cryptography': pip install 'twitchvault[fernet]'"
-
-
-@pytest.mark.parametrize(
-    ("script", "text"), [(DRIVERLESS, MISSING), (LAZY, "False")], ids=["missing", "lazy"]
-)
-def test_driver(script: str, text: str) -> None:
-    """The driver is imported on use; its absence names the extra."""
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == text

@@ -15,7 +15,7 @@ CHUNK: Final = 1 << 16
 
 
 class Proxy:
-    """Passes everything on until told otherwise.
+    """Passes everything on, but for what these two say.
 
     `lose`: so many answers to marked requests are thrown away and their connections cut.
     `answer`: what is answered to marked requests instead; they do not reach the server.

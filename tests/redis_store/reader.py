@@ -18,7 +18,7 @@ class Reader:
 
     def __init__(self, feed: RedisFeed) -> None:
         self.known: dict[str, Change] = {}
-        self.told: list[Change] = []
+        self.changes: list[Change] = []
         self.losses = 0
         self._feed = feed
         feed.on_loss(self._lose)
@@ -30,7 +30,7 @@ class Reader:
 
     @property
     def deleted(self) -> set[str]:
-        """The keys that the reader was told to be deleted, and not to be there again."""
+        """The keys that were deleted, as far as the reader knows."""
         return {key for key, change in self.known.items() if change.value is None}
 
     async def follow(self) -> None:
@@ -43,7 +43,7 @@ class Reader:
         self._take(await self._feed.catch_up())
 
     def _take(self, changes: list[Change]) -> None:
-        self.told += changes
+        self.changes += changes
         for change in changes:
             if change.key not in self.known or self.known[change.key].version < change.version:
                 self.known[change.key] = change

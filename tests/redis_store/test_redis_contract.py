@@ -30,13 +30,13 @@ class TestUrl(StoreContract):
     @pytest.fixture
     def make_store(self, any_server: Server, namespace: str) -> Callable[[], RedisStore]:
         """Stores that make a client of their own."""
+        self.server, self.namespace = any_server, namespace
         return functools.partial(RedisStore, any_server.url, namespace=namespace)
 
-    async def damage(self, store: TokenStore, key: str) -> None:
+    async def damage(self, store: TokenStore, key: str) -> None:  # noqa: ARG002
         """Put something there that is not of our form."""
-        assert isinstance(store, RedisStore)
-        async with Redis.from_url(str(store._source())) as client:
-            await client.hset(f"{{{store._name}}}:entries", key, "9:1:value")
+        async with self.server.client() as client:
+            await client.hset(f"{{{self.namespace}}}:entries", key, "9:1:value")
 
 
 @parametrized

@@ -1,4 +1,4 @@
-"""What goes wrong with a server is told: the address, the reason, what to do; never a secret."""
+"""Errors of a server name its address, the reason and what to do, and never a secret."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def acl_of_the_page(*, password: str, namespace: str) -> list[str]:
 
 
 async def test_no_server() -> None:
-    """Nothing listens: told in time, with the address and the reason, never with the password."""
+    """Nothing listens: an error in time, with the address and the reason, without the password."""
     port = free_port()
     started = time.monotonic()
     text = await refused(RedisStore(f"redis://:{SECRET}@127.0.0.1:{port}"), f"'127.0.0.1:{port}'")
@@ -112,7 +112,7 @@ async def test_many_callers_of_a_server_that_hangs(own_server: Callable[..., Ser
 
 
 async def test_password(own_server: Callable[..., Server]) -> None:
-    """A wrong password and a missing one are told apart; the right one is never shown."""
+    """A wrong password and a missing one are different errors; neither shows one."""
     server = await own_server("--requirepass", SECRET).ready()
     where = f"127.0.0.1:{server.port}"
     await refused(
@@ -175,7 +175,7 @@ async def test_missing_permission(own_server: Callable[..., Server], command: st
 async def test_key_of_another_type(
     server: Server, client: Driver, namespace: str, part: str
 ) -> None:
-    """A key of the namespace that holds something else is told of; nothing is written."""
+    """A key of the namespace that holds something else is an error; nothing is written."""
     async with RedisStore(server.url, namespace=namespace) as store:
         version = await store.put("key", b"value")
         key = f"{{{namespace}}}:{part}"
@@ -221,7 +221,7 @@ SHA = "f" * 40
 
 
 @pytest.mark.parametrize(
-    ("reply", "told"),
+    ("reply", "pattern"),
     [
         (
             f"ERR Error running script (call to f_{SHA}): @user_script:9: @user_script: 9: -OOM no",
@@ -246,12 +246,12 @@ SHA = "f" * 40
     ids=lambda value: value.split()[0],
 )
 async def test_replies_of_all_versions(
-    server: Server, namespace: str, reply: str, told: str
+    server: Server, namespace: str, reply: str, pattern: str
 ) -> None:
     """Whatever its form, a reply is passed on, without a call's arguments."""
     async with Proxy(server.port) as proxy, RedisStore(proxy.url, namespace=namespace) as store:
         proxy.answer = f"-{reply}\r\n".encode()
-        with pytest.raises(StoreUnavailable, match=f"^Redis at '127.0.0.1:.*{told}") as caught:
+        with pytest.raises(StoreUnavailable, match=f"^Redis at '127.0.0.1:.*{pattern}") as caught:
             await store.put("key", MARK)
         assert SECRET not in str(caught.value)
         assert "may have taken place" not in str(caught.value)

@@ -52,7 +52,7 @@ class Writer:
 
 
 @contextlib.asynccontextmanager
-async def writing(store: RedisStore) -> AsyncIterator[Writer]:
+async def running_writer(store: RedisStore) -> AsyncIterator[Writer]:
     """A writer at work."""
     writer = Writer(store)
     task = asyncio.create_task(writer.run())
@@ -80,7 +80,7 @@ async def fail_over(
         App("client", store=other, maintain=False) as watcher,
         reading(other, "key") as reader,
     ):
-        async with writing(store) as writer:
+        async with running_writer(store) as writer:
             await show(bot, watcher, "before")
             await writer.confirms(20)
             primary.kill()

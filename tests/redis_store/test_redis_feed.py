@@ -10,7 +10,7 @@ import pytest
 
 from tests.redis_store.proxy import Proxy
 from tests.redis_store.reader import content, reading
-from twitchvault.errors import StoreError, StoreUnavailable
+from twitchvault.errors import StoreUnavailable
 from twitchvault.stores import RedisStore
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ async def test_reader_that_was_away_for_long(
         assert reader.values == await content(store)
         assert reader.losses == 0
         versions: dict[str, int] = {}
-        for change in reader.told:
+        for change in reader.changes:
             assert change.version >= versions.get(change.key, 0), "not in the order of versions"
             versions[change.key] = change.version
 
@@ -86,19 +86,6 @@ async def test_catch_up_of_a_server_that_hangs(own_server: Callable[..., Server]
         server.signal(signal.SIGCONT)
         version = await store.put("key", b"value")
         assert await feed.catch_up() == [("key", version, b"value")]
-
-
-async def test_feed_ends_with_its_store(store: RedisStore) -> None:
-    """Who waits when the store is closed hears of it; so does who asks later."""
-    async with store.watch() as feed:
-        waiting = asyncio.create_task(feed.wait())
-        await asyncio.sleep(0)
-        await store.close()
-        with pytest.raises(StoreError, match="ended"):
-            await waiting
-        for ask in (feed.wait, feed.catch_up):
-            with pytest.raises(StoreError, match="ended"):
-                await ask()
 
 
 async def test_foreign_element_in_the_stream(

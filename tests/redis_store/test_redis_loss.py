@@ -1,4 +1,4 @@
-"""A server that has lost data: every feed is told, nothing lost is told to be deleted."""
+"""A server that has lost data: every feed reports it, and reports no lost key as deleted."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ PERSISTENT = ("--appendonly", "yes", "--appendfsync", "always")
 
 
 async def lost(*readers: Reader) -> None:
-    """Wait until all of them have been told of a loss."""
-    await until(lambda: all(reader.losses for reader in readers), what="a loss was not told")
+    """Wait until all of them have heard of a loss."""
+    await until(lambda: all(reader.losses for reader in readers), what="a loss was not reported")
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ async def other(server: Server, namespace: str) -> AsyncIterator[RedisStore]:
 async def test_any_key_is_lost(
     store: RedisStore, other: RedisStore, client: Driver, namespace: str, command: str, idle: bool
 ) -> None:
-    """Whichever key goes: every feed is told once, versions go on above, all can be put back."""
+    """Whichever key goes: every feed reports it once, versions go on above, all can be put back."""
     async with reading(store) as one, reading(other) as two:
         last = 0
         for number in range(5):
@@ -167,22 +167,22 @@ async def test_emptied_database(own_server: Callable[..., Server]) -> None:
         store.watch() as feed,
         server.client() as client,
     ):
-        told: list[str] = []
-        feed.on_loss(lambda: told.append("lost"))
+        events: list[str] = []
+        feed.on_loss(lambda: events.append("lost"))
         await store.put("key", b"value")
         assert len(await feed.catch_up()) == 1
         await client.flushall()
         version = await newcomer.put("other", b"value")
         assert await store.get("key") is None
-        told += [change.key for change in await feed.catch_up()]
-        await until(lambda: told == ["other", "lost"], what=str(told))
+        events += [change.key for change in await feed.catch_up()]
+        await until(lambda: events == ["other", "lost"], what=str(events))
         assert await newcomer.get("other") == ("other", version, b"value")
 
 
-async def test_loss_without_a_feed_is_told_later(
+async def test_loss_without_a_feed_is_reported_later(
     store: RedisStore, client: Driver, namespace: str
 ) -> None:
-    """What was lost while nobody watched is told to the next who asks; to the one after no more."""
+    """What was lost while nobody watched is reported to the next feed, and to it alone."""
     await store.put("key", b"value")
     await client.delete(f"{{{namespace}}}:entries")
     async with reading(store) as reader:
@@ -195,7 +195,7 @@ async def test_loss_without_a_feed_is_told_later(
 async def test_listener_that_fails_stops_nobody(
     store: RedisStore, client: Driver, namespace: str
 ) -> None:
-    """A listener that raises is the loop's to report; the other feeds are told, and go on."""
+    """A listener that raises stops no other feed; the loop's handler gets its error."""
     reports: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, report: reports.append(report))
 

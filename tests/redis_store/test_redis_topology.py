@@ -150,7 +150,7 @@ async def _move(cluster: list[Server], own: RedisCluster, namespace: str) -> Non
 
 
 async def test_min_replicas_in_a_cluster(own_cluster: RedisCluster, namespace: str) -> None:
-    """More replicas than there are: the write is on the primary, and is told to be no further."""
+    """More replicas than there are: the error says that the write is on the primary alone."""
     async with RedisStore(own_cluster, namespace=namespace, min_replicas=2) as store:
         with pytest.raises(StoreUnavailable, match=r"written on the primary.* [01] of 2 replicas"):
             await store.put("key", b"value")
@@ -161,7 +161,7 @@ async def test_min_replicas_in_a_cluster(own_cluster: RedisCluster, namespace: s
 
 
 async def test_min_replicas(own_server: Callable[..., Server]) -> None:
-    """A write waits for the replica; without one it is told to be on the primary only."""
+    """A write waits for the replica; without one the error says that it is on the primary alone."""
     primary = await own_server().ready()
     replica = await own_server("--replicaof", "127.0.0.1", str(primary.port)).ready()
     async with RedisStore(primary.url, min_replicas=1) as store, primary.client() as client:

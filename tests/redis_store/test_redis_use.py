@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +9,6 @@ import redis
 from redis.asyncio import Redis, RedisCluster
 
 from tests.redis_store.test_redis_errors import SECRET, chain, refused
-from twitchvault.errors import StoreError, WrongEventLoop
 from twitchvault.stores import RedisStore
 
 if TYPE_CHECKING:
@@ -48,6 +44,15 @@ def test_bad_urls(url: str) -> None:
     assert SECRET not in chain(caught.value)
 
 
+def test_no_unix_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a system without Unix sockets a URL of one is refused in a sentence."""
+    monkeypatch.delattr("socket.AF_UNIX")
+    with pytest.raises(
+        ValueError, match="a 'unix' URL needs Unix sockets, which this system lacks"
+    ):
+        RedisStore("unix:///run/redis.sock")
+
+
 @pytest.mark.parametrize("client", [None, 7, b"redis://localhost", redis.Redis(), object()])
 def test_no_client_of_ours(client: object) -> None:
     """What is neither a URL nor an asyncio client of the driver is refused at once."""
@@ -71,59 +76,15 @@ async def test_clients_that_do_not_fit() -> None:
         RedisStore(Redis(single_connection_client=True))
 
 
-@pytest.mark.parametrize("namespace", ["", "a{b", "}", "x" * 513, "\ud800"])
-def test_bad_namespaces(namespace: str) -> None:
-    """A namespace is one that could be a key, without braces."""
-    with pytest.raises(ValueError, match="'namespace'"):
-        RedisStore("redis://localhost", namespace=namespace)
-
-
-@pytest.mark.parametrize("number", [-1, True, 1.5, "1", None])
-def test_bad_min_replicas(number: object) -> None:
-    """`min_replicas` counts."""
-    with pytest.raises(ValueError, match="'min_replicas'"):
-        RedisStore("redis://localhost", min_replicas=number)  # type: ignore[arg-type]
-
-
-async def test_not_open(server: Server, namespace: str) -> None:
-    """Not yet open, being opened, and closed are told apart."""
-    store = RedisStore(server.url, namespace=namespace)
-    with pytest.raises(StoreError, match="is not open yet"):
-        await store.get("key")
-    opening = asyncio.create_task(store.open())
-    await asyncio.sleep(0)
-    with pytest.raises(StoreError, match="is still being opened"):
-        await store.get("key")
-    await opening
-    await store.close()
-    with pytest.raises(StoreError, match="is closed"):
-        await store.get("key")
-
-
-async def test_opening_is_cancelled(server: Server, namespace: str) -> None:
-    """Of several who open at once one is cancelled; the others get an open store."""
-    store = RedisStore(server.url, namespace=namespace)
-    openings = [asyncio.create_task(store.open()) for _ in range(3)]
-    await asyncio.sleep(0)
-    openings[0].cancel()
-    await asyncio.wait(openings)
-    assert [opening.cancelled() for opening in openings] == [True, False, False]
-    assert await store.put("key", b"value")
-    await store.close()
-
-
-async def test_closing_is_cancelled(server: Server, namespace: str) -> None:
-    """A close whose caller is cancelled goes on: the connections are gone in the end."""
-    async with server.client() as client:
-        store = RedisStore(server.url, namespace=namespace)
-        await store.open()
-        before = len(await client.client_list())
-        closing = asyncio.create_task(store.close())
-        await asyncio.sleep(0)
-        closing.cancel()
-        await asyncio.wait({closing})
-        await store.close()
-        assert len(await client.client_list()) < before
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("namespace", value) for value in ("", "a{b", "}", "x" * 513, "\ud800")]
+    + [("min_replicas", value) for value in (-1, True, 1.5, "1", None)],
+)
+def test_bad_options(name: str, value: object) -> None:
+    """A namespace is one that could be a key, without braces; `min_replicas` counts."""
+    with pytest.raises(ValueError, match=f"'{name}'"):
+        RedisStore("redis://localhost", **{name: value})  # type: ignore[arg-type]
 
 
 async def test_open_again_after_a_failure(own_server: Callable[..., Server]) -> None:
@@ -135,85 +96,3 @@ async def test_open_again_after_a_failure(own_server: Callable[..., Server]) -> 
     await server.start().ready()
     async with store:
         assert await store.put("key", b"value")
-
-
-async def test_open_again_in_another_loop(server: Server, namespace: str) -> None:
-    """One store object serves several runs of `asyncio.run`, one after the other."""
-    store = RedisStore(server.url, namespace=namespace)
-
-    async def use() -> int:
-        with pytest.raises(StoreError, match=r"not open yet|is closed"):
-            await store.get("key")
-        async with store, store.watch() as feed:
-            await asyncio.gather(*(store.put(f"k{i}", b"value") for i in range(100)))
-            return len(await feed.catch_up())
-
-    assert [await asyncio.to_thread(lambda: asyncio.run(use())) for _ in range(3)] == [100] * 3
-
-
-async def test_two_loops(store: RedisStore) -> None:
-    """A store that is open on one loop says so on another one, and goes on where it is."""
-
-    async def use() -> None:
-        for call in (store.open(), store.close(), store.get("key")):
-            with pytest.raises(WrongEventLoop, match="run_coroutine_threadsafe"):
-                await call
-
-    await asyncio.to_thread(lambda: asyncio.run(use()))
-    assert await store.put("key", b"value")
-
-
-def run(code: str, *args: str) -> str:
-    """What a program prints where warnings are errors; it must say nothing else, and end well."""
-    command = [sys.executable, "-W", "error", "-c", code, *args]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
-
-
-LIFE = """
-import asyncio, sys
-from redis.asyncio import Redis, RedisCluster
-from twitchvault.stores import RedisStore
-
-async def use(source):
-    async with RedisStore(source, namespace=sys.argv[2]) as store, store.watch() as feed:
-        await store.put("key", b"value")
-        await store.delete("key")
-        await asyncio.gather(*(store.put(f"k{i}", b"value", expect=0) for i in range(9)))
-        assert len(await feed.catch_up()) == 10
-        assert len([entry async for entry in store.scan()]) == 9
-        assert await store.get("key") is None
-
-async def main():
-    kind, port = sys.argv[1], int(sys.argv[3])
-    if kind == "url":
-        return await use(f"redis://127.0.0.1:{port}")
-    make = RedisCluster if kind == "cluster" else Redis
-    async with make(host="127.0.0.1", port=port) as client:
-        await use(client)
-
-asyncio.run(main())
-"""
-
-
-@pytest.mark.parametrize("kind", ["url", "client", "cluster"])
-def test_warnings_as_errors(kind: str, request: pytest.FixtureRequest, namespace: str) -> None:
-    """A program that takes warnings for errors can use the store, and hears nothing."""
-    node = request.getfixturevalue("cluster" if kind == "cluster" else "server")
-    port = (node[0] if kind == "cluster" else node).port
-    assert run(LIFE, kind, namespace, str(port)) == ""
-
-
-def test_missing_driver() -> None:
-    """Without the driver the package imports; making a store says what to install."""
-    told = run(
-        "import sys; sys.modules['redis'] = None\n"
-        "import twitchvault.stores; from twitchvault.stores import RedisStore\n"
-        "try: RedisStore('redis://localhost')\n"
-        "except Exception as error: print(type(error).__name__, error)"
-    )
-    assert told == (
-        "MissingDriver RedisStore needs the package 'redis' (redis-py): "
-        "pip install 'twitchvault[redis]'\n"
-    )

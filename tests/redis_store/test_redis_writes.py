@@ -53,13 +53,6 @@ async def test_ten_thousand_calls_take_few_connections(store: RedisStore, client
     assert 0 < most <= 4
 
 
-async def test_put_that_nobody_awaits_writes_nothing(store: RedisStore) -> None:
-    """A call is a coroutine: it does nothing before it is awaited."""
-    store.put("key", b"value").close()
-    await asyncio.sleep(0)
-    assert await store.get("key") is None
-
-
 async def test_scripts_that_the_server_forgot(store: RedisStore, client: Driver) -> None:
     """A server that has lost its scripts gets them again."""
     await client.script_flush()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.twitch import RESOURCE
@@ -70,10 +72,11 @@ def plan(seed: int, profile: Profile) -> list[Act]:
     for what in weights:
         if what not in {"call", "burst"} and chance.random() < 0.4:
             weights[what] = 0.0
+    names, cumulative = list(weights), list(accumulate(weights.values()))
     acts, at = [], 0.0
     for number in range(profile.acts):
         at += chance.expovariate(1.0) * profile.pace
-        what = chance.choices(list(weights), list(weights.values()))[0]
+        what = chance.choices(names, cum_weights=cumulative)[0]
         process, user = chance.randrange(profile.processes), chance.randrange(profile.users)
         acts.append(Act(f"act {number + 1}", at, what, process, user, f"{seed} {number}"))
     return acts
@@ -85,17 +88,25 @@ def perform(world: World, act: Act) -> None:
     if not process.alive and act.what not in {"crash", "disconnect", "outside", "lose", "outage"}:
         return
     if world.muted.lets(act.name, f"act: {act.what}"):
-        ACTS[act.what](Scene(world, process, world.users[act.user], random.Random(act.seed)))
+        chance = partial(random.Random, act.seed)
+        ACTS[act.what](Scene(world, process, world.users[act.user], chance))
 
 
 class Scene:
     """Who and what an act is about."""
 
-    def __init__(self, world: World, process: Process, user: str, chance: random.Random) -> None:
+    def __init__(
+        self, world: World, process: Process, user: str, chance: Callable[[], random.Random]
+    ) -> None:
         self.world = world
         self.process = process
         self.user = user
-        self.chance = chance
+        self._chance = chance
+
+    @cached_property
+    def chance(self) -> random.Random:
+        """What decides the details: most acts have none, and a generator takes its time to seed."""
+        return self._chance()
 
     def begin(self, what: str, make: Making, pair: Pair | None = None) -> Call | None:
         """A call in the process, if it is up."""
@@ -106,12 +117,11 @@ class Scene:
     def published(self) -> list[Pair]:
         """The user's pairs that may come back from a file, the newest last."""
         mine = [pair for pair in self.world.books.pairs if pair.user == self.user]
-        newest = {pair.chain: pair.place for pair in mine}
-        return [
-            pair
-            for pair in mine
-            if pair.published and (not pair.place or newest[pair.chain] - pair.place < REMEMBERED)
-        ]
+        return [pair for pair in mine if pair.published and self.is_recent(pair)]
+
+    def is_recent(self, pair: Pair) -> bool:
+        """Whether a vault has to know that it is spent, if it is."""
+        return not pair.place or len(self.world.books.heirs(pair)) < REMEMBERED
 
     def shown(self) -> Any:  # noqa: ANN401
         """(access, refresh) as the process' view shows them, or None."""
@@ -134,7 +144,7 @@ def _burst(scene: Scene) -> None:
     spread = chance.choice((0.0, 0.0, 0.05, 0.5, scene.process.ttl, 2.5 * scene.process.ttl))
     for process in world.processes:
         for _ in range(chance.randint(0, 2)):
-            other = Scene(world, process, scene.user, chance)
+            other = Scene(world, process, scene.user, lambda: chance)
             world.loop.at(spread * chance.random(), _call, other)
 
 
@@ -170,10 +180,12 @@ def _login(scene: Scene) -> None:
 
 
 def _bring(scene: Scene, pair: Pair, how: str) -> None:
-    make = scene.world.decide(
-        scene.process, pair.user, pair, lambda: scene.process.login(how, pair), how
-    )
-    scene.begin(how, make, pair)
+    async def login() -> None:
+        # The process may have stood still since this was planned.
+        if scene.is_recent(pair):
+            await scene.process.login(how, pair)
+
+    scene.begin(how, scene.world.decide(scene.process, pair.user, pair, login, how), pair)
 
 
 def _refresh(scene: Scene) -> None:
@@ -343,7 +355,7 @@ def disturb(world: World, process: Process, place: str, user: str) -> None:
     if what is None:
         return
     chance = process.weather.chance
-    scene = Scene(world, process, user, chance)
+    scene = Scene(world, process, user, lambda: chance)
     world.loop.post(process.lane, chance.randrange(6), _unless_calm, what, scene)
 
 

@@ -8,7 +8,10 @@ import multiprocessing
 import sys
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
 from tests.simulation.known import KNOWN
 from tests.simulation.world import simulate
@@ -16,51 +19,51 @@ from tests.simulation.world import simulate
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Summary", "prepare", "run", "run_all", "run_known"]
+    from tests.simulation.world import Result
+
+__all__ = ["Summary", "prepare", "run", "run_all", "run_known", "workers"]
 
 CHUNK: Final = 50
 PROGRESS: Final = 2.0
 
 
-class Summary(NamedTuple):
+@dataclass
+class Summary:
     """What some runs have shown."""
 
-    runs: int
-    events: int
-    broken: Counter[str]
-    failing: dict[int, str]
+    runs: int = 0
+    events: int = 0
+    broken: Counter[str] = field(default_factory=Counter)
+    failing: dict[int, str] = field(default_factory=dict)
     """The first violation's kind, by seed."""
-    unavoidable: Counter[str]
-    faults: Counter[str]
+    unavoidable: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
 
+    def count(self, result: Result) -> None:
+        """Add one run."""
+        kinds = [violation.kind for violation in result.violations]
+        failing = {result.seed: kinds[0]} if kinds else {}
+        faults, unavoidable = result.faults, result.unavoidable
+        self.add(Summary(1, result.events, Counter(kinds), failing, unavoidable, faults))
 
-def _empty() -> Summary:
-    return Summary(0, 0, Counter(), {}, Counter(), Counter())
-
-
-def _add(total: Summary, part: Summary) -> Summary:
-    return Summary(
-        total.runs + part.runs,
-        total.events + part.events,
-        total.broken + part.broken,
-        total.failing | part.failing,
-        total.unavoidable + part.unavoidable,
-        total.faults + part.faults,
-    )
+    def add(self, other: Summary) -> None:
+        """Add what other runs have shown."""
+        self.runs += other.runs
+        self.events += other.events
+        self.broken.update(other.broken)
+        self.failing.update(other.failing)
+        self.unavoidable.update(other.unavoidable)
+        self.faults.update(other.faults)
 
 
 def run(seeds: Iterable[int]) -> Summary:
-    """Run some seeds, one after the other."""
-    total = _empty()
+    """Run some seeds, one after the other. One that fails is named on stderr at once."""
+    total = Summary()
     for seed in seeds:
-        result = simulate(seed)
-        kinds = [violation.kind for violation in result.violations]
-        failing = {seed: kinds[0]} if kinds else {}
-        total.broken.update(kinds)
-        total.unavoidable.update(result.unavoidable)
-        total.faults.update(result.faults)
-        total.failing.update(failing)
-        total = total._replace(runs=total.runs + 1, events=total.events + result.events)
+        total.count(simulate(seed))
+        if seed in total.failing:
+            sys.stderr.write(f"failed: {seed} ({total.failing[seed]})\n")
+            sys.stderr.flush()
         # A run leaves nothing but cycles behind, all of them young.
         gc.collect(0)
     return total
@@ -79,12 +82,22 @@ def _parts(start: int, count: int) -> Iterator[range]:
         yield range(first, min(first + CHUNK, start + count))
 
 
+@contextmanager
+def workers() -> Iterator[ProcessPoolExecutor]:
+    """A process for each core. If one of them dies, so does the whole."""
+    pool = ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn"), initializer=prepare)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def run_all(start: int, count: int) -> Summary:
     """Run many seeds on all cores, with a line of progress."""
-    total, shown, began = _empty(), time.monotonic(), time.monotonic()
-    with multiprocessing.get_context("spawn").Pool(initializer=prepare) as pool:
-        for part in pool.imap_unordered(run, _parts(start, count)):
-            total = _add(total, part)
+    total, shown, began = Summary(), time.monotonic(), time.monotonic()
+    with workers() as pool:
+        for part in as_completed([pool.submit(run, seeds) for seeds in _parts(start, count)]):
+            total.add(part.result())
             now = time.monotonic()
             if now - shown > PROGRESS:
                 shown = now

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 if TYPE_CHECKING:
-    from tests.simulation.loop import Lane
+    from tests.simulation.lane import Lane
 
 __all__ = ["Books", "Decision", "Loss", "Pair", "Request", "Stored"]
 
@@ -83,8 +83,9 @@ class Pair:
     """When the store first said so."""
     dead_at: float = NEVER
     """When its access token died, of whatever."""
+    ends_at: float = NEVER
+    """When its access token runs out by itself, if the world has looked."""
     spent_by: Request | None = None
-    spent: bool = False
     published: bool = False
     """The user has seen it, so that it may come back from a file."""
 
@@ -293,8 +294,23 @@ class Books:
             self.trouble[lane] = [(start, min(end, now)) for start, end in times]
 
     def is_known(self, pair: Pair) -> bool:
-        """Whether it is spent, or was exchanged by one of the processes."""
-        return pair.spent or any(heir.by is not None for heir in self.heirs(pair))
+        """Whether one of the processes has exchanged it, or was told that it is dead.
+
+        What somebody outside did with it no vault can know.
+        """
+        exchanged = any(heir.by is not None for heir in self.heirs(pair))
+        return exchanged or any(
+            one.token == pair.refresh and one.pair is None and one.answered_at < NEVER
+            for one in self.requests
+        )
+
+    def may_be_either(self, pair: Pair) -> bool:
+        """Whether it may be old news or a login: its token stays the same, and others came since.
+
+        That happens to confidential clients. A vault that has forgotten the user may take it.
+        """
+        same = any(heir.refresh == pair.refresh for heir in self.heirs(pair))
+        return same and any(one.chain != pair.chain for one in self.decisions_on(pair.user))
 
     def lease_of(self, request: Request) -> tuple[float, str]:
         """When the lease was taken under which a request left, and the access token beside it."""

@@ -11,7 +11,7 @@ from tests.simulation.books import NEVER
 
 if TYPE_CHECKING:
     from tests.simulation.books import Decision, Pair, Stored
-    from tests.simulation.loop import Lane
+    from tests.simulation.lane import Lane
     from tests.simulation.process import Call, Process
     from tests.simulation.world import World
 
@@ -75,7 +75,7 @@ def _end_of_calls(world: World) -> None:
 def _requests(world: World) -> None:
     sent = [one for one in world.books.requests if one.left_at < NEVER]
     allowed = REQUESTS + PER_CALL * len(world.calls)
-    if len(sent) > allowed or world.too_long():
+    if len(sent) > allowed or world.loop.too_long():
         text = f"{len(sent)} requests to Twitch, of which {allowed} are enough"
         world.violation("too many requests", text)
     for lane in dict.fromkeys(one.lane for one in sent):
@@ -160,7 +160,7 @@ def _needs_login(world: World, user: str, record: Stored | None) -> None:
     if not world.twitch.takes_refresh(record.refresh_token):
         return
     pair = world.books.of_refresh[record.refresh_token or ""]
-    pair.dead_at = min(pair.dead_at, world.twitch.expiry(pair.access))
+    world.run_out(pair)
     reason = excuses.needs_login(world.books, pair)
     if reason is None:
         text = f"{user} has to sign in ({record.reason}), though Twitch takes {pair.refresh}"
@@ -224,7 +224,7 @@ def _works(world: World, process: Process, user: str) -> bool:
 
 def _close(world: World) -> None:
     for process in world.processes:
-        bound = CLOSING + (process.ttl if world.sending(process) else 0.0)
+        bound = CLOSING + (process.ttl if process.lane in world.sending() else 0.0)
         call = process.begin("last close", "", process.vault.close, None)
         world.probe(bound)
         if call.ended is None:

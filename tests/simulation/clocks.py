@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 from twitchvault.vault.clocks import Clocks
 
 if TYPE_CHECKING:
-    from tests.simulation.loop import Lane, SimLoop
+    from tests.simulation.lane import Lane
+    from tests.simulation.loop import SimLoop
 
 __all__ = ["EPOCH", "SimClocks"]
 

@@ -9,8 +9,8 @@ Each reason is decided by what the world knows, never by what the vault says:
 - the store went back in time, and no living process that knew better had had the chance to say so
 - Twitch lied: it refused a refresh token that it takes, or an access token that lives
 - the old access token died by itself just when an exchange failed
-- a confidential client's pair was removed while it was leased, and came back: whether its token
-  still works nobody can know
+- a pair was removed while it was leased, and came back: the pair that it was exchanged for was
+  dropped, and whether a confidential client's token still works nobody can know
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.simulation.books import NEVER
 
 if TYPE_CHECKING:
     from tests.simulation.books import Books, Loss, Pair, Request
-    from tests.simulation.loop import Lane
+    from tests.simulation.lane import Lane
 
 __all__ = ["lost", "needs_login", "replay"]
 
@@ -67,7 +67,10 @@ def _ended(books: Books, first: Request, second: Request) -> str | None:
 
 
 def _could_know(books: Books, first: Request, second: Request) -> bool:
-    """Its old access token lived when it left and is dead since: who asks for that knows it."""
+    """Its old access token lived when it left and is dead since: who asks for that knows it.
+
+    Once the token would have run out by itself, that says nothing any more.
+    """
     old = next(pair for pair in books.pairs if pair.refresh == first.token)
     accepted = books.accepted.get((first.lane, old.access), ())
     refused = books.refused.get((first.lane, old.access), ())
@@ -79,6 +82,7 @@ def _could_know(books: Books, first: Request, second: Request) -> bool:
         and first.left_at - lived <= MINUTE
         and not any(lived <= at <= first.left_at for at in refused)
         and not any(first.failed_at <= at <= second.left_at for at in accepted)
+        and any(first.failed_at <= at < old.ends_at for at in (*refused, second.left_at))
     )
 
 
@@ -87,10 +91,8 @@ def _unprotected(
 ) -> str | None:
     """Its owner could keep nobody from taking over."""
     died = books.died.get(first.lane, NEVER)
-    pair = first.pair
-    written = NEVER if pair is None else pair.stored_at
-    if written <= second.left_at - GLANCE:
-        return None
+    if first.pair is not None and first.pair.stored_at <= second.left_at - GLANCE:
+        return None if _had_time(books, first.pair, second) else STILL
     if died <= second.left_at:
         return DIED
     lease = ttl[first.lane]
@@ -101,6 +103,16 @@ def _unprotected(
     ]
     leased, _ = books.lease_of(second)
     return None if all(_could_act(books, first.lane, one, leased) for one in losses) else WENT_BACK
+
+
+def _had_time(books: Books, pair: Pair, second: Request) -> bool:
+    """Whether a new owner of the lease could see what the one before has written meanwhile.
+
+    One that stands still sees nothing before its request leaves, unless it was told by then.
+    """
+    told = pair.holders.get(second.lane, NEVER) < second.left_at
+    still = 0.0 if told else books.disturbed(second.lane, pair.stored_at, second.left_at)
+    return pair.stored_at <= second.left_at - GLANCE - still
 
 
 def _forgotten(books: Books, old: Pair, second: Request) -> str | None:
@@ -124,6 +136,9 @@ def _healed(books: Books, loss: Loss, pairs: list[Pair], until: float) -> bool:
 
 
 def _had_chance(books: Books, loss: Loss, pair: Pair, until: float) -> bool:
+    # Once the user is removed there is nothing left to write back.
+    removed = [one.written_at for one in books.decisions_on(pair.user) if not one.chain]
+    until = min([until, *(at for at in removed if at > loss.at)])
     return any(
         since <= loss.at and _could_act(books, lane, loss, until)
         for lane, since in pair.holders.items()
@@ -144,7 +159,8 @@ def lost(books: Books, pair: Pair, *, public: bool) -> str | None:
     lied = pair.refresh in books.refused_falsely or pair.access in books.lied
     if lied and _failed(books, pair):
         return LIED
-    if not public and pair.refresh in books.leased and _was_removed(books, pair.user):
+    doubtful = not public and pair.refresh in books.leased and _was_removed(books, pair.user)
+    if doubtful or _overtaken(books, pair):
         return DOUBT
     if pair.stored_at == NEVER:
         if any(lane not in books.died for lane in pair.received):
@@ -167,6 +183,15 @@ def _never_came(books: Books, pair: Pair) -> str | None:
 
 def _was_removed(books: Books, user: str) -> bool:
     return any(not one.chain for one in books.decisions_on(user))
+
+
+def _overtaken(books: Books, pair: Pair) -> bool:
+    """Whether the user was removed while it was on its way: it is dropped, whatever comes later."""
+    if pair.by is None:
+        return False
+    leased, _ = books.lease_of(pair.by)
+    removed = [one.written_at for one in books.decisions_on(pair.user) if not one.chain]
+    return any(leased <= at <= pair.stored_at and at < NEVER for at in removed)
 
 
 def _failed(books: Books, pair: Pair) -> bool:

@@ -15,16 +15,19 @@ import itertools
 import math
 import sys
 from asyncio.events import _get_running_loop, _set_running_loop
-from collections import deque
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from tests.simulation.lane import LANE, Callback, Lane
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Awaitable, Callable, Coroutine, Generator
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
     from contextvars import Context
 
-__all__ = ["LANE", "IdleError", "Lane", "SimLoop"]
+    from tests.simulation.lane import Timer
+
+__all__ = ["IdleError", "SimLoop"]
 
 TICKS: Final = float(1 << 20)
 """Ticks of the virtual clock in a second: a power of two, so that sums of times are exact."""
@@ -37,126 +40,54 @@ class IdleError(Exception):
     """Nothing is left to run, and no timer will ever be due."""
 
 
-class Callback(asyncio.TimerHandle):
-    """A callback with its context, in the queue of a lane or waiting for its time."""
-
-    __slots__ = ("call", "due", "gone", "parameters", "place")
-
-    def __init__(
-        self, call: Callable[..., object], parameters: tuple[Any, ...], place: Context, due: float
-    ) -> None:  # pylint: disable=super-init-not-called
-        self.call = call
-        self.parameters = parameters
-        self.place = place
-        self.due = due
-        self.gone = False
-
-    def __repr__(self) -> str:
-        return f"<Callback {self.call!r}>"
-
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def cancel(self) -> None:
-        """Never run it."""
-        self.gone = True
-
-    def cancelled(self) -> bool:
-        """Whether it was cancelled."""
-        return self.gone
-
-    def when(self) -> float:
-        """The time of its lane's monotonic clock at which it is due."""
-        return self.due
-
-
-class Lane:
-    """One simulated process as the loop sees it: what it has to run, its timers, its clock."""
-
-    def __init__(self, name: str, *, offset: float = 0.0) -> None:
-        self.name = name
-        self.context = copy_context()
-        self.context.run(LANE.set, self)
-        self.ready: deque[Callback] = deque()
-        self.timers: list[tuple[float, int, Callback]] = []
-        self.tasks: list[SimTask[Any]] = []
-        self.offset = offset
-        """What its monotonic clock shows more than the virtual one."""
-        self.held = False
-        self.dead = False
-        self.steps = 0
-        self.trap_at = 0
-        """Before this step `trap` is called; 0: never."""
-        self.trap: Callable[[], None] = lambda: None
-        self.still = 0.0
-        """Seconds for which it was held, without the present time."""
-        self.held_since = 0.0
-
-    def __repr__(self) -> str:
-        return f"<Lane {self.name}>"
-
-    def move_due(self, now: float) -> None:
-        """Timers that are due become ready, the earliest first."""
-        clock, timers = now + self.offset, self.timers
-        while timers and timers[0][0] <= clock:
-            callback = heapq.heappop(timers)[2]
-            if not callback.gone:
-                self.ready.append(callback)
-
-    def next_due(self) -> float:
-        """The virtual time of its next timer; infinite if there is none."""
-        timers = self.timers
-        while timers and timers[0][2].gone:
-            heapq.heappop(timers)
-        return timers[0][0] - self.offset if timers else math.inf
-
-    def ran(self, now: float) -> float:
-        """Seconds for which it was not held, plus a constant."""
-        return now - self.still - (now - self.held_since if self.held else 0.0)
-
-
-LANE: Final[ContextVar[Lane]] = ContextVar("lane")
-
-
 class SimTask(asyncio.Task[_T]):
     """A task whose place in a set does not depend on where in memory it lies."""
 
-    number = 0
+    __slots__ = ("number",)
+    number: int
+
+    def __init__(
+        self,
+        number: int,
+        coro: Coroutine[Any, Any, _T] | Generator[Any, None, _T],
+        loop: SimLoop,
+        name: str | None,
+        context: Context | None,
+    ) -> None:
+        # asyncio puts it into a set at once.
+        self.number = number
+        super().__init__(coro, loop=loop, name=name, context=context)
 
     def __hash__(self) -> int:
         return self.number
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
 
 
 class SimFuture(asyncio.Future[_T]):
     """The same for a future."""
 
-    number = 0
+    __slots__ = ("number",)
+    number: int
 
     def __hash__(self) -> int:
         return self.number
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
 
 
 class SimLoop(asyncio.BaseEventLoop):
     """The loop of all lanes; `ground` is the world's own: what no context claims belongs to it."""
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: random.Random, limit: float = math.inf) -> None:
         super().__init__()
         self.now = 0.0
         """Virtual time, in seconds."""
         self.ground = Lane("world")
         self.lanes = [self.ground]
+        self._timers: list[Timer] = []
+        self._queues = [self.ground.ready]
         self.current = self.ground
         self.failures: list[tuple[Lane, dict[str, Any]]] = []
         self.steps = 0
+        self.limit = limit
+        """A run that takes more steps goes round in circles."""
         self._number = itertools.count()
         self._random = chance.random
         self._closed = False
@@ -166,12 +97,17 @@ class SimLoop(asyncio.BaseEventLoop):
     def add(self, lane: Lane) -> Lane:
         """From now on run this lane."""
         self.lanes.append(lane)
+        self._choose_from()
         return lane
+
+    def _choose_from(self) -> None:
+        self._queues = [lane.ready for lane in self.lanes if not lane.held]
 
     def hold(self, lane: Lane) -> None:
         """Run nothing of this lane any more."""
         if not lane.held:
             lane.held, lane.held_since = True, self.now
+            self._choose_from()
 
     def release(self, lane: Lane, *, suspended: bool = False) -> None:
         """Go on with it; if it was suspended, its monotonic clock has stood still meanwhile."""
@@ -182,75 +118,122 @@ class SimLoop(asyncio.BaseEventLoop):
         lane.still += away
         if suspended:
             lane.offset -= away
-        lane.move_due(self.now)
+            self._put_off(lane, away)
+        missed, lane.missed = lane.missed, []
+        for timer in missed:
+            if timer[0] <= self.now:
+                lane.ready.append(timer[-1])
+            else:
+                heapq.heappush(self._timers, timer)
+        self._choose_from()
+
+    def _put_off(self, lane: Lane, seconds: float) -> None:
+        for timers in (lane.missed, self._timers):
+            timers[:] = [
+                (due + seconds, number, owner, callback)
+                if owner is lane
+                else (due, number, owner, callback)
+                for due, number, owner, callback in timers
+            ]
+        heapq.heapify(self._timers)
 
     def kill(self, lane: Lane) -> None:
         """This lane never runs again. Its tasks are kept: nothing of it is collected yet."""
         lane.dead = True
         lane.ready.clear()
-        lane.timers.clear()
+        lane.missed.clear()
         if lane in self.lanes:
             self.lanes.remove(lane)
+            self._choose_from()
 
     def post(self, lane: Lane, hops: int, call: Callable[..., object], *args: object) -> None:
         """Let `call` run in a lane after so many turns of it, as what comes from a socket does."""
-        if lane.dead:
-            return
-        if hops:
-            call, args = self.post, (lane, hops - 1, call, *args)
-        lane.ready.append(Callback(call, args, lane.context, 0.0))
+        if not lane.dead:
+            lane.ready.append(Callback(lane.context.run, (call, *args), 0.0, hops))
 
     def at(self, delay: float, call: Callable[..., object], *args: object) -> None:
         """Let the world do this so many seconds from now."""
-        ground, when = self.ground, self.now + delay
-        heapq.heappush(
-            ground.timers, (when, next(self._number), Callback(call, args, ground.context, when))
-        )
+        when = self.now + delay
+        callback = Callback(call, args, when)
+        heapq.heappush(self._timers, (when, next(self._number), self.ground, callback))
 
     # Running
 
+    def run_to(self, time: float) -> None:
+        """Run until the virtual time is this, and nothing that is due then has run.
+
+        `IdleError` if nothing is left to run before. It also ends if it goes round in circles.
+        """
+        with self._running():
+            while self.now < time and self._run_ready():
+                self._advance()
+
     def run_until(self, done: Callable[[], bool]) -> None:
-        """Run until `done` says so. `IdleError` if nothing is left to run before."""
+        """The same until `done` says so, which is asked before time goes on and after it did."""
+        with self._running():
+            while not done() and self._run_ready():
+                if not done():
+                    self._advance()
+
+    def too_long(self) -> bool:
+        """Whether it goes round in circles."""
+        return self.steps > self.limit
+
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[None]:
         _set_running_loop(self)
         try:
-            while not done():
-                self._step()
+            yield
         finally:
             _set_running_loop(None)
 
-    def _step(self) -> None:
-        runnable = [lane for lane in self.lanes if lane.ready and not lane.held]
-        if not runnable:
-            self._advance()
-            return
-        lane = runnable[int(self._random() * len(runnable))] if len(runnable) > 1 else runnable[0]
-        callback = lane.ready.popleft()
-        if callback.gone:
-            return
-        lane.steps += 1
-        if lane.steps == lane.trap_at:
-            lane.ready.appendleft(callback)
-            lane.trap()
-            return
-        self.steps += 1
-        self.current = lane
-        try:
-            callback.place.run(callback.call, *callback.parameters)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            context = {"message": "a callback failed", "exception": error}
-            self.call_exception_handler(context)
+    def _run_ready(self) -> bool:
+        """Run all that is ready; False if that takes too long."""
+        chance = self._random
+        while queues := list(filter(None, self._queues)):
+            if self.steps > self.limit:
+                return False
+            ready = queues[int(chance() * len(queues))] if len(queues) > 1 else queues[0]
+            callback, lane = ready.popleft(), ready.lane
+            if callback.gone:
+                continue
+            lane.steps += 1
+            if lane.steps == lane.trap_at:
+                ready.appendleft(callback)
+                lane.trap()
+                continue
+            self.steps += 1
+            if callback.hops:
+                callback.hops -= 1
+                ready.append(callback)
+                continue
+            self.current = lane
+            try:
+                callback.call(*callback.parameters)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                context = {"message": "a callback failed", "exception": error}
+                self.call_exception_handler(context)
+        return not self.too_long()
 
     def _advance(self) -> None:
-        lanes = [lane for lane in self.lanes if not lane.held]
-        due = min(lane.next_due() for lane in lanes)
-        if due == math.inf:
+        timers, ready = self._timers, False
+        while timers:
+            due, _, lane, callback = timers[0]
+            if lane.held and not callback.gone:
+                lane.missed.append(timers[0])
+            elif not (callback.gone or lane.dead):
+                if not ready:
+                    # As on a real machine never too early, and next to nothing too late.
+                    self.now = max(self.now, math.ceil(due * TICKS) / TICKS)
+                    ready = True
+                elif due > self.now:
+                    return
+                lane.ready.append(callback)
+            heapq.heappop(timers)
+        if not ready:
             raise IdleError
-        # As on a real machine never too early, and by so little too late that it does not matter.
-        self.now = max(self.now, math.ceil(due * TICKS) / TICKS)
-        for lane in lanes:
-            lane.move_due(self.now)
 
     # What asyncio asks of a loop
 
@@ -258,18 +241,18 @@ class SimLoop(asyncio.BaseEventLoop):
         """The monotonic clock of the lane that runs."""
         return self.now + self.current.offset
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: object, context: Context | None = None
     ) -> Callback:
         """Run it after what its lane has to run already."""
         context = copy_context() if context is None else context
-        handle = Callback(callback, args, context, 0.0)
+        handle = Callback(context.run, (callback, *args))
         lane = context.get(LANE, self.ground)
         if not lane.dead:
             lane.ready.append(handle)
         return handle
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self,
         when: float,
         callback: Callable[..., object],
@@ -278,17 +261,18 @@ class SimLoop(asyncio.BaseEventLoop):
     ) -> Callback:
         """Run it at a time of its lane's monotonic clock."""
         context = copy_context() if context is None else context
-        handle = Callback(callback, args, context, when)
+        handle = Callback(context.run, (callback, *args), when)
         lane = context.get(LANE, self.ground)
         if lane.dead:
             return handle
         if when <= self.now + lane.offset and not lane.held:
             lane.ready.append(handle)
         else:
-            heapq.heappush(lane.timers, (when, next(self._number), handle))
+            due = when - lane.offset
+            heapq.heappush(self._timers, (due, next(self._number), lane, handle))
         return handle
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self,
         delay: float,
         callback: Callable[..., object],
@@ -296,7 +280,13 @@ class SimLoop(asyncio.BaseEventLoop):
         context: Context | None = None,
     ) -> Callback:
         """Run it so many seconds from now."""
-        return self.call_at(self.time() + delay, callback, *args, context=context)
+        when = self.now + self.current.offset + delay
+        return self.call_at(when, callback, *args, context=context)
+
+    def waiter(self) -> asyncio.Future[Any]:
+        """A future for one task alone, cheap to await; in a set it has no fixed place."""
+        next(self._number)
+        return asyncio.Future(loop=self)
 
     def create_future(self) -> SimFuture[Any]:
         """A future of this loop."""
@@ -312,8 +302,7 @@ class SimLoop(asyncio.BaseEventLoop):
         context: Context | None = None,
     ) -> SimTask[_T]:
         """A task of the lane that its context belongs to; that lane keeps it."""
-        task: SimTask[_T] = SimTask(coro, loop=self, name=name, context=context)
-        task.number = next(self._number)
+        task = SimTask(next(self._number), coro, self, name, context)
         lane = LANE.get(self.ground) if context is None else context.get(LANE, self.ground)
         lane.tasks.append(task)
         return task

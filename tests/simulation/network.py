@@ -84,7 +84,7 @@ class SimHTTP:
         self, request: Request, call: Call, fault: str, rest: float, patience: float | None
     ) -> Answer:
         self._leave(request, call, fault)
-        waiter: asyncio.Future[Answer] = self._loop.create_future()
+        waiter: asyncio.Future[Answer] = self._loop.waiter()
         self._travel(request, call, waiter)
         begun, limit = self._lane.ran(self._loop.now), rest if patience is None else patience
         timer = self._loop.call_later(

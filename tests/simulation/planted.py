@@ -179,7 +179,7 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
                 "lease = (lease_name, self._clocks.wall() + self._lease_ttl)",
             ),
             (
-                "left = ttl if lease in self._leases else patience.left(key, held)",
+                "left = ttl if lease in self._leases else patience.seconds_left(key, held)",
                 "left = ttl - self._clocks.wall(); ttl = self._lease_ttl",
             ),
         )
@@ -214,8 +214,8 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
     "a login during an exchange forgets what is on its way": {
         "transitions": (
             (
-                "    if current.refresh_token not in {None, fresh.refresh_token}:",
-                "    if given_up is None:",
+                "        if current.refresh_token is not None:\n            mark =",
+                "        if given_up is None:\n            mark =",
             ),
         )
     },
@@ -276,8 +276,11 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
     "a pair is dropped when the store is down": {
         "outbox": (
             (
-                "                queue.attempted(error)\n",
-                "                queue.updates.popleft()\n                queue.attempted(error)\n",
+                "                queue.end_attempt(error)\n",
+                (
+                    "                queue.updates.popleft()\n"
+                    "                queue.end_attempt(error)\n"
+                ),
             ),
         )
     },
@@ -305,6 +308,38 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
             ("            if self.left <= 0:\n", "            if self.left <= -10_000:\n"),
             ("timeout=self.left)", "timeout=10_000)"),
         )
+    },
+    "a lease is forgotten when its pair is replaced": {
+        "transitions": (
+            ("            if lease is not None:\n", "            if lease is not lease:\n"),
+        )
+    },
+    "an owner that was overtaken sends": {
+        "exchange": (
+            ("            if self._is_overtaken(lease):\n", "            if lease is None:\n"),
+        )
+    },
+    "a parked successor is no seed": {
+        "transitions": (
+            (
+                "            seeded=True,\n        )\n        new = new if",
+                "            seeded=False,\n        )\n        new = new if",
+            ),
+        )
+    },
+    "a login made meanwhile counts as older": {
+        "losses": (("    if _is_unknown_login(stored, ours):\n", "    if stored is None:\n"),)
+    },
+    "a write that took place is repeated": {
+        "outbox": (("        if update.tried and ", "        if update.tried is self and "),)
+    },
+    "what is in doubt is forgotten": {
+        "exchange": (
+            ("        return record.refresh_token in self._in_doubt\n", "        return False\n"),
+        )
+    },
+    "a delete by who knew less is taken over": {
+        "losses": (("        return removed(ours)  #", "        return None  #"),)
     },
     "close() waits for no answer": {
         "jobs": (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from tests.simulation.clocks import SimClocks
-from tests.simulation.loop import Lane
+from tests.simulation.lane import Lane
 from tests.simulation.network import SimHTTP
 from tests.simulation.store import SimStore, store_of
 from tests.simulation.weather import Weather
@@ -32,6 +32,8 @@ Making: TypeAlias = "Callable[[], Coroutine[Any, Any, object]]"
 ID_URL: Final = "https://id.test/oauth2"
 API_URL: Final = "https://api.test/helix"
 REOPEN: Final = 1.0
+SLICE: Final = 0.05
+"""The part of its patience that a process which closes counts at once."""
 
 
 class Seed(NamedTuple):
@@ -80,6 +82,7 @@ class Process:
         self._boot_offset = 1_000.0 * (number + 1)
         self._wall_off = profile.wall_off[number]
         self._slept = 0.0
+        self._suspended = False
         self._start()
 
     def _start(self) -> None:
@@ -214,7 +217,10 @@ class Process:
     def waited_enough(self, request: Request) -> bool:
         """Whether it may stop to wait for the answer of an exchange: it is closing."""
         since = self.closing_since
-        return since is not None and request.lane.ran(self.world.loop.now) - since >= self.ttl
+        if since is None:
+            return False
+        # It counts in slices, each of which a standstill may cut off.
+        return request.lane.ran(self.world.loop.now) - since >= self.ttl * (1 - SLICE)
 
     def crash(self) -> None:
         """It is killed; nothing of it runs any more."""
@@ -244,14 +250,17 @@ class Process:
         what = "is suspended" if suspended else "is stopped"
         world.note(lane.name, f"{what} for {seconds:.2f} s")
         world.books.upset(lane, world.loop.now, world.loop.now + seconds)
+        self._suspended = suspended
         world.loop.hold(lane)
-        world.loop.at(seconds, self._go_on, lane, suspended)
+        world.loop.at(seconds, self.go_on, lane)
 
-    def _go_on(self, lane: Lane, suspended: bool) -> None:
+    def go_on(self, lane: Lane) -> None:
+        """It stands still no longer, if it is still the same process."""
         if lane.held and not lane.dead:
             self.world.note(lane.name, "goes on")
-            self._slept += self.world.loop.now - lane.held_since if suspended else 0.0
-            self.world.loop.release(lane, suspended=suspended)
+            if self._suspended:
+                self._slept += self.world.loop.now - lane.held_since
+            self.world.loop.release(lane, suspended=self._suspended)
 
     def jump(self, seconds: float) -> None:
         """Its wall clock is set."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import gc
-import multiprocessing
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tests.simulation.batch import prepare
+from tests.simulation.batch import workers
 from tests.simulation.planted import PLANTED, Plant, planted
 from tests.simulation.world import simulate
 
@@ -49,8 +48,8 @@ def _search(plant: Plant) -> Finding:
 
 
 def _each(work: str) -> Iterator[Finding]:
-    with multiprocessing.get_context("spawn").Pool(initializer=prepare) as pool:
-        yield from pool.imap({"search": _search, "try": _try}[work], PLANTED)
+    with workers() as pool:
+        yield from pool.map({"search": _search, "try": _try}[work], PLANTED)
 
 
 def search() -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from twitchvault.stores.base import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from tests.simulation.loop import Lane
+    from tests.simulation.lane import Lane
     from tests.simulation.process import Process
     from tests.simulation.world import World
     from twitchvault.stores.base import Feed
@@ -114,10 +114,11 @@ class SimStore(TokenStore):
         """Let the server act, one way later; the answer takes another way."""
         loop = self.world.loop
         self.world.store_calls += 1
-        waiter: asyncio.Future[Any] = loop.create_future()
+        waiter = loop.waiter()
         out = self._process.out_of_reach()
         if out:
             self.world.note(self.lane.name, f"store {what}: out of reach", key)
+            self.world.books.stall(self.lane, loop.now, loop.now + out)
             loop.at(out, self._answer, waiter, None, StoreUnavailable("the store is out of reach"))
         else:
             self._send(what, key, act, waiter)
@@ -130,20 +131,17 @@ class SimStore(TokenStore):
         loop, delay = self.world.loop, self.weather.store_delay()
         fault = self.weather.pick("store") or ""
         back = 0.0
+        if fault:
+            self.world.note(self.lane.name, f"store {what}: {fault}", key)
         if fault.startswith("stall"):
             stall = self.weather.away()
-            self._troubled(what, key, fault, delay + stall)
             delay, back = (delay + stall, 0.0) if fault == "stall before" else (delay, stall)
-        elif fault:
-            self._troubled(what, key, fault, delay)
         # What one process asks of a key reaches the server in order, also if it is cancelled.
-        arrival = self._arrivals[key] = max(loop.now + delay, self._arrivals.get(key, 0.0))
+        due = loop.now + delay
+        arrival = self._arrivals[key] = max(due, self._arrivals.get(key, 0.0))
+        if fault or arrival > due:
+            self.world.books.stall(self.lane, loop.now, arrival + back)
         loop.at(arrival - loop.now, self._arrive, waiter, act, fault, back)
-
-    def _troubled(self, what: str, key: str, fault: str, seconds: float) -> None:
-        now = self.world.loop.now
-        self.world.books.stall(self.lane, now, now + seconds)
-        self.world.note(self.lane.name, f"store {what}: {fault}", key)
 
     def _arrive(
         self, waiter: asyncio.Future[Any], act: Callable[[], object], fault: str, back: float
@@ -244,6 +242,8 @@ class SimFeed:
             self._take(self._queue.take(float("inf")))
         changes = list(self._pending.values())
         self._pending.clear()
+        for change in changes:
+            self._store.world.showed(self._store.lane, change.key, change.value)
         return changes
 
     async def catch_up(self) -> list[Change]:
@@ -288,7 +288,6 @@ class SimFeed:
                 continue
             self._pending.pop(change.key, None)
             self._pending[change.key] = change
-            self._store.world.showed(self._store.lane, change.key, change.value)
         self._news.set()
 
     def _tell_loss(self) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.simulation.loop import IdleError, Lane, SimLoop
+from tests.simulation.lane import Lane
+from tests.simulation.loop import IdleError, SimLoop
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

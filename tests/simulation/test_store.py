@@ -17,7 +17,8 @@ from twitchvault.testing import StoreContract
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.simulation.loop import Lane, SimLoop
+    from tests.simulation.lane import Lane
+    from tests.simulation.loop import SimLoop
     from tests.simulation.process import Process
     from tests.simulation.world import World
 

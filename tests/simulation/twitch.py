@@ -251,7 +251,6 @@ class Twitch:
         pair = self._books.exchanged(
             old, issued.access_token, issued.refresh_token, request, self._world.loop.now
         )
-        old.spent = not self.takes_refresh(old.refresh)
         self._world.exchanged(request, old, pair)
         return pair
 
@@ -261,7 +260,6 @@ class Twitch:
         pair = self._books.exchanged(
             old, issued.access_token, issued.refresh_token, by, self._world.loop.now
         )
-        old.spent = not self.takes_refresh(old.refresh)
         self._world.note("Twitch", "somebody outside exchanged", old, pair)
 
     def _repeat(self, pair: Pair, old: Pair, *, alive: bool) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import secrets
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 from unittest.mock import patch
+
+import msgspec
 
 from tests.simulation import excuses
 from tests.simulation.acts import disturb, perform, plan
@@ -24,7 +28,7 @@ from twitchvault.testing.fake.messages import Answer, helix_error, identity_erro
 
 if TYPE_CHECKING:
     from tests.simulation.books import Pair, Request
-    from tests.simulation.loop import Lane
+    from tests.simulation.lane import Lane
     from tests.simulation.process import Call, Making
 from twitchvault.testing.fake.messages import Call as Wire
 
@@ -37,7 +41,7 @@ LONGEST: Final = 2_000.0
 LOSSES: Final = ("all", "newest", "newest", "key", "snapshot")
 
 
-class Event(NamedTuple):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """A line of the history."""
 
     at: float
@@ -73,7 +77,7 @@ class World:
         self.seed = seed
         self.profile = draw(seed)
         self.muted = muted
-        self.loop = SimLoop(random.Random(f"loop {seed}"))
+        self.loop = SimLoop(random.Random(f"loop {seed}"), STEPS)
         self.books = Books()
         self.server = Server()
         self.history: list[Event] = []
@@ -93,7 +97,7 @@ class World:
     def note(self, who: str, what: str, *facts: object) -> None:
         """Add a line to the history."""
         # A pair would keep the whole world alive.
-        names = tuple(str(fact) for fact in facts if fact)
+        names = tuple(map(str, filter(None, facts)))
         self.history.append(Event(self.loop.now, who, what, names))
 
     def violation(self, kind: str, text: str) -> None:
@@ -108,13 +112,20 @@ class World:
     def sent_away(self, call: Call, pair: Pair) -> None:
         """A login was refused, though it may be good, and no other login or removal has come."""
         good = self.twitch.takes_refresh(pair.refresh) and not self.books.is_known(pair)
+        self.run_out(pair)
         good &= all(one.chain == pair.chain for one in self.books.decisions_on(pair.user))
         if good and excuses.needs_login(self.books, pair) is None:
             text = f"{call.what} refuses {pair.refresh}, which Twitch takes: {call.outcome}"
             self.violation("wrong needs_login", text)
 
+    def run_out(self, pair: Pair) -> None:
+        """Note when the access token runs out by itself."""
+        pair.ends_at = self.twitch.expiry(pair.access)
+        pair.dead_at = min(pair.dead_at, pair.ends_at)
+
     def replayed(self, request: Request, old: Pair) -> None:
         """A spent token was presented."""
+        self.run_out(old)
         reason = excuses.replay(self.books, self.ttl, request, old)
         if reason is None:
             text = f"{request.lane.name} presented {old.refresh}, which was spent"
@@ -217,11 +228,14 @@ class World:
         # An exchanged pair changes nothing, unless a loss has made everybody forget that.
         forgotten = any(loss.concerns(user) for loss in self.books.losses)
         known = pair is not None and self.books.is_known(pair) and how != "both"
-        if known and not forgotten:
+        unclear = pair is not None and self.books.may_be_either(pair)
+        if known and not forgotten and not unclear:
             return make
         chain = 0 if pair is None else pair.chain
         decision = Decision(user, chain, process.lane, self.loop.now)
         self.books.decisions.append(decision)
+        if unclear:
+            return make
 
         async def watched() -> None:
             # A change that could not be written yet stays queued, and takes effect later.
@@ -285,13 +299,9 @@ class World:
     def _run_until(self, time: float) -> None:
         self.loop.at(max(0.0, time - self.loop.now), lambda: None)
         try:
-            self.loop.run_until(lambda: self.loop.now >= time or self.too_long())
+            self.loop.run_to(time)
         except IdleError:
             self.loop.now = time
-
-    def too_long(self) -> bool:
-        """Whether it goes round in circles."""
-        return self.loop.steps > STEPS
 
     def _calm(self) -> None:
         """From now on nothing goes wrong."""
@@ -302,14 +312,14 @@ class World:
         for process in self.processes:
             process.cut_until = 0.0
             process.lane.trap_at = 0
-            self.loop.release(process.lane)
+            process.go_on(process.lane)
             process.restart(seeds=True)
 
     def _settle(self) -> None:
         end = self.loop.now + SETTLING + 3 * max(self.profile.ttls)
         limit = self.loop.now + LONGEST
         self._run_until(end)
-        while self.busy() and self.loop.now < limit and not self.too_long():
+        while self.busy() and self.loop.now < limit and not self.loop.too_long():
             self._run_until(self.loop.now + 10)
 
     def busy(self) -> bool:
@@ -318,19 +328,19 @@ class World:
             return True
         if any(call.ended is None and not call.lane.dead for call in self.calls):
             return True
-        return any(self.sending(process) for process in self.processes)
+        sending = self.sending()
+        return any(process.lane in sending for process in self.processes)
 
-    def sending(self, process: Process) -> bool:
-        """Whether an exchange of a process is on its way."""
-        return any(
-            one.lane is process.lane and one.endpoint == "refresh" and one.is_open
-            for one in self.books.requests
-        )
+    def sending(self) -> set[Lane]:
+        """Those whose exchanges are on their way."""
+        return {
+            one.lane for one in self.books.requests if one.endpoint == "refresh" and one.is_open
+        }
 
     def probe(self, seconds: float) -> None:
         """Run on until no call is open, for so long at most."""
         limit = self.loop.now + seconds
-        while self.busy() and self.loop.now < limit and not self.too_long():
+        while self.busy() and self.loop.now < limit and not self.loop.too_long():
             self._run_until(min(limit, self.loop.now + 5))
 
     def probe_pause(self, seconds: float) -> None:
@@ -350,8 +360,8 @@ def simulate(seed: int, muted: frozenset[str] = frozenset()) -> Result:
     random.seed(seed)
     state = Muted(muted)
     # Names of leases, too, are part of a run.
-    token_hex = patch("secrets.token_hex", lambda size: random.randbytes(size).hex())
-    with token_hex, patch("os.getpid", lambda: 1):
+    token_hex = patch.object(secrets, "token_hex", lambda size: random.randbytes(size).hex())
+    with token_hex, patch.object(os, "getpid", lambda: 1):
         world = World(seed, state)
         try:
             world.run()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from twitchvault.errors import StoreError
-from twitchvault.stores import Entry, SQLiteStore, open_store
+from twitchvault.stores import Entry, SQLiteStore
 
 from .tools import edit, permissions
 
@@ -46,7 +46,7 @@ async def test_the_stored_form(path: Path, store: SQLiteStore) -> None:
         ]
 
 
-async def test_a_copy_by_dump_is_told_as_one(path: Path, store: SQLiteStore) -> None:
+async def test_a_copy_by_dump_is_recognised(path: Path, store: SQLiteStore) -> None:
     """`.dump` leaves the file's mark out; the two pragmas that the error names bring it back."""
     await store.put("a", b"1")
     copy = path.with_name("copy.db")
@@ -179,19 +179,6 @@ async def test_a_link_leads_to_the_file(path: Path, store: SQLiteStore) -> None:
     await store.close()
     await second.close()
     assert permissions(path.parent).keys() == {"tokens.db", "link.db"}
-
-
-async def test_a_relative_path_stands_for_one_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The one it named when the store was made, wherever the process goes."""
-    monkeypatch.chdir(tmp_path)
-    stores = SQLiteStore("relative.db"), open_store("sqlite:///from-url.db")
-    monkeypatch.chdir("/")
-    for store in stores:
-        await store.open()
-        await store.close()
-    assert permissions(tmp_path).keys() == {"relative.db", "from-url.db"}
 
 
 def test_impossible_arguments() -> None:

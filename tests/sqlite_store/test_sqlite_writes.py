@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
 from typing import TYPE_CHECKING
 
 import pytest
 
-from twitchvault.errors import StoreUnavailable, VersionConflict
-from twitchvault.stores import Entry, SQLiteStore
+from twitchvault.errors import StoreUnavailable
+from twitchvault.stores import SQLiteStore
 
-from .tools import empty_log, locked, until
+from .tools import locked, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,23 +59,6 @@ async def test_each_write_of_a_group_has_its_own_result(store: SQLiteStore) -> N
     assert {entry.key: entry.value async for entry in store.scan()} == {"new": b"1", "there": b"1"}
 
 
-async def test_writes_of_one_key_are_carried_out_in_order(store: SQLiteStore) -> None:
-    """Each sees what the one before it has left."""
-    first, second, conflict, third, *deleted, last = await asyncio.gather(
-        store.put("a", b"1", expect=0),
-        store.put("a", b"2"),
-        store.put("a", b"3", expect=7),
-        store.put("a", b"4", expect=2),
-        store.delete("a"),
-        store.delete("a"),
-        store.put("a", b"5", expect=0),
-        return_exceptions=True,
-    )
-    assert (first, second, third, deleted, last) == (1, 2, 3, [True, False], 5)
-    assert isinstance(conflict, VersionConflict)
-    assert await store.get("a") == Entry("a", 5, b"5")
-
-
 async def test_a_conflict_never_names_what_was_expected(store: SQLiteStore) -> None:
     """If what was expected comes about while the write is refused, it is written after all."""
     await store.put("a", b"1")
@@ -86,20 +68,6 @@ async def test_a_conflict_never_names_what_was_expected(store: SQLiteStore) -> N
         )
         assert [type(result) for result in results] == [int, bool]
         assert results[1] is True
-
-
-async def test_a_write_that_nobody_awaits_writes_nothing(store: SQLiteStore) -> None:
-    """`put` and `delete` are plain coroutines."""
-    await store.put("a", b"1")
-    put, delete = store.put("b", b"1"), store.delete("a")
-    assert asyncio.iscoroutine(put)
-    assert asyncio.iscoroutine(delete)
-    await store.put("c", b"1")
-    assert [entry.key async for entry in store.scan()] == ["a", "c"]
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        del put, delete
-    assert ["never awaited" in str(warning.message) for warning in caught] == [True, True]
 
 
 async def test_a_failed_transaction_fails_all_of_its_writers(path: Path) -> None:
@@ -132,12 +100,3 @@ async def test_cancelling(path: Path, statements: list[str], store: SQLiteStore)
         await asyncio.gather(begun[1], waiting[2])
     found = [(entry.key, entry.version) async for entry in store.scan()]
     assert found == [("a", 1), ("b", 2), ("d", 3)]
-
-
-async def test_an_abandoned_scan_holds_nothing(path: Path, store: SQLiteStore) -> None:
-    """No snapshot that keeps the log growing."""
-    await asyncio.gather(*(store.put(f"k{n:04}", b"1") for n in range(1_500)))
-    scan = store.scan()
-    assert (await anext(scan)).key == "k0000"
-    await store.put("a", b"1")
-    assert empty_log(path)

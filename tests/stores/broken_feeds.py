@@ -1,6 +1,6 @@
-"""A feed without a fault, and feeds that each have one, for the tests of `StoreContract`."""
-# ruff: noqa: D102 - a class's docstring tells its fault, its methods are those of Feed
-# ruff: noqa: ASYNC110 - these feeds look again and again, that is how they are
+"""Feeds that each have one fault, with the test of the contract that finds it."""
+# ruff: noqa: D102 - a class's docstring says its fault, its methods are those of Feed
+# ruff: noqa: ASYNC110 - these feeds poll, that is how they are
 
 from __future__ import annotations
 
@@ -8,56 +8,46 @@ import asyncio
 import fnmatch
 from typing import TYPE_CHECKING
 
+from .right_store import LogFeed, Right, fails
+
 if TYPE_CHECKING:
-    from twitchvault.stores.base import Change, Entry
+    from collections.abc import Callable
+
+    from twitchvault.stores.base import Change
 
 
-class Disk:
-    """What the stores of a test share."""
+def feed_fails(**tests: str) -> Callable[[type[LogFeed]], type[LogFeed]]:
+    """Say which tests find the fault of a feed, each with a piece of its failure."""
 
-    def __init__(self) -> None:
-        self.entries: dict[str, Entry] = {}
-        self.version = 0
-        self.log: list[Change] = []
+    def add(feed: type[LogFeed]) -> type[LogFeed]:
+        fails(**tests)(type(feed.__name__, (Right,), {"feed": feed}))
+        return feed
 
-
-class Feed:
-    """Reads the log of the disk."""
-
-    def __init__(self, disk: Disk, prefix: str) -> None:
-        self.disk, self.prefix, self.read = disk, prefix, len(disk.log)
-
-    def drain(self) -> list[Change]:
-        """What is new."""
-        news, self.read = self.disk.log[self.read :], len(self.disk.log)
-        return [change for change in news if change.key.startswith(self.prefix)]
-
-    async def wait(self) -> list[Change]:
-        """What is new, once there is something."""
-        while not (news := self.drain()):
-            await asyncio.sleep(0.001)
-        return news
-
-    async def catch_up(self) -> list[Change]:
-        """What is new."""
-        return self.drain()
+    return add
 
 
-class NoDeletes(Feed):
-    """Tells of writes only."""
+@feed_fails(
+    delete_is_a_change="missed a delete",
+    drain_gives_all_in_time="drain() gives",
+    feeds_miss_nothing="missed changes",
+)
+class NoDeletes(LogFeed):
+    """Gives writes only."""
 
     def drain(self) -> list[Change]:
         return [change for change in super().drain() if change.value is not None]
 
 
-class OldDeletes(Feed):
-    """Tells of a delete at the version that was deleted."""
+@feed_fails(delete_is_a_change="for old: puts came at")
+class OldDeletes(LogFeed):
+    """Gives a delete at the version that was deleted."""
 
     def drain(self) -> list[Change]:
         return [c if c.value is not None else c._replace(version=1) for c in super().drain()]
 
 
-class DrainsLate(Feed):
+@feed_fails(drain_gives_all_in_time="drain() gives")
+class DrainsLate(LogFeed):
     """Knows what is new only after somebody has waited for it."""
 
     def drain(self) -> list[Change]:
@@ -72,7 +62,8 @@ class DrainsLate(Feed):
         return news
 
 
-class NoBarrier(Feed):
+@feed_fails(catch_up_is_a_barrier="missed a put")
+class NoBarrier(LogFeed):
     """Gives what came in the background, a little later."""
 
     def drain(self) -> list[Change]:
@@ -80,7 +71,8 @@ class NoBarrier(Feed):
         return [c for c in self.disk.log[end : self.read] if c.key.startswith(self.prefix)]
 
 
-class LosesWhenCancelled(Feed):
+@feed_fails(cancelled_wait="cancelled wait()")
+class LosesWhenCancelled(LogFeed):
     """Takes the changes, then awaits something more."""
 
     async def wait(self) -> list[Change]:
@@ -90,7 +82,22 @@ class LosesWhenCancelled(Feed):
         return news
 
 
-class WaitsForNothing(Feed):
+@feed_fails(wait_wakes_up="wait() returns after Change")
+class SubscribesLate(LogFeed):
+    """Looks for changes, and then begins to listen for new ones."""
+
+    async def wait(self) -> list[Change]:
+        if news := self.drain():
+            return news
+        await asyncio.sleep(0)
+        heard = len(self.disk.log)
+        while len(self.disk.log) == heard:
+            await asyncio.sleep(0.001)
+        return self.drain()
+
+
+@feed_fails(wait_of_a_quiet_store="nothing changed")
+class WaitsForNothing(LogFeed):
     """Returns when anything happens, whatever the prefix."""
 
     async def wait(self) -> list[Change]:
@@ -99,14 +106,16 @@ class WaitsForNothing(Feed):
         return self.drain()
 
 
-class Backwards(Feed):
-    """Tells the newest first."""
+@feed_fails(feeds_miss_nothing="must come in version order")
+class Backwards(LogFeed):
+    """Gives the newest first."""
 
     def drain(self) -> list[Change]:
         return super().drain()[::-1]
 
 
-class GlobFeed(Feed):
+@feed_fails(prefix_of_a_feed_is_literal="literally; too many")
+class GlobFeed(LogFeed):
     """Takes the prefix for a pattern."""
 
     def drain(self) -> list[Change]:
@@ -114,8 +123,17 @@ class GlobFeed(Feed):
         return [change for change in news if fnmatch.fnmatchcase(change.key, self.prefix + "*")]
 
 
-class Swallows(Feed):
-    """Skips what comes while it is not looked at for long."""
+@feed_fails(feeds_miss_nothing="missed changes", watch_then_scan="missed changes")
+class Swallows(LogFeed):
+    """Skips what comes while nobody reads."""
 
     def drain(self) -> list[Change]:
         return super().drain()[-3:]
+
+
+@feed_fails(late_reader_misses_nothing="missed changes")
+class FullQueue(LogFeed):
+    """Holds the last 1000 changes for a reader."""
+
+    def drain(self) -> list[Change]:
+        return super().drain()[-1000:]

@@ -1,96 +1,28 @@
-"""A store without a fault, and stores that each have one, for the tests of `StoreContract`."""
-# ruff: noqa: D102 - a class's docstring tells its fault, its methods are those of TokenStore or Feed
+"""Stores that each have one fault, with the test of the contract that finds it."""
+# ruff: noqa: D102 - a class's docstring says its fault, its methods are those of TokenStore
 
 from __future__ import annotations
 
 import asyncio
-import fnmatch
+import functools
 import re
 import sqlite3
 import unicodedata
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from twitchvault.errors import CorruptRecord, VersionConflict
-from twitchvault.stores.base import (
-    Change,
-    Entry,
-    TokenStore,
-    Unreadable,
-    Watchable,
-    check_expect,
-    check_key,
-    check_value,
-)
+from twitchvault.errors import CorruptRecord
+from twitchvault.stores.base import Entry, Unreadable, check_expect, check_key, check_value
 
-from .broken_feeds import Disk, Feed
+from .right_store import Disk, Right, fails
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Generator
+
+# Versions
 
 
-class Right(TokenStore, Watchable):
-    """A store without a fault; the broken ones inherit from it."""
-
-    feed: type[Feed] = Feed
-
-    def __init__(self, disk: Disk) -> None:
-        self.disk = disk
-
-    async def get(self, key: str) -> Entry | None:
-        """The entry."""
-        check_key(key)
-        return self.disk.entries.get(key)
-
-    async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
-        """Write."""
-        check_value(value)
-        await self.compare(key, expect)
-        return self.write(key, value)
-
-    async def delete(self, key: str, *, expect: int | None = None) -> bool:
-        """Delete."""
-        await self.compare(key, expect)
-        if key not in self.disk.entries:
-            return False
-        self.write(key, None)
-        return True
-
-    async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
-        """All entries."""
-        for entry in list(self.disk.entries.values()):
-            if entry.key.startswith(prefix):
-                yield entry
-
-    @asynccontextmanager
-    async def watch(self, prefix: str = "") -> AsyncIterator[Feed]:
-        """The changes."""
-        yield self.feed(self.disk, prefix)
-
-    async def compare(self, key: str, expect: int | None) -> None:
-        """Raise unless the key stands at the version."""
-        check_key(key)
-        check_expect(expect)
-        entry = self.disk.entries.get(key)
-        found = entry.version if entry else 0
-        if expect not in (None, found):
-            raise VersionConflict(key, expect or 0, found)
-
-    def write(self, key: str, value: bytes | None) -> int:
-        """Keep it, and tell."""
-        self.disk.version = version = self.next_version()
-        if value is None:
-            del self.disk.entries[key]
-        else:
-            self.disk.entries[key] = Entry(key, version, value)
-        self.disk.log.append(Change(key, version, value))
-        return version
-
-    def next_version(self) -> int:
-        """One more than ever given."""
-        return self.disk.version + 1
-
-
+@fails(versions_grow_over_the_store="a version was reused after a delete")
 class ReusesVersions(Right):
     """Counts on from the largest version that is still there."""
 
@@ -98,6 +30,10 @@ class ReusesVersions(Right):
         return max((e.version for e in self.disk.entries.values()), default=0) + 1
 
 
+@fails(
+    open_and_close_are_idempotent="after close() and open() put() gave version",
+    entries_outlive_their_stores="after a new store was made put() gave version",
+)
 class ForgetsVersions(Right):
     """Looks for the largest version at open."""
 
@@ -105,13 +41,7 @@ class ForgetsVersions(Right):
         self.disk.version = max((e.version for e in self.disk.entries.values()), default=0)
 
 
-class ForgetsData(Right):
-    """Loses all at close."""
-
-    async def close(self) -> None:
-        self.disk.entries.clear()
-
-
+@fails(versions_grow_over_the_store="over all keys of the store, not for each key alone")
 class OwnVersions(Right):
     """Counts the versions of each key for itself."""
 
@@ -120,6 +50,30 @@ class OwnVersions(Right):
         return super().write(key, value)
 
 
+@fails(
+    versions_are_in_the_order_of_commits="take the version from a row, or under a lock",
+    puts_to_one_key_at_once="an older version replaced a newer one",
+)
+class BareSequence(Right):
+    """Takes a number, and commits after a while, as a database does with a bare sequence."""
+
+    async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
+        check_value(value)
+        await self.compare(key, expect)
+        self.disk.version = version = self.next_version()
+        for _ in range(1 + len(value) // 4096):
+            await asyncio.sleep(0)
+        return self.commit(key, version, value)
+
+
+# Compare and set
+
+
+@fails(
+    put_with_expect="must raise VersionConflict",
+    delete_with_expect="must raise VersionConflict",
+    one_creates="50 of 50 puts with expect=0",
+)
 class IgnoresExpect(Right):
     """Writes whatever the version."""
 
@@ -128,6 +82,7 @@ class IgnoresExpect(Right):
         check_expect(expect)
 
 
+@fails(put_with_expect="must raise VersionConflict('key', 0, 3)")
 class ZeroIsNone(Right):
     """Takes expect=0 for no expectation."""
 
@@ -135,6 +90,7 @@ class ZeroIsNone(Right):
         await super().compare(key, expect or None)
 
 
+@fails(increments_at_once="in one atomic step", one_creates="puts with expect=0")
 class ComparesThenWrites(Right):
     """Lets others in between comparing and writing."""
 
@@ -143,6 +99,18 @@ class ComparesThenWrites(Right):
         await asyncio.sleep(0)
 
 
+# Writes that get lost, or come late
+
+
+@fails(open_and_close_are_idempotent="not deleted", entries_outlive_their_stores="must find")
+class ForgetsData(Right):
+    """Loses all at close."""
+
+    async def close(self) -> None:
+        self.disk.entries.clear()
+
+
+@fails(puts_and_deletes_at_once="of 100 puts at once")
 class LosesUpdates(Right):
     """Writes back the whole table as it was read a moment before."""
 
@@ -154,19 +122,23 @@ class LosesUpdates(Right):
         return version
 
 
+@fails(cancelled_puts="took effect after a later put")
 class WritesLate(Right):
     """Goes on writing in the background when the put was cancelled."""
 
     async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
+        await self.compare(key, expect)
+
         async def late() -> int:
-            await asyncio.sleep(0.001 if value == b"cancelled" else 0)
-            return await super(WritesLate, self).put(key, value, expect=expect)
+            await asyncio.sleep(0.001 if value == b"new" else 0)
+            return self.write(key, value)
 
         task = asyncio.create_task(late())
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(task)
 
 
+@fails(calls_that_nobody_awaits="a Task or Future has begun already")
 class WritesAtOnce(Right):
     """Begins to write when it is called, not when it is awaited."""
 
@@ -176,6 +148,45 @@ class WritesAtOnce(Right):
         return asyncio.create_task(super().put(key, value, expect=expect))
 
 
+@fails(calls_that_nobody_awaits="that nobody awaits must change nothing: make them 'async def'")
+class Queues(Right):
+    """Puts the write into a queue when it is called; what it returns waits for it."""
+
+    def put(  # type: ignore[override]
+        self, key: str, value: bytes, *, expect: int | None = None
+    ) -> Queued:
+        return Queued(asyncio.create_task(super().put(key, value, expect=expect)))
+
+
+class Queued:
+    """Waits for a queued write."""
+
+    def __init__(self, task: asyncio.Task[int]) -> None:
+        self.task = task
+
+    def __await__(self) -> Generator[None, None, int]:
+        return self.task.__await__()
+
+
+@fails(stores_see_each_other="old entry")
+class Caches(Right):
+    """Remembers what it read, and does not learn what others write."""
+
+    def __init__(self, disk: Disk) -> None:
+        super().__init__(disk)
+        self.cache: dict[str, Entry] = {}
+
+    async def get(self, key: str) -> Entry | None:
+        entry = self.cache.get(key) or await super().get(key)
+        if entry:
+            self.cache[key] = entry
+        return entry
+
+
+# Scans
+
+
+@fails(prefixes_are_literal="literally; too many")
 class LikePrefix(Right):
     """Scans as SQL's LIKE does."""
 
@@ -186,15 +197,7 @@ class LikePrefix(Right):
                 yield entry
 
 
-class GlobPrefix(Right):
-    """Scans as SCAN MATCH does."""
-
-    async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
-        async for entry in super().scan():
-            if fnmatch.fnmatchcase(entry.key, prefix + "*"):
-                yield entry
-
-
+@fails(scan_of_many="1000 of 2500")
 class OnePage(Right):
     """Reads one page of a scan as if it were all."""
 
@@ -205,6 +208,7 @@ class OnePage(Right):
                 yield entry
 
 
+@fails(scan_while_others_write="exactly once")
 class Offsets(Right):
     """Pages by offset, so that deletes shift what comes."""
 
@@ -215,6 +219,7 @@ class Offsets(Right):
             offset += 1
 
 
+@fails(abandoned_scan_blocks_nothing="half-way")
 class LocksWhileScanning(Right):
     """Holds a lock as long as a scan is not through."""
 
@@ -232,49 +237,40 @@ class LocksWhileScanning(Right):
             await super().compare(key, expect)
 
 
-class Changed(Right):
-    """Keeps keys in another form."""
+# Keys, values and errors
 
-    def form(self, key: str) -> str:
-        """The other form."""
-        raise NotImplementedError
+
+class Changed(Right):
+    """Stores keys in another form."""
+
+    form: Callable[[str], str]
 
     async def get(self, key: str) -> Entry | None:
-        entry = await super().get(self.form(key))
+        entry = await super().get(type(self).form(key))
         return entry and entry._replace(key=key)
 
     async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
-        return await super().put(self.form(key), value, expect=expect)
+        return await super().put(type(self).form(key), value, expect=expect)
 
 
-class FoldsCase(Changed):
-    """As a file system or a collation may."""
-
-    def form(self, key: str) -> str:
-        return key.lower()
-
-
-class Normalizes(Changed):
-    """As a file system may."""
-
-    def form(self, key: str) -> str:
-        return unicodedata.normalize("NFC", key)
+FORMS: list[tuple[str, Callable[[str], str], str]] = [
+    ("FoldsCase", str.lower, "'APP'"),
+    ("Normalizes", functools.partial(unicodedata.normalize, "NFC"), "\\xe9"),
+    ("Strips", lambda key: key.strip() or key, "' a'"),
+]
+for name, form, said in FORMS:
+    broken = type(name, (Changed,), {"form": staticmethod(form)})
+    fails(hostile_keys_stay_apart=said)(broken)
 
 
-class Strips(Changed):
-    """As a line in a file may be."""
-
-    def form(self, key: str) -> str:
-        return key.strip() or key
-
-
+@fails(wrong_arguments="must raise ValueError or TypeError")
 class Truncates(Changed):
     """As a column of a set width may."""
 
-    def form(self, key: str) -> str:
-        return key[:512]
+    form = staticmethod(lambda key: key[:512])
 
 
+@fails(put_then_get="must give Entry objects, not tuple")
 class PlainTuples(Right):
     """Gives rows as the driver does."""
 
@@ -283,6 +279,7 @@ class PlainTuples(Right):
         return entry and tuple(entry)  # type: ignore[return-value]
 
 
+@fails(values_come_back_as_they_are="put b'\\x00', got b''")
 class NoNul(Right):
     """Ends values at a NUL."""
 
@@ -290,6 +287,7 @@ class NoNul(Right):
         return super().write(key, value and value.split(b"\0")[0])
 
 
+@fails(absent_keys="deleting it is False, no error")
 class RaisesOnAbsent(Right):
     """Deletes as a dict does."""
 
@@ -299,6 +297,7 @@ class RaisesOnAbsent(Right):
         return True
 
 
+@fails(after_close="must work or raise StoreError, it raised Progr")
 class LeaksDriverErrors(Right):
     """Lets the driver's error out when it is closed."""
 
@@ -317,19 +316,7 @@ class LeaksDriverErrors(Right):
         return await super().get(key)
 
 
-class Caches(Right):
-    """Remembers what it read, and does not learn what others write."""
-
-    def __init__(self, disk: Disk) -> None:
-        super().__init__(disk)
-        self.cache: dict[str, Entry] = {}
-
-    async def get(self, key: str) -> Entry | None:
-        entry = self.cache.get(key) or await super().get(key)
-        if entry:
-            self.cache[key] = entry
-        return entry
-
+# Damage
 
 DAMAGE = b"damaged"
 
@@ -340,19 +327,16 @@ class SeesDamage(Right):
     async def get(self, key: str) -> Entry | None:
         entry = await super().get(key)
         if entry and entry.value == DAMAGE:
-            raise self.error(key)
+            raise CorruptRecord(f"the entry of {key!r} cannot be read")
         return entry
 
     async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
         async for entry in super().scan(prefix):
-            damaged = entry.value == DAMAGE
-            yield entry._replace(value=Unreadable(self.error(entry.key))) if damaged else entry
-
-    def error(self, key: str) -> CorruptRecord:
-        """What it says."""
-        return CorruptRecord(f"the entry of {key!r} cannot be read")
+            error = CorruptRecord(f"the entry of {entry.key!r} cannot be read")
+            yield entry._replace(value=Unreadable(error)) if entry.value == DAMAGE else entry
 
 
+@fails(damage_is_not_absence="must raise CorruptRecord or DecryptionError, not None")
 class DamageIsAbsence(SeesDamage):
     """Takes what it cannot read for absent."""
 
@@ -362,6 +346,7 @@ class DamageIsAbsence(SeesDamage):
         return None
 
 
+@fails(damage_is_not_absence="must not leave out")
 class DamageIsSkipped(SeesDamage):
     """Leaves out of a scan what it cannot read."""
 
@@ -371,6 +356,7 @@ class DamageIsSkipped(SeesDamage):
                 yield entry
 
 
+@fails(damage_is_not_absence="A damaged entry is an error, not absent; its neighbours live")
 class DamageEndsScans(SeesDamage):
     """Ends a scan where it cannot read on."""
 
@@ -379,8 +365,3 @@ class DamageEndsScans(SeesDamage):
             if isinstance(entry.value, Unreadable):
                 raise entry.value.error
             yield entry
-
-
-def feeding(feed: type[Feed]) -> type[Right]:
-    """A store whose feed has a fault."""
-    return type(f"Right{feed.__name__}", (Right,), {"feed": feed})

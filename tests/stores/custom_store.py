@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
 from twitchvault.errors import StoreUnavailable, VersionConflict
-from twitchvault.stores.base import Entry, TokenStore, check_expect, check_key, check_value
+from twitchvault.stores.base import Entry, TokenStore, check_arguments
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -30,16 +30,17 @@ class FileStore(TokenStore):
 
     async def get(self, key: str) -> Entry | None:
         """The entry of `key`, or None."""
-        check_key(key)
+        check_arguments(key)
         return next(iter(await self._run(lambda db: _read(db, " AND key = ?", key))), None)
 
     async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
         """Write `value`; its version."""
-        check_value(value)
+        check_arguments(key, value, expect)
         return await self._run(lambda db: _write(db, key, value, expect))
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
         """Write that there is no value."""
+        check_arguments(key, expect=expect)
         return await self._run(lambda db: _write(db, key, None, expect)) > 0
 
     async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
@@ -65,8 +66,6 @@ def _read(db: sqlite3.Connection, condition: str = "", *values: str) -> list[Ent
 
 
 def _write(db: sqlite3.Connection, key: str, value: bytes | None, expect: int | None) -> int:
-    check_key(key)
-    check_expect(expect)
     db.execute("BEGIN IMMEDIATE")
     found = next((entry.version for entry in _read(db, " AND key = ?", key)), 0)
     if expect is not None and expect != found:

@@ -4,121 +4,25 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from twitchvault.errors import StoreUnavailable, VersionConflict
 from twitchvault.testing import StoreContract
-from twitchvault.testing.contract import support
-from twitchvault.testing.contract.concurrency import write_in_processes
-from twitchvault.testing.contract.support import MakeStore, opened
 
-from .broken_feeds import (
-    Backwards,
-    Disk,
-    DrainsLate,
-    GlobFeed,
-    LosesWhenCancelled,
-    NoBarrier,
-    NoDeletes,
-    OldDeletes,
-    Swallows,
-    WaitsForNothing,
-)
-from .broken_stores import (
-    DAMAGE,
-    Caches,
-    ComparesThenWrites,
-    DamageEndsScans,
-    DamageIsAbsence,
-    DamageIsSkipped,
-    FoldsCase,
-    ForgetsData,
-    ForgetsVersions,
-    GlobPrefix,
-    IgnoresExpect,
-    LeaksDriverErrors,
-    LikePrefix,
-    LocksWhileScanning,
-    LosesUpdates,
-    NoNul,
-    Normalizes,
-    Offsets,
-    OnePage,
-    OwnVersions,
-    PlainTuples,
-    RaisesOnAbsent,
-    ReusesVersions,
-    Right,
-    SeesDamage,
-    Strips,
-    Truncates,
-    WritesAtOnce,
-    WritesLate,
-    ZeroIsNone,
-    feeding,
-)
-from .custom_store import FileStore
+from . import broken_feeds  # noqa: F401 - adds to the faults
+from .broken_stores import DAMAGE, SeesDamage
+from .right_store import FAULTS, Disk, Fault, Right
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from twitchvault.stores.base import TokenStore
 
-FAULTS: list[tuple[type[Right], str, str]] = [
-    (ReusesVersions, "test_versions_grow_over_the_whole_store", "reused"),
-    (ForgetsVersions, "test_closed_again_and_again", "reused"),
-    (ForgetsVersions, "test_data_outlive_all_stores", "in a new store: reused"),
-    (ForgetsData, "test_open_and_close_are_idempotent", "not deleted"),
-    (ForgetsData, "test_data_outlive_all_stores", "does not find"),
-    (OwnVersions, "test_versions_grow_over_the_whole_store", "over all keys"),
-    (IgnoresExpect, "test_expect_zero_creates", "DID NOT RAISE"),
-    (IgnoresExpect, "test_expect_in_delete", "DID NOT RAISE"),
-    (IgnoresExpect, "test_one_creates", "50 of 50 puts with expect=0"),
-    (ZeroIsNone, "test_expect_zero_creates", "DID NOT RAISE"),
-    (ComparesThenWrites, "test_increments_of_many_tasks", "in one atomic step"),
-    (ComparesThenWrites, "test_increments_of_several_stores", "in one atomic step"),
-    (ComparesThenWrites, "test_one_of_several_stores_creates", "puts with expect=0"),
-    (LosesUpdates, "test_puts_and_deletes_at_once", "of 100 puts at once"),
-    (WritesLate, "test_cancelled_put", "took effect after a later put"),
-    (WritesAtOnce, "test_calls_that_nobody_awaits", "not awaited, yet done"),
-    (LikePrefix, "test_prefixes_are_literal", "literally; too many"),
-    (GlobPrefix, "test_prefixes_are_literal", "literally; too many"),
-    (OnePage, "test_scan_of_many", "1000 of 2500"),
-    (Offsets, "test_scan_while_others_write", "exactly once"),
-    (LocksWhileScanning, "test_abandoned_scan_blocks_nothing", "half-way"),
-    (FoldsCase, "test_hostile_keys_are_kept_apart", "'APP'"),
-    (Normalizes, "test_hostile_keys_are_kept_apart", "\\xe9"),
-    (Strips, "test_hostile_keys_are_kept_apart", "' a'"),
-    (Truncates, "test_wrong_arguments", "must raise ValueError or TypeError"),
-    (PlainTuples, "test_put_then_get", "must give Entry objects, not tuple"),
-    (NoNul, "test_values_come_back_as_they_are", "put b'\\x00', got b''"),
-    (RaisesOnAbsent, "test_absent_key", "absent"),
-    (LeaksDriverErrors, "test_after_close", "must work or raise StoreError, it raised Progr"),
-    (Caches, "test_stores_see_each_other", "old entry"),
-    (DamageIsAbsence, "test_damage_is_not_absence", "DID NOT RAISE"),
-    (DamageIsSkipped, "test_damage_is_not_absence", "must not leave out"),
-    (DamageEndsScans, "test_damage_is_not_absence", "cannot be read"),
-    (feeding(NoDeletes), "test_delete_is_a_change", "missed a delete"),
-    (feeding(NoDeletes), "test_drain_gives_all_in_time", "drain() gives"),
-    (feeding(NoDeletes), "test_feeds_miss_nothing", "missed changes"),
-    (feeding(OldDeletes), "test_delete_is_a_change", "for old: puts came at"),
-    (feeding(DrainsLate), "test_drain_gives_all_in_time", "drain() gives"),
-    (feeding(NoBarrier), "test_catch_up_is_a_barrier", "missed a put"),
-    (feeding(LosesWhenCancelled), "test_cancelled_wait_loses_nothing", "cancelled wait()"),
-    (feeding(WaitsForNothing), "test_wait_of_a_quiet_store", "nothing changed"),
-    (feeding(Backwards), "test_feeds_miss_nothing", "in version order"),
-    (feeding(GlobFeed), "test_prefix_of_a_feed_is_literal", "literally; too many"),
-    (feeding(Swallows), "test_feeds_miss_nothing_of_other_stores", "missed changes"),
-    (feeding(Swallows), "test_watch_then_scan", "missed changes"),
-]
 
+class Contract(StoreContract, omits={"processes": "test_contract_use has them"}):
+    """The contract, called by hand; what hangs is given up soon."""
 
-class Contract(StoreContract, omits={"processes": "see below"}):
-    """The contract, called by hand."""
+    call_timeout = 0.5
 
     async def damage(self, store: TokenStore, key: str) -> None:
         """Spoil the entry on the disk."""
@@ -129,104 +33,36 @@ class Contract(StoreContract, omits={"processes": "see below"}):
 TESTS = sorted(name for name in dir(Contract) if name[:5] == "test_" and getattr(Contract, name))
 
 
-async def run(contract: type[StoreContract], make_store: MakeStore, test: str) -> None:
-    """Run one test of the contract."""
-    made = contract()
-    async with (
-        opened(make_store) as store,
-        opened(make_store) as second,
-        opened(make_store) as third,
-    ):
+async def run(kind: type[Right], test: str) -> None:
+    """Run one test of the contract on three stores of one disk."""
+    contract, make_store = Contract(), functools.partial(kind, Disk())
+    async with AsyncExitStack() as stack:
+        stores = [make_store() for _ in range(3)]
+        for store in stores:
+            await store.open()
+            stack.push_async_callback(store.close)
         fixtures: dict[str, Any] = {
             "opener": make_store,
-            "in_processes": functools.partial(write_in_processes, make_store),
-            "store": store,
-            "others": [second, third],
-            "watch": getattr(store, "watch", None),
-            "damage_entry": functools.partial(made.damage, store),
+            "store": stores[0],
+            "stores": stores,
+            "watch": stores[0].watch,
+            "damage_entry": functools.partial(contract.damage, stores[0]),
         }
-        method = getattr(made, test)
+        method = getattr(contract, test)
         await method(**{name: fixtures[name] for name in inspect.signature(method).parameters})
 
 
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What hangs is given up soon."""
-    monkeypatch.setattr(support, "CALL_TIMEOUT", 0.5)
-
-
-@pytest.mark.parametrize(
-    ("broken", "test", "said"),
-    FAULTS,
-    ids=[f"{broken.__name__}-{test}" for broken, test, _ in FAULTS],
-)
-async def test_fault_is_found(broken: type[Right], test: str, said: str) -> None:
-    """The named test fails for the broken store, saying what is wrong."""
-    with pytest.raises((Exception, pytest.fail.Exception)) as caught:
-        await run(Contract, functools.partial(broken, Disk()), test)
-    assert said in str(caught.value)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.store.__name__}-{fault.test}")
+async def test_fault_is_found(fault: Fault) -> None:
+    """The named test fails for the broken store, saying what is wrong and which rule it breaks."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - what it says is compared below
+        await run(fault.store, fault.test)
+    (rule,) = caught.value.__notes__
+    assert rule.startswith("The rule: ")
+    assert fault.said in f"{caught.value}\n{rule}"
 
 
 @pytest.mark.parametrize("test", TESTS)
 async def test_right_store_passes(test: str) -> None:
     """No test of the contract fails for a store without a fault."""
-    await run(Contract, functools.partial(SeesDamage, Disk()), test)
-
-
-class TwoSteps(FileStore):
-    """Compares in one transaction and writes in another: right if no other process writes."""
-
-    async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
-        """Compare, then write."""
-        entry = await self.get(key)
-        found = entry.version if entry else 0
-        if expect not in (None, found):
-            raise VersionConflict(key, expect or 0, found)
-        return await super().put(key, value)
-
-
-class DiesInOtherProcesses(FileStore):
-    """Opens in the process that made it."""
-
-    def __init__(self, path: Path, home: int) -> None:
-        super().__init__(path)
-        self.home = home
-
-    async def open(self) -> None:
-        """Fail abroad."""
-        if os.getpid() != self.home:
-            msg = "not at home"
-            raise StoreUnavailable(msg)
-
-
-def local_class() -> type[FileStore]:
-    """A class that other processes cannot find."""
-
-    class Local(FileStore):
-        """A FileStore."""
-
-    return Local
-
-
-class BetweenProcesses(StoreContract, omits={"watch": "FileStore has none"}):
-    """The contract, called by hand."""
-
-
-@pytest.mark.parametrize(
-    ("make_store", "said"),
-    [
-        (functools.partial(TwoSteps), "in one atomic step"),
-        (functools.partial(DiesInOtherProcesses, home=os.getpid()), "not at home"),
-        (local_class(), "make_store must be picklable"),
-    ],
-    ids=["not atomic", "not shared", "not picklable"],
-)
-async def test_fault_between_processes_is_found(
-    make_store: Callable[[Path], TokenStore], said: str, tmp_path: Path
-) -> None:
-    """Real processes show what one process cannot."""
-    test = "test_compare_and_set_between_processes"
-    opener = functools.partial(make_store, tmp_path / "tokens.db")
-    with pytest.raises((AssertionError, pytest.fail.Exception)) as caught:
-        await run(BetweenProcesses, opener, test)
-    assert said in str(caught.value)
+    await run(SeesDamage, test)

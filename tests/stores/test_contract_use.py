@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from asyncio import create_subprocess_exec, subprocess, timeout
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,57 +14,63 @@ import pytest
 from twitchvault.testing import StoreContract
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from twitchvault.stores.base import TokenStore
 
-PROJECT = '''
+PROJECT = """
+import functools
+import os
+
 import pytest
+from tests.stores.custom_store import FileStore
+from twitchvault.errors import StoreUnavailable, VersionConflict
 from twitchvault.stores import MemoryStore
-from twitchvault.stores.base import TokenStore
 from twitchvault.testing import StoreContract
 
-class Plain(TokenStore):
-    """Hides the feeds of a MemoryStore."""
+class IgnoresExpect(FileStore):
+    async def put(self, key, value, *, expect=None):
+        return await super().put(key, value)
 
-    def __init__(self):
-        self.inner = MemoryStore()
+class TwoSteps(FileStore):
+    async def put(self, key, value, *, expect=None):
+        entry = await self.get(key)
+        found = entry.version if entry else 0
+        if expect not in (None, found):
+            raise VersionConflict(key, expect, found)
+        return await super().put(key, value)
+
+class OneProcess(FileStore):
+    def __init__(self, path, home):
+        super().__init__(path)
+        self.home = home
 
     async def open(self):
-        await self.inner.open()
+        if os.getpid() != self.home:
+            raise StoreUnavailable("not at home")
 
-    async def get(self, key):
-        return await self.inner.get(key)
-
-    async def put(self, key, value, *, expect=None):
-        return await self.inner.put(key, value, expect=expect)
-
-    async def delete(self, key, *, expect=None):
-        return await self.inner.delete(key, expect=expect)
-
-    def scan(self, prefix=""):
-        return self.inner.scan(prefix)
-
-class IgnoresExpect(Plain):
-    async def put(self, key, value, *, expect=None):
-        return await self.inner.put(key, value)
-
-class OneStore(StoreContract, omits={"handles": "one process", "processes": "one process"}):
-    kind = Plain
-
+class TestMemory(StoreContract, omits={"handles": "it has none", "processes": "it has none"}):
     @pytest.fixture
     def make_store(self):
-        store = self.kind()
+        store = MemoryStore()
         return lambda: store
 
-class TestPlain(OneStore):
+class Files(StoreContract):
+    kind, more = FileStore, ()
+
+    @pytest.fixture
+    def make_store(self, tmp_path):
+        return functools.partial(self.kind, tmp_path / "tokens.db", *self.more)
+
+class TestFile(Files):
     pass
 
-class TestMemory(OneStore):
-    kind = MemoryStore
-
-class TestBroken(OneStore):
+class TestBroken(Files):
     kind = IgnoresExpect
+
+class TestTwoSteps(Files):
+    kind = TwoSteps
+
+class TestOneProcess(Files):
+    kind, more = OneProcess, (os.getpid(),)
 
 class TestForgotten(StoreContract):
     pass
@@ -70,8 +78,19 @@ class TestForgotten(StoreContract):
 class TestUnpicklable(StoreContract):
     @pytest.fixture
     def make_store(self):
-        return lambda: Plain()
-'''
+        return lambda: MemoryStore()
+"""
+FAILING = ("TwoSteps", "OneProcess", "Unpicklable", "Broken")
+SAID = (
+    "put() must compare and write in one atomic step",
+    "The rule: 50 tasks that add one by compare-and-set lose nothing",
+    "StoreContract needs a fixture named 'make_store' in TestForgotten",
+    "return functools.partial(MyStore, tmp_path",
+    "make_store must be picklable",
+    'omits={"processes": "why not"}',
+    "a process that uses the store failed",
+    "StoreUnavailable: not at home",
+)
 LOOPS = {"strict": "session", "auto": "function"}  # the contract depends on neither
 
 
@@ -87,9 +106,11 @@ async def run(project: Path, mode: str, chosen: str) -> tuple[int | None, str]:
         f"[pytest]\nasyncio_mode = {mode}\nasyncio_default_fixture_loop_scope = {LOOPS[mode]}\n"
         "filterwarnings = error\naddopts = -rfEs --tb=short"
     )
-    command = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", chosen)
+    options = ("-p", "no:cacheprovider", "--basetemp", str(project / "tmp"), "-k", chosen)
+    command = (sys.executable, "-m", "pytest", *options)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     process = await create_subprocess_exec(
-        *command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        *command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     try:
         async with timeout(50):
@@ -101,39 +122,40 @@ async def run(project: Path, mode: str, chosen: str) -> tuple[int | None, str]:
     return process.returncode, output.decode()
 
 
-async def test_stores_pass_in_a_project(tmp_path: Path) -> None:
+async def test_stores_pass_in_a_project(quick_path: Path) -> None:
     """One plain fixture is enough; feeds are skipped for a store that has none, saying why."""
-    code, output = await run(tmp_path, "auto", "TestMemory")
+    code, output = await run(quick_path, "auto", "TestMemory")
     assert code == 0, output
     assert "skipped" not in output
-    code, plain = await run(tmp_path, "strict", "TestPlain")
-    assert code == 0, plain
-    assert "Plain has no watch(): readers scan it and compare" in plain
-    numbers = re.search(r"(\d+) passed, (\d+) skipped", plain)
-    assert numbers
-    assert f"{sum(map(int, numbers.groups()))} passed" in output
+    code, output = await run(
+        quick_path, "strict", "TestFile and (put_then_get or wakes_up or between)"
+    )
+    assert code == 0, output
+    assert "FileStore has no watch(): readers scan it and compare" in output
 
 
-async def test_wrong_stores_fail_in_a_project(tmp_path: Path) -> None:
+async def test_wrong_stores_fail_in_a_project(quick_path: Path) -> None:
     """Failures say what must hold, how to write a fixture that is missing, and what to omit."""
-    forgotten = "(TestForgotten and test_put_then_get)"
-    unpicklable = "(TestUnpicklable and processes)"
-    code, output = await run(tmp_path, "strict", f"TestBroken or {forgotten} or {unpicklable}")
+    chosen = "TestBroken and (put_ or increments) or TestForgotten and put_then_get"
+    code, output = await run(quick_path, "strict", f"{chosen} or compare_and_set_between_processes")
     assert code == 1, output
-    failed = set(re.findall(r"^FAILED test_mine.py::TestBroken::(\w+)", output, re.MULTILINE))
-    assert {"test_expect_zero_creates", "test_increments_of_many_tasks"} <= failed
-    assert "test_put_then_get" not in failed
-    assert "put() must compare and write in one atomic step" in output
-    assert "StoreContract needs a fixture named 'make_store' in TestForgotten" in output
-    assert "return functools.partial(MyStore, tmp_path" in output
-    assert "make_store must be picklable" in output
-    assert 'omits={"processes": "why not"}' in output
+    failed = set(
+        re.findall(r"^(?:FAILED|ERROR) test_mine.py::Test(\w+::\w+)", output, re.MULTILINE)
+    )
+    between = {f"{name}::test_compare_and_set_between_processes" for name in FAILING}
+    assert between <= failed
+    assert {"Broken::test_put_with_expect", "Broken::test_increments_at_once"} <= failed
+    assert (
+        not {"Broken::test_put_then_get", "File::test_compare_and_set_between_processes"} & failed
+    )
+    for text in SAID:
+        assert text in output
 
 
 def test_omitted_tests_are_gone() -> None:
     """An omission takes away the tests that need the ability, in subclasses too, and no others."""
 
-    class Alone(StoreContract, omits={"handles": "alone"}):
+    class Alone(StoreContract, omits={"processes": "alone"}):
         pass
 
     class Quiet(Alone, omits={"watch": "quiet"}):
@@ -143,14 +165,13 @@ def test_omitted_tests_are_gone() -> None:
         async def damage(self, store: TokenStore, key: str) -> None:
             raise NotImplementedError
 
-    assert names_of(StoreContract) - names_of(Alone) >= {"test_stores_see_each_other"}
-    assert names_of(Alone) - names_of(Quiet) >= {
-        "test_wait_wakes_up",
-        "test_feed_of_other_processes",
-    }
-    assert names_of(Quiet) >= {"test_compare_and_set_between_processes", "test_put_then_get"}
+    between = {"test_compare_and_set_between_processes", "test_feed_of_other_processes"}
+    damage = {"test_damage_is_not_absence", "test_damage_does_not_stop_a_feed"}
+    assert names_of(StoreContract) - names_of(Alone) == between | damage
+    assert "test_wait_wakes_up" in names_of(Alone) - names_of(Quiet)
+    assert "test_put_then_get" in names_of(Quiet)
     assert names_of(Checked) - names_of(Quiet) == {"test_damage_is_not_absence"}
-    assert dict(Quiet.omits) == {"handles": "alone", "watch": "quiet"}
+    assert dict(Quiet.omits) == {"processes": "alone", "watch": "quiet"}
 
 
 @pytest.mark.parametrize(

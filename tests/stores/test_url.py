@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import twitchvault.stores
 from twitchvault.errors import MissingDriver, StoreError, StoreUnavailable
-from twitchvault.stores import MemoryStore, RedisStore, SQLiteStore, open_store
-from twitchvault.stores.url import SCHEMES
+from twitchvault.stores import BACKENDS, MemoryStore, RedisStore, SQLiteStore, open_store
 
 PASSWORD = "hunter2"
+ROOT = Path(__file__).parents[2]
 
 
 def test_memory() -> None:
@@ -108,12 +109,22 @@ def test_anything_else_is_refused(url: str, message: str) -> None:
     assert PASSWORD not in repr(refused.value)
 
 
-def test_documentation_names_each_form() -> None:
-    """The page on stores has an example of every URL."""
-    page = (Path(__file__).parents[2] / "docs" / "stores.md").read_text(encoding="utf-8")
-    for scheme in SCHEMES.values():
-        for example in scheme.examples:
-            assert f"`{example.removesuffix('...')}`" in page
+@pytest.mark.parametrize("name", BACKENDS)
+def test_every_backend_is_in_every_place(name: str) -> None:
+    """A store is exported, has an extra, a contract test, and a row in the docs with its URLs."""
+    module, urls = BACKENDS[name]
+    extra = module.rpartition(".")[2]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    assert name in twitchvault.stores.__all__
+    assert extra in extras or name == "MemoryStore"
+    tests = [path.read_text() for path in (ROOT / "tests").rglob("test_*contract*.py")]
+    assert any("(StoreContract" in text and f"{name}(" in text for text in tests)
+    page = (ROOT / "docs" / "stores.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith(f"| [`{name}(")]
+    assert len(rows) == 1, f"docs/stores.md has no row for {name}"
+    assert all(f"`{url.removesuffix('...')}`" in rows[0] for url in urls)
 
 
 MODULE = """
@@ -226,7 +237,7 @@ def test_importing_the_stores_imports_no_driver() -> None:
     """Neither the package nor a memory store needs a driver; every public name can be had."""
     script = """
 import sys
-from twitchvault.stores import MemoryStore, open_store
+from twitchvault.stores import BACKENDS, MemoryStore, open_store
 import twitchvault.stores.sqlite
 open_store("memory://")
 print(sorted({"aiosqlite", "redis", "cryptography"} & set(sys.modules)))

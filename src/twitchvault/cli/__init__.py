@@ -2,10 +2,10 @@
 
 | module | subject |
 | --- | --- |
-| `commands` | the commands and their options |
-| `users` | who is in a store, without asking Twitch |
-| `screen` | what a person sees |
-| `demo` | four processes, one store, tokens that expire every two seconds |
+| `commands` | a module for each command, named like it |
+| `options` | the options that commands share |
+| `users` | the users in a store |
+| `console` | output and exit codes |
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FAILED: Final = 2
 def main() -> None:
     """Run the command, or say which package it lacks."""
     try:
-        from twitchvault.cli.commands import run  # noqa: PLC0415
+        from twitchvault.cli.commands import commands  # noqa: PLC0415
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in _PACKAGES:
@@ -32,4 +32,4 @@ def main() -> None:
             "pip install 'twitchvault[cli]'\n"
         )
         sys.exit(_FAILED)
-    run()
+    commands(prog_name="twitchvault")

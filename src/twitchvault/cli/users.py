@@ -1,79 +1,108 @@
-"""Who is in a store: read from the store alone, Twitch is not asked."""
+"""The users in a store: read from the store alone, Twitch is not asked."""
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from datetime import datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from twitchvault.errors import CorruptRecord, DecryptionError, StoreError
-from twitchvault.stores.base import ENCRYPTION_CHECK_KEY
-from twitchvault.vault.record import decode
+from rich.table import Table
+from rich.text import Text
+
+from twitchvault.app import App
+from twitchvault.cli.console import out, warn
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from twitchvault.stores import TokenStore
 
-    from twitchvault.stores.base import Entry, TokenStore
-    from twitchvault.vault.record import Record
+__all__ = ["StoredUser", "read_users", "show_users", "users_of"]
 
-__all__ = ["StoredUser", "opened", "read_users"]
+_COLOURS = {"live": "green", "needs login": "yellow", "damaged": "red"}
 
 
 class StoredUser(NamedTuple):
-    """One user of one application; `record` is None if it cannot be read, `problem` says why."""
+    """One user of one application; `reason` says why the state is not "live"."""
 
     client_id: str
     user_id: str
-    version: int
-    record: Record | None
-    problem: str = ""
-
-    @property
-    def key(self) -> str:
-        """The key in the store."""
-        return f"{self.client_id}:{self.user_id}"
+    state: str
+    reason: str = ""
+    login: str | None = None
+    scopes: tuple[str, ...] = ()
+    last_validated: float | None = None
 
     @property
     def name(self) -> str:
         """The login name, or the id where it is not known."""
-        return (self.record and self.record.login) or self.user_id
-
-    @property
-    def needs_login(self) -> bool:
-        """Whether the user has to sign in again."""
-        return self.record is None or self.record.state == "needs_login"
-
-
-@asynccontextmanager
-async def opened(store: TokenStore) -> AsyncIterator[TokenStore]:
-    """The store, open for the length of the block; `StoreError` for one that needs a key."""
-    try:
-        await store.open()
-        if await store.get(ENCRYPTION_CHECK_KEY) is not None:
-            msg = "this store is encrypted: name the file with its keys, --key-file"
-            raise StoreError(msg)
-        yield store
-    finally:
-        await store.close()
+        return self.login or self.user_id
 
 
 async def read_users(store: TokenStore, client_id: str | None = None) -> list[StoredUser]:
-    """All users of one application, or of all, in the order of their names."""
-    prefix = "" if client_id is None else f"{client_id}:"
-    users = [user async for entry in store.scan(prefix) if (user := _user(entry)) is not None]
-    return sorted(users, key=lambda user: (user.client_id, user.name, user.user_id))
+    """The users of one application, or of all, in an open store."""
+    found: list[StoredUser] = []
+    for name in [client_id] if client_id else await _client_ids(store):
+        # A public client with nothing to maintain sends no request.
+        async with App(name, store=store, maintain=False) as app:
+            found += users_of(app)
+    return found
 
 
-def _user(entry: Entry) -> StoredUser | None:
-    client_id, colon, user_id = entry.key.partition(":")
-    # Without a colon it is no user's key; the application's own token stands under the client id.
-    if not colon or user_id == client_id:
-        return None
-    try:
-        record = decode(entry.value, user_id)
-        return (
-            None
-            if record.state == "removed"
-            else StoredUser(client_id, user_id, entry.version, record)
+async def _client_ids(store: TokenStore) -> list[str]:
+    keys = [entry.key.partition(":") async for entry in store.scan()]
+    return sorted({client_id for client_id, colon, _ in keys if colon})
+
+
+def users_of(app: App) -> list[StoredUser]:
+    """The users of an application, by name."""
+    user_ids = {*app.tokens, *app.needs_login, *app.damaged} - {app.http.client_id}
+    users = [_user(app, user_id) for user_id in user_ids]
+    return sorted(users, key=lambda user: (user.name, user.user_id))
+
+
+def _user(app: App, user_id: str) -> StoredUser:
+    client_id = app.http.client_id
+    if user_id in app.damaged:
+        return StoredUser(client_id, user_id, "damaged", str(app.damaged[user_id]))
+    reason = app.needs_login.get(user_id, "")
+    return StoredUser(
+        client_id,
+        user_id,
+        "needs login" if user_id in app.needs_login else "live",
+        reason,
+        app.get_user_by_id(user_id).login,
+        app.users_scopes.get(user_id, ()),
+        app.tokens_validity.get(user_id, (None,))[0],
+    )
+
+
+def show_users(users: list[StoredUser]) -> None:
+    """Print a table for each application, and each reason on standard error."""
+    if not users:
+        out.print("Nobody is in the store.")
+    for client_id, group in groupby(users, key=lambda user: user.client_id):
+        out.print(Text.assemble("Application ", (client_id, "bold")))
+        out.print(_table(list(group)))
+    for user in users:
+        if user.reason:
+            warn(f"{user.name}: {user.reason}")
+
+
+def _table(users: list[StoredUser]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("USER", "ID", "STATE", "VALIDATED", "SCOPES"):
+        table.add_column(title, overflow="fold")
+    for user in users:
+        table.add_row(
+            Text(user.name),
+            Text(user.user_id),
+            Text(user.state, _COLOURS[user.state]),
+            _time(user.last_validated),
+            Text(" ".join(user.scopes) or "-"),
         )
-    except (CorruptRecord, DecryptionError) as error:
-        return StoredUser(client_id, user_id, entry.version, None, str(error))
+    return table
+
+
+def _time(moment: float | None) -> str:
+    if moment is None:
+        return "never"
+    return datetime.fromtimestamp(moment).astimezone().strftime("%Y-%m-%d %H:%M")

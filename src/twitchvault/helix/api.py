@@ -1,14 +1,14 @@
-"""`UserAPI` and `AppAPI`: Helix in the name of a user or of the application."""
+"""`UserAPI` and `AppAPI`: Helix in the name of a user or of the application; `User`."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from twitchvault import inputs
 from twitchvault.errors import HTTPException, NotFound
-from twitchvault.helix.models import User
 from twitchvault.loops import on_bound_loop
 
 if TYPE_CHECKING:
@@ -19,31 +19,20 @@ if TYPE_CHECKING:
     from twitchvault.models import Token, ValidateToken
     from twitchvault.vault.record import Record
 
-__all__ = ["AppAPI", "UserAPI"]
+__all__ = ["AppAPI", "User", "UserAPI"]
 
 MOST_EMPTY_PAGES: Final = 100
 """Pages without an element in a row after which `paginate` stops asking."""
 
 
+@dataclass(frozen=True, slots=True)
 class _API:
     """What both have: it holds an id, never a token, so it stays good across refreshes."""
 
-    __slots__ = ("_helix", "user_id")
+    user_id: str
+    """The user's id; of the application, the client id."""
 
-    def __init__(self, user_id: str, helix: HelixClient) -> None:
-        self.user_id = user_id
-        self._helix = helix
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(user_id={self.user_id!r})"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _API):
-            return NotImplemented
-        return self.user_id == other.user_id and self._helix is other._helix
-
-    def __hash__(self) -> int:
-        return hash(self.user_id)
+    _helix: HelixClient = field(repr=False)
 
     @property
     def id(self) -> str:
@@ -131,9 +120,8 @@ class _API:
         Where Twitch wraps the list in an object ("schedule": `data.segments`), the elements of
         that list. `HTTPException` for a page that is not as documented.
         """
-        query = dict(params or {})
-        seen = {str(query.get("after"))}
-        empty_pages = 0
+        query, empty_pages = params, 0
+        seen: set[str] = set()
         while empty_pages < MOST_EMPTY_PAGES:
             page = await self.request("GET", path, params=query)
             elements = _elements(page, path)
@@ -145,7 +133,7 @@ class _API:
             if not cursor or cursor in seen:
                 return
             seen.add(cursor)
-            query["after"] = cursor
+            query = {**(params or {}), "after": cursor}
 
     @on_bound_loop
     async def validate(self) -> ValidateToken:
@@ -187,6 +175,29 @@ class _API:
         raise _undocumented("users")
 
 
+class User(BaseModel):
+    """A Twitch user, from `GET /helix/users`.
+
+    `id` never changes, `login` and `display_name` can. `email` is there only for oneself and with
+    the scope user:read:email. Fields that Twitch leaves out are empty.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", hide_input_in_errors=True, defer_build=True
+    )
+
+    id: str
+    login: str
+    display_name: str = ""
+    type: str = ""
+    broadcaster_type: str = ""
+    description: str = ""
+    profile_image_url: str = ""
+    offline_image_url: str = ""
+    created_at: str = ""
+    email: str | None = Field(default=None, repr=False)
+
+
 class UserAPI(_API):
     """Helix in the name of one user."""
 
@@ -213,11 +224,11 @@ class AppAPI(_API):
 
 
 def _elements(page: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
-    data = page.get("data")
-    if isinstance(data, dict):
-        lists = [value for value in data.values() if isinstance(value, list)]
-        data = lists[0] if len(lists) == 1 else None if not lists else data
-    elements = [] if data is None else data
+    elements = page.get("data")
+    if isinstance(elements, dict):
+        lists = [value for value in elements.values() if isinstance(value, list)]
+        elements = lists[0] if len(lists) == 1 else lists or None
+    elements = [] if elements is None else elements
     if not isinstance(elements, list) or not all(isinstance(each, dict) for each in elements):
         raise _undocumented(path)
     return elements

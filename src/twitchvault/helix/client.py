@@ -1,35 +1,32 @@
 """One Helix call: token in, answer out, a dead token renewed.
 
 Twitch answers 401 to missing scopes and wrong client ids too, and a refresh for those would spend a
-one-use token for nothing. So only its known words for a dead token lead straight to a refresh.
-Words that we do not know are settled by a validation.
+one-use token for nothing. So only its known words for a dead token lead straight to a refresh, and
+only once: every other 401 is settled by a validation.
 """
 
 from __future__ import annotations
 
 import json as jsonlib
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from twitchvault.errors import AuthFailure, HTTPException, TokenError, WrongType, fresh_copy
-from twitchvault.http import HELIX_LIMIT, Answer
-from twitchvault.identity import base_url
+from twitchvault.inputs import base_url
 from twitchvault.responses import is_good, json_of, message_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from twitchvault.http import HTTPClient
+    from twitchvault.http import Answer, HTTPClient
     from twitchvault.loops import LoopBinding
     from twitchvault.vault.record import Record
     from twitchvault.vault.vault import Vault
 
 __all__ = ["HelixClient"]
 
-
 RENEWALS: Final = 3
 """Newer tokens that one call tries: others may have renewed too, some time ago."""
-UNAUTHORIZED: Final = 401
+_UNAUTHORIZED: Final = 401
 _DEAD_TOKEN: Final = frozenset({"invalid oauth token", "invalid access token", "token expired"})
 _OTHER_CAUSE: Final = re.compile(
     r"^missing\b.*\bscope|\bclient.?id\b|must match|valid app token|missing user oauth token",
@@ -38,6 +35,7 @@ _OTHER_CAUSE: Final = re.compile(
 """A 401 that no newer token cures: scopes, client ids, the wrong user or kind of token."""
 _SEGMENT: Final = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
 _PATH: Final = re.compile(rf"/?{_SEGMENT}(?:/{_SEGMENT})*/?(?:\?[^\s#\\]*)?")
+_METHODS: Final = ("DELETE", "GET", "PATCH", "POST", "PUT")
 _MOST_DIGITS: Final = 9
 
 
@@ -50,14 +48,16 @@ class HelixClient:
         self._http = http
         self._api_url = base_url("api_url", api_url) + "/"
         self._points: dict[str, int] = {}
+        self._contradicted: set[str] = set()
 
     def points_left(self, user_id: str) -> int | None:
         """The points left in the bucket of this user as Twitch last reported, or None."""
         return self._points.get(user_id)
 
     def clear(self) -> None:
-        """Forget the points."""
+        """Forget what the answers said."""
         self._points.clear()
+        self._contradicted.clear()
 
     def record(self, user_id: str) -> Record:
         """The record of a user; `TokenError` if there is none, or the error of a damaged one."""
@@ -76,52 +76,50 @@ class HelixClient:
         json: object = None,
     ) -> dict[str, Any]:
         """The JSON object that Helix answers, {} for an empty answer; else an `HTTPException`."""
-        url, query = self._url(path), _query(params or {})
-        _check_json(json)  # here, where no frame holds a token yet
+        request = {
+            "method": _method(method),
+            "url": self._url(path),
+            "params": _query(params),
+            "json": json,
+        }
         record = self.record(user_id)
-        answer = await self._send(user_id, record, method.upper(), url, query, json)
-        for _ in range(RENEWALS):
-            newer = await self._newer(user_id, record, answer)
+        answer = await self._send(user_id, record, request)
+        for renewal in range(RENEWALS):
+            newer = await self._newer(user_id, record, answer, first=renewal == 0)
             if newer is None:
                 break
             record = newer
-            answer = await self._send(user_id, record, method.upper(), url, query, json)
-        return _content(answer, record.access_token)
+            answer = await self._send(user_id, record, request)
+        content = json_of(answer, record.access_token)
+        if content is None:
+            return {}
+        return content if isinstance(content, dict) else {"data": content}
 
-    async def _send(
-        self,
-        user_id: str,
-        record: Record,
-        method: str,
-        url: str,
-        query: list[tuple[str, str]],
-        json: object,
-    ) -> Answer:
+    async def _send(self, user_id: str, record: Record, request: dict[str, Any]) -> Answer:
         if record.access_refused:
             msg = f"user {user_id!r} has to sign in again: {record.reason}"
             raise AuthFailure(msg)
         token = record.access_token
-        answer = await self._http.send(
-            method,
-            url,
-            headers={"Authorization": f"Bearer {token}", "Client-Id": self._http.client_id},
-            params=query,
-            json=json,
-            limit=HELIX_LIMIT,
-        )
+        headers = {"Authorization": f"Bearer {token}", "Client-Id": self._http.client_id}
+        answer = await self._http.send(**request, headers=headers)
         if is_good(answer):
+            self._contradicted.discard(user_id)
             self.vault.accepted(user_id, token)
         left = answer.headers.get("Ratelimit-Remaining", "")
         if left.isdecimal() and len(left) <= _MOST_DIGITS:
             self._points[user_id] = int(left)
         return answer
 
-    async def _newer(self, user_id: str, refused: Record, answer: Answer) -> Record | None:
+    async def _newer(
+        self, user_id: str, refused: Record, answer: Answer, *, first: bool
+    ) -> Record | None:
         """A newer record if the answer refused the token of this one, else None."""
-        if answer.status != UNAUTHORIZED or _OTHER_CAUSE.search(message_of(answer)):
+        words = message_of(answer)
+        if answer.status != _UNAUTHORIZED or _OTHER_CAUSE.search(words):
             return None
+        known = words.casefold() in _DEAD_TOKEN and user_id not in self._contradicted
         try:
-            if message_of(answer).casefold() in _DEAD_TOKEN:
+            if known and first:
                 return await self.vault.renew(user_id, refused.generation)
             token = await self.vault.renew_refused(user_id, refused.access_token)
         except HTTPException as error:
@@ -130,7 +128,12 @@ class HelixClient:
             failure.message = f"the refresh of user {user_id!r} failed: {text}"
             failure.args = (failure.status, failure.message)
             raise failure from None
-        return None if token == refused.access_token else self.record(user_id)
+        if token != refused.access_token:
+            return self.record(user_id)
+        # Helix and the identity service contradict each other: Helix is not believed any more,
+        # until it accepts a token, or each call would spend a refresh token.
+        self._contradicted.add(user_id)
+        return None
 
     def _url(self, path: str) -> str:
         # A token must not go anywhere but to the API.
@@ -140,30 +143,36 @@ class HelixClient:
         return self._api_url + path.lstrip("/")
 
 
-def _content(answer: Answer, token: str) -> dict[str, Any]:
-    content = json_of(answer, token)
-    if content is None:
-        return {}
-    return content if isinstance(content, dict) else {"data": content}
+def _method(method: object) -> str:
+    name = str(method).upper()
+    if name not in _METHODS:
+        msg = f"'method' must be one of {', '.join(_METHODS)}, not {method!r}"
+        raise ValueError(msg)
+    return name
 
 
-def _check_json(json: object) -> None:
-    try:
-        jsonlib.dumps(json, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        msg = f"'json' cannot be sent as JSON: {error}"
-        raise (WrongType if isinstance(error, TypeError) else ValueError)(msg) from None
-
-
-def _query(params: Mapping[str, Any]) -> list[tuple[str, str]]:
-    pairs: list[tuple[str, str]] = []
+def _query(params: object) -> list[tuple[str, str]]:
+    if params is None:
+        return []
+    if not isinstance(params, Mapping):
+        msg = f"'params' must be a mapping from names to values, not {type(params).__name__}"
+        raise WrongType(msg)
+    pairs: list[tuple[object, object]] = []
     for name, value in params.items():
-        if isinstance(value, (list, tuple, set, frozenset)):
-            pairs += [(name, _text(item)) for item in value]
-        elif value is not None:
-            pairs.append((name, _text(value)))
-    return pairs
+        several = isinstance(value, (list, tuple, set, frozenset))
+        pairs += [(name, each) for each in (value if several else [value])]
+    return [(_text(name), _text(value)) for name, value in pairs if value is not None]
 
 
 def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    if not isinstance(value, str | int | float):
+        msg = f"'params' must hold str, int, float, bool and lists of them, not {value!r}"
+        raise WrongType(msg)
+    try:
+        # A member of an enum is sent as its value, a bool as true or false.
+        if isinstance(value, str):
+            return value.encode().decode()
+        return jsonlib.dumps(value, allow_nan=False)
+    except ValueError as error:
+        msg = f"'params' holds what cannot be sent: {error}"
+        raise ValueError(msg) from None

@@ -35,6 +35,7 @@ class AuthorizationCodeGrantFlow(App):
         back unchanged: make it random and compare it, or anybody can slip a user somebody else's
         code. `force_verify` asks users who have approved before as well.
         """
+        redirect_uri = inputs.word("redirect_uri", redirect_uri)
         return self._core.identity.authorization_url(redirect_uri, scopes, state, force_verify)
 
     @on_bound_loop
@@ -44,5 +45,6 @@ class AuthorizationCodeGrantFlow(App):
         Pass the pair to `add_user` to keep it. `redirect_uri` is the one the code was asked for
         with. `BadRequest` if the code is not good (any more), `Forbidden` for a wrong secret.
         """
-        code = inputs.secret("code", code)
-        return await self._core.identity.exchange_code(code, redirect_uri)
+        return await self._core.identity.exchange_code(
+            inputs.word("code", code), inputs.word("redirect_uri", redirect_uri)
+        )

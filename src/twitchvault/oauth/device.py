@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from twitchvault import inputs
 from twitchvault.app import App
-from twitchvault.errors import BadRequest, NoAnswer, RateLimited, TwitchServerError
+from twitchvault.errors import HTTPException, NoAnswer, RateLimited, TwitchServerError
 from twitchvault.http import DEFAULT_TIMEOUT
-from twitchvault.identity import pending, slow_down
 from twitchvault.loops import on_bound_loop
 from twitchvault.vault.record import fingerprint
 
@@ -27,6 +27,7 @@ SHORTEST_POLL: Final = 1.0
 """Seconds that a poll is given even at the deadline: an approval may be in its answer."""
 WAIT_TIMEOUT: Final = 300
 CODES_REMEMBERED: Final = 100
+_PASSING: Final = (NoAnswer, RateLimited, TwitchServerError)
 
 
 class DeviceCodeFlow(App):
@@ -54,7 +55,7 @@ class DeviceCodeFlow(App):
 
         The answer is only returned: pass the pair to `add_user` to keep it.
         """
-        device_code = inputs.secret("device_code", device_code)
+        device_code = inputs.word("device_code", device_code)
         return await self._core.identity.poll_device(device_code)
 
     @on_bound_loop
@@ -68,7 +69,7 @@ class DeviceCodeFlow(App):
         `TimeoutError` after `timeout` seconds, `BadRequest` if the code expired or was denied.
         A `timeout` of 0 is an `expires_in` that the answer did not state: 300 seconds then.
         """
-        device_code = inputs.secret("device_code", device_code)
+        device_code = inputs.word("device_code", device_code)
         code = fingerprint(device_code)
         return await poll(
             lambda left: self._core.identity.poll_device(device_code, timeout=left),
@@ -77,11 +78,10 @@ class DeviceCodeFlow(App):
             on_slow_down=lambda longer: self._intervals.__setitem__(code, longer),
         )
 
-    @property
+    @cached_property
     def _intervals(self) -> dict[str, float]:
-        """Device code's fingerprint → interval; made on first use, for `from_app` makes none."""
-        found: dict[str, float] = self.__dict__.setdefault("_intervals_by_code", {})
-        return found
+        """Device code's fingerprint → seconds between two polls."""
+        return {}
 
 
 async def poll(
@@ -106,11 +106,9 @@ async def poll(
             raise TimeoutError(msg)
         try:
             return await ask(min(max(deadline - clock(), SHORTEST_POLL), DEFAULT_TIMEOUT))
-        except BadRequest as error:
-            if slow_down(error):
+        except HTTPException as error:
+            if error.error_code == "slow_down":
                 interval += SLOW_DOWN
                 on_slow_down(interval)
-            elif not pending(error):
+            elif error.error_code != "authorization_pending" and not isinstance(error, _PASSING):
                 raise
-        except (NoAnswer, RateLimited, TwitchServerError):
-            continue

@@ -34,14 +34,17 @@ __all__ = [
     "TokenStore",
     "Unreadable",
     "Watchable",
+    "check_arguments",
     "check_expect",
     "check_key",
-    "check_namespace",
     "check_not_encrypted",
     "check_value",
 ]
 
 MAX_KEY_BYTES: Final = 512
+
+NOT_OPEN: Final = "is not open yet: call 'await store.open()' first"
+CLOSED: Final = "is closed: call 'await store.open()' to use it again"
 
 ENCRYPTION_CHECK_KEY: Final = "twitchvault/fernet"
 """Where a `FernetStore` keeps its check entry. No other entry has this key."""
@@ -184,6 +187,13 @@ async def check_not_encrypted(store: TokenStore) -> None:
         raise DecryptionError(msg)
 
 
+def check_arguments(key: str, value: bytes = b"", expect: int | None = None) -> None:
+    """Raise `TypeError` or `ValueError` unless a store can be called with these."""
+    check_key(key)
+    check_value(value)
+    check_expect(expect)
+
+
 def check_key(key: str, name: str = "key") -> None:
     """Raise `ValueError` unless `key` is a non-empty string of at most 512 bytes in UTF-8."""
     if not isinstance(key, str):
@@ -196,14 +206,6 @@ def check_key(key: str, name: str = "key") -> None:
         raise ValueError(msg) from None
     if not 0 < size <= MAX_KEY_BYTES:
         msg = f"{name!r} must have 1 to {MAX_KEY_BYTES} bytes in UTF-8, this one has {size}"
-        raise ValueError(msg)
-
-
-def check_namespace(namespace: str) -> None:
-    """Raise `ValueError` unless `namespace` could be a key and holds no brace."""
-    check_key(namespace, "namespace")
-    if "{" in namespace or "}" in namespace:
-        msg = f"'namespace' must not hold a brace: {namespace!r}"
         raise ValueError(msg)
 
 

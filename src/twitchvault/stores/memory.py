@@ -5,35 +5,32 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from twitchvault.errors import StoreError, VersionConflict
 from twitchvault.stores.base import (
+    CLOSED,
+    NOT_OPEN,
     Change,
     Entry,
     Feed,
     TokenStore,
     Watchable,
-    check_expect,
-    check_key,
-    check_value,
+    check_arguments,
 )
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["MemoryStore"]
-
-_NOT_OPEN: Final = "this MemoryStore is not open yet: call 'await store.open()' first"
-_CLOSED: Final = "this MemoryStore is closed: call 'await store.open()' to use it again"
+__all__ = ["MemoryStore", "from_url"]
 
 
 class MemoryStore(TokenStore, Watchable):
-    """A dict and a counter; may be shared by several flows of one process.
+    """For tests, and for programs whose users sign in at every start: keeps all in this process.
 
-    Its entries live as long as the object: `close` only refuses further use, and a later `open`
-    finds them again. It belongs to no event loop: successive loops, and loops in several threads,
-    may use one object.
+    Several flows may share one object. Its entries live as long as the object: `close` only refuses
+    further use, and a later `open` finds them again. It belongs to no event loop: successive loops,
+    and loops in several threads, may use it.
     """
 
     pushes_changes = True
@@ -42,7 +39,7 @@ class MemoryStore(TokenStore, Watchable):
         self._entries: dict[str, Entry] = {}
         self._version = 0
         self._feeds: dict[_MemoryFeed, None] = {}
-        self._refusal: str | None = _NOT_OPEN
+        self._refusal: str | None = NOT_OPEN
         self._lock = threading.Lock()  # never held across an await
 
     def __repr__(self) -> str:
@@ -55,20 +52,19 @@ class MemoryStore(TokenStore, Watchable):
     async def close(self) -> None:
         """Refuse further use; idempotent. What was stored stays for the next `open`."""
         with self._lock:
-            self._refusal = self._refusal or _CLOSED
+            self._refusal = self._refusal or CLOSED
             for feed in self._feeds:
                 feed.wake()
 
     async def get(self, key: str) -> Entry | None:
         """The entry of `key`, or None if there is none."""
-        check_key(key)
+        check_arguments(key)
         self.check_open()
         return self._entries.get(key)
 
     async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
         """Write `value` and return its new version; cancelled, it may have been written."""
-        check_key(key)
-        check_value(value)
+        check_arguments(key, value, expect)
         with self._lock:
             self._compare(key, expect)
             version = self._commit(key, value)
@@ -77,7 +73,7 @@ class MemoryStore(TokenStore, Watchable):
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
         """Remove `key`; True if it was there."""
-        check_key(key)
+        check_arguments(key, expect=expect)
         with self._lock:
             self._compare(key, expect)
             if key not in self._entries:
@@ -111,10 +107,9 @@ class MemoryStore(TokenStore, Watchable):
     def check_open(self) -> None:
         """Raise `StoreError` unless the store is open."""
         if self._refusal:
-            raise StoreError(self._refusal)
+            raise StoreError(f"this MemoryStore {self._refusal}")
 
     def _compare(self, key: str, expect: int | None) -> None:
-        check_expect(expect)
         self.check_open()
         entry = self._entries.get(key)
         found = entry.version if entry else 0
@@ -132,6 +127,13 @@ class MemoryStore(TokenStore, Watchable):
         return version
 
 
+def from_url(url: str) -> MemoryStore:
+    """A new store, for 'memory://'."""
+    if url.partition("://")[2]:
+        raise ValueError("a 'memory' URL is 'memory://' and nothing after it")
+    return MemoryStore()
+
+
 class _MemoryFeed(Feed):
     """The last change of each key that was not handed out yet."""
 
@@ -146,7 +148,7 @@ class _MemoryFeed(Feed):
     async def wait(self) -> list[Change]:
         """At least one change; `StoreError` once the store is closed or the context has ended."""
         while True:
-            # Made before the look, so that a writer in another thread finds it after the look.
+            # Made first, so that a writer in another thread finds it after this reader has drained.
             self._waiter = waiter = asyncio.get_running_loop().create_future()
             if changes := self.drain():
                 return changes
@@ -172,7 +174,7 @@ class _MemoryFeed(Feed):
             self.wake()
 
     def wake(self) -> None:
-        """Let a waiting reader look again, whatever its loop."""
+        """Wake a waiting reader, whatever its loop."""
         waiter = self._waiter
         if waiter is None or waiter.done():
             return

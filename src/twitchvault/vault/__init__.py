@@ -2,6 +2,7 @@
 
 record       what is kept for one user
 transitions  every way in which a record can change (pure functions)
+losses       what stands when a store has lost data (pure functions)
 repository   records in a store
 mirror       the in-process picture of the store, behind the views
 watcher      keeps the mirror up with the store

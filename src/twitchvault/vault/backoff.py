@@ -7,9 +7,10 @@ Calls get the error at once meanwhile.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from twitchvault.errors import HTTPException, TwitchVaultError, Unauthorized, fresh_copy
+from twitchvault.vault.clocks import Stopwatch
 
 if TYPE_CHECKING:
     from twitchvault.vault.clocks import Clocks
@@ -24,6 +25,10 @@ FIRST_REST: Final = 10.0
 LONGEST_REST: Final = 3600.0
 ACCEPTED_FOR: Final = 60.0
 """Seconds for which it counts that Twitch has accepted a token."""
+UNKNOWN_LIFE: Final = 360.0
+"""A token whose end is not known outlives an exchange, whose answer takes 300 s at most."""
+MARGIN: Final = 10.0
+"""Seconds that a validation's answer may have been under way."""
 
 
 class _Attempts:
@@ -39,13 +44,26 @@ class _Attempts:
         self.error: TwitchVaultError | None = None
 
 
+class _Accepted(NamedTuple):
+    """Twitch has accepted an access token, which lives for `lives` seconds; 0: unknown."""
+
+    token: str
+    at: float
+    since: Stopwatch
+    lives: float
+
+    @property
+    def left(self) -> float:
+        return self.lives - self.since.elapsed() if self.lives else 0.0
+
+
 class Backoff:
     """Attempts by name: a user id, or a seed's key."""
 
     def __init__(self, clocks: Clocks) -> None:
         self._clocks = clocks
         self._attempts: dict[str, _Attempts] = {}
-        self._accepted: dict[str, tuple[str, float]] = {}
+        self._accepted: dict[str, _Accepted] = {}
 
     def check(self, name: str) -> None:
         """Raise the last error while this user is not to be asked for."""
@@ -93,13 +111,15 @@ class Backoff:
         if attempts.sent <= UNPROVEN:
             attempts.pause = 0.0
 
-    def accepted(self, name: str, token: str) -> None:
-        """Twitch has accepted this access token."""
+    def accepted(self, name: str, token: str, lives: float = 0.0) -> None:
+        """Twitch has accepted this access token. `lives`: for how many seconds more, if it said."""
         self._attempts.pop(name, None)
         now = self._clocks.monotonic()
-        self._accepted.pop(name, None)  # the newest stands last
-        self._accepted[name] = (token, now)
-        while now - self._accepted[oldest := next(iter(self._accepted))][1] >= ACCEPTED_FOR:
+        known = self._accepted.pop(name, None)  # the newest stands last
+        if not lives and known is not None and known.token == token:
+            lives = max(known.left, 0.0)
+        self._accepted[name] = _Accepted(token, now, Stopwatch(self._clocks), lives)
+        while now - self._accepted[oldest := next(iter(self._accepted))].at >= ACCEPTED_FOR:
             del self._accepted[oldest]
 
     def refused(self, name: str) -> None:
@@ -108,8 +128,17 @@ class Backoff:
 
     def was_accepted(self, name: str, token: str) -> bool:
         """Whether Twitch has accepted this access token within the last minute."""
-        known, at = self._accepted.get(name, ("", 0.0))
-        return known == token and self._clocks.monotonic() - at < ACCEPTED_FOR
+        known = self._accepted.get(name)
+        if known is None or known.token != token:
+            return False
+        return self._clocks.monotonic() - known.at < ACCEPTED_FOR
+
+    def alive_for(self, name: str, token: str) -> float:
+        """Seconds for which this access token, which lives, cannot die by itself."""
+        if not self.was_accepted(name, token):
+            return 0.0
+        known = self._accepted[name]
+        return max(known.left - MARGIN, 0.0) if known.lives else UNKNOWN_LIFE
 
     def forget(self, name: str) -> None:
         """Nothing has to be remembered any more."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from twitchvault.vault.outbox import Outbox
     from twitchvault.vault.repository import Repository
 
-__all__ = ["Context"]
+__all__ = ["Context", "Part"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +29,17 @@ class Context:
     outbox: Outbox
     backoff: Backoff
     lease_ttl: float
+
+
+class Part:
+    """Whatever works with all of it."""
+
+    def __init__(self, context: Context) -> None:
+        self._identity = context.identity
+        self._clocks = context.clocks
+        self._events = context.events
+        self._mirror = context.mirror
+        self._repository = context.repository
+        self._outbox = context.outbox
+        self._backoff = context.backoff
+        self._lease_ttl = context.lease_ttl

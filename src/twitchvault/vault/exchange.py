@@ -29,8 +29,8 @@ from twitchvault.errors import (
     VersionConflict,
 )
 from twitchvault.identity import refused_grant
-from twitchvault.vault.backoff import ACCEPTED_FOR
 from twitchvault.vault.clocks import Stopwatch
+from twitchvault.vault.context import Part
 from twitchvault.vault.outbox import Update
 from twitchvault.vault.transitions import (
     app_record,
@@ -55,7 +55,8 @@ __all__ = ["SPENT", "Exchange", "Lease"]
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 4.0
 FRESH: Final = 1.0
-LOOKS: Final = 5
+ATTEMPTS: Final = 5
+MAX_DOUBTS: Final = 1000
 CONFIRMING: Final = 10.0
 """Seconds that a validation may take that has to tell whether a token is spent."""
 REFUSED: Final = "Twitch refused the refresh token"
@@ -66,20 +67,21 @@ SPENT: Final = "the refresh token was exchanged, but the answer did not arrive"
 class Lease:
     """The right to exchange the refresh token of `record`, which stands at `version`.
 
-    `name` is who holds it, `user` the name that `Backoff` knows the user by. `alive`: Twitch had
-    accepted the access token shortly before. `sent`: a request has left.
+    `name` is who holds it, `user` the name that `Backoff` knows the user by. `alive_for`:
+    seconds from the lease on in which the access token, which lived, cannot die by itself: if it is
+    dead within that time, the refresh token is spent. `sent`: a request has left.
     `given_up`: no request may leave any more. `losses` counts the store's losses when it was taken:
     after another one nothing may leave, either. `in_doubt`: the token may be spent.
     """
 
-    def __init__(self, key: str, user: str, record: Record, clocks: Clocks, *, alive: bool) -> None:
+    def __init__(self, key: str, user: str, record: Record, clocks: Clocks) -> None:
         self.key = key
         self.user = user
         self.name = record.lease or ""
         self.ttl = record.lease_ttl
         self.record = record
         self.version = 0
-        self.alive = alive
+        self.alive_for = 0.0
         self.sent = False
         self.given_up = False
         self.losses = 0
@@ -91,6 +93,15 @@ class Lease:
     def note_put(self) -> None:
         """The lease stands in the store anew."""
         self._put_at = self._clocks.monotonic()
+
+    def note_alive(self, seconds: float) -> None:
+        """The access token lives, and cannot die by itself within so many seconds."""
+        self.alive_for = self._stopwatch.elapsed() + seconds
+
+    @property
+    def must_live(self) -> bool:
+        """Whether the access token lives unless its refresh token was exchanged."""
+        return self._stopwatch.elapsed() < self.alive_for
 
     @property
     def renew_in(self) -> float:
@@ -111,29 +122,21 @@ class _Failure(Enum):
     FINAL = auto()
 
 
-class Exchange:
+class Exchange(Part):
     """Carries exchanges out under a lease."""
 
     def __init__(self, context: Context) -> None:
-        self._repository = context.repository
-        self._outbox = context.outbox
-        self._identity = context.identity
-        self._backoff = context.backoff
-        self._mirror = context.mirror
-        self._clocks = context.clocks
-        self._in_doubt: dict[str, tuple[str, float]] = {}
+        super().__init__(context)
+        self._in_doubt: dict[str | None, Lease] = {}
 
-    def left_in_doubt(self, key: str, lease: str) -> bool:
-        """Whether this process has left that lease behind without knowing what became of it."""
-        return self._in_doubt.get(key, ("", 0.0))[0] == lease
+    def is_in_doubt(self, record: Record) -> bool:
+        """Whether this process has sent that refresh token and does not know what became of it."""
+        return record.refresh_token in self._in_doubt
 
-    def was_alive(self, key: str, lease: str | None) -> bool:
-        """Whether the access token lived when that lease of this process's was left in doubt.
-
-        Only for a minute: later it may have died by itself.
-        """
-        name, until = self._in_doubt.get(key, ("", 0.0))
-        return name == lease and self._clocks.monotonic() < until
+    def must_live(self, record: Record) -> bool:
+        """Whether the access token of a record in doubt lives unless its refresh token is spent."""
+        lease = self._in_doubt.get(record.refresh_token)
+        return lease is not None and lease.must_live
 
     async def take(
         self,
@@ -151,7 +154,9 @@ class Exchange:
         """
         # The time is taken before others can see it: our half is over before their whole.
         record = leased(held.record, *lease)
-        taken = Lease(key, user, record, self._clocks, alive=alive)
+        taken = Lease(key, user, record, self._clocks)
+        if alive:
+            taken.note_alive(self._backoff.alive_for(user, record.access_token))
         taken.losses = self._repository.losses
         taken.in_doubt = in_doubt
         try:
@@ -246,12 +251,25 @@ class Exchange:
         def may_send() -> bool:
             if lease.given_up or lease.left <= 0 or lease.losses != self._repository.losses:
                 return False
+            if self._is_overtaken(lease):
+                return False
             lease.sent = True
             self._backoff.sent(lease.user)
             return True
 
         token = await self._identity.refresh(sent, may_send=may_send, timeout=lease.left)
         return self._update(lease, token)
+
+    def _is_overtaken(self, lease: Lease) -> bool:
+        """Whether this process has heard of a later record without the lease."""
+        user_id = self._repository.user_of(lease.key)
+        if user_id is None:
+            return False
+        self._mirror.fetch()
+        if self._mirror.version(user_id) <= lease.version:
+            return False
+        record = self._mirror.confirmed(user_id)
+        return record is None or record.lease != lease.name
 
     def _update(self, lease: Lease, token: Token) -> Update:
         base, now = lease.record, self._clocks.wall()
@@ -291,8 +309,9 @@ class Exchange:
             raise error from None
         if lives:
             # Its refresh would have killed the old access token: nothing was spent.
-            lease.alive, lease.in_doubt = True, False
-        elif lease.alive:
+            lease.note_alive(self._backoff.alive_for(lease.user, lease.record.access_token))
+            lease.in_doubt = False
+        elif lease.must_live:
             lease.in_doubt = False
             await self.refuse(lease.key, lease.record, f"{SPENT} ({error})")
             return False
@@ -306,15 +325,15 @@ class Exchange:
         if not record.access_token:
             return False
         try:
-            await self._identity.validate(record.access_token, timeout=CONFIRMING)
+            answer = await self._identity.validate(record.access_token, timeout=CONFIRMING)
         except Unauthorized:
             self._backoff.refused(user)
             return False
-        self._backoff.accepted(user, record.access_token)
+        self._backoff.accepted(user, record.access_token, answer.expires_in)
         return True
 
     async def _is_ours(self, lease: Lease) -> bool:
-        for _ in range(LOOKS):
+        for _ in range(ATTEMPTS):
             began = self._clocks.monotonic()
             held = await self._repository.read(lease.key)
             if held is None or held.record.lease != lease.name:
@@ -338,11 +357,12 @@ class Exchange:
         return self._mirror.peek(user_id)
 
     def _note_doubt(self, lease: Lease) -> None:
+        token = lease.record.refresh_token
+        self._in_doubt.pop(token, None)
         if lease.in_doubt:
-            until = self._clocks.monotonic() + ACCEPTED_FOR if lease.alive else 0.0
-            self._in_doubt[lease.key] = (lease.name, until)
-        else:
-            self._in_doubt.pop(lease.key, None)
+            self._in_doubt[token] = lease
+            if len(self._in_doubt) > MAX_DOUBTS:
+                del self._in_doubt[next(iter(self._in_doubt))]
 
     async def refuse(self, key: str, base: Record, reason: str) -> None:
         """Mark the record as needing a login, unless it holds another pair than `base` by now."""

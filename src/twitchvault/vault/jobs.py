@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Job", "Jobs", "Patience"]
 
 BLIND: Final = 0.4
-"""The part of a lease's ttl for which a waiter may not have looked without beginning anew."""
+"""The part of a lease's ttl for which a waiter may not have read it without beginning anew."""
 SLICES: Final = 20
 GIVING_UP: Final = 1.0
 """Seconds that a job which has sent nothing may take to end."""
@@ -27,14 +27,12 @@ GIVING_UP: Final = 1.0
 class Job:
     """One task that several callers wait for, `limit` seconds from its start at most.
 
-    `lease` is the one under which it exchanges, `inner` another job that it waits for. The job goes
-    on when its callers have given up.
+    `lease` is the one under which it exchanges. The job goes on when its callers have given up.
     """
 
     def __init__(self, clocks: Clocks, limit: float) -> None:
         self.limit = limit
         self.lease: Lease | None = None
-        self.inner: Job | None = None
         self._task: asyncio.Task[Record | None] | None = None
         self._clocks = clocks
         self._started = clocks.monotonic()
@@ -42,8 +40,7 @@ class Job:
     @property
     def left(self) -> float:
         """Seconds for which a caller goes on waiting."""
-        left = self._started + self.limit - self._clocks.monotonic()
-        return left if self.inner is None else max(left, self.inner.left)
+        return self._started + self.limit - self._clocks.monotonic()
 
     @property
     def task(self) -> asyncio.Task[Record | None]:
@@ -58,8 +55,6 @@ class Job:
     @property
     def is_sending(self) -> bool:
         """Whether a request of it has left whose successor is not home yet."""
-        if self.inner is not None and self.inner.is_sending:
-            return True
         return self.lease is not None and self.lease.sent
 
     def cancel(self) -> None:
@@ -74,18 +69,6 @@ class Job:
             if self.left <= 0:
                 raise self.timed_out()
             await asyncio.wait((self.task,), timeout=self.left)
-        return self._outcome()
-
-    async def result_for(self, waiter: Job) -> Record | None:
-        """As `result`, for another job: it waits as long as this one works."""
-        waiter.inner = self
-        try:
-            await asyncio.wait((self.task,))
-        finally:
-            waiter.inner = None
-        return self._outcome()
-
-    def _outcome(self) -> Record | None:
         if self.task.cancelled():
             msg = "the flow was closed before the refresh; nothing was sent"
             raise NoAnswer(msg, sent=False)
@@ -114,16 +97,9 @@ class Jobs:
         self._ending = False
 
     async def join(
-        self,
-        key: str,
-        start: Callable[[Job], Coroutine[None, None, Record | None]],
-        *,
-        waiter: Job | None = None,
+        self, key: str, start: Callable[[Job], Coroutine[None, None, Record | None]]
     ) -> Record | None:
-        """The result of the one job for `key`; a caller's cancellation does not end it.
-
-        `waiter` is the job that asks, if it is one.
-        """
+        """The result of the one job for `key`; a caller's cancellation does not end it."""
         job = self._jobs.get(key)
         if job is None or job.task.done():
             if self._ending:
@@ -133,7 +109,7 @@ class Jobs:
             job.start(start(job))
             started = job
             job.task.add_done_callback(lambda _task: self._ended(key, started))
-        return await (job.result() if waiter is None else job.result_for(waiter))
+        return await job.result()
 
     def _ended(self, key: str, job: Job) -> None:
         if self._jobs.get(key) is job:
@@ -169,20 +145,19 @@ class Jobs:
 class Patience:
     """How long a leased record has stood still before this waiter's own eyes.
 
-    Time in which it could not look does not count: while the store was away, or this process
+    Time in which it could not read it does not count: while the store was away, or this process
     stopped, the owner may have been unable to write as well.
     """
 
     def __init__(self, clocks: Clocks) -> None:
         self._clocks = clocks
-        self._seen: tuple[str, int] = ("", 0)
-        self._since = 0.0
-        self._looked = 0.0
+        self._waits: dict[str, tuple[int, float, float]] = {}
 
-    def left(self, key: str, held: Held) -> float:
-        """Seconds until the lease in `held` is dead, after a look into the store."""
+    def seconds_left(self, key: str, held: Held) -> float:
+        """Until the lease in `held`, which was read just now, is dead."""
         now, ttl = self._clocks.monotonic(), held.record.lease_ttl
-        if (key, held.version) != self._seen or now - self._looked > ttl * BLIND:
-            self._seen, self._since = (key, held.version), now
-        self._looked = now
-        return self._since + ttl - now
+        version, since, read_at = self._waits.get(key, (0, now, now))
+        if version != held.version or now - read_at > ttl * BLIND:
+            since = now
+        self._waits[key] = (held.version, since, now)
+        return since + ttl - now

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import AuthFailure, NoAnswer, Unauthorized
 from twitchvault.models import Token
+from twitchvault.vault.context import Part
 from twitchvault.vault.outbox import Update
 from twitchvault.vault.record import TokenPair, fingerprint
-from twitchvault.vault.transitions import RESERVED, attached, logged_in
+from twitchvault.vault.transitions import attached, logged_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,17 +35,11 @@ ROUNDS: Final = 5
 """So often in a row a seed is looked for; each time another process has moved it on."""
 
 
-class Logins:
+class Logins(Part):
     """Takes pairs from outside into the vault."""
 
     def __init__(self, context: Context, refresher: Refresher) -> None:
-        self._repository = context.repository
-        self._mirror = context.mirror
-        self._outbox = context.outbox
-        self._identity = context.identity
-        self._backoff = context.backoff
-        self._clocks = context.clocks
-        self._lease_ttl = context.lease_ttl
+        super().__init__(context)
         self._refresher = refresher
 
     def store(
@@ -56,33 +51,27 @@ class Logins:
         """Take a pair in: shown at once, written in the background; returns the record's key."""
         key = self._repository.user_key(user_id)
         now = self._clocks.wall()
-        is_refused = False
         self._backoff.forget(user_id)
         if answer is not None:
-            self._backoff.accepted(user_id, pair.access_token)
+            self._backoff.accepted(user_id, pair.access_token, answer.expires_in)
+        is_refused = False
+        chain: dict[str, Record] = {}
 
-        async def look_for_refusal() -> None:
-            nonlocal is_refused
-            is_refused = await self._is_refused_seed(pair)
+        async def find_chain() -> None:
+            nonlocal is_refused, chain
+            if pair.refresh_token is not None:
+                chain, is_refused = await self._refresher.parked_chain(pair.refresh_token)
 
         def login(held: Record | None) -> Record:
+            if chain:
+                return attached(held, chain, None, now)
             if is_refused and held is not None and held.state == "live":
                 return held
             return logged_in(held, pair, answer, now)
 
-        prepare = look_for_refusal if answer is None else None
+        prepare = find_chain if answer is None else None
         self._outbox.submit(key, Update(login, asked_for=True, prepare=prepare))
         return key
-
-    async def _is_refused_seed(self, pair: TokenPair) -> bool:
-        """Whether Twitch has refused this refresh token before its user was known."""
-        if pair.refresh_token is None:
-            return False
-        key = self._repository.seed_key(fingerprint(pair.refresh_token))
-        held = await self._repository.read(key)
-        if held is None or held.record.generation == RESERVED:
-            return False
-        return held.record.state == "needs_login"
 
     async def add(self, pair: TokenPair) -> str:
         """Find out whose pair it is and take it in, durably; returns the user id."""
@@ -100,12 +89,11 @@ class Logins:
         If its user cannot be learned just now, that is an error, and the new pair waits in the
         store for the next call.
         """
-        mark = fingerprint(token)
         for _ in self._rounds():
-            user_id = await self._holder(token, mark)
+            user_id = await self._refresher.find_holder(token)
             if user_id is not None:
                 return as_token(await self._renewed(user_id, token))
-            await self._find_user(TokenPair("", token), mark)
+            await self._find_user(TokenPair("", token))
         raise NoAnswer(NO_END, sent=False)
 
     async def _renewed(self, user_id: str, token: str) -> Record:
@@ -134,12 +122,10 @@ class Logins:
         if pair.refresh_token is None:
             msg = "the access token does not work and there is no refresh token: sign in again"
             raise AuthFailure(msg)
-        sent = pair.refresh_token
-        mark = fingerprint(sent)
         for _ in self._rounds():
-            user_id = await self._holder(sent, mark)
+            user_id = await self._refresher.find_holder(pair.refresh_token)
             if user_id is None:
-                await self._find_user(pair, mark)
+                await self._find_user(pair)
                 continue
             record = self._mirror.get(user_id)
             if record is not None and record.pair == pair and record.state == "live":
@@ -158,53 +144,45 @@ class Logins:
             if self._clocks.monotonic() > deadline:
                 return
 
-    async def _holder(self, sent: str, mark: str) -> str | None:
-        """The user whose record holds this refresh token or remembers it as spent."""
-        await self._outbox.flush()  # who is removed here may still be in the store
-        await self._refresher.catch_up()
-        return self._mirror.find_by_refresh_token(sent, mark)
+    async def _find_user(self, pair: TokenPair) -> None:
+        """Exchange a pair whose user is not known, and bring its successor to its user."""
+        name = self._repository.seed_key(fingerprint(pair.refresh_token or ""))
 
-    async def _find_user(self, pair: TokenPair, mark: str) -> None:
         # As a job that a cancelled caller does not end: once the token is sent, its successor
         # must reach its user.
-        key = f"{self._repository.seed_key(mark)}/user"
-
         async def work(job: Job) -> None:
-            await self._exchange_and_attach(job, pair, mark)
+            await self._exchange_and_attach(job, pair, name)
 
-        await self._refresher.jobs.join(key, work)
+        await self._refresher.jobs.join(name, work)
 
-    async def _exchange_and_attach(self, job: Job, pair: TokenPair, mark: str) -> None:
-        parked = await self._refresher.exchange_seed(job, pair, mark)
+    async def _exchange_and_attach(self, job: Job, pair: TokenPair, name: str) -> None:
+        # A successor may have waited for longer than its access token lives, or Twitch gave a dead
+        # one: then it is a seed as well, and the next in a chain.
+        chain: dict[str, Record] = {}
         for _ in range(ROUNDS):
-            if parked is None:
-                return
-            if parked.state == "needs_login":
-                msg = f"the refresh token does not work ({parked.reason}): sign in again"
-                raise AuthFailure(msg)
-            try:
-                answer = await self._identity.validate(parked.access_token)
-            except Unauthorized:
-                # It has waited for longer than its access token lived, or Twitch gave a dead one.
-                generation = parked.generation
-                parked = await self._refresher.exchange_seed(job, pair, mark, generation)
-            else:
-                await self._attach(job, pair.refresh_token or "", parked, answer)
-                return
+            sent, answer = pair.refresh_token or "", None
+            user_id = await self._refresher.find_holder(sent)
+            if user_id is None:
+                parked = await self._refresher.exchange_seed(job, pair, name)
+                if parked is None:
+                    continue
+                if parked.state == "needs_login":
+                    await self._refresher.refuse_chain(chain, parked.reason)
+                    msg = f"the refresh token does not work ({parked.reason}): sign in again"
+                    raise AuthFailure(msg)
+                chain[sent] = parked
+                try:
+                    answer = await self._identity.validate(parked.access_token)
+                except Unauthorized:
+                    pair = parked.pair
+                    continue
+                user_id = self._user_of(answer)
+                self._backoff.forget(user_id)
+                self._backoff.accepted(user_id, parked.access_token, answer.expires_in)
+            if chain:
+                await self._refresher.attach(self._repository.user_key(user_id), chain, answer)
+            return
         raise AuthFailure(NEITHER_WORKS)
-
-    async def _attach(self, job: Job, sent: str, parked: Record, answer: ValidateToken) -> None:
-        user_id = self._user_of(answer)
-        now = self._clocks.wall()
-        self._backoff.forget(user_id)
-        self._backoff.accepted(user_id, parked.access_token)
-        await self._refresher.attach(
-            job,
-            self._repository.user_key(user_id),
-            sent,
-            parked,
-            lambda held: attached(held, sent, parked, answer, now),
-        )
 
 
 def as_token(record: Record) -> Token:

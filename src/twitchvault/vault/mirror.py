@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from twitchvault.errors import StoreError, fresh_copy
 from twitchvault.vault.events import changes_of
+from twitchvault.vault.losses import reconciled
 from twitchvault.vault.record import decode
 from twitchvault.vault.views import LiveView, View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from twitchvault.stores.base import Change, Entry
     from twitchvault.vault.events import Events, Origin
@@ -45,6 +46,7 @@ class Mirror:
         self._pending: dict[str, Callable[[Record | None], Record | None]] = {}
         self._expected: dict[str, Record | None] = {}
         self._writing: dict[str, bytes | None] = {}
+        self._arrived: dict[str, bytes | None] = {}
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
         self._drain: Callable[[], list[Change]] | None = None
         self._thread = 0
@@ -131,7 +133,7 @@ class Mirror:
     def holder_of(self, *, access: str | None = None, refresh: str | None = None) -> str | None:
         """The user who holds this access or refresh token. Walks over all: for rare questions."""
         self.fetch()
-        for user_id, record in self._shown_records():
+        for user_id, record in self._visible_records():
             if access is not None and record.access_token == access:
                 return user_id
             if refresh is not None and record.refresh_token == refresh:
@@ -154,7 +156,7 @@ class Mirror:
                 return user_id
         return None
 
-    def _shown_records(self) -> Iterator[tuple[str, Record]]:
+    def _visible_records(self) -> Iterator[tuple[str, Record]]:
         for user_id in {**self._pending, **self._records}:
             record = self.peek(user_id)
             if record is not None:
@@ -162,17 +164,21 @@ class Mirror:
 
     # Changes of the store
 
-    def fill(self, entries: Iterable[Entry], *, quiet: bool) -> None:
-        """Take in what a scan has found; `quiet`: it was there before, so it is no event."""
+    def fill(self, entries: Collection[Entry], *, quiet: bool) -> dict[str, int]:
+        """Take in what a scan has found; the version of each user.
+
+        `quiet`: it was there before, so it is no event.
+        """
         if not quiet or self._cleared or self._pending or self.on_change is not None:
             self.apply(entries)
-            return
+            return {entry.key[self._prefix :]: entry.version for entry in entries}
         # When a flow opens, all users pass through here: each step less counts a hundred thousand
         # times.
         start, versions, records = self._prefix, self._versions, self._records
-        for entry in entries:
-            key, version, value = entry
+        found: dict[str, int] = {}
+        for key, version, value in entries:
             user_id = key[start:]
+            found[user_id] = version
             try:
                 record = decode(value, user_id)
             except StoreError as error:
@@ -184,6 +190,7 @@ class Mirror:
             versions[user_id], records[user_id] = version, record
             if record.state != "removed":
                 self._show(user_id, record)
+        return found
 
     def _learn_found(self, user_id: str, version: int, record: Record) -> None:
         self.learn(user_id, version, record, "remote")
@@ -198,6 +205,8 @@ class Mirror:
             if version <= versions.get(user_id, 0) and not self.is_damaged(user_id):
                 continue
             ours = user_id in self._writing and self._writing[user_id] == value
+            if ours:
+                self._arrived[user_id] = value
             origin: Origin = "local" if ours else "remote"
             if value is None:
                 self.learn(user_id, version, None, origin)
@@ -220,13 +229,12 @@ class Mirror:
             return
         self._versions[user_id] = version
         before = self._records.get(user_id)
-        if record is not None and before is not None and record.order < before.order:
-            # The store went back in time. What is held here is newer, and goes back into it.
-            if self.on_loss is not None:
-                self.on_loss(user_id)
-        else:
-            self._set(user_id, record)
-            self._emit(user_id, before, record, origin)
+        after = reconciled(record, before)
+        if after is not record and self.on_loss is not None:
+            self.on_loss(user_id)  # the store went back in time, and gets this
+        if after is None or after is not before:
+            self._set(user_id, after)
+            self._emit(user_id, before, after, origin)
         self._wake(user_id)
 
     def learn_damage(
@@ -297,10 +305,16 @@ class Mirror:
     def begin_write(self, user_id: str, value: bytes | None) -> None:
         """This process is about to write these bytes: their change will be of local origin."""
         self._writing[user_id] = value
+        self._arrived.pop(user_id, None)
 
     def end_write(self, user_id: str) -> None:
         """What comes from now on was written by others."""
         self._writing.pop(user_id, None)
+        self._arrived.pop(user_id, None)
+
+    def has_arrived(self, user_id: str, value: bytes | None) -> bool:
+        """Whether the feed has told of a write of these bytes, whatever its answer was."""
+        return user_id in self._arrived and self._arrived[user_id] == value
 
     # Waiting
 

@@ -41,10 +41,11 @@ class Update:
     """One transition of one record, computed once for each record that it is applied to.
 
     `asked_for`: the user of the vault made it. Such an update may overwrite what cannot be read.
-    `prepare` is awaited before each attempt to write.
+    `prepare` is awaited before each attempt to write. `tried` is the result of the last
+    attempt, if its answer was an error: it may have taken place all the same.
     """
 
-    __slots__ = ("_before", "_result", "_transition", "_used", "asked_for", "prepare")
+    __slots__ = ("_before", "_result", "_transition", "_used", "asked_for", "prepare", "tried")
 
     def __init__(
         self,
@@ -55,6 +56,7 @@ class Update:
     ) -> None:
         self.asked_for = asked_for
         self.prepare = prepare
+        self.tried: tuple[Record | None] | None = None
         self._transition = transition
         self._used = False
         self._before: Record | None = None
@@ -97,7 +99,7 @@ class _Queue:
             self.updates.popleft()
         return bool(asked_for)
 
-    def attempted(self, error: StoreError | None) -> None:
+    def end_attempt(self, error: StoreError | None) -> None:
         """An attempt has ended: all is written (None) or this is what went wrong."""
         self.error = error
         attempts, self.attempts = self.attempts, set()
@@ -157,9 +159,9 @@ class Outbox:
     async def apply(self, key: str, update: Update) -> StoreError | None:
         """Like `submit`, then wait for one attempt to write it; what went wrong is returned."""
         self.submit(key, update)
-        return await self.settle(key)
+        return await self.attempt(key)
 
-    async def settle(self, key: str) -> StoreError | None:
+    async def attempt(self, key: str) -> StoreError | None:
         """Wait for one attempt to write all that is queued for `key`; None: it is all written."""
         queue = self._queues.get(key)
         if queue is None:
@@ -176,14 +178,14 @@ class Outbox:
         return queue.error
 
     async def written(self, key: str) -> None:
-        """As `settle`, but raise what went wrong."""
-        error = await self.settle(key)
+        """As `attempt`, but raise what went wrong."""
+        error = await self.attempt(key)
         if error is not None:
             raise fresh_copy(error)
 
     async def flush(self) -> None:
         """Return once all is written; raise the first failure of an attempt made for this call."""
-        errors = await asyncio.gather(*(self.settle(key) for key in list(self._queues)))
+        errors = await asyncio.gather(*(self.attempt(key) for key in list(self._queues)))
         for error in errors:
             if error is not None:
                 raise fresh_copy(error)
@@ -211,7 +213,7 @@ class Outbox:
         try:
             await self._write_queue(key, queue)
         except BaseException:
-            queue.attempted(_stopped())
+            queue.end_attempt(_stopped())
             raise
 
     async def _write_queue(self, key: str, queue: _Queue) -> None:
@@ -225,7 +227,7 @@ class Outbox:
                     _logger.warning("%r: a change is not in the store yet: %s", key, error)
                 if isinstance(error, (CorruptRecord, DecryptionError)) and queue.overrule():
                     continue
-                queue.attempted(error)
+                queue.end_attempt(error)
                 await _sleep_unless(queue.hurry, pause)
                 pause = min(pause * 2, self._longest_pause)
             else:
@@ -237,9 +239,11 @@ class Outbox:
         user_id = self._repository.user_of(key)
         if user_id is not None:
             self._mirror.drop_pending(user_id)
-        queue.attempted(None)
+        queue.end_attempt(None)
 
     async def _write(self, key: str, update: Update) -> None:
+        if update.tried and self._repository.has_arrived(key, *update.tried):
+            return
         if update.prepare is not None:
             await update.prepare()
             update.forget()
@@ -252,11 +256,11 @@ class Outbox:
                 if not update.asked_for:
                     raise
                 expect = await self._repository.version_of(key)
-                done = await self._try(key, update(None), expect)
+                done = await self._try(key, update, update(None), expect)
             else:
                 before, expect = (None, 0) if held is None else (held.record, held.version)
                 after = update(before)
-                done = after == before or await self._try(key, after, expect)
+                done = after == before or await self._try(key, update, after, expect)
             if done:
                 return
         msg = f"{key!r} was changed by others {CONFLICTS} times in a row"
@@ -273,9 +277,11 @@ class Outbox:
         after = update(before)
         if after == before:
             return False  # the store may hold something else by now
-        return await self._try(key, after, self._mirror.version(user_id))
+        return await self._try(key, update, after, self._mirror.version(user_id))
 
-    async def _try(self, key: str, after: Record | None, expect: int | None) -> bool:
+    async def _try(
+        self, key: str, update: Update, after: Record | None, expect: int | None
+    ) -> bool:
         """Write, or delete if `after` is None; False: it has changed meanwhile."""
         try:
             if after is None:
@@ -284,6 +290,9 @@ class Outbox:
                 await self._repository.write(key, after, expect=expect)
         except VersionConflict:
             return False
+        except StoreError:
+            update.tried = (after,)
+            raise
         return True
 
 

@@ -18,11 +18,22 @@ import msgspec
 from twitchvault.errors import CorruptRecord
 from twitchvault.stores.base import Unreadable
 
-__all__ = ["SCHEMA", "Record", "TokenPair", "decode", "encode", "fingerprint", "split_fingerprints"]
+__all__ = [
+    "NO_TTL",
+    "SCHEMA",
+    "Record",
+    "TokenPair",
+    "decode",
+    "encode",
+    "fingerprint",
+    "split_fingerprints",
+]
 
 SCHEMA: Final = 2
 FINGERPRINT_LENGTH: Final = 12
 _SCHEMA_1_LEASE_TTL: Final = 60.0
+NO_TTL: Final = 0.0
+"""The very default: only that one is left out of the stored form."""
 
 
 class TokenPair(NamedTuple):
@@ -53,6 +64,8 @@ class Record(
     `reason` says how; a "removed" record holds no tokens, only what must be remembered.
     `access_refused`: the record needs a login and its access token must not be used any more.
     `lease` names who may exchange the refresh token now, for `lease_ttl` seconds.
+    `replaced_lease` is (fingerprint, name, ttl) of a lease whose pair was replaced or removed while
+    its exchange was under way: it holds again if that pair comes back.
     `seeded`: the pair came from outside and its refresh token was not exchanged yet.
     `extra` is a JSON object with the fields of a newer version; they are passed on unread.
     """
@@ -68,7 +81,8 @@ class Record(
     reason: str = ""
     access_refused: bool = False
     lease: str | None = None
-    lease_ttl: float = 0.0
+    lease_ttl: float = NO_TTL
+    replaced_lease: tuple[str, str, float] | None = None
     seeded: bool = True
     seeds: str = ""
     exchanged: str = ""

@@ -27,22 +27,17 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import AuthFailure, NoAnswer, TokenError, VersionConflict
+from twitchvault.vault.context import Part
 from twitchvault.vault.exchange import SPENT, Exchange
 from twitchvault.vault.jobs import Jobs, Patience
 from twitchvault.vault.outbox import Update
 from twitchvault.vault.record import fingerprint
-from twitchvault.vault.transitions import (
-    RESERVED,
-    attached,
-    leased,
-    new_seed,
-    released,
-    reserved_seed,
-)
+from twitchvault.vault.transitions import attached, new_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from twitchvault.models import ValidateToken
     from twitchvault.vault.context import Context
     from twitchvault.vault.jobs import Job
     from twitchvault.vault.record import Record, TokenPair
@@ -50,27 +45,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Refresher"]
 
-LOOKS: Final = 10
-"""A waiter looks into the store at least that often in a lease's ttl."""
-LONGEST_LOOK: Final = 5.0
-LONGEST_SEED_LOOK: Final = 0.5
-SHORTEST_LOOK: Final = 0.05
+POLLS: Final = 10
+"""A waiter reads the record at least that often in a lease's ttl."""
+LONGEST_POLL: Final = 5.0
+LONGEST_SEED_POLL: Final = 0.5
+SHORTEST_POLL: Final = 0.05
 ROUNDS: Final = 20
 """Jobs in a row that a caller joins; each of them has found a newer generation."""
 
 
-class Refresher:
+class Refresher(Part):
     """Renews records, once in all processes."""
 
     def __init__(self, context: Context) -> None:
+        super().__init__(context)
         self.jobs = Jobs(context.clocks, context.lease_ttl)
-        self._repository = context.repository
-        self._mirror = context.mirror
-        self._outbox = context.outbox
-        self._identity = context.identity
-        self._backoff = context.backoff
-        self._clocks = context.clocks
-        self._lease_ttl = context.lease_ttl
         self._exchange = Exchange(context)
         self._owner = ""
         self._leases: set[str] = set()
@@ -125,15 +114,19 @@ class Refresher:
             if record.refresh_token is None and user_id != self._identity.client_id:
                 await self._refuse_without_refresh_token(key, record, refused=refused)
                 continue
-            abandoned = await self._wait_for_lease(job, key, held, patience)
-            if abandoned is None or not await self._seed_is_free(job, key, record, patience):
+            patience.seconds_left(key, held)
+            if not await self._seed_is_free(job, key, record, patience):
                 continue
-            alive = await self._is_alive(user_id, record, refused=refused, ask=abandoned)
-            if abandoned and not alive and self._exchange.was_alive(key, record.lease):
+            abandoned = await self._wait_for_lease(job, key, held, patience)
+            if abandoned is None:
+                continue
+            in_doubt = abandoned or self._exchange.is_in_doubt(record)
+            alive = await self._is_alive(user_id, record, refused=refused, ask=in_doubt)
+            if in_doubt and not alive and self._exchange.must_live(record):
                 await self._exchange.refuse(key, record, SPENT)
                 continue
             renewed = await self._exchange_under_lease(
-                job, key, user_id, held, alive=alive, in_doubt=abandoned and not alive
+                job, key, user_id, held, alive=alive, in_doubt=in_doubt and not alive
             )
             if renewed is not None:
                 return renewed
@@ -222,18 +215,18 @@ class Refresher:
             return False
         ttl = held.record.lease_ttl
         if lease.startswith(self._owner) and lease not in self._leases:
-            return self._exchange.left_in_doubt(key, lease)
-        left = ttl if lease in self._leases else patience.left(key, held)
+            return False
+        left = ttl if lease in self._leases else patience.seconds_left(key, held)
         # A dead owner's lease falls due within this.
         job.limit = max(job.limit, 2 * ttl)
         if left <= 0:
             return True
-        look = max(min(left, ttl / LOOKS, LONGEST_LOOK), SHORTEST_LOOK)
+        pause = max(min(left, ttl / POLLS, LONGEST_POLL), SHORTEST_POLL)
         user_id = self._repository.user_of(key)
         if user_id is None:
-            await asyncio.sleep(min(look, LONGEST_SEED_LOOK))  # no feed tells of seeds
+            await asyncio.sleep(min(pause, LONGEST_SEED_POLL))  # no feed tells of seeds
         else:
-            await self._mirror.changed(user_id, held.version, look)
+            await self._mirror.changed(user_id, held.version, pause)
         return None
 
     # Seeds
@@ -247,23 +240,17 @@ class Refresher:
         sent = record.refresh_token
         if sent is None or not (record.seeded or self._repository.losses):
             return True
-        seed_key = self._repository.seed_key(fingerprint(sent))
+        mark = fingerprint(sent)
+        seed_key = self._repository.seed_key(mark)
         seed = await self._read(seed_key)
         if seed is None:
-            return await self._is_unspent(key, record, fingerprint(sent))
-        if seed.record.generation == RESERVED:
-            await self._delete_seed(seed_key, seed)  # it has come to its user
-        elif seed.record.state == "needs_login":
+            return await self._is_unspent(key, record, mark)
+        if seed.record.state == "needs_login":
             await self._exchange.refuse(key, record, seed.record.reason)
         elif not seed.record.seeded:
-            parked, now = seed.record, self._clocks.wall()
-            await self.attach(
-                job,
-                key,
-                sent,
-                parked,
-                lambda held: attached(held, sent, parked, None, now),
-            )
+            chain, _ = await self.parked_chain(sent)
+            if chain:
+                await self.attach(key, chain, None)
         elif await self._wait_for_lease(job, seed_key, seed, patience) is not None:
             await self._delete_seed(seed_key, seed)
         return False
@@ -281,117 +268,86 @@ class Refresher:
         await self._exchange.refuse(key, record, reason)
         return False
 
-    async def exchange_seed(
-        self, waiter: Job, pair: TokenPair, mark: str, generation: int = 1
-    ) -> Record | None:
+    async def exchange_seed(self, job: Job, pair: TokenPair, name: str) -> Record | None:
         """Exchange a refresh token from outside, leased on its fingerprint's own key.
 
-        The new pair stands under that key, durably, until its user is known. `generation` is that
-        of the pair in hand: 1 for the seed itself, more for a successor that died while it waited.
-        A record that needs a login: Twitch refused the token. None: look for its user again.
+        The new pair stands under that key, durably, until its user is known. The access token of
+        `pair` is known to be dead. `name` is the one that `Backoff` knows the seed by. A record
+        that needs a login: Twitch refused the token. None: look for its user again.
         """
-        key = self._repository.seed_key(mark)
-        self._backoff.check(key)
-        return await self.jobs.join(
-            key, lambda job: self._exchange_seed(job, mark, pair, generation), waiter=waiter
-        )
-
-    async def _exchange_seed(
-        self, job: Job, mark: str, pair: TokenPair, generation: int
-    ) -> Record | None:
-        key = self._repository.seed_key(mark)
+        key = self._repository.seed_key(fingerprint(pair.refresh_token or ""))
         patience = Patience(self._clocks)
+        self._backoff.check(name)
         while job.left > 0:
             held = await self._read(key)
             if held is None:
-                if generation > 1:
-                    return None
                 with suppress(VersionConflict):
                     await self._repository.write(key, new_seed(pair), expect=0)
                 continue
             record = held.record
-            if record.generation > generation or record.state == "needs_login":
+            is_successor = not record.seeded and record.pair != pair
+            if is_successor or record.state == "needs_login":
                 return record
             abandoned = await self._wait_for_lease(job, key, held, patience)
             if abandoned is None:
                 continue
             # The entry is written; only now it shows whether a user's record holds the token.
-            if await self._has_user(mark, record):
+            if await self.find_holder(pair.refresh_token or "") is not None:
                 await self._delete_seed(key, held)
                 return None
-            if self._backoff.is_exhausted(key):
-                raise self._backoff.rest(key)
-            if generation > 1 and not await self._reserve(record, mark):
-                return None
-            alive = abandoned and await self._exchange.lives(key, record)
+            if self._backoff.is_exhausted(name):
+                raise self._backoff.rest(name)
+            in_doubt = abandoned or self._exchange.is_in_doubt(record)
+            alive = in_doubt and await self._exchange.lives(name, record)
             renewed = await self._exchange_under_lease(
-                job, key, key, held, alive=alive, in_doubt=abandoned and not alive
+                job, key, name, held, alive=alive, in_doubt=in_doubt and not alive
             )
             if renewed is not None:
                 return renewed
         raise job.timed_out()
 
-    async def _has_user(self, mark: str, seed: Record) -> bool:
+    async def find_holder(self, token: str) -> str | None:
+        """The user whose record holds this refresh token or remembers it as spent."""
         await self._outbox.flush()  # who is removed here may still be in the store
         await self.catch_up()
-        token = seed.refresh_token or ""
-        user_id = self._mirror.spender_of(mark) or self._mirror.find_by_refresh_token(
-            token, fingerprint(token)
-        )
-        record = None if user_id is None else self._mirror.confirmed(user_id)
-        if record is not None and record.state == "needs_login" and not seed.seeded:
-            return False  # a loser has marked it: the successor that waits here is good
-        return user_id is not None
+        return self._mirror.find_by_refresh_token(token, fingerprint(token))
 
-    async def _reserve(self, parked: Record, seed: str) -> bool:
-        """Keep others from exchanging a parked pair's token under its own fingerprint."""
-        mark = fingerprint(parked.refresh_token or "")
-        if mark == seed:
-            return True  # a confidential client's may stay the same
-        key = self._repository.seed_key(mark)
-        try:
-            await self._repository.write(key, reserved_seed(), expect=0)
-        except VersionConflict:
-            held = await self._read(key)
-            return held is not None and held.record.state == "needs_login"
-        return True
+    async def parked_chain(self, token: str) -> tuple[dict[str, Record], bool]:
+        """What this refresh token was exchanged for while its user was not known.
+
+        The successors by the tokens that were sent for them, in order; empty in the usual case. And
+        whether Twitch has refused the last token.
+        """
+        chain: dict[str, Record] = {}
+        while token not in chain:
+            held = await self._read(self._repository.seed_key(fingerprint(token)))
+            if held is not None and held.record.state == "needs_login":
+                return chain, True
+            if held is None or held.record.seeded:
+                break
+            chain[token] = held.record
+            token = held.record.refresh_token or ""
+        return chain, False
 
     async def attach(
-        self,
-        job: Job,
-        key: str,
-        sent: str,
-        parked: Record,
-        transition: Callable[[Record | None], Record | None],
+        self, key: str, chain: dict[str, Record], answer: ValidateToken | None
     ) -> None:
-        """Bring a parked pair to its user, then clear the place where it was parked.
+        """Bring a parked pair to its user, then clear the places where it was parked."""
+        now = self._clocks.wall()
+        update = Update(lambda held: attached(held, chain, answer, now), asked_for=True)
+        if await self._outbox.apply(key, update) is None:
+            for sent, parked in chain.items():
+                self._clear_seed(sent, parked.pair)
 
-        That takes the seed's lease: nobody exchanges the parked refresh token meanwhile. If another
-        pair is parked there by now, nothing is done.
-        """
-        seed_key = self._repository.seed_key(fingerprint(sent))
-        patience = Patience(self._clocks)
-        while job.left > 0:
-            held = await self._read(seed_key)
-            if held is None or held.record.pair != parked.pair:
-                return
-            if await self._wait_for_lease(job, seed_key, held, patience) is None:
-                continue
-            with self._new_lease() as name, suppress(VersionConflict):
-                await self._lease_seed(seed_key, held, name)
-                if await self._outbox.apply(key, Update(transition, asked_for=True)) is None:
-                    clear = Update(lambda now: now if now and now.pair != parked.pair else None)
-                    self._outbox.submit(seed_key, clear)
-                return
+    def _clear_seed(self, sent: str, pair: TokenPair) -> None:
+        key = self._repository.seed_key(fingerprint(sent))
+        self._outbox.submit(key, Update(lambda now: now if now and now.pair != pair else None))
 
-    async def _lease_seed(self, key: str, held: Held, name: str) -> None:
-        record = leased(held.record, name, self._lease_ttl)
-        try:
-            await self._repository.write(key, record, expect=held.version)
-        except asyncio.CancelledError:
-            # It may have got in.
-            self._outbox.submit(key, Update(lambda now: released(now, name)))
-            raise
+    async def refuse_chain(self, chain: dict[str, Record], reason: str) -> None:
+        """Twitch has refused the last pair of a chain: no token of it is kept."""
+        for sent, parked in chain.items():
+            key = self._repository.seed_key(fingerprint(sent))
+            await self._exchange.refuse(key, parked, reason)
 
     async def catch_up(self) -> None:
         """Bring into the mirror all that was committed before the call."""

@@ -23,6 +23,7 @@ from twitchvault.errors import (
     WrongEventLoop,
 )
 from twitchvault.stores.base import Watchable, check_key
+from twitchvault.vault.losses import descends
 from twitchvault.vault.record import Record, decode, encode
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ T = TypeVar("T")
 STORE_TIMEOUT: Final = 30.0
 BATCH: Final = 500
 """Entries of a scan that are taken in before the loop goes on."""
-SEEDS_HELD: Final = 1000
+MAX_SEEDS_HELD: Final = 1000
 RESTORES: Final = 5
 """So often in a row a record is written back before the store counts as unavailable."""
 
@@ -60,6 +61,7 @@ class Repository:
 
     def __init__(self, store: TokenStore, client_id: str, mirror: Mirror) -> None:
         self.store = store
+        self.watchable = store if isinstance(store, Watchable) else None
         self.prefix = f"{client_id}:"
         self.catch_up: Callable[[], Awaitable[None]] | None = None
         self._seed_prefix = f"{client_id}/seed/"
@@ -71,8 +73,8 @@ class Repository:
     def note_loss(self) -> None:
         """The store was found to have lost data."""
         self.losses += 1
-        told, self._loss = self._loss, asyncio.Event()
-        told.set()
+        reported, self._loss = self._loss, asyncio.Event()
+        reported.set()
 
     async def next_loss(self) -> None:
         """Return once the store is found to have lost data again."""
@@ -133,7 +135,7 @@ class Repository:
 
     async def _is_lost(self, user_id: str) -> bool:
         """Whether a record that is not in the store is there no more without a delete."""
-        if self.catch_up is None or not isinstance(self.store, Watchable):
+        if self.catch_up is None or self.watchable is None:
             return False
         await self.catch_up()
         return self._mirror.confirmed(user_id) is not None
@@ -172,24 +174,20 @@ class Repository:
         clock = asyncio.get_running_loop().time
         found: dict[str, int] = {}
         batch = []
-        start = len(self.prefix)
         entries = self.store.scan(self.prefix)
         try:
             async with asyncio.timeout(STORE_TIMEOUT) as limit:
                 async for entry in entries:
                     batch.append(entry)
                     if len(batch) == BATCH:
-                        self._mirror.fill(batch, quiet=quiet)
-                        found.update([(each.key[start:], each.version) for each in batch])
+                        found |= self._mirror.fill(batch, quiet=quiet)
                         batch.clear()
                         limit.reschedule(clock() + STORE_TIMEOUT)
                         await asyncio.sleep(0)
         finally:
             if isinstance(entries, AsyncGenerator):
                 await entries.aclose()
-        self._mirror.fill(batch, quiet=quiet)
-        found.update([(each.key[start:], each.version) for each in batch])
-        return found
+        return found | self._mirror.fill(batch, quiet=quiet)
 
     # Writing
 
@@ -203,16 +201,14 @@ class Repository:
             return version
         losses = self.losses
         self._mirror.begin_write(user_id, value)
-        try:
-            version = await self.call(self.store.put, key, value, expect=expect)
-        finally:
-            self._mirror.end_write(user_id)
+        version = await self.call(self.store.put, key, value, expect=expect)
+        self._mirror.end_write(user_id)
         self._mirror.learn(user_id, version, record, "local")
         if losses != self.losses and self._mirror.on_loss is not None:
             self._mirror.on_loss(user_id)  # it may be among what was lost
         confirmed = self._mirror.confirmed(user_id)
-        if confirmed is not None and confirmed.order < record.order:
-            # Others have written something older since: what this call wrote was lost.
+        if confirmed is not None and not descends(confirmed, record):
+            # Others have written something since without having seen it: it was lost.
             raise VersionConflict(key, version, self._mirror.version(user_id))
         return version
 
@@ -225,11 +221,19 @@ class Repository:
             return
         known = self._mirror.version(user_id) if expect is None else expect
         self._mirror.begin_write(user_id, None)
-        try:
-            await self.call(self.store.delete, key, expect=expect)
-            self._mirror.forget(user_id, "local", known=known)
-        finally:
-            self._mirror.end_write(user_id)
+        await self.call(self.store.delete, key, expect=expect)
+        self._mirror.end_write(user_id)
+        self._mirror.forget(user_id, "local", known=known)
+
+    def has_arrived(self, key: str, record: Record | None) -> bool:
+        """Whether the feed has told of a write of `record` whose answer was an error.
+
+        Somebody else may have changed it since, so it must not be written once more.
+        """
+        user_id = self.user_of(key)
+        if user_id is None:
+            return False
+        return self._mirror.has_arrived(user_id, None if record is None else encode(record))
 
     # Seeds are in no mirror: what this process knows of them is held until it is with its user.
 
@@ -261,7 +265,7 @@ class Repository:
         if record is None or (record.seeded and record.lease is None and record.state == "live"):
             return
         self._seeds[key] = record
-        if len(self._seeds) > SEEDS_HELD:
+        if len(self._seeds) > MAX_SEEDS_HELD:
             del self._seeds[next(iter(self._seeds))]
 
     async def restore_seeds(self) -> None:

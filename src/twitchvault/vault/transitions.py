@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from twitchvault.vault.record import Record, TokenPair, fingerprint, split_fingerprints
+from twitchvault.vault.record import NO_TTL, Record, TokenPair, fingerprint, split_fingerprints
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from twitchvault.models import ClientCredentials, Token, ValidateToken
 
+    Chain = Mapping[str, Record]
+
 __all__ = [
-    "RESERVED",
     "app_added",
     "app_record",
     "app_renewed",
@@ -31,16 +34,13 @@ __all__ = [
     "released",
     "removed",
     "removed_login",
-    "reserved_seed",
     "seed_exchanged",
     "seed_refused",
     "validated",
 ]
 
-SEEDS_KEPT: Final = 1000
-EXCHANGED_KEPT: Final = 16
-RESERVED: Final = 0
-"""The generation of an entry that reserves a refresh token, which was not refused."""
+MAX_SEEDS: Final = 1000
+MAX_EXCHANGED: Final = 16
 
 
 def logged_in(
@@ -100,11 +100,23 @@ def _successor(current: Record, fresh: Record) -> Record:
     Scopes and login are those of the last validation, until the next one. The refresh token that is
     replaced is given up: it may be on its way to Twitch, or come again from a file.
     """
-    given_up = current.given_up
-    if current.refresh_token not in {None, fresh.refresh_token}:
-        given_up = _append(given_up, fingerprint(current.refresh_token or ""), EXCHANGED_KEPT)
+    given_up, lease, ttl = current.given_up, current.lease, current.lease_ttl
+    replaced_lease = current.replaced_lease
+    if current.refresh_token != fresh.refresh_token:
+        if current.refresh_token is not None:
+            mark = fingerprint(current.refresh_token)
+            given_up = _append(given_up, mark, MAX_EXCHANGED)
+            if lease is not None:
+                replaced_lease = (mark, lease, ttl)
+        lease, ttl = None, NO_TTL
+        if replaced_lease and replaced_lease[0] == fingerprint(fresh.refresh_token or ""):
+            _, lease, ttl = replaced_lease
+            replaced_lease = None
     return replace(
         fresh,
+        lease=lease,
+        lease_ttl=ttl,
+        replaced_lease=replaced_lease,
         scopes=current.scopes if fresh.scopes is None else fresh.scopes,
         login=current.login if fresh.login is None else fresh.login,
         generation=current.generation + 1,
@@ -159,14 +171,16 @@ def leased(current: Record, name: str, ttl: float) -> Record:
 
 
 def _free(current: Record) -> Record:
-    return replace(current, lease=None, lease_ttl=0.0)
+    return replace(current, lease=None, lease_ttl=NO_TTL)
 
 
 def released(current: Record | None, name: str) -> Record | None:
     """The owner of the lease `name` gives it back without having changed anything."""
-    if current is None or current.lease != name:
-        return current
-    return _free(current)
+    if current is None:
+        return None
+    if current.replaced_lease is not None and current.replaced_lease[1] == name:
+        return replace(current, replaced_lease=None)
+    return _free(current) if current.lease == name else current
 
 
 def exchanged(current: Record | None, base: Record, token: Token, now: float) -> Record | None:
@@ -209,21 +223,22 @@ def _remember_elsewhere(current: Record | None, base: Record, token: str) -> Rec
     """The record is gone or holds another login: the spent token of `base` is remembered there."""
     if current is None:
         current = Record("", state="removed", generation=base.generation + 1)
+    current = replace(current, replaced_lease=None)
     return _remember(current, token, seeded=base.seeded)
 
 
 def _remember(current: Record, token: str, *, seeded: bool) -> Record:
     mark = fingerprint(token)
     if seeded:
-        return replace(current, seeds=_append(current.seeds, mark, SEEDS_KEPT))
-    return replace(current, exchanged=_append(current.exchanged, mark, EXCHANGED_KEPT))
+        return replace(current, seeds=_append(current.seeds, mark, MAX_SEEDS))
+    return replace(current, exchanged=_append(current.exchanged, mark, MAX_EXCHANGED))
 
 
-def _append(memory: str, mark: str, kept: int) -> str:
+def _append(memory: str, mark: str, limit: int) -> str:
     if memory.endswith(mark):
         return memory
     others = [other for other in split_fingerprints(memory) if other != mark]
-    return "".join([*others, mark][-kept:])
+    return "".join([*others, mark][-limit:])
 
 
 def refused(current: Record | None, base: Record, reason: str) -> Record | None:
@@ -283,18 +298,10 @@ def new_seed(pair: TokenPair) -> Record:
     return Record(pair.access_token, pair.refresh_token)
 
 
-def reserved_seed() -> Record:
-    """The entry of a successor that is exchanged before its user is known: nobody else may."""
-    reason = "it was exchanged already, and its successor waits for its user"
-    return Record("", state="needs_login", reason=reason, generation=RESERVED)
-
-
 def seed_exchanged(current: Record | None, base: Record, token: Token) -> Record:
     """The seed of `base` was exchanged: its successor waits here until its user is known."""
     if current is not None and current.generation > base.generation:
         return current
-    if not base.seeded and base.refresh_token is not None:
-        base = _remember(base, base.refresh_token, seeded=False)
     return replace(
         _free(base),
         access_token=token.access_token,
@@ -316,29 +323,36 @@ def seed_refused(current: Record | None, base: Record, reason: str) -> Record | 
 
 
 def attached(
-    current: Record | None, sent: str, parked: Record, answer: ValidateToken | None, now: float
+    current: Record | None, chain: Chain, answer: ValidateToken | None, now: float
 ) -> Record:
-    """The successor of the seed `sent`, `parked` under its key, comes to its user."""
-    if current is not None and current.refresh_token == sent:
+    """The seeds in `chain` were exchanged one after the other: the last pair comes to its user.
+
+    It counts as a seed itself until it is exchanged: another process may have met it before its
+    user was known.
+    """
+    marks = [fingerprint(sent) for sent in chain]
+    parked = list(chain.values())[-1]
+    if current is not None and current.refresh_token in chain:
+        new = _spent(current, current.refresh_token or "", parked.refresh_token, now)
         new = replace(
-            _spent(current, sent, parked.refresh_token, now),
+            new,
             access_token=parked.access_token,
             refresh_token=parked.refresh_token,
             scopes=parked.scopes or current.scopes,
             expires_in=parked.expires_in,
+            seeded=True,
         )
-        return new if answer is None else _confirmed(new, answer, now)
-    if current is not None and current.has_spent(fingerprint(sent)) and current.state == "live":
-        return current
-    pair = TokenPair(parked.access_token, parked.refresh_token)
-    new = logged_in(current, pair, answer, now)
-    if new.generation < parked.generation:
-        new = replace(new, generation=parked.generation)
-    if sent != parked.refresh_token:
-        new = _remember(new, sent, seeded=True)
-    for mark in split_fingerprints(parked.exchanged):
-        new = replace(new, exchanged=_append(new.exchanged, mark, EXCHANGED_KEPT))
-    return replace(new, seeded=False) if new.pair == pair else new
+        new = new if answer is None else _confirmed(new, answer, now)
+    elif current is not None and any(map(current.has_spent, marks)):
+        new = current
+    else:
+        new = logged_in(current, parked.pair, answer, now)
+        # Newer than the first pair of the chain, which may be shown already.
+        new = replace(new, generation=max(new.generation, 1 + len(chain)))
+    for sent in chain:
+        if sent != new.refresh_token:
+            new = _remember(new, sent, seeded=True)
+    return new
 
 
 # The app token

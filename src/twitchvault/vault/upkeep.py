@@ -21,6 +21,7 @@ from twitchvault.errors import (
     TwitchVaultError,
     Unauthorized,
 )
+from twitchvault.vault.context import Part
 from twitchvault.vault.outbox import Update
 from twitchvault.vault.transitions import marked_access_refused, validated
 
@@ -57,19 +58,13 @@ REFUSED_IN_A_ROW: Final = 3
 REST: Final = 600.0
 
 
-class Upkeep:
+class Upkeep(Part):
     """Looks after all records of the mirror; one task and a few workers, ended by `stop`."""
 
     def __init__(self, context: Context, refresher: Refresher) -> None:
-        self._repository = context.repository
-        self._mirror = context.mirror
-        self._outbox = context.outbox
-        self._identity = context.identity
-        self._backoff = context.backoff
-        self._events = context.events
-        self._clocks = clocks = context.clocks
+        super().__init__(context)
         self._refresher = refresher
-        self._guard = _Guard(clocks)
+        self._guard = _Guard(context.clocks)
         self._task: asyncio.Task[None] | None = None
         self._due: dict[str, float] = {}
         self._fresh: dict[str, tuple[float, float]] = {}
@@ -180,7 +175,7 @@ class Upkeep:
         # In any order, so that two processes do not ask about the same users at the same time.
         for user_id in random.sample(due, min(len(due), ROUND, AT_ONCE - len(self._busy))):
             self._busy.add(user_id)
-            task = group.create_task(self._look_after(user_id), name="twitchvault upkeep of one")
+            task = group.create_task(self._maintain_one(user_id), name="twitchvault upkeep of one")
             task.add_done_callback(partial(self._done, user_id))
             pause = self._pause_until - self._clocks.monotonic()
             await asyncio.sleep(max(1 / PER_SECOND, pause))
@@ -196,7 +191,7 @@ class Upkeep:
             self._schedule(user_id, record)
         self._news.set()
 
-    async def _look_after(self, user_id: str) -> None:
+    async def _maintain_one(self, user_id: str) -> None:
         self._mirror.fetch()
         record = self._mirror.peek(user_id)
         due = self._due.get(user_id)
@@ -277,7 +272,7 @@ class Upkeep:
         """Write a validation into the record, if it still holds that token."""
         now = self._clocks.wall()
         owner = (self._identity.client_id, user_id)
-        self._backoff.accepted(user_id, access_token)
+        self._backoff.accepted(user_id, access_token, answer.expires_in)
         update = Update(lambda held: validated(held, access_token, answer, owner, now))
         await self._outbox.apply(self._repository.user_key(user_id), update)
 

@@ -213,7 +213,7 @@ class Vault:
         """Events from now on."""
         return self.events.stream()
 
-    def _check_open(self) -> None:
+    def _require_open(self) -> None:
         if not self._open:
             msg = "the vault is not open: call authorize() first"
             raise StoreError(msg)
@@ -230,7 +230,7 @@ class Vault:
 
     async def add_user(self, pair: TokenPair) -> str:
         """Take a pair in after asking Twitch whose it is; returns the user id."""
-        self._check_open()
+        self._require_open()
         return await self._logins.add(pair)
 
     def remove(self, user_id: str) -> None:
@@ -243,7 +243,7 @@ class Vault:
 
     async def renew(self, user_id: str, generation: int) -> Record:
         """A newer record than that of `generation`, whose access token Twitch has just refused."""
-        self._check_open()
+        self._require_open()
         try:
             return await self._refresher.renew(user_id, generation, refused=True)
         except AuthFailure:
@@ -262,7 +262,7 @@ class Vault:
         Another one that stands is returned without a request. The same is validated, and only a 401
         leads to a refresh.
         """
-        self._check_open()
+        self._require_open()
         record = self._needed(user_id)
         if record.access_token != refused:
             return record.access_token
@@ -277,13 +277,13 @@ class Vault:
 
     async def refresh(self, user_id: str) -> Token:
         """A newer pair than the view shows now, as the identity service would have answered."""
-        self._check_open()
+        self._require_open()
         record = self._needed(user_id)
         return as_token(await self._refresher.renew(user_id, record.generation, refused=False))
 
     async def refresh_token(self, token: str) -> Token:
         """Exchange a refresh token: its successor is the vault's from now on."""
-        self._check_open()
+        self._require_open()
         return await self._logins.exchange(token)
 
     def accepted(self, user_id: str, access_token: str) -> None:

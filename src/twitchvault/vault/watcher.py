@@ -13,10 +13,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import CorruptRecord, DecryptionError, StoreError, StoreUnavailable
-from twitchvault.stores.base import Watchable
 
 if TYPE_CHECKING:
-    from twitchvault.stores.base import Feed
+    from twitchvault.stores.base import Feed, Watchable
     from twitchvault.vault.mirror import Mirror
     from twitchvault.vault.repository import Repository
 
@@ -86,7 +85,7 @@ class Watcher:
         if self._task is None:
             msg = "the vault is not open: call authorize() first"
             raise StoreError(msg)
-        if not isinstance(self._repository.store, Watchable):
+        if self._repository.watchable is None:
             async with self._scanning:
                 await self._load(quiet=False)
         elif self._feed is None:
@@ -99,8 +98,8 @@ class Watcher:
         pause = FIRST_PAUSE / 2
         while True:
             try:
-                if isinstance(self._repository.store, Watchable):
-                    await self._follow(self._repository.store, ready)
+                if self._repository.watchable is not None:
+                    await self._follow(self._repository.watchable, ready)
                 else:
                     await self._compare(ready)
             except Exception as error:
@@ -153,13 +152,13 @@ class Watcher:
         missing = [user_id for user_id in known if user_id not in found]
         for start in range(0, len(missing), AT_ONCE):
             some = missing[start : start + AT_ONCE]
-            await asyncio.gather(*(self._look_for(one, known[one]) for one in some))
+            await asyncio.gather(*(self._confirm_missing(one, known[one]) for one in some))
         self._lost_since_load = False
         for user_id in [*self._mirror.damaged]:
             if user_id not in found:
                 self._mirror.forget(user_id, "remote", known=self._mirror.version(user_id))
 
-    async def _look_for(self, user_id: str, version: int) -> None:
+    async def _confirm_missing(self, user_id: str, version: int) -> None:
         # A scan may pass over what is written meanwhile; whether it is gone only a read tells.
         lost = self._lost_since_load
         with suppress(CorruptRecord, DecryptionError):

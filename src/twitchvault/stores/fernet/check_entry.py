@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from twitchvault.stores.base import Entry, TokenStore
     from twitchvault.stores.fernet.keys import KeyRing
 
-__all__ = ["BATCH", "begin_encrypting", "finish_encrypting", "in_batches", "open_or_create", "read"]
-
 BATCH: Final = 100
 _READY: Final = b"ready"
 _ENCRYPTING: Final = b"encrypting"

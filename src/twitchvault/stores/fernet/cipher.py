@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from twitchvault.errors import StoreError
     from twitchvault.stores.fernet.keys import KeyRing
 
-__all__ = ["STORE_ID_BYTES", "EntryCipher", "is_encrypted", "parse"]
-
 STORE_ID_BYTES: Final = 16
 _FORMAT: Final = b"\x01"
 _LENGTH_BYTES: Final = 2
@@ -60,7 +58,7 @@ class EntryCipher:
         header = self._header(key)
         if found[1].startswith(header):
             return found[1][len(header) :]
-        return Unreadable(self._misplaced(f"the entry of key {key!r}", found[1]))
+        return Unreadable(self._misplaced(key, found[1]))
 
     def belongs(self, key: str, plain: bytes) -> bool:
         """Whether what is inside a ciphertext belongs under this key of this store."""
@@ -70,17 +68,14 @@ class EntryCipher:
         name = key.encode()
         return _FORMAT + self.store_id + len(name).to_bytes(_LENGTH_BYTES) + name
 
-    def _misplaced(self, entry: str, plain: bytes) -> StoreError:
+    def _misplaced(self, key: str, plain: bytes) -> StoreError:
+        entry = f"the entry of key {key!r}"
         if plain[:1] != _FORMAT and plain[1 : 1 + STORE_ID_BYTES] == self.store_id:
             msg = f"{entry} has format {plain[0]}, this version knows format {_FORMAT[0]}: "
             return CorruptRecord(msg + "upgrade twitchvault")
-        parts = parse(plain)
-        if parts is None:
+        if parse(plain) is None:
             return DecryptionError(f"{entry} was not written by a FernetStore")
-        if parts[0] != self.store_id:
-            return DecryptionError(f"{entry} was encrypted for another store with the same key")
-        msg = f"{entry} was encrypted for another key, {parts[1]!r}, and moved here"
-        return DecryptionError(msg)
+        return DecryptionError(f"{entry} was encrypted for another key or store, and moved here")
 
 
 def _undecryptable(key: str, token: bytes) -> Unreadable:

@@ -18,8 +18,6 @@ except ImportError:
     msg = "FernetStore needs the package 'cryptography': pip install 'twitchvault[fernet]'"
     raise MissingDriver(msg) from None
 
-__all__ = ["KeyRing", "Keys", "KeysCallable", "load"]
-
 Keys: TypeAlias = str | bytes | Sequence[str | bytes]
 KeysCallable: TypeAlias = Callable[[], Keys | Awaitable[Keys]]
 

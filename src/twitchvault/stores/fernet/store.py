@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from twitchvault.errors import StoreError, scrub_traceback
 from twitchvault.stores.base import (
+    CLOSED,
     ENCRYPTION_CHECK_KEY,
+    NOT_OPEN,
     Change,
     Entry,
     Feed,
     TokenStore,
     Unreadable,
     Watchable,
-    check_key,
-    check_value,
+    check_arguments,
 )
 from twitchvault.stores.fernet import check_entry, rotation
 from twitchvault.stores.fernet.cipher import EntryCipher
@@ -34,8 +35,9 @@ _REPLACED: Final = "the store was emptied or replaced while it was open: close i
 
 
 class FernetStore(TokenStore):
-    """The entries of any store, encrypted; `Watchable` if `inner` is.
+    """For tokens that nobody may read without a key: encrypts what any other store keeps.
 
+    It is `Watchable` if `inner` is.
     `inner` is a `TokenStore` or a URL as `open_store` takes it. `keys` is a Fernet key (`str` or
     `bytes`) or a list or tuple of them: the first encrypts, all decrypt. Or a callable without
     arguments that returns them within 30 s, plainly (it is then called in a thread) or as an
@@ -58,7 +60,7 @@ class FernetStore(TokenStore):
             msg = f"'inner' must be a TokenStore or a URL, not {type(inner).__name__}"
             raise TypeError(msg)
         self._cipher: EntryCipher | None = None
-        self._state = "is not open yet"
+        self._refusal = NOT_OPEN
         self.pushes_changes = bool(getattr(self._inner, "pushes_changes", False))
         if isinstance(self._inner, Watchable):
             # Of the object, not of the class: that is what isinstance(store, Watchable) looks at.
@@ -85,13 +87,13 @@ class FernetStore(TokenStore):
     async def close(self) -> None:
         """Close the inner store, also after `open` failed; idempotent."""
         self._cipher = None
-        self._state = "is closed"
+        self._refusal = CLOSED
         await self._inner.close()
 
     @scrub_traceback
     async def get(self, key: str) -> Entry | None:
         """The entry of `key`, or None; `DecryptionError` if it cannot be decrypted."""
-        check_key(key)
+        check_arguments(key)
         cipher = self._opened()
         entry = None if key == ENCRYPTION_CHECK_KEY else await self._inner.get(key)
         if entry is None:
@@ -103,13 +105,14 @@ class FernetStore(TokenStore):
 
     async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
         """Encrypt `value` under the first key and write it; its new version."""
-        _check_writable(key)
-        check_value(value)
+        check_arguments(key, value, expect)
+        _refuse_check_entry(key)
         return await self._inner.put(key, self._opened().encrypt(key, value), expect=expect)
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
         """Remove `key`, also if it cannot be decrypted; True if it was there."""
-        _check_writable(key)
+        check_arguments(key, expect=expect)
+        _refuse_check_entry(key)
         self._opened()
         return await self._inner.delete(key, expect=expect)
 
@@ -171,11 +174,11 @@ class FernetStore(TokenStore):
     def _opened(self) -> EntryCipher:
         if self._cipher:
             return self._cipher
-        raise StoreError(f"this FernetStore {self._state}: call 'await store.open()' first")
+        raise StoreError(f"this FernetStore {self._refusal}")
 
 
 class _FernetFeed(Feed):
-    """Changes stay here until they are handed out, so a cancelled call loses none."""
+    """Keeps changes until they are handed out, so a cancelled call loses none."""
 
     on_loss: Callable[[Callable[[], None]], None]
 
@@ -188,25 +191,25 @@ class _FernetFeed(Feed):
             self.on_loss = on_loss
 
     async def wait(self) -> list[Change]:
-        while not (changes := await self._hand_out_slowly()):
-            self._encrypted.extend(await self._inner.wait())
+        while not (changes := await self._take_in_batches()):
+            self._encrypted += await self._inner.wait()
         return changes
 
     def drain(self) -> list[Change]:
-        self._encrypted.extend(self._inner.drain())
-        return self._hand_out()
+        self._encrypted += self._inner.drain()
+        return self._take()
 
     async def catch_up(self) -> list[Change]:
-        self._encrypted.extend(await self._inner.catch_up())
-        return await self._hand_out_slowly()
+        self._encrypted += await self._inner.catch_up()
+        return await self._take_in_batches()
 
-    async def _hand_out_slowly(self) -> list[Change]:
+    async def _take_in_batches(self) -> list[Change]:
         while len(self._encrypted) > check_entry.BATCH:
             self._decrypt(check_entry.BATCH)
             await asyncio.sleep(0)
-        return self._hand_out()
+        return self._take()
 
-    def _hand_out(self) -> list[Change]:
+    def _take(self) -> list[Change]:
         self._decrypt(len(self._encrypted))
         changes, self._decrypted = self._decrypted, []
         return changes
@@ -219,8 +222,7 @@ class _FernetFeed(Feed):
         del self._encrypted[:count]
 
 
-def _check_writable(key: str) -> None:
-    check_key(key)
+def _refuse_check_entry(key: str) -> None:
     if key == ENCRYPTION_CHECK_KEY:
         msg = f"'key' must not be {key!r}: a FernetStore keeps its key check entry there"
         raise ValueError(msg)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from twitchvault.stores.redis.store import RedisStore
+from twitchvault.stores.redis.store import RedisStore, from_url
 
-__all__ = ["RedisStore"]
+__all__ = ["RedisStore", "from_url"]

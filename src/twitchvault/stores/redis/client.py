@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import socket
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -20,8 +21,6 @@ from twitchvault.stores.redis.scripts import READ, STEP
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
-
-__all__ = ["Argument", "Client", "check_source"]
 
 LIMIT: Final = 5.0  # seconds for a call, with all that the driver does to repeat it
 QUIET: Final = 1.0  # seconds that the server may stay silent on purpose: XREAD BLOCK, WAIT
@@ -57,6 +56,8 @@ def _connect(url: str) -> Redis:
     if not url.startswith(_SCHEMES):
         msg = f"'url_or_client' must begin with {', '.join(_SCHEMES)}"
         raise ValueError(msg)
+    if url.startswith("unix://") and not hasattr(socket, "AF_UNIX"):
+        raise ValueError("a 'unix' URL needs Unix sockets, which this system lacks: use 'redis://'")
     # A '/', '?' or '#' in a password would end the host's part of the URL before the '@'.
     if "@" not in re.sub(r".*?://[^/?#]*", "", url, flags=re.DOTALL):
         try:

@@ -14,8 +14,6 @@ from redis import exceptions
 from twitchvault.errors import CorruptRecord, StoreError, StoreUnavailable
 from twitchvault.stores.redis.scripts import COMMANDS
 
-__all__ = ["map_error"]
-
 _QUOTES: Final = re.compile(r",? with args beginning with.*|,? script: \S*,? ?on @user_script.*")
 """What a reply quotes of a command, or says of a script."""
 _DENIED: Final = re.compile(r"NOPERM|ACL failure|[Nn]o permissions|can.t run this command")

@@ -5,8 +5,7 @@ before it and its epoch. Where those are not the follower's own, or where nothin
 it asks the server where things stand. If the stream was cut behind it, or data were lost, it takes
 what happened since from the deletes that are remembered and from a scan, and goes on after them.
 
-A server that lost data never makes a feed tell of deletes: what is lost has left no delete behind.
-It is told by `RedisFeed.on_loss`.
+Data that the server has lost are never reported as deleted, but by `RedisFeed.on_loss`.
 """
 
 from __future__ import annotations
@@ -17,16 +16,14 @@ from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import StoreError
 from twitchvault.stores.base import Change
-from twitchvault.stores.redis.batcher import cancel_and_wait
+from twitchvault.stores.batcher import cancel_and_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from twitchvault.stores.redis.namespace import Namespace, State, StreamElement
 
-__all__ = ["Follower", "RedisFeed"]
-
-PAUSES: Final = (0.0, 0.05, 0.1, 0.2, 0.4)  # seconds before another try; the last one repeats
+RETRY_DELAYS: Final = (0.0, 0.05, 0.1, 0.2, 0.4)  # seconds before another try; the last one repeats
 
 log = logging.getLogger("twitchvault.stores.redis")
 
@@ -72,17 +69,14 @@ class RedisFeed:
     def on_loss(self, listener: Callable[[], None]) -> None:
         """Call `listener`, on the loop's thread, whenever the server has lost committed writes.
 
-        It restarted without its newest data, failed over to a replica that lagged behind, or one of
-        the namespace's keys went. Nothing that was lost is told to be deleted; what others wrote
-        since is handed out before the call; later versions are larger than all before. A reader may
-        write back, with `expect`, what it still holds. What was lost without a feed or a listener
-        while the store was open is told at once.
+        What others wrote since is handed out before the call. What was lost before, while the store
+        was open, is reported at once.
         """
         self._on_loss = listener
         self._notify_loss()
 
-    def take(self, changes: Iterable[Change]) -> None:
-        """The follower brings changes."""
+    def add(self, changes: Iterable[Change]) -> None:
+        """Keep changes until they are handed out, of each key the newest."""
         for change in changes:
             if change.key.startswith(self._prefix):
                 self._pending.pop(change.key, None)
@@ -96,12 +90,12 @@ class RedisFeed:
         self._notify_loss()
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """End the feed: a reader that waits gets an error."""
         self._closed = True
         self._arrived.set()
 
     def _notify_loss(self) -> None:
-        """Tell of a loss once all that came before it is handed out."""
+        """Report a loss once all that came before it is handed out."""
         if self._lost and self._on_loss is not None and not self._pending:
             self._lost = False
             # Soon, not now: the reader has to take in first what it is just being given.
@@ -167,7 +161,7 @@ class Follower:
                     log.warning(
                         "%s: the feed tries again until it goes on: %s", self._server, reason
                     )
-                await asyncio.sleep(PAUSES[min(failures, len(PAUSES) - 1)])
+                await asyncio.sleep(RETRY_DELAYS[min(failures, len(RETRY_DELAYS) - 1)])
                 failures += 1
             else:
                 if failures > 1:
@@ -175,29 +169,29 @@ class Follower:
                 failures = 0
 
     async def _step(self) -> None:
-        """Take in what comes next; if nothing does, look whether the server still has it all."""
+        """Read what comes next; if nothing does, ask whether the server still has everything."""
         elements = await self._namespace.next_changes(self._position)
         async with self._turn:
-            if not elements or not self._take(elements):
+            if not elements or not self._apply(elements):
                 await self._compare()
         # The reader, and who waits for it, go first: asking for more would cost them a system call.
         for _ in range(2):
             await asyncio.sleep(0)
 
     async def _compare(self) -> None:
-        """Come up to where the server stands now."""
+        """Read up to where the server stands now."""
         target = 0
         while True:
             start = self._position
             state = await self._namespace.check(self.epoch, start)
             target = target or state.version
-            followed = state.epoch == self.epoch and self._take(state.changes or ())
-            if not followed or self._position == start < state.version:
-                await self._read_all(state)
+            complete = state.epoch == self.epoch and self._apply(state.changes or ())
+            if not complete or self._position == start < state.version:
+                await self._rescan(state)
             if self._position >= target:
                 return
 
-    def _take(self, elements: Iterable[StreamElement]) -> bool:
+    def _apply(self, elements: Iterable[StreamElement]) -> bool:
         """Bring these changes to the feeds; False if some before them are missing."""
         changes = []
         position = self._position
@@ -214,7 +208,7 @@ class Follower:
         self._deliver(changes, position)
         return complete
 
-    async def _read_all(self, state: State) -> None:
+    async def _rescan(self, state: State) -> None:
         """Bring what happened up to `state` without the stream.
 
         What comes later is left to the stream, so that no key goes back to an older version.
@@ -236,4 +230,4 @@ class Follower:
         self._position = position
         self._namespace.note_version(position)
         for feed in self._feeds:
-            feed.take(changes)
+            feed.add(changes)

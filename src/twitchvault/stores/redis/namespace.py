@@ -7,22 +7,22 @@ import logging
 import re
 import secrets
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from twitchvault.errors import CorruptRecord, StoreError, StoreUnavailable, VersionConflict
 from twitchvault.stores.base import Change, Entry, Unreadable
-from twitchvault.stores.redis.batcher import Batcher
+from twitchvault.stores.batcher import Batcher
 from twitchvault.stores.redis.feed import Follower
 from twitchvault.stores.redis.scripts import CHECK, DELETES, INFO, READ, SCAN, WRITE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
 
+    from twitchvault.stores.connected import Write
     from twitchvault.stores.redis.client import Answer, Client
 
-__all__ = ["Namespace", "State", "StreamElement", "Write"]
-
-FINISHING: Final = 3.0  # seconds that `close` gives to what is under way
+BATCH: Final = 256  # requests that travel together, so that the server's script stays short
+CLOSE_TIMEOUT: Final = 3.0  # seconds that `close` gives to what is under way
 _SPECIAL: Final = re.compile(rb"([*?\[\]\\^])")  # in a pattern of the server
 
 log = logging.getLogger("twitchvault.stores.redis")
@@ -45,15 +45,6 @@ class State(NamedTuple):
     changes: list[StreamElement] | None  # after the asker's position; None if some are missing
 
 
-class Write(NamedTuple):
-    """A put or a delete."""
-
-    kind: Literal["put", "delete"]
-    key: str
-    value: bytes
-    expect: int | None
-
-
 class Namespace:
     """Reads, writes and follows the entries of one namespace."""
 
@@ -62,8 +53,10 @@ class Namespace:
         self._keys = tuple(f"{{{name}}}:{part}" for part in ("entries", "changes", "deletes"))
         self._min_replicas = min_replicas
         self._seen = 0  # the newest version known here: a server that knows less has lost data
-        self._reads: Batcher[str, Entry | None] = Batcher(self._read)
-        self._writes: Batcher[Write, int | bool] = Batcher(self._write)
+        self._reads: Batcher[str, Entry | None] = Batcher(self._read, BATCH)
+        self._writes: Batcher[Write, int] = Batcher(self._write, BATCH)
+        self.write = self._writes.submit
+        self._loop = asyncio.get_running_loop()
         self._others = asyncio.Lock()  # so that all the rest needs one connection
         self.follower = Follower(self)
 
@@ -86,10 +79,6 @@ class Namespace:
         if entry is not None and isinstance(entry.value, Unreadable):
             raise entry.value.error
         return entry
-
-    async def write(self, write: Write) -> int | bool:
-        """Put or delete: the new version, or whether the key was there."""
-        return await self._writes.submit(write)
 
     async def scan(self, prefix: str) -> AsyncIterator[Entry]:
         """All entries whose key starts with `prefix`, each once."""
@@ -133,9 +122,12 @@ class Namespace:
 
     async def close(self) -> None:
         """End the feeds, let what is under way go through in some seconds, close the client."""
-        await self.follower.close()
-        await asyncio.gather(self._reads.close(FINISHING), self._writes.close(FINISHING))
-        await self.client.close()
+        if self._loop is asyncio.get_running_loop():  # else all of it has gone with its loop
+            await self.follower.close()
+            await asyncio.gather(
+                *(each.close(CLOSE_TIMEOUT) for each in (self._reads, self._writes))
+            )
+            await self.client.close()
 
     async def _run(self, script: str, *args: bytes | str | int) -> Answer:
         async with self._others:
@@ -148,32 +140,29 @@ class Namespace:
             for key, stored in zip(keys, found, strict=True)
         ]
 
-    async def _write(self, writes: list[Write]) -> list[int | bool | StoreError]:
+    async def _write(self, writes: list[Write]) -> list[int | StoreError]:
         args: list[bytes | str | int] = [self._seen, secrets.token_hex(8)]
-        for kind, key, value, expect in writes:
-            args += (kind, "" if expect is None else expect, key.encode(), value)
+        for key, value, expect in writes:
+            kind = "delete" if value is None else "put"
+            args += (kind, "" if expect is None else expect, key.encode(), value or b"")
         answer, shortfall = await self.client.run_write(
             WRITE, self._keys, args, replicas=self._min_replicas
         )
-        return [
-            self._result(write, result, shortfall)
-            for write, result in zip(writes, answer.split(), strict=True)
-        ]
+        results = zip(writes, answer.split(), strict=True)
+        return [self._result(write, result, shortfall) for write, result in results]
 
-    def _result(self, write: Write, result: bytes, shortfall: str) -> int | bool | StoreError:
+    def _result(self, write: Write, result: bytes, shortfall: str) -> int | StoreError:
         """What became of a write, from the script's word for it."""
         sign, version = result[:1], int(result[1:] or 0)
         if sign == b"!":
             return VersionConflict(write.key, write.expect or 0, version)
         if sign == b"?":
             return _unreadable(write.key)
-        if sign == b"-":
-            return False
         self.note_version(version)
-        if shortfall:
+        if shortfall and version:
             done = f"key {write.key!r} is written on the primary at version {version}"
             return StoreUnavailable(f"{self.client.server}: {done}, but {shortfall}")
-        return version if write.kind == "put" else True
+        return version
 
 
 def _parse_entry(key: str, stored: bytes) -> Entry:

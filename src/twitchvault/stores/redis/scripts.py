@@ -24,8 +24,6 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["CHECK", "COMMANDS", "DELETES", "INFO", "READ", "SCAN", "STEP", "WRITE"]
-
 COMMANDS: Final = (
     "+evalsha +eval +hget +hmget +hset +hdel +hscan +xadd +xtrim +xrange +xrevrange +xread +time"
 )

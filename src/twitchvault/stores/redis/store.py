@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
-from twitchvault.errors import MissingDriver, StoreError, WrongEventLoop, scrub_traceback
-from twitchvault.stores.base import (
-    TokenStore,
-    check_expect,
-    check_key,
-    check_namespace,
-    check_value,
-)
-from twitchvault.stores.redis.namespace import Namespace, Write
+from twitchvault.errors import MissingDriver, scrub_traceback
+from twitchvault.stores.base import Watchable, check_arguments, check_key
+from twitchvault.stores.connected import ConnectedStore, Write
+from twitchvault.stores.redis.namespace import Namespace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -25,16 +19,13 @@ if TYPE_CHECKING:
     from twitchvault.stores.base import Entry
     from twitchvault.stores.redis.feed import RedisFeed
 
-__all__ = ["RedisStore"]
-
-_NOT_OPEN: Final = "is not open yet: await its open(), or use 'async with'"
-_OPENING: Final = "is still being opened: wait until open() returns"
-_CLOSED: Final = "is closed, or was opened on an event loop that is gone: open it again"
+__all__ = ["RedisStore", "from_url"]
 
 
-class RedisStore(TokenStore):
-    """Tokens on Redis 6.2 or later, or Valkey 7.2 or later: standalone, Sentinel or Cluster.
+class RedisStore(ConnectedStore[Namespace], Watchable):
+    """For processes on several machines: keeps all on a Redis or Valkey server.
 
+    Redis 6.2 or later, or Valkey 7.2 or later: standalone, Sentinel or Cluster.
     `url_or_client` is a URL (`redis://`, `rediss://`, `unix://`), which goes whole to the driver
     and makes a client that `close` closes; or a client of yours (`redis.asyncio.Redis`, also one
     that a Sentinel made, or `redis.asyncio.RedisCluster`), which stays open. It must not decode
@@ -50,8 +41,7 @@ class RedisStore(TokenStore):
     some 5 s raises `StoreUnavailable`, which says if a write may have taken place all the same.
 
     Errors: `StoreUnavailable` for all that may heal (server away, wrong password, no permission,
-    out of memory, replica, failover); `CorruptRecord` for a key that holds something else;
-    `VersionConflict`; `ValueError` or `TypeError` for wrong arguments; `MissingDriver`.
+    out of memory, failover); `CorruptRecord` for a key that holds something else.
     """
 
     pushes_changes: Final = True
@@ -64,49 +54,45 @@ class RedisStore(TokenStore):
         namespace: str = "twitchvault",
         min_replicas: int = 0,
     ) -> None:
+        super().__init__()
         _client_module().check_source(url_or_client)
-        check_namespace(namespace)
+        check_key(namespace, "namespace")
+        if "{" in namespace or "}" in namespace:
+            raise ValueError(f"'namespace' must not hold a brace: {namespace!r}")
         if type(min_replicas) is not int or min_replicas < 0:
             msg = f"'min_replicas' must be 0 or a positive int, not {min_replicas!r}"
             raise ValueError(msg)
-        # A function, so that who looks at attributes does not see the password.
+        # A function, so that a look at the attributes does not show the password.
         self._source: Callable[[], str | Redis | RedisCluster] = lambda: url_or_client
         self._name = namespace
         self._min_replicas = min_replicas
-        self._opened: Namespace | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._lock = asyncio.Lock()
-        self._closing: asyncio.Task[None] | None = None
-        self._refusal = _NOT_OPEN
 
     def __repr__(self) -> str:
         return f"RedisStore(namespace={self._name!r}, min_replicas={self._min_replicas})"
 
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
+    async def get(self, key: str) -> Entry | None:
+        """The entry of `key` as last committed by any process, or None; asked of the primary."""
+        check_arguments(key)
+        return await self._opened().get(key)
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
+    def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
+        """All entries whose key starts with `prefix`; a damaged one has an `Unreadable` value."""
+        return self._opened().scan(prefix)
 
-    async def open(self) -> None:
-        """Connect, and begin the namespace if it is new; idempotent, also after `close`.
+    @asynccontextmanager
+    async def watch(self, prefix: str = "") -> AsyncIterator[RedisFeed]:
+        """A feed of the keys that start with `prefix`; it also has `on_loss(listener)`.
 
-        Logs one warning if the server's `maxmemory-policy` may evict our keys.
+        All feeds of a store share one connection. A change arrives with its value.
         """
-        if not self._is_here():  # what belonged to another loop has gone with it
-            self._loop, self._lock = asyncio.get_running_loop(), asyncio.Lock()
-            self._opened = self._closing = None
-        async with self._lock:
-            if self._opened is None:
-                before, self._refusal = self._refusal, _OPENING
-                try:
-                    self._opened = await self._open()
-                    before = _CLOSED
-                finally:
-                    self._refusal = before
+        follower = self._opened().follower
+        feed = await follower.enter(prefix)
+        try:
+            yield feed
+        finally:
+            follower.leave(feed)
 
-    async def _open(self) -> Namespace:
+    async def _connect(self) -> Namespace:
         client = _client_module().Client(self._source())
         namespace = Namespace(client, self._name, self._min_replicas)
         try:
@@ -116,71 +102,13 @@ class RedisStore(TokenStore):
             raise
         return namespace
 
-    async def close(self) -> None:
-        """Let what is under way go through, within some seconds, and end the feeds; idempotent.
+    async def _write(self, write: Write) -> int:
+        return await self._opened().write(write)
 
-        Closes the client if the store was made from a URL.
-        """
-        if not self._is_here():
-            return
-        async with self._lock:
-            opened, self._opened = self._opened, None
-            if opened is not None:
-                self._closing = asyncio.create_task(opened.close(), name="twitchvault-redis-close")
-        if self._closing is not None:
-            await asyncio.shield(self._closing)  # goes on if the caller is cancelled
 
-    async def get(self, key: str) -> Entry | None:
-        """The entry of `key` as last committed by any process, or None; asked of the primary."""
-        check_key(key)
-        return await self._ready().get(key)
-
-    async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
-        """Write `value` and return its version; see `TokenStore.put`. Cancelled, it may happen."""
-        check_key(key)
-        check_value(value)
-        check_expect(expect)
-        return await self._ready().write(Write("put", key, value, expect))
-
-    async def delete(self, key: str, *, expect: int | None = None) -> bool:
-        """Remove `key`; True if it was there; see `TokenStore.delete`."""
-        check_key(key)
-        check_expect(expect)
-        return bool(await self._ready().write(Write("delete", key, b"", expect)))
-
-    def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
-        """All entries whose key starts with `prefix`; a damaged one has an `Unreadable` value."""
-        return self._ready().scan(prefix)
-
-    @asynccontextmanager
-    async def watch(self, prefix: str = "") -> AsyncIterator[RedisFeed]:
-        """A feed of the keys that start with `prefix`; it also has `on_loss(listener)`.
-
-        All feeds of a store share one connection. A change arrives with its value.
-        """
-        follower = self._ready().follower
-        feed = await follower.enter(prefix)
-        try:
-            yield feed
-        finally:
-            follower.leave(feed)
-
-    def _ready(self) -> Namespace:
-        """The namespace of the open store, or an error that says why there is none."""
-        if not self._is_here() or self._opened is None:
-            msg = f"the RedisStore of namespace {self._name!r} {self._refusal}"
-            raise StoreError(msg)
-        return self._opened
-
-    def _is_here(self) -> bool:
-        """Whether it was opened on this event loop; `WrongEventLoop` if on another that lives."""
-        if self._loop is asyncio.get_running_loop():
-            return True
-        if self._opened is None or self._loop is None or self._loop.is_closed():
-            return False
-        msg = f"{self!r} was opened on another event loop, which is not closed: call it there, by "
-        msg += "'asyncio.run_coroutine_threadsafe', or make a store for each loop"
-        raise WrongEventLoop(msg)
+def from_url(url: str) -> RedisStore:
+    """The store of a 'redis', 'rediss' or 'unix' URL."""
+    return RedisStore(url)
 
 
 def _client_module() -> Any:  # noqa: ANN401 - a module, as `importlib` types it

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from twitchvault.stores.sqlite.store import SQLiteStore
+from twitchvault.stores.sqlite.store import SQLiteStore, from_url
 
-__all__ = ["SQLiteStore"]
+__all__ = ["SQLiteStore", "from_url"]

@@ -1,4 +1,4 @@
-"""An open file: aiosqlite's connection, on whose thread entries are read and written."""
+"""An open file: aiosqlite's connection for entries, and one of sqlite3 for feeds."""
 
 from __future__ import annotations
 
@@ -8,41 +8,48 @@ import os
 import sqlite3
 import threading
 from contextlib import suppress
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import aiosqlite
 
 from twitchvault.errors import StoreError, StoreUnavailable
-from twitchvault.stores.sqlite.batcher import Batcher
+from twitchvault.stores.batcher import Batcher
 from twitchvault.stores.sqlite.errors import map_error
 from twitchvault.stores.sqlite.file import file_id, open_file
-from twitchvault.stores.sqlite.statements import write_group
+from twitchvault.stores.sqlite.statements import write_statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from twitchvault.stores.sqlite.batcher import Write
+    from twitchvault.stores.connected import Write
 
 _log = logging.getLogger(__name__)
 _CLOSE_TIMEOUT: Final = 5.0
+_GROUP: Final = 1_000  # writes that share a transaction at most
 _PREPARED: Final = 8  # statements that stay prepared; each holds what it wrote last
 
 
 class Database:
-    """A file from its opening to its close, on one event loop. `await Database.open()` makes it."""
+    """A file from its opening to its close, on one event loop. `await Database.open()` makes it.
+
+    `submit` commits a `Write` and returns its version, 0 if its expectation does not hold. Writes
+    that wait at the same time share a transaction; a cancelled caller takes back a write that is
+    not on its way to the file yet. `reader` answers at once, on any thread.
+    """
 
     def __init__(
         self, path: str, real: str, reader: sqlite3.Connection, busy_timeout: float
     ) -> None:
         self.path = path
-        self.loop = asyncio.get_running_loop()
-        self.pid = os.getpid()
-        self.closed = False
-        self.reader = reader.cursor()  # for feeds: it reads at once, on any thread
-        self._real, self._log = real, f"{real}-wal"
+        self.reader = reader.cursor()
+        self._loop = asyncio.get_running_loop()
+        self._pid = os.getpid()
+        self._closed = False
+        self._real, self._wal = real, f"{real}-wal"
         self._id: tuple[int, int] | None = None
         self._patience = busy_timeout + _CLOSE_TIMEOUT
-        self._batcher = Batcher(self._commit)
+        self._batcher: Batcher[Write, int] = Batcher(self._commit, _GROUP, key=itemgetter(0))
         self.submit = self._batcher.submit
         self._connection = aiosqlite.connect(
             real, timeout=busy_timeout, isolation_level=None, cached_statements=_PREPARED
@@ -65,21 +72,16 @@ class Database:
             raise
         return database
 
-    def check(self) -> None:
+    def check_open(self) -> None:
         """Raise `StoreError` if it is closed, or belongs to the parent process."""
-        if os.getpid() != self.pid:
-            msg = f"{self.path!r} was open when this process was forked, which its locks do not "
-            msg += "survive: close it before, or start processes by 'spawn' or 'forkserver'"
-            raise StoreError(msg)
-        if self.closed:
-            msg = f"the store in {self.path!r} is closed: call 'await store.open()' to use it again"
-            raise StoreError(msg)
+        if self._closed or self._pid != os.getpid():
+            raise StoreError(f"the store in {self.path!r} is closed, or was open before a fork")
 
     def check_file(self) -> None:
         """Raise `StoreUnavailable` if another file, or none, stands where ours was opened."""
         try:
-            # Who asks for the log's times makes its next fsync slower.
-            if file_id(self._real) == self._id and os.access(self._log, os.F_OK):
+            # Reading the log's times makes its next fsync slower.
+            if file_id(self._real) == self._id and os.access(self._wal, os.F_OK):
                 return
         except OSError:
             pass
@@ -93,16 +95,15 @@ class Database:
 
     async def close(self) -> None:
         """Finish what is under way, then let go of the file; bounded in time."""
-        self.closed = True
-        writes = self._batcher.task
+        self._closed = True
         try:
-            if writes and self.loop is asyncio.get_running_loop():
-                await asyncio.wait({writes}, timeout=self._patience)
+            if self._loop is asyncio.get_running_loop():
+                await self._batcher.close(self._patience)
         finally:
             reader = self.reader.connection
             self.reader.close()  # with a statement left, closing the connection would close no file
             reader.close()
-            await self._disconnect(writes)
+            await self._disconnect()
 
     async def _connect(self) -> None:
         try:
@@ -115,14 +116,12 @@ class Database:
         except Exception as error:
             raise map_error(error, self.path) from None
 
-    async def _disconnect(self, writes: asyncio.Task[None] | None) -> None:
+    async def _disconnect(self) -> None:
         closing = asyncio.ensure_future(self._connection.close())
         await asyncio.wait({closing}, timeout=_CLOSE_TIMEOUT)
         if not closing.done():
             closing.cancel()
             _log.error("%r did not close in time; its thread is left behind", self.path)
-            if writes and not self.loop.is_closed():
-                writes.cancel()
         elif error := closing.exception():
             _log.warning("closing %r failed: %s", self.path, type(error).__name__)
 
@@ -138,5 +137,6 @@ class Database:
         except Exception as error:
             raise map_error(error, self.path) from None
 
-    async def _commit(self, group: Sequence[Write]) -> dict[bytes, int]:
-        return dict(await self._execute(*write_group(group)))
+    async def _commit(self, group: list[Write]) -> list[int]:
+        versions = dict(await self._execute(*write_statement(group)))
+        return [versions.get(write.key.encode(), 0) for write in group]

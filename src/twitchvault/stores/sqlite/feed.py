@@ -21,7 +21,7 @@ class SQLiteFeed(Feed):
     """A reader's place in the sequence of versions. The first `catch_up` makes it the present.
 
     `PRAGMA data_version` tells in a few microseconds that nobody has committed anything. It is read
-    before the changes are: a commit in between shows in both, at worst one look is in vain.
+    before the changes are: a commit in between shows in both, at worst one read finds nothing new.
     """
 
     def __init__(self, database: Database, prefix: str) -> None:
@@ -32,7 +32,7 @@ class SQLiteFeed(Feed):
         self._version: int | None = None
 
     async def wait(self) -> list[Change]:
-        """At least one change; looks every 20 ms. `StoreError` once the store is closed."""
+        """At least one change; asks every 20 ms. `StoreError` once the store is closed."""
         while not (changes := self.drain()):  # noqa: ASYNC110 - no Event comes from other processes
             await asyncio.sleep(_POLL)
         return changes
@@ -46,12 +46,12 @@ class SQLiteFeed(Feed):
 
     async def catch_up(self) -> list[Change]:
         """As `drain`, but certain: `StoreUnavailable` if the file cannot be read."""
-        self._database.check()
+        self._database.check_open()
         self._database.check_file()
         return self._read()
 
     def _read(self) -> list[Change]:
-        self._database.check()
+        self._database.check_open()
         try:
             data_version = self._execute("PRAGMA data_version").fetchone()
             if data_version == self._data_version:
@@ -63,4 +63,4 @@ class SQLiteFeed(Feed):
         except sqlite3.Error as error:
             raise map_error(error, self._database.path) from None
         self._data_version, self._version = data_version, version
-        return [Change(*decode(row)) for row in rows]
+        return [decode(Change, row) for row in rows]

@@ -37,7 +37,7 @@ def open_file(path: str, busy_timeout: float) -> tuple[str, sqlite3.Connection]:
         with _creation, suppress(FileExistsError):  # readable by its owner alone from now on
             os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
         real = os.path.realpath(path)
-        _check(path, real)
+        _check_file(path, real)
         return real, _connect(path, real, busy_timeout)
     except (sqlite3.Error, OSError) as error:
         raise map_error(error, path) from None
@@ -49,7 +49,7 @@ def file_id(path: str) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _check(path: str, real: str) -> None:
+def _check_file(path: str, real: str) -> None:
     status = os.stat(real)  # noqa: PTH116
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
@@ -90,7 +90,7 @@ def _connect(path: str, real: str, busy_timeout: float) -> sqlite3.Connection:
     )
     try:
         connection.text_factory = bytearray
-        _lay_out(connection, path)
+        _create_schema(connection, path)
         _switch_to_wal(connection, path, time.monotonic() + busy_timeout)
         connection.execute("PRAGMA query_only = ON")
         connection.execute(f"PRAGMA busy_timeout = {_READER_TIMEOUT}")
@@ -100,7 +100,7 @@ def _connect(path: str, real: str, busy_timeout: float) -> sqlite3.Connection:
     return connection
 
 
-def _lay_out(connection: sqlite3.Connection, path: str) -> None:
+def _create_schema(connection: sqlite3.Connection, path: str) -> None:
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         if not _is_ours(connection, path):
@@ -128,7 +128,7 @@ def _switch_to_wal(connection: sqlite3.Connection, path: str, deadline: float) -
 
 
 def _is_ours(connection: sqlite3.Connection, path: str) -> bool:
-    """Whether the file is laid out; False if it is empty. `StoreError`: it is something else."""
+    """Whether the file has our schema; False if it is empty. `StoreError`: it is something else."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (schema,) = connection.execute("PRAGMA user_version").fetchone()
     tables = connection.execute("SELECT sql FROM sqlite_master").fetchall()

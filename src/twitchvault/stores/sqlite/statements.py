@@ -8,15 +8,17 @@ feeds see the delete. A row keeps its `id`, by which scans go, whatever is writt
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from twitchvault.errors import CorruptRecord
 from twitchvault.stores.base import Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from twitchvault.stores.sqlite.batcher import Write
+    from twitchvault.stores.connected import Write
+
+T = TypeVar("T")
 
 DDL: Final = (
     """CREATE TABLE entries (
@@ -28,12 +30,12 @@ DDL: Final = (
     "CREATE UNIQUE INDEX entries_by_version ON entries (version)",
 )
 LAST_VERSION: Final = "SELECT coalesce(max(version), 0) FROM entries"
-GET: Final = "SELECT key, version, value FROM entries WHERE key = ? AND value IS NOT NULL"
+GET: Final = "SELECT id, key, version, value FROM entries WHERE key = ? AND value IS NOT NULL"
 # The plus keeps SQLite from the index by key, whose order is not that of the rows in the file.
-SCAN: Final = """SELECT key, version, value, id FROM entries
+SCAN: Final = """SELECT id, key, version, value FROM entries
 WHERE id > ? AND +key >= ? AND +key < ? AND value IS NOT NULL ORDER BY id LIMIT ?"""
 # The plus keeps SQLite from walking all keys of the prefix instead of the few new versions.
-CHANGES: Final = """SELECT key, version, value FROM entries
+CHANGES: Final = """SELECT id, key, version, value FROM entries
 WHERE version > ? AND +key >= ? AND +key < ? ORDER BY version"""
 # Writes each row whose expectation holds, and returns just those. `place` counts the rows.
 _WRITE: Final = """WITH new (key, place, value, expect) AS (VALUES {rows})
@@ -44,6 +46,7 @@ WHERE (new.expect IS NULL OR new.expect = coalesce(old.version, 0))
     AND (new.value IS NOT NULL OR old.key IS NOT NULL)
 ON CONFLICT (key) DO UPDATE SET version = excluded.version, value = excluded.value
 RETURNING key, version"""
+_LARGEST: Final = 2**63 - 1  # number that SQLite knows
 
 
 class _Parameters(list["bytes | int | None"]):
@@ -53,16 +56,16 @@ class _Parameters(list["bytes | int | None"]):
         return f"<{len(self)} parameters>"
 
 
-def write_group(group: Sequence[Write]) -> tuple[str, _Parameters]:
+def write_statement(group: Sequence[Write]) -> tuple[str, Sequence[object]]:
     """The statement for writes of different keys, and its parameters."""
     parameters = _Parameters()
-    for place, write in enumerate(group, 1):
-        parameters += (write.key, place, write.value, write.expect)
-    return _write_statement(len(group)), parameters
+    for place, (key, value, expect) in enumerate(group, 1):
+        parameters += (key.encode(), place, value, expect and min(expect, _LARGEST))
+    return _write_sql(len(group)), parameters
 
 
 @lru_cache(8)
-def _write_statement(rows: int) -> str:
+def _write_sql(rows: int) -> str:
     return _WRITE.format(rows=", ".join(["(?, ?, ?, ?)"] * rows))
 
 
@@ -72,17 +75,17 @@ def key_range(prefix: str) -> tuple[bytes, bytes]:
     return first, first + b"\xff"  # a byte that UTF-8 never holds
 
 
-def decode(row: Iterable[Any]) -> tuple[str, int, Any]:
-    """Key, version and value of a row; the value is `Unreadable` if the row is damaged."""
-    key, version, value, *_ = row
+def decode(kind: Callable[[str, int, Any], T], row: Iterable[Any]) -> T:
+    """The entry or change in a row; its value is `Unreadable` if the row is damaged."""
+    _, key, version, value = row
     try:
         name = key.decode()
     except UnicodeDecodeError:
         name = key.decode(errors="backslashreplace")
-        return name, version, _damaged(f"the key {name!r} is not UTF-8")
-    if value is not None and type(value) is not bytes:
-        return name, version, _damaged(f"the value of key {name!r} is not a BLOB")
-    return name, version, value
+        return kind(name, version, _damaged(f"the key {name!r} is not UTF-8"))
+    if type(value) is bytes or value is None:
+        return kind(name, version, value)
+    return kind(name, version, _damaged(f"the value of key {name!r} is not a BLOB"))
 
 
 def _damaged(what: str) -> Unreadable:

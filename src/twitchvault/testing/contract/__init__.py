@@ -1,8 +1,4 @@
-"""`StoreContract`: what a token store must keep, as tests that its author inherits.
-
-Needs pytest and pytest-asyncio (`pip install 'twitchvault[testing]'`); auto and strict mode
-are the same to it.
-"""
+"""`StoreContract`: what a token store must do, as tests. Needs pytest and pytest-asyncio."""
 
 from __future__ import annotations
 

@@ -7,69 +7,67 @@ import multiprocessing
 import pickle
 import traceback
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from itertools import cycle, zip_longest
+from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 
 from twitchvault.errors import VersionConflict
+from twitchvault.testing.contract.entries import LATE
+from twitchvault.testing.contract.feeds import Replica
 from twitchvault.testing.contract.support import (
-    CALL_TIMEOUT,
     CANCEL_POINTS,
-    TEST_TIMEOUT,
     ContractFixtures,
     MakeStore,
-    Replica,
     check_conflict,
     check_entry,
     get_entry,
     opened,
     reach_point,
-    running,
     scan_all,
+    time_limit,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from multiprocessing.connection import Connection
-    from multiprocessing.context import ForkServerContext, SpawnContext
-    from multiprocessing.process import BaseProcess
-    from multiprocessing.synchronize import Barrier
-
     from twitchvault.stores.base import TokenStore
     from twitchvault.testing.contract.support import Watch
 
 TASKS: Final = 50
-LATE: Final = 0.05
-"""Seconds in which a cancelled write that goes on in the background would be done."""
+ROUNDS: Final = 4
+LARGE: Final = Random(0).randbytes(2**20)  # noqa: S311 - bytes that no database can compress
+"""A value whose write takes longer than that of a few bytes."""
 
 
 class Concurrency(ContractFixtures):
     """What holds when much happens at once."""
 
-    async def test_increments_of_many_tasks(self, store: TokenStore) -> None:
-        """50 tasks that add one by compare-and-set lose nothing."""
-        await _check_increments([store])
+    async def test_increments_at_once(self, stores: list[TokenStore]) -> None:
+        """50 tasks that add one by compare-and-set lose nothing, on any of the stores."""
+        calls = [increment(stores[i % len(stores)], "count") for i in range(TASKS)]
+        versions = await asyncio.gather(*calls)
+        for store in stores:
+            await check_count(store, "count", versions)
 
-    async def test_increments_of_several_stores(
-        self, store: TokenStore, others: list[TokenStore]
-    ) -> None:
-        """The same with stores on the same data."""
-        await _check_increments([store, *others])
-
-    async def test_one_creates(self, store: TokenStore) -> None:
+    async def test_one_creates(self, stores: list[TokenStore]) -> None:
         """Of many puts with expect=0 at once one succeeds; the others learn its version."""
-        await _check_one_creates([store])
+        calls = [stores[i % len(stores)].put("key", b"%d" % i, expect=0) for i in range(TASKS)]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        made = {i: result for i, result in enumerate(results) if isinstance(result, int)}
+        assert len(made) == 1, (
+            f"{len(made)} of {TASKS} puts with expect=0 at once succeeded: put() must compare and "
+            "write in one atomic step"
+        )
+        ((winner, version),) = made.items()
+        await check_entry(stores[0], ("key", version, b"%d" % winner), "another one stands")
+        for result in results[:winner] + results[winner + 1 :]:
+            check_conflict(result, "key", 0, version)
 
-    async def test_one_of_several_stores_creates(
-        self, store: TokenStore, others: list[TokenStore]
-    ) -> None:
-        """The same with stores on the same data."""
-        await _check_one_creates([store, *others])
-
-    async def test_stores_see_each_other(self, store: TokenStore, others: list[TokenStore]) -> None:
+    async def test_stores_see_each_other(self, stores: list[TokenStore]) -> None:
         """What one store has written, another on the same data reads at once."""
-        other = others[0]
+        store, other = stores[0], stores[-1]
         for number in range(5):
             version = await store.put("key", b"%d" % number)
             expected = ("key", version, b"%d" % number)
@@ -78,58 +76,62 @@ class Concurrency(ContractFixtures):
             assert await other.delete("key", expect=version) is True, "delete() by another store"
             assert await store.get("key") is None, "another store's delete is not seen"
             later = await other.put("key", b"other")
-            assert later > version, f"another store gave version {later} after {version}"
+            assert later > version, (
+                f"another store gave version {later} after {version}: all stores of the same data "
+                "must take their versions from one place"
+            )
+
+    async def test_versions_are_in_the_order_of_commits(self, stores: list[TokenStore]) -> None:
+        """A write takes a larger version than all that could be read before it could."""
+        for number in range(ROUNDS):
+            await _check_commit_order(stores, [f"large:{number}:{i}" for i in range(6)])
+
+    async def test_puts_to_one_key_at_once(self, stores: list[TokenStore]) -> None:
+        """Of puts to one key at once the one with the largest version stands in the end."""
+        values = [LARGE[: 2000 * (TASKS - number)] for number in range(TASKS)]
+        calls = [stores[i % len(stores)].put("key", value) for i, value in enumerate(values)]
+        versions = await asyncio.gather(*calls)
+        last = max(versions)
+        found = await get_entry(stores[0], "key")
+        assert found == ("key", last, values[versions.index(last)]), (
+            f"an older version replaced a newer one: {found} stands though {last} was given. Take "
+            "the version and write in one atomic step"
+        )
 
     async def test_puts_and_deletes_at_once(self, store: TokenStore) -> None:
-        """All puts are kept, each at a version of its own; of many deletes one returns True."""
+        """No put is lost, each takes a version of its own; of many deletes one returns True.
+
+        A refused put does not take those with it that were made at the same time.
+        """
         keys = [f"key:{number}" for number in range(2 * TASKS)]
-        versions = await asyncio.gather(*(store.put(key, key.encode()) for key in keys))
-        assert len(set(versions)) == len(keys), "two writes were given the same version"
+        refused = (store.put(f"absent:{key}", b"", expect=TASKS) for key in keys[:TASKS])
+        puts = (store.put(key, key.encode()) for key in keys)
+        pairs = (call for pair in zip_longest(puts, refused) for call in pair if call)
+        results = await asyncio.gather(*pairs, return_exceptions=True)
+        for number in range(TASKS):
+            check_conflict(results.pop(number + 1), f"absent:key:{number}", TASKS, 0)
+        assert len(set(results)) == len(keys), f"puts must give versions of their own: {results}"
         found = await scan_all(store)
-        right = {k: (k, v, k.encode()) for k, v in zip(keys, versions, strict=True)}
+        right = {k: (k, v, k.encode()) for k, v in zip(keys, results, strict=True)}
         assert found == right, f"of {len(keys)} puts at once {len(found)} are there"
-        results = await asyncio.gather(*(store.delete("key:0") for _ in range(TASKS)))
-        assert results.count(True) == 1, f"{results.count(True)} of {TASKS} deletes gave True"
+        gone = await asyncio.gather(*(store.delete("key:0") for _ in range(TASKS)))
+        assert gone.count(True) == 1, f"{gone.count(True)} of {TASKS} deletes gave True"
 
-    async def test_refused_among_accepted(self, store: TokenStore) -> None:
-        """A refused write does not take those with it that were made at the same time."""
-        calls = [store.put(f"key:{i}", b"value", expect=i % 2 * TASKS) for i in range(TASKS)]
-        results = await asyncio.gather(*calls, return_exceptions=True)
-        for number, result in enumerate(results):
-            key, entry = f"key:{number}", await store.get(f"key:{number}")
-            if number % 2:
-                check_conflict(result, key, TASKS, 0)
-                assert entry is None, f"a refused put left {entry!r}"
-            else:
-                assert entry == (key, result, b"value"), f"put({key!r}) gave {result!r}: {entry!r}"
+    async def test_cancelled_puts(self, store: TokenStore) -> None:
+        """A put that is cancelled leaves the old value or the new one, and nothing happens later.
 
-    async def test_cancelled_put(self, store: TokenStore) -> None:
-        """A put that is cancelled leaves the old value or the new one, and the store usable."""
+        Puts that were made at the same time go on.
+        """
         last: dict[str, int] = {}
         for point in range(CANCEL_POINTS):
-            key = f"key:{point}"
-            old = await store.put(key, b"old")
-            await _check_cancelled(store, key, point, expect=old if point % 2 else None)
-            last[key] = await store.put(key, b"last")
-            assert last[key] > old, f"after a cancelled put version {last[key]} came after {old}"
+            for count in (1, 4):
+                keys = [f"key:{point}:{count}:{number}" for number in range(count)]
+                await _check_cancelled(store, keys, point)
+                last |= {key: await store.put(key, b"last") for key in keys}
         await asyncio.sleep(LATE)
         for key, version in last.items():
             late = "a cancelled put took effect after a later put had returned"
             await check_entry(store, (key, version, b"last"), late)
-
-    async def test_cancelled_put_among_others(self, store: TokenStore) -> None:
-        """A cancelled put does not take those with it that were made at the same time."""
-        for point in range(CANCEL_POINTS // 2):
-            puts = [asyncio.create_task(store.put(f"key:{i}", b"%d" % point)) for i in range(10)]
-            await reach_point(point)
-            for put in puts[::2]:
-                put.cancel()
-            results = await asyncio.gather(*puts, return_exceptions=True)
-            for number in range(1, len(puts), 2):
-                version = results[number]
-                assert isinstance(version, int), f"a put beside a cancelled one gave {version!r}"
-                entry = f"key:{number}", version, b"%d" % point
-                await check_entry(store, entry, "a put beside a cancelled one is lost")
 
 
 async def increment(store: TokenStore, key: str) -> int:
@@ -149,39 +151,48 @@ async def check_count(store: TokenStore, key: str, versions: list[int]) -> None:
     assert len(set(versions)) == len(versions), "two writes were given the same version"
 
 
-async def _check_increments(stores: Sequence[TokenStore]) -> None:
-    calls = [increment(stores[i % len(stores)], "count") for i in range(TASKS)]
-    versions = await asyncio.gather(*calls)
-    for store in stores:
-        await check_count(store, "count", versions)
+async def _check_commit_order(stores: list[TokenStore], keys: list[str]) -> None:
+    """Write small values while large ones are on their way; fail if those are numbered too low."""
+    turns = cycle(stores)
+    puts = {key: asyncio.create_task(next(turns).put(key, LARGE)) for key in keys}
+    newest = dict.fromkeys(keys, 0)
+    while not all(put.done() for put in puts.values()):
+        version = await stores[-1].put("small", b"")
+        for key, put in puts.items():
+            if not put.done() and await stores[-1].get(key) is None:
+                newest[key] = version
+        await asyncio.sleep(0)
+    for key, put in puts.items():
+        assert await put > newest[key], (
+            f"{key!r} could not be read yet when version {newest[key]} could, and then came with "
+            f"version {await put}: a feed that goes on above {newest[key]} never finds it. Number "
+            "writes in the order of their commits. A database sequence numbers calls: take the "
+            "version from a row, or under a lock, that stays locked until the commit"
+        )
 
 
-async def _check_one_creates(stores: Sequence[TokenStore]) -> None:
-    """Let all create the same key at once; fail unless exactly one does."""
-    calls = [stores[i % len(stores)].put("key", b"%d" % i, expect=0) for i in range(TASKS)]
-    results = await asyncio.gather(*calls, return_exceptions=True)
-    made = {i: result for i, result in enumerate(results) if isinstance(result, int)}
-    assert len(made) == 1, f"{len(made)} of {TASKS} puts with expect=0 at once succeeded"
-    ((winner, version),) = made.items()
-    await check_entry(stores[0], ("key", version, b"%d" % winner), "another one stands")
-    for result in results[:winner] + results[winner + 1 :]:
-        check_conflict(result, "key", 0, version)
-
-
-async def _check_cancelled(store: TokenStore, key: str, point: int, expect: int | None) -> None:
-    """Cancel a put at some point of its way; fail if it left neither the old value nor the new."""
-    put = asyncio.create_task(store.put(key, b"cancelled", expect=expect))
+async def _check_cancelled(store: TokenStore, keys: list[str], point: int) -> None:
+    """Put all keys and cancel every second put at some point; fail if a value is wrong."""
+    old = [await store.put(key, b"old") if point % 2 else 0 for key in keys]
+    calls = [store.put(k, b"new", expect=expect) for k, expect in zip(keys, old, strict=True)]
+    puts = [asyncio.create_task(call) for call in calls]
     await reach_point(point)
-    put.cancel()
-    (result,) = await asyncio.gather(put, return_exceptions=True)
-    assert isinstance(result, int | asyncio.CancelledError), f"a cancelled put raised {result!r}"
-    value = (await get_entry(store, key)).value
-    right = [b"cancelled"] if isinstance(result, int) else [b"old", b"cancelled"]
-    assert value in right, f"a cancelled put gave {result!r} and left {value!r}"
+    for put in puts[::2]:
+        put.cancel()
+    results = await asyncio.gather(*puts, return_exceptions=True)
+    for key, version, result in zip(keys, old, results, strict=True):
+        if isinstance(result, int):
+            await check_entry(store, (key, result, b"new"), "a put beside a cancelled one is lost")
+            continue
+        found, before = await store.get(key), b"old" if version else None
+        assert isinstance(result, asyncio.CancelledError), f"a cancelled put() raised {result!r}"
+        value = found.value if found else None
+        assert value in (b"new", before), f"a cancelled put() left {value!r} in place of {before!r}"
 
 
 PROCESSES: Final = 3
-ROUNDS: Final = 30
+STEPS: Final = 30
+WORK_TIMEOUT: Final = 25.0
 UNPICKLABLE: Final = """\
 make_store must be picklable, so that other processes can make the store too: return a
 functools.partial of a class or of a module's function, not a lambda or an inner function
@@ -201,12 +212,16 @@ InProcesses = Callable[[], Coroutine[None, None, list[Done]]]
 
 
 class Processes(ContractFixtures):
-    """What holds between processes; each makes its own store with the pickled `make_store`."""
+    """What holds between processes."""
 
     @pytest.fixture
     def in_processes(self, opener: MakeStore) -> InProcesses:
         """Lets processes write at the same time."""
-        return lambda: write_in_processes(opener)
+        try:
+            pickle.dumps(opener)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            pytest.fail(UNPICKLABLE.format(reason=error), pytrace=False)
+        return lambda: _write_in_processes(opener)
 
     async def test_compare_and_set_between_processes(
         self, store: TokenStore, in_processes: InProcesses
@@ -214,7 +229,7 @@ class Processes(ContractFixtures):
         """Processes that add one by compare-and-set lose nothing; a key is created once."""
         done = await in_processes()
         await check_count(store, "count", [v for each in done for v in each.versions])
-        for number in range(ROUNDS):
+        for number in range(STEPS):
             key = f"once:{number}"
             versions = [each.created[key] for each in done if key in each.created]
             assert len(versions) == 1, f"{len(versions)} processes created {key!r} (expect=0)"
@@ -230,76 +245,58 @@ class Processes(ContractFixtures):
         """A feed misses nothing that other processes write while it is read."""
         async with watch() as feed:
             replica = Replica()
-            async with running(in_processes()) as (work,):
-                while not work.done():
-                    replica.apply(await feed.catch_up())
-                    replica.apply(feed.drain())
-                    await asyncio.wait({work}, timeout=0.01)
+            work = asyncio.create_task(in_processes())
+            while not work.done():
+                replica.apply(await feed.catch_up())
+                replica.apply(feed.drain())
+                await asyncio.wait({work}, timeout=0.01)
+            await work
             replica.apply(await feed.catch_up())
             await replica.check(store, "a feed read while other processes wrote")
 
 
-async def write_in_processes(make_store: MakeStore) -> list[Done]:
+async def _write_in_processes(make_store: MakeStore) -> list[Done]:
     """Let processes write at the same time; what each did."""
-    try:
-        pickle.dumps(make_store)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        pytest.fail(UNPICKLABLE.format(reason=error), pytrace=False)
     # Forked, if there is a way to do so without copying threads.
-    if "forkserver" in multiprocessing.get_all_start_methods():
-        context: ForkServerContext | SpawnContext = multiprocessing.get_context("forkserver")
-    else:
-        context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(PROCESSES)
-    processes: list[tuple[BaseProcess, Connection]] = []
+    quick = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if quick else "spawn")
+    before, loop = multiprocessing.active_children(), asyncio.get_running_loop()
+    pool = ProcessPoolExecutor(PROCESSES, context)
     try:
-        for _ in range(PROCESSES):
-            answers, answer = context.Pipe(duplex=False)
-            process: BaseProcess = context.Process(target=_run, args=(make_store, barrier, answer))
-            processes.append((process, answers))
-            process.start()
-            answer.close()
-        return [await asyncio.to_thread(_result, *each) for each in processes]
+        calls = (loop.run_in_executor(pool, _run, make_store, i) for i in range(PROCESSES))
+        async with time_limit("the processes with the store do their work", WORK_TIMEOUT):
+            results = await asyncio.gather(*calls)
+        async with time_limit("a process ends after close(), which must leave no thread behind"):
+            await asyncio.to_thread(pool.shutdown)
     finally:
-        for process, _ in processes:
-            if process.pid is not None:
-                process.kill()
-                process.join()
-            process.close()
+        for process in set(multiprocessing.active_children()).difference(before):
+            process.kill()
+    for result in results:
+        assert isinstance(result, Done), f"a process that uses the store failed:\n{result}"
+    return [result for result in results if isinstance(result, Done)]
 
 
-def _result(process: BaseProcess, answers: Connection) -> Done:
-    """What a process did; fail if it failed, or does not end by itself."""
-    assert answers.poll(TEST_TIMEOUT - CALL_TIMEOUT), "a process that uses the store hangs"
+def _run(make_store: MakeStore, number: int) -> Done | str:
+    """The work of a process: what it did, or why it failed."""
     try:
-        done = answers.recv()
-    except EOFError:
-        raise AssertionError("a process that uses the store died") from None
-    assert isinstance(done, Done), f"a process that uses the store failed:\n{done}"
-    process.join(CALL_TIMEOUT)
-    code = process.exitcode
-    assert code == 0, f"a process did not end ({code=}): does close() leave a thread behind?"
-    return done
-
-
-def _run(make_store: MakeStore, barrier: Barrier, answer: Connection) -> None:
-    """The work of a process."""
-    try:
-        answer.send(asyncio.run(_write(make_store, barrier)))
+        return asyncio.run(_write(make_store, number))
     except Exception:
-        answer.send(traceback.format_exc())
+        return traceback.format_exc()
 
 
-async def _write(make_store: MakeStore, barrier: Barrier) -> Done:
+async def _write(make_store: MakeStore, number: int) -> Done:
     """Count, create, write and delete together with the other processes."""
     async with opened(make_store) as store:
-        await asyncio.to_thread(barrier.wait, TEST_TIMEOUT / 2)
+        async with time_limit("all processes find what each has written", WORK_TIMEOUT):
+            await store.put(f"ready:{number}", b"")
+            while len(await scan_all(store, "ready:")) < PROCESSES:  # noqa: ASYNC110 - elsewhere
+                await asyncio.sleep(0.005)
         done = Done([], {})
-        for number in range(ROUNDS):
+        for step in range(STEPS):
             done.versions.append(await increment(store, "count"))
             with suppress(VersionConflict):
-                key = f"once:{number}"
+                key = f"once:{step}"
                 done.created[key] = await store.put(key, b"value", expect=0)
-            await store.put(f"shared:{number % 5}", b"%d" % number)
-            await store.delete(f"shared:{number % 7}")
+            await store.put(f"shared:{step % 5}", b"%d" % step)
+            await store.delete(f"shared:{step % 7}")
         return done

@@ -12,8 +12,8 @@ from twitchvault.testing.contract.support import (
     MakeStore,
     Watch,
     check_entry,
-    get_entry,
     opened,
+    result_of,
     scan_all,
     time_limit,
 )
@@ -23,21 +23,40 @@ if TYPE_CHECKING:
 
     from twitchvault.stores.base import TokenStore
 
-CALLS: Final = ("get()", "put()", "delete()", "scan()", "watch()")
+
+async def _enter_feed(store: TokenStore) -> None:
+    if isinstance(store, Watchable):
+        async with store.watch():
+            pass
+
+
+CALLS: Final[dict[str, Callable[[TokenStore], Awaitable[object]]]] = {
+    "get()": lambda store: store.get("key"),
+    "put()": lambda store: store.put("key", b"value"),
+    "delete()": lambda store: store.delete("key"),
+    "scan()": scan_all,
+    "watch()": _enter_feed,
+}
 
 
 class Lifecycle(ContractFixtures):
     """What `open` and `close` promise."""
 
     async def test_open_and_close_are_idempotent(self, store: TokenStore) -> None:
-        """Opening an open store and closing a closed one do nothing, also both at once."""
-        version = await store.put("key", b"value")
-        await asyncio.gather(store.open(), store.open())
-        await check_entry(store, ("key", version, b"value"), "lost by a second open()")
-        await asyncio.gather(store.close(), store.close())
-        await store.close()
-        await store.open()
-        await check_entry(store, ("key", version, b"value"), "lost by close() and open()")
+        """What was stored stays stored, and versions go on, however often a store is closed.
+
+        Opening an open store and closing a closed one do nothing, also both at once.
+        """
+        entry, last = ("key", await store.put("key", b"value"), b"value"), 0
+        for _ in range(3):
+            await asyncio.gather(store.open(), store.open())
+            await check_entry(store, entry, "lost by a second open()")
+            last = await _check_newest(store, last, "close() and open()")
+            await asyncio.gather(store.close(), store.close())
+            await store.close()
+            await store.open()
+            await check_entry(store, entry, "lost by close() and open()")
+            assert await store.get("newest") is None, "close() and open() undid a delete"
 
     async def test_before_open(self, opener: MakeStore) -> None:
         """A store that was never opened works or raises StoreError, and can be closed."""
@@ -59,20 +78,6 @@ class Lifecycle(ContractFixtures):
             assert present == right, f"{call} {worked=} after close(); its key is there: {present}"
             await store.delete("key")
 
-    async def test_closed_again_and_again(self, store: TokenStore) -> None:
-        """What was stored stays stored, and versions go on where they were."""
-        last = 0
-        await store.put("kept", b"value")
-        for _ in range(5):
-            newest = await store.put("newest", b"value")
-            assert newest > last, f"version {newest} came after {last} had been deleted: reused"
-            last = newest
-            await store.delete("newest")
-            await store.close()
-            await store.open()
-            assert (await get_entry(store, "kept")).value == b"value", "lost by close() and open()"
-            assert await store.get("newest") is None, "close() and open() undid a delete"
-
     async def test_close_with_work_under_way(self, store: TokenStore) -> None:
         """Closing ends in time; a put under way is done when it returns, or raises StoreError."""
         puts = [asyncio.create_task(store.put(f"key:{i}", b"value")) for i in range(20)]
@@ -85,25 +90,22 @@ class Lifecycle(ContractFixtures):
             if isinstance(result, int):
                 await check_entry(store, (f"key:{number}", result, b"value"), "a put is lost")
             else:
-                assert isinstance(result, StoreError), f"close() made a put raise {result!r}"
+                assert isinstance(result, StoreError), (
+                    f"a put() that close() interrupts must raise StoreError, it raised {result!r}"
+                )
 
-    async def test_data_outlive_all_stores(
-        self, store: TokenStore, others: list[TokenStore], opener: MakeStore
+    async def test_entries_outlive_their_stores(
+        self, stores: list[TokenStore], opener: MakeStore
     ) -> None:
-        """Each store is closed for itself; a new one finds the data, and versions go on."""
-        kept = await store.put("kept", b"value")
-        await store.close()
-        newest = await others[0].put("newest", b"value")
-        await others[0].delete("newest")
-        for other in others:
-            await other.close()
+        """Each store is closed for itself; a new one finds the entries, and versions go on."""
+        entry, last = ("key", await stores[0].put("key", b"value"), b"value"), 0
+        for store in stores:
+            last = await _check_newest(store, last, "another store was closed")
+            await store.close()
         async with opened(opener) as new:
             found = await scan_all(new)
-            assert found == {"kept": ("kept", kept, b"value")}, (
-                f"a new store does not find it: {found}"
-            )
-            again = await new.put("newest", b"value")
-            assert again > newest, f"version {again} came after {newest} in a new store: reused"
+            assert found == {"key": entry}, f"a new store must find {entry}, it finds {found}"
+            await _check_newest(new, last, "a new store was made")
 
     async def test_close_with_a_feed_open(self, store: TokenStore, watch: Watch) -> None:
         """Closing ends in time although somebody watches; the feed's context can still be left."""
@@ -113,36 +115,28 @@ class Lifecycle(ContractFixtures):
             async with time_limit("close() returns while a feed waits"):
                 await store.close()
             waiting.cancel()
-            (result,) = await asyncio.gather(waiting, return_exceptions=True)
+            result = await result_of(waiting)
             right = isinstance(result, StoreError | asyncio.CancelledError)
             assert right, f"wait() of a closed store must wait or raise StoreError, not {result!r}"
         await store.open()
         assert await store.put("key", b"value"), "put() after close() with a feed, and open()"
 
 
+async def _check_newest(store: TokenStore, last: int, after: str) -> int:
+    """Write and delete; fail unless the version, which is returned, is larger than `last`."""
+    version = await store.put("newest", b"value")
+    assert version > last, (
+        f"after {after} put() gave version {version}, and {last} had been given before the delete: "
+        "keep the last version with the data, so that none is reused"
+    )
+    await store.delete("newest")
+    return version
+
+
 async def _works(store: TokenStore, call: str, when: str) -> bool:
     """Whether the call worked; fail if it raises anything but a StoreError."""
-    calls: dict[str, Callable[[], Awaitable[object]]] = {
-        "get()": lambda: store.get("key"),
-        "put()": lambda: store.put("key", b"value"),
-        "delete()": lambda: store.delete("key"),
-        "scan()": lambda: scan_all(store),
-        "watch()": lambda: _enter_feed(store),
-    }
-    try:
-        async with time_limit(f"{call} {when} works or raises StoreError"):
-            await calls[call]()
-    except StoreError:
-        return False
-    except AssertionError:
-        raise
-    except Exception as error:
-        msg = f"{call} {when} must work or raise StoreError, it raised {error!r}"
-        raise AssertionError(msg) from error
-    return True
-
-
-async def _enter_feed(store: TokenStore) -> None:
-    if isinstance(store, Watchable):
-        async with store.watch():
-            pass
+    async with time_limit(f"{call} {when} works or raises StoreError"):
+        result = await result_of(CALLS[call](store))
+    right = isinstance(result, StoreError) or not isinstance(result, BaseException)
+    assert right, f"{call} {when} must work or raise StoreError, it raised {result!r}"
+    return not isinstance(result, StoreError)

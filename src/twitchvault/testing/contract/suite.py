@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -14,18 +14,25 @@ from twitchvault.testing.contract.concurrency import Concurrency, Processes
 from twitchvault.testing.contract.entries import Entries, Keys
 from twitchvault.testing.contract.feeds import Feeds
 from twitchvault.testing.contract.lifecycle import Lifecycle
-from twitchvault.testing.contract.support import TEST_TIMEOUT, time_limit
+from twitchvault.testing.contract.support import (
+    CALL_TIMEOUT,
+    TEST_TIMEOUT,
+    ContractFixtures,
+    time_limit,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-ABILITIES: Final = {"handles": "others", "processes": "in_processes", "watch": "watch"}
+ABILITIES: Final = {"handles": "", "processes": "in_processes", "watch": "watch"}
 """What a store may lack, and the fixture of the tests that need it."""
 
 
 @pytest.mark.asyncio(loop_scope="function")
 class StoreContract(Entries, Keys, Lifecycle, Concurrency, Processes, Feeds):
-    """The contract of a token store. Inherit, give it one fixture, run pytest:
+    """The contract of a token store, as tests that its author inherits.
+
+    Give it one fixture, and run pytest:
 
         class TestMyStore(StoreContract):
             @pytest.fixture
@@ -37,29 +44,25 @@ class StoreContract(Entries, Keys, Lifecycle, Concurrency, Processes, Feeds):
     the test starts; clean up in the fixture after a `yield` if need be. A `functools.partial` of a
     class or of a module's function can be pickled, which the tests between processes need.
 
-    What a store cannot do is said, with the reason, and its tests are not collected:
+    Say what a store cannot do, with the reason:
 
         class TestMyStore(StoreContract, omits={"processes": "the data live in this process"}):
 
-    - `handles`: two store objects on the same data (`make_store` called twice)
-    - `processes`: stores in several processes on the same data (`make_store` is pickled)
-    - `watch`: feeds of changes; where this is not said, their tests are shown as skipped
+    - `handles`: two store objects on the same data; all tests then use one
+    - `processes`: stores in several processes on the same data; their tests are not collected
+    - `watch`: feeds of changes; their tests are not collected (else shown as skipped)
 
     A store that can tell damaged data from absent data overrides `damage` to have that tested.
-
-    Every wait is bounded, and its failure says what was expected. A store that blocks the event
-    loop stops the bounds too: add pytest-timeout for that.
+    Every wait is bounded, a call by `call_timeout` seconds. A store that blocks the event loop
+    stops the bounds too: add pytest-timeout for that.
     """
-
-    omits: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    """What the store cannot do, and why."""
 
     def __init_subclass__(cls, *, omits: Mapping[str, str] | None = None) -> None:
         super().__init_subclass__()
         _check_omits(cls.__name__, omits or {})
         cls.omits = MappingProxyType({**cls.omits, **(omits or {})})
         missing = {ABILITIES[ability] for ability in cls.omits}
-        if cls.damage is StoreContract.damage:
+        if cls.damage is ContractFixtures.damage:
             missing.add("damage_entry")
         for name, test in _tests(StoreContract):
             if missing & inspect.signature(test).parameters.keys():
@@ -69,15 +72,13 @@ class StoreContract(Entries, Keys, Lifecycle, Concurrency, Processes, Feeds):
 
     async def test_store_is_a_token_store(self, store: TokenStore) -> None:
         """The store has all methods of `TokenStore`, and 'omits' is true."""
-        assert isinstance(store, TokenStore), (
-            f"{type(store).__name__} must have open, close, get, put, delete and scan"
-        )
-        assert "watch" not in self.omits or not isinstance(store, Watchable), (
-            f"{type(store).__name__} has a watch(), so 'watch' must not be in 'omits'"
-        )
-        assert isinstance(store, Watchable) or not getattr(store, "pushes_changes", False), (
-            f"{type(store).__name__} has no watch(), so it cannot have 'pushes_changes'"
-        )
+        name, watchable = type(store).__name__, isinstance(store, Watchable)
+        methods = "open, close, get, put, delete and scan"
+        assert isinstance(store, TokenStore), f"{name} must have {methods}"
+        wrong = watchable and "watch" in self.omits
+        assert not wrong, f"{name} has a watch(), so 'watch' must not be in 'omits'"
+        wrong = getattr(store, "pushes_changes", False) and not watchable
+        assert not wrong, f"{name} has no watch(), so it cannot have 'pushes_changes'"
 
 
 def _tests(contract: type) -> list[tuple[str, Callable[..., Awaitable[None]]]]:
@@ -85,13 +86,18 @@ def _tests(contract: type) -> list[tuple[str, Callable[..., Awaitable[None]]]]:
 
 
 def _bounded(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    """The test, which fails if it takes too long."""
-    promise = (test.__doc__ or test.__name__).splitlines()[0]
+    """The test, which fails if it takes too long; each failure says the rule that was broken."""
+    rule = " ".join(str(test.__doc__).split())
 
     @functools.wraps(test)
-    async def bounded(*args: object, **kwargs: object) -> None:
-        async with time_limit(f"an end of the test {promise!r}", TEST_TIMEOUT):
-            await test(*args, **kwargs)
+    async def bounded(self: ContractFixtures, **fixtures: object) -> None:
+        CALL_TIMEOUT.set(self.call_timeout)
+        try:
+            async with time_limit(f"an end of the test {rule!r}", TEST_TIMEOUT):
+                await test(self, **fixtures)
+        except Exception as error:
+            error.add_note(f"The rule: {rule}")
+            raise
 
     return bounded
 
@@ -101,7 +107,6 @@ for name, test in _tests(StoreContract):
 
 
 def _check_omits(owner: str, omits: Mapping[str, str]) -> None:
-    """Raise unless each omission is one that exists and has a reason."""
     for ability, reason in omits.items():
         if ability not in ABILITIES:
             msg = f"{owner}: {ability!r} in 'omits' must be one of {', '.join(ABILITIES)}"

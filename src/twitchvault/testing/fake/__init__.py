@@ -18,7 +18,7 @@ It serves:
 
     POST /oauth2/token     client_credentials, refresh_token, device code, authorization_code
     POST /oauth2/device    POST /oauth2/revoke    GET /oauth2/validate
-    GET  /oauth2/authorize the code and the implicit flow, with a page to click on
+    GET  /oauth2/authorize the code flow, with a page to click on
     GET  /activate         the page behind `verification_uri`
     GET  /helix/users      and what `add_resource` adds
 
@@ -47,7 +47,7 @@ same commands as coroutines; `RemoteTwitch(url)` attaches to one that runs:
 from .commands import Commands
 from .faults import Gate
 from .messages import HTML_PAGE, TOO_MANY_CALLS, TOO_MANY_SUBSCRIPTIONS
-from .model import Client, Counts, Leak, Pair, RequestLog, Settings, Switches, User
+from .model import Client, Counts, Pair, RequestLog, Settings, Switches, User
 from .process import FakeTwitchProcess, RemoteGate, RemoteTwitch
 from .server import FakeTwitch
 
@@ -61,7 +61,6 @@ __all__ = [
     "FakeTwitch",
     "FakeTwitchProcess",
     "Gate",
-    "Leak",
     "Pair",
     "RemoteGate",
     "RemoteTwitch",

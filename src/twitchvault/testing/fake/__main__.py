@@ -8,9 +8,14 @@ import json
 import os
 import signal
 import sys
-from pathlib import Path
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from .server import FakeTwitch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def main() -> None:
@@ -23,47 +28,37 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
     parser.add_argument("--seed", type=int, help="makes tokens repeat")
-    parser.add_argument("--ready-file", type=Path, help="also write the ready line to this file")
     parser.add_argument("--exit-with-stdin", action="store_true", help="end when stdin closes")
     parser.add_argument("--user", action="append", default=[], metavar="LOGIN", help="add a user")
     return parser.parse_args()
 
 
 async def _run(arguments: argparse.Namespace) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def end(*_: object) -> None:
+        with suppress(RuntimeError):  # the loop may have ended already
+            loop.call_soon_threadsafe(stop.set)
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        signal.signal(number, end)
     if arguments.exit_with_stdin:
-        _watch_stdin(loop, stop)
+        threading.Thread(target=_watch_stdin, args=(end,), daemon=True).start()
     twitch = FakeTwitch(arguments.port, seed=arguments.seed, host=arguments.host, control=True)
     for login in arguments.user:
         twitch.add_user(login)
     async with twitch:
-        _print_ready_line(twitch, arguments.ready_file)
+        addresses = {"url": twitch.url, "id_url": twitch.id_url, "api_url": twitch.api_url}
+        ready = {**addresses, "control_url": f"{twitch.url}/control/", "pid": os.getpid()}
+        sys.stdout.write(json.dumps(ready) + "\n")
+        sys.stdout.flush()
         await stop.wait()
 
 
-def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    descriptor = sys.stdin.fileno()
-
-    def read() -> None:
-        if not os.read(descriptor, 4096):
-            loop.remove_reader(descriptor)
-            stop.set()
-
-    loop.add_reader(descriptor, read)
-
-
-def _print_ready_line(twitch: FakeTwitch, ready_file: Path | None) -> None:
-    addresses = {"url": twitch.url, "id_url": twitch.id_url, "api_url": twitch.api_url}
-    line = json.dumps({**addresses, "control_url": f"{twitch.url}/control/", "pid": os.getpid()})
-    if ready_file is not None:
-        partial = ready_file.with_suffix(".partial")
-        partial.write_text(line + "\n", encoding="utf-8")
-        partial.replace(ready_file)
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+def _watch_stdin(end: Callable[[], None]) -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    end()
 
 
 if __name__ == "__main__":

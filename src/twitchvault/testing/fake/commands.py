@@ -15,15 +15,54 @@ from .helix import Helix, Resource
 from .identity import Identity
 from .logins import Logins
 from .messages import DROPPED, Answer, fault_answer
-from .model import Client, Counts, Leak, Pair, RequestLog, Settings, User, apply_options
+from .model import Client, Counts, Pair, RequestLog, Settings, User, apply_options
 from .state import State
 from .tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Self
 
     from .model import Seconds
     from .tokens import Access
+
+
+class Addresses:
+    """A double that has addresses while it runs."""
+
+    _url = ""
+
+    @property
+    def url(self) -> str:
+        """The server's root, without a slash at the end; RuntimeError while it does not run."""
+        if not self._url:
+            raise RuntimeError("the double is not running: 'async with' it, or 'start' it, first")
+        return self._url
+
+    @property
+    def id_url(self) -> str:
+        """What to pass as `id_url`."""
+        return f"{self.url}/oauth2/"
+
+    @property
+    def api_url(self) -> str:
+        """What to pass as `api_url`."""
+        return f"{self.url}/helix/"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Begin; a no-op when it has begun."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """End; idempotent."""
+        raise NotImplementedError
 
 
 class Commands(Settings):
@@ -56,7 +95,7 @@ class Commands(Settings):
         """Register an application; `switches` are those of `Switches`, by name."""
         if public and client_secret is not None:
             raise ValueError("'client_secret': a public client has none")
-        client_id = client_id or self._state.client_id()
+        client_id = client_id or self._state.name(30)
         secret = None if public else client_secret or self._state.token()
         client = Client(client_id, secret, tuple(redirect_uris), name)
         apply_options(client.switches, switches)
@@ -121,10 +160,6 @@ class Commands(Settings):
         token = self._tokens.find(access_token)
         return token is not None and self._tokens.is_live(token)
 
-    def is_live_refresh(self, refresh_token: str) -> bool:
-        """Whether a refresh token would be exchanged at this moment."""
-        return self._tokens.is_live_refresh(refresh_token)
-
     def validations_of(self, access_token: str) -> tuple[float, ...]:
         """When that token was validated, in seconds of the double's clock."""
         return tuple(self._access(access_token).validations)
@@ -168,10 +203,6 @@ class Commands(Settings):
     def deny(self, user_code: str) -> None:
         """Somebody presses Cancel for this code."""
         self._logins.decide(user_code, None)
-
-    def waiting_codes(self) -> tuple[str, ...]:
-        """The user codes that wait for an answer, oldest first."""
-        return self._logins.waiting_codes()
 
     def auto_approve(self, user: User | str | None, after: float = 0) -> None:
         """Approve every device login `after` seconds from its start; None stops that."""
@@ -286,9 +317,9 @@ class Commands(Settings):
         return tuple(self._state.requests)
 
     @property
-    def leaks(self) -> tuple[Leak, ...]:
-        """Secrets and tokens that arrived in a query string."""
-        return tuple(self._state.leaks)
+    def leaks(self) -> tuple[RequestLog, ...]:
+        """Those of them that brought a secret or a token in the query string."""
+        return tuple(entry for entry in self._state.requests if entry.secrets_in_query)
 
     @property
     def secrets(self) -> frozenset[str]:

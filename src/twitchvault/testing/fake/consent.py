@@ -1,17 +1,24 @@
-"""The pages on which a user consents: /oauth2/authorize, and /activate for device codes."""
+"""The pages on which a user consents: /oauth2/authorize, and /activate for device codes.
+
+Plain HTML, no script, nothing loaded from elsewhere.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
-from . import pages
+from twitchvault.scopes import Scopes
+
 from .identity import KNOWN_SCOPES, required, split_scopes
 from .messages import HTML, Answer
 from .model import Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from .logins import DeviceLogin, Logins
     from .messages import Call
     from .model import Client, User
@@ -20,12 +27,33 @@ if TYPE_CHECKING:
 
 COOKIE: Final = "fake_twitch_user"
 MISMATCH: Final = "Parameter redirect_uri does not match registered URI"
-RETIRED: Final = {"channel_subscriptions", "user:edit:follows", "whispers:edit"}
+RETIRED: Final = {Scopes.CHANNEL_SUBSCRIPTIONS, Scopes.USER_EDIT_FOLLOWS, Scopes.WHISPERS_EDIT}
 
-_PAGE_HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'",
-    "Cache-Control": "no-store",
-}
+_PAGE: Final = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{heading} - FakeTwitch</title>
+<style>
+:root{{color-scheme:light dark}}
+body{{max-width:32rem;margin:2rem auto;padding:0 1rem;font:1rem/1.5 system-ui,sans-serif}}
+button,input{{font:inherit;padding:.5rem 1rem}}
+</style>
+<p><strong>FakeTwitch.</strong> A double for tests. This is not Twitch.</p>
+<h1>{heading}</h1>
+{body}
+</html>
+"""
+
+_CONSENT: Final = """<p>Client id {client_id}</p>
+<p>It asks for: {scopes}</p>
+<form method="post" action="{action}">
+{hidden}
+<p><label>Sign in as <input name="user" value="{login}" list="users" required></label></p>
+<datalist id="users">{users}</datalist>
+<button name="decision" value="authorize">Authorize</button>
+<button name="decision" value="cancel" formnovalidate>Cancel</button>
+</form>"""
 
 
 @dataclass(slots=True)
@@ -34,16 +62,14 @@ class ConsentRequest:
 
     client: Client
     redirect_uri: str
-    response_type: str = "code"
     state: str | None = None
     scopes: tuple[str, ...] = ()
 
     def redirect(self, **params: str) -> Answer:
-        """Send the browser back; the implicit flow answers in the fragment."""
+        """Send the browser back."""
         if self.state is not None:
             params["state"] = self.state
         mark = "&" if "?" in self.redirect_uri else "?"
-        mark = "#" if self.response_type == "token" else mark
         return Answer(302, headers={"Location": f"{self.redirect_uri}{mark}{urlencode(params)}"})
 
     def error(self, error: str, description: str) -> Answer:
@@ -79,11 +105,11 @@ class Consent:
         client = self._state.clients.get(required(call, "client_id", "client ID"))
         if client is None:
             raise Refusal(400, "invalid client")
-        uri, kind = call.params.get("redirect_uri", ""), call.params.get("response_type", "")
+        uri = call.params.get("redirect_uri", "")
         if uri not in client.redirect_uris:
             return _mismatch(client)
-        request = ConsentRequest(client, uri, kind, call.params.get("state"))
-        if kind not in {"code", "token"}:
+        request = ConsentRequest(client, uri, call.params.get("state"))
+        if call.params.get("response_type") != "code":  # the double has no implicit flow
             return request.error("unsupported_response_type", "Response type is not supported")
         if "scope" not in call.params:
             raise Refusal(400, "missing scope")
@@ -100,49 +126,44 @@ class Consent:
     def _decided(self, request: ConsentRequest, user: User | None) -> Answer:
         if user is None:
             return request.error("access_denied", "The user denied you access")
-        client, scopes = request.client, request.scopes
-        if request.response_type == "code":
-            code = self._logins.new_code(client, user, scopes, request.redirect_uri)
-            return _remember(user, request.redirect(code=code, scope=" ".join(scopes)))
-        token = self._tokens.issue_implicit(client, user, scopes).value
-        params = {"access_token": token, "scope": " ".join(scopes), "token_type": "bearer"}
-        return _remember(user, request.redirect(**params))
+        scopes = request.scopes
+        code = self._logins.new_code(request.client, user, scopes, request.redirect_uri)
+        return _remember(user, request.redirect(code=code, scope=" ".join(scopes)))
 
     # /activate
 
     def activate(self, call: Call) -> Answer:
-        """The page behind `verification_uri`: enter a code, approve or deny it."""
-        code = call.params.get("device-code", "")
-        if not code:
-            return _page(pages.page("Enter the code on your device", body=pages.ENTER_CODE))
-        login = self._logins.pending(code)
+        """The page behind `verification_uri`: approve or deny the code."""
+        login = self._logins.pending(call.params.get("device-code", ""))
         if login is None:
             text = "It may have expired, or somebody has answered already."
-            return _page(pages.page("No login waits under this code", text), 404)
+            return _page(_html("No login waits under this code", text), 404)
         if call.method == "GET":
             return self._ask(call, "/activate", login, {"device-code": login.user_code})
         user = self._clicked(call)
         self._logins.decide(login.user_code, user)
         if user is None:
-            return _page(pages.page("Cancelled", "The application gets no access."))
+            return _page(_html("Cancelled", "The application gets no access."))
         text = "You can close this page and go back to the application."
-        return _remember(user, _page(pages.page("Done", text)))
+        return _remember(user, _page(_html("Done", text)))
 
     # Both
 
     def _ask(
         self, call: Call, action: str, asked: ConsentRequest | DeviceLogin, hidden: dict[str, str]
     ) -> Answer:
-        users, chosen = list(self._state.users.values()), call.cookies.get(COOKIE)
-        return _page(pages.consent(action, asked.client, asked.scopes, users, chosen, hidden))
+        users = list(self._state.users.values())
+        earlier = self._state.users.get(call.cookies.get(COOKIE, ""))
+        login = earlier.login if earlier else users[0].login if users else ""
+        return _page(_consent_page(action, asked.client, asked.scopes, users, login, hidden))
 
     def _clicked(self, call: Call) -> User | None:
         if call.form.get("decision") != "authorize":
             return None
-        user = self._state.users.get(call.form.get("user", ""))
-        if user is None:
-            raise Refusal(400, "no such user: go back and choose one")
-        return user
+        try:
+            return self._state.user(call.form.get("user", ""))
+        except ValueError as error:
+            raise Refusal(400, str(error)) from None
 
 
 def _requested_scopes(client: Client, text: str) -> tuple[str, ...]:
@@ -166,4 +187,37 @@ def _remember(user: User, answer: Answer) -> Answer:
 
 
 def _page(text: str, status: int = 200) -> Answer:
-    return Answer(status, text.encode(), f"{HTML}; charset=utf-8", dict(_PAGE_HEADERS))
+    return Answer(status, text.encode(), f"{HTML}; charset=utf-8")
+
+
+def _consent_page(
+    action: str,
+    client: Client,
+    scopes: Iterable[str],
+    users: Iterable[User],
+    login: str,
+    hidden: Mapping[str, str],
+) -> str:
+    """Ask whether a user, at first `login`, lets the application in; a form that posts."""
+    code = hidden.get("device-code")
+    body = _CONSENT.format(
+        client_id=escape(client.client_id),
+        scopes=escape(", ".join(scopes)) or "nothing but who you are (no scopes)",
+        action=escape(action),
+        hidden="".join(
+            f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
+            for name, value in hidden.items()
+        ),
+        login=escape(login),
+        users="".join(
+            f'<option value="{escape(user.login)}">{escape(user.display_name)}</option>'
+            for user in users
+        ),
+    )
+    question = f"<p>Does your device show the code <b>{escape(code)}</b>?</p>" if code else ""
+    return _html(f"{client.name} wants to use your account", body=question + body)
+
+
+def _html(heading: str, text: str = "", *, body: str = "") -> str:
+    """A page with a heading and some text, or a body that is HTML already."""
+    return _PAGE.format(heading=escape(heading), body=body or f"<p>{escape(text)}</p>")

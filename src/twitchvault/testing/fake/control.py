@@ -22,17 +22,17 @@ from aiohttp import web
 from .commands import Commands
 from .faults import Gate
 from .messages import JSON
-from .model import Client, Counts, Leak, Pair, RequestLog, Switches, User
+from .model import Client, Counts, Pair, RequestLog, Switches, User
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 PREFIX: Final = "/control/"
 COMMANDS: Final = frozenset(name for name in vars(Commands) if not name.startswith("_"))
 
 _TYPE: Final = "$"
 _TYPES: Final[dict[str, Callable[..., object]]] = {
-    kind.__name__: kind for kind in (Client, Counts, Leak, Pair, RequestLog, Switches, User)
+    kind.__name__: kind for kind in (Client, Counts, Pair, RequestLog, Switches, User)
 }
 _ERRORS: Final[dict[str, type[Exception]]] = {
     error.__name__: error for error in (TypeError, ValueError, TimeoutError, RuntimeError)
@@ -67,17 +67,15 @@ def _unpack(value: dict[str, object]) -> object:
     return _TYPES[str(parts.pop(_TYPE))](**parts)
 
 
-def error_of(answer: object) -> Exception:
+def error_of(answer: Mapping[str, str]) -> Exception:
     """The exception that an error answer stands for."""
-    if not isinstance(answer, dict):
-        return RuntimeError("the double's control answer cannot be read")
-    kind = _ERRORS.get(str(answer.get("type")), RuntimeError)
-    return kind(str(answer.get("message")))
+    return _ERRORS.get(answer["type"], RuntimeError)(answer["message"])
 
 
 async def serve(commands: Commands, request: web.BaseRequest) -> web.StreamResponse:
     """Answer one control request."""
-    if not _is_loopback(request.remote) or request.content_type != JSON:
+    local = request.remote is not None and ipaddress.ip_address(request.remote).is_loopback
+    if not local or request.content_type != JSON:
         return _error(403, PermissionError("control: JSON from loopback only"))
     name = request.path.removeprefix(PREFIX)
     if request.method != "POST" or name not in COMMANDS:
@@ -104,7 +102,3 @@ async def _run(commands: Commands, name: str, body: object) -> object:
 def _error(status: int, error: Exception) -> web.Response:
     text = {"type": type(error).__name__, "message": str(error)}
     return web.json_response({"error": text}, status=status)
-
-
-def _is_loopback(remote: str | None) -> bool:
-    return remote is not None and ipaddress.ip_address(remote).is_loopback

@@ -46,35 +46,30 @@ class Gate:
     when: When
     match: Mapping[str, str]
     arrived: int = 0
-    _open: asyncio.Event = field(default_factory=asyncio.Event)
-    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _released: asyncio.Event = field(default_factory=asyncio.Event)
+    _arrival: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def reached(self, count: int = 1, timeout: float = 10) -> None:
         """Return once `count` requests have arrived; TimeoutError after `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 while self.arrived < count:
-                    self._changed.clear()
-                    await self._changed.wait()
+                    self._arrival.clear()
+                    await self._arrival.wait()
         except TimeoutError:
             text = f"{self.arrived} of {count} requests came to {self.endpoint!r} in {timeout} s"
             raise TimeoutError(text) from None
 
     def release(self) -> None:
         """Let every request go, those that come later too."""
-        self._open.set()
-
-    @property
-    def released(self) -> bool:
-        """Whether requests pass."""
-        return self._open.is_set()
+        self._released.set()
 
     async def wait(self) -> None:
         """Count a request as arrived, and hold it until the release."""
-        if not self.released:
+        if not self._released.is_set():
             self.arrived += 1
-            self._changed.set()
-            await self._open.wait()
+            self._arrival.set()
+            await self._released.wait()
 
     def __enter__(self) -> Gate:
         return self
@@ -94,17 +89,17 @@ class Faults:
 
     def add(self, fault: Fault) -> None:
         """From now on, let matching requests fail."""
-        _check(fault.endpoint, fault.when)
+        _check_rule(fault.endpoint, fault.when)
         self._faults.append(fault)
 
     def delay(self, endpoint: str, headers: Seconds, body: Seconds) -> None:
         """Make an endpoint slow until told otherwise."""
-        _check(endpoint)
+        _check_rule(endpoint)
         self._delays[endpoint] = (headers, body)
 
     def hold(self, endpoint: str, when: When, match: Mapping[str, str] | None) -> Gate:
         """A new gate."""
-        _check(endpoint, when)
+        _check_rule(endpoint, when)
         gate = Gate(len(self._gates) + 1, endpoint, when, match or {})
         self._gates[gate.number] = gate
         return gate
@@ -151,7 +146,7 @@ class Faults:
         return fault
 
 
-def _check(endpoint: str, when: str = "before") -> None:
+def _check_rule(endpoint: str, when: str = "before") -> None:
     """A ValueError for what no request will ever match."""
     if endpoint not in ENDPOINTS and not endpoint.startswith("helix:"):
         names = ", ".join(sorted(ENDPOINTS))

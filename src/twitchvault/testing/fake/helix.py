@@ -6,7 +6,6 @@ import math
 import time
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
-from http import HTTPStatus
 from json import loads
 from typing import TYPE_CHECKING, Final
 
@@ -53,18 +52,14 @@ class Helix:
 
     def handle(self, call: Call) -> Answer:
         """Check the token, take a point, answer."""
-        self._state.counters.helix_calls += 1
         try:
             token = self._authorize(call)
             bucket = self._bucket(token)
             if bucket.points < 1:
-                self._state.counters.rate_limited += 1
                 raise Refusal(429, "Request limit exceeded")
             bucket.points -= 1
             return self._endpoint(call, token)
         except Refusal as refusal:
-            if refusal.status == HTTPStatus.UNAUTHORIZED:
-                self._state.counters.helix_unauthorized += 1
             return helix_error(refusal.status, refusal.message)
 
     def add_rate_limit_headers(self, call: Call, answer: Answer) -> None:

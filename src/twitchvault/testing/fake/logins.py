@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from string import ascii_letters, ascii_uppercase, digits
 from typing import TYPE_CHECKING, Final, Literal
 
 from .model import Pair, Refusal
@@ -60,23 +61,15 @@ class Logins:
 
     def start_device(self, client: Client, scopes: tuple[str, ...]) -> DeviceLogin:
         """A new device code."""
-        now, settings = self._state.now(), self._state.settings
-        login = DeviceLogin(
-            self._state.device_code(),
-            self._state.user_code(),
-            client,
-            scopes,
-            started=now,
-            expires_at=now + settings.device_code_lifetime,
-            interval=settings.device_interval,
-        )
+        state, settings, now = self._state, self._state.settings, self._state.now()
+        code, user_code = state.secret(40, ascii_letters + digits), state.name(8, ascii_uppercase)
+        end, interval = now + settings.device_code_lifetime, settings.device_interval
+        login = DeviceLogin(code, user_code, client, scopes, now, end, interval)
         self._devices[login.device_code] = self._by_user_code[login.user_code] = login
-        self._state.counters.device_starts += 1
         return login
 
     def poll(self, client: Client, device_code: str) -> Pair:
         """The pair, once, after approval; a refusal at any other time."""
-        self._state.counters.polls += 1
         login = self._devices.get(device_code)
         if login is None or login.client is not client or login.status == "dead":
             raise Refusal(400, "invalid device code")
@@ -133,10 +126,6 @@ class Logins:
         login.user = user
         login.status = "denied" if user is None else "approved"
 
-    def waiting_codes(self) -> tuple[str, ...]:
-        """The user codes that wait for somebody, oldest first."""
-        return tuple(code for code in self._by_user_code if self.pending(code) is not None)
-
     # Authorization code
 
     def new_code(
@@ -156,5 +145,4 @@ class Logins:
         if redirect_uri != login.redirect_uri:
             raise Refusal(400, "Parameter redirect_uri does not match registered URI")
         del self._codes[code]
-        self._state.counters.code_exchanges += 1
         return self._tokens.issue(client, login.user, login.scopes)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field, fields
+from http import HTTPStatus
 from typing import Final, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 DAY: Final = 86_400.0
@@ -52,8 +52,6 @@ class Switches:
     dead_refresh_status: 400 or 401 for a refresh token that is no longer good.
     false_invalid_refresh: so many of the next refreshes are refused with `Invalid refresh token`
         although the token is good and stays so.
-    secret_on_public: a public client that sends a client_secret gets 403 ("refuse") or is let
-        through ("ignore").
     expired_device, denied_device: the message for an expired and for a denied device code;
         None keeps answering `authorization_pending` until the code expires.
     fast_poll: "ignore", "slow_down" (message, and 5 s more are due from then on), or "kill".
@@ -69,7 +67,7 @@ class Switches:
     extra_keys: token answers carry keys nobody knows.
     omit_expires_in, omit_token_type: token answers lack that key.
     token_limit, over_limit: live access tokens of one user; one more kills the oldest ("evict") or
-        is refused ("fail"). limit_app_tokens: the same for app tokens.
+        is refused ("fail").
     reconsent: a second approval leaves the first pair alive ("keep") or not ("replace").
     unknown_scopes: a scope that Twitch does not know is refused ("refuse") or granted ("grant").
     """
@@ -80,7 +78,6 @@ class Switches:
     punish_replay: bool | None = None
     dead_refresh_status: Literal[400, 401] = 400
     false_invalid_refresh: int = 0
-    secret_on_public: Literal["refuse", "ignore"] = "refuse"  # noqa: S105 - a choice
     expired_device: str = "invalid device code"
     denied_device: str | None = None
     fast_poll: Literal["ignore", "slow_down", "kill"] = "ignore"
@@ -96,7 +93,6 @@ class Switches:
     omit_token_type: bool = False
     token_limit: int = 50
     over_limit: Literal["evict", "fail"] = "evict"
-    limit_app_tokens: bool = False
     reconsent: Literal["keep", "replace"] = "keep"
     unknown_scopes: Literal["refuse", "grant"] = "refuse"
 
@@ -165,26 +161,37 @@ class Counts:
     secrets_in_query: int = 0
     expiries: int = 0
 
+    def add(self, endpoint: str, status: int) -> None:
+        """Count a request by what the double itself answered."""
+        good, limited = status == HTTPStatus.OK, status == HTTPStatus.TOO_MANY_REQUESTS
+        helix, refresh = endpoint.startswith("helix:"), endpoint == "token:refresh_token"
+        self.exchanges += good and refresh
+        self.refused_refreshes += refresh and not good and not limited
+        self.validations += endpoint == "validate" and not limited
+        self.app_tokens += good and endpoint == "token:client_credentials"
+        self.device_starts += good and endpoint == "device"
+        self.polls += endpoint == "token:device" and not limited
+        self.code_exchanges += good and endpoint == "token:code"
+        self.revocations += good and endpoint == "revoke"
+        self.helix_calls += helix
+        self.helix_unauthorized += helix and status == HTTPStatus.UNAUTHORIZED
+        self.rate_limited += limited
+
 
 @dataclass(frozen=True)
 class RequestLog:
-    """One request: parameter names, never values; status 0 means that no answer was sent."""
+    """One request: parameter names, never values; status 0 means that no answer was sent.
+
+    secrets_in_query: the parameters of the query string that held a secret or a token.
+    """
 
     time: float
     method: str
     path: str
     endpoint: str
     parameters: tuple[str, ...]
+    secrets_in_query: tuple[str, ...]
     status: int
-
-
-@dataclass(frozen=True)
-class Leak:
-    """A secret or token that arrived in a query string, by the parameter's name."""
-
-    time: float
-    path: str
-    parameter: str
 
 
 class Refusal(Exception):
@@ -196,16 +203,11 @@ class Refusal(Exception):
         self.message = message
 
 
-@functools.cache
-def _field_types(owner: type) -> dict[str, object]:
-    hints = get_type_hints(owner)
-    return {item.name: hints[item.name] for item in fields(owner)}
-
-
 def apply_options(target: Settings | Switches, options: dict[str, object]) -> None:
     """Set fields by name; an unknown name is a TypeError, an impossible choice a ValueError."""
     owner = Settings if isinstance(target, Settings) else Switches
-    kinds = _field_types(owner)
+    hints = get_type_hints(owner)
+    kinds = {each.name: hints[each.name] for each in fields(owner)}
     for name, value in options.items():
         if name not in kinds:
             raise TypeError(f"unknown switch {name!r}; there are: {', '.join(sorted(kinds))}")

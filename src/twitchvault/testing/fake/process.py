@@ -12,22 +12,20 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, c
 import aiohttp
 
 from . import control
-from .addresses import Addresses
-from .commands import Commands
+from .commands import Addresses, Commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from typing import Self
 
     from .faults import When
-    from .model import Counts, Leak, RequestLog
+    from .model import Counts, RequestLog
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 MODULE: Final = "twitchvault.testing.fake"
 READY_TIMEOUT: Final = 20.0
-STOP_TIMEOUT: Final = 5.0
 
 
 def _remote(
@@ -86,7 +84,6 @@ class RemoteTwitch(Addresses):
     issue_expired = _remote(Commands.issue_expired)
     live_pair = _remote(Commands.live_pair)
     is_live = _remote(Commands.is_live)
-    is_live_refresh = _remote(Commands.is_live_refresh)
     validations_of = _remote(Commands.validations_of)
     expire_access = _remote(Commands.expire_access)
     kill_access_token = _remote(Commands.kill_access_token)
@@ -95,7 +92,6 @@ class RemoteTwitch(Addresses):
     change_password = _remote(Commands.change_password)
     approve = _remote(Commands.approve)
     deny = _remote(Commands.deny)
-    waiting_codes = _remote(Commands.waiting_codes)
     auto_approve = _remote(Commands.auto_approve)
     auto_consent = _remote(Commands.auto_consent)
     add_resource = _remote(Commands.add_resource)
@@ -120,9 +116,9 @@ class RemoteTwitch(Addresses):
         """The last 10 000 requests, oldest first."""
         return cast("tuple[RequestLog, ...]", await self.command("requests"))
 
-    async def leaks(self) -> tuple[Leak, ...]:
-        """Secrets and tokens that arrived in a query string."""
-        return cast("tuple[Leak, ...]", await self.command("leaks"))
+    async def leaks(self) -> tuple[RequestLog, ...]:
+        """Those of them that brought a secret or a token in the query string."""
+        return cast("tuple[RequestLog, ...]", await self.command("leaks"))
 
     async def secrets(self) -> frozenset[str]:
         """Every secret, token and code that was ever handed out: for leak tests."""
@@ -203,16 +199,7 @@ class FakeTwitchProcess(RemoteTwitch):
             # First of all and without a wait, so that a cancelled close leaves no process behind.
             process.stdin.close()
             with suppress(ProcessLookupError):
-                process.terminate()
+                process.kill()
         await super().close()
         if process is not None:
-            await _wait_for_end(process)
-
-
-async def _wait_for_end(process: asyncio.subprocess.Process) -> None:
-    try:
-        async with asyncio.timeout(STOP_TIMEOUT):
             await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()

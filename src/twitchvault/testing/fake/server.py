@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from . import control
-from .addresses import Addresses
-from .commands import Commands
+from .commands import Addresses, Commands
 from .identity import GRANTS
 from .messages import DROPPED, JSON, Answer, Call, identity_error, not_found
-from .model import Leak, Refusal, RequestLog
+from .model import Refusal, RequestLog
 
 if TYPE_CHECKING:
     from .messages import Handler
@@ -28,7 +27,7 @@ COMPRESS_FROM: Final = 1024
 
 
 class FakeTwitch(Addresses, Commands):
-    """Twitch's identity service and a little Helix, on this machine; see the package's page.
+    """A double of Twitch's identity service and of a little Helix, on this machine.
 
     host, port: where to listen; port 0 takes a free one.
     seed: makes tokens and jitter repeat.
@@ -102,7 +101,7 @@ class FakeTwitch(Addresses, Commands):
             return self._helix.handle
         handler = self._routes.get((call.method, call.path))
         if handler is None:
-            return _unknown_path
+            return lambda _: not_found()
         name = call.path.rpartition("/")[2]
         grant_type = call.params.get("grant_type", "")
         call.endpoint = GRANTS.get(grant_type, name) if name == "token" else name
@@ -119,12 +118,12 @@ class FakeTwitch(Addresses, Commands):
 
     def _commit(self, call: Call, handler: Handler) -> Answer:
         identity = call.endpoint.partition(":")[0] in IDENTITY
-        if identity and self._identity.limited(call):
-            return Answer(429)
         try:
-            answer = handler(call)
+            limited = identity and self._identity.limited(call)
+            answer = Answer(429) if limited else handler(call)
         except Refusal as refusal:
             answer = identity_error(refusal.status, refusal.message)
+        self._state.counters.add(call.endpoint, answer.status)
         if identity and answer.content_type == JSON:
             answer.content_type = self.identity_content_type
         return answer
@@ -150,13 +149,12 @@ class FakeTwitch(Addresses, Commands):
         return response
 
     def _log(self, call: Call, answer: Answer) -> None:
-        now, state, names = self._state.now(), self._state, tuple(call.params)
-        entry = RequestLog(now, call.method, call.path, call.endpoint, names, answer.status)
-        state.requests.append(entry)
-        for name, value in call.query.items():
-            if name in SECRET_NAMES or value in state.secrets:
-                state.counters.secrets_in_query += 1
-                state.leaks.append(Leak(now, call.path, name))
+        now, known, query = self._state.now(), self._state.secrets, call.query.items()
+        secrets = tuple(n for n, value in query if n in SECRET_NAMES or value in known)
+        self._state.counters.secrets_in_query += len(secrets)
+        names, status = tuple(call.params), answer.status
+        entry = RequestLog(now, call.method, call.path, call.endpoint, names, secrets, status)
+        self._state.requests.append(entry)
 
 
 async def _read(request: web.BaseRequest, base: str) -> Call:
@@ -168,9 +166,8 @@ async def _read(request: web.BaseRequest, base: str) -> Call:
         elif request.body_exists:
             posted = await request.post()
             form = {name: value for name, value in posted.items() if isinstance(value, str)}
-    cookies = request.cookies
-    query, headers = request.query, request.headers
-    return Call(request.method, request.path, query, form, headers, cookies, base, body)
+    method, path, query = request.method, request.path, request.query
+    return Call(method, path, query, form, request.headers, request.cookies, base, body)
 
 
 def _response(request: web.BaseRequest, answer: Answer, headers: dict[str, str]) -> web.Response:
@@ -185,7 +182,3 @@ def _abort(request: web.BaseRequest) -> web.StreamResponse:
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=500)
-
-
-def _unknown_path(_: Call) -> Answer:
-    return not_found()

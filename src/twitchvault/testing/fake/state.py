@@ -9,7 +9,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from .model import Client, Counts, Leak, RequestLog, Settings, User
+from .model import Client, Counts, RequestLog, Settings, User
 
 if TYPE_CHECKING:
     from .model import Seconds
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 LOG_SIZE: Final = 10_000
 FIRST_USER_ID: Final = 100_000_001
 
-_LOWER: Final = string.ascii_lowercase + string.digits
-_MIXED: Final = string.ascii_letters + string.digits
+LOWER: Final = string.ascii_lowercase + string.digits
 _LOGIN: Final = re.compile(r"[a-z0-9_]{1,25}")
 _USER_ID: Final = re.compile(r"[0-9]{1,10}")
 
@@ -32,7 +31,6 @@ class State:
         self.users: dict[str, User] = {}
         self.counters = Counts()
         self.requests: deque[RequestLog] = deque(maxlen=LOG_SIZE)
-        self.leaks: deque[Leak] = deque(maxlen=LOG_SIZE)
         self.secrets: set[str] = set()
         self._random = random.Random(seed)  # noqa: S311 - a double: a seed must repeat its tokens
         self._origin = time.time() - time.monotonic()
@@ -52,25 +50,18 @@ class State:
         return duration if isinstance(duration, int | float) else self._random.uniform(*duration)
 
     def token(self, length: int = 30) -> str:
-        """A new lower-case alphanumeric secret: client secret, access token (30), refresh (50)."""
-        return self._secret(_LOWER, length)
+        """A new client secret, code or access token (30 characters), or refresh token (50)."""
+        return self.secret(length, LOWER)
 
-    def device_code(self) -> str:
-        """A new device code: 40 letters and digits."""
-        return self._secret(_MIXED, 40)
-
-    def user_code(self) -> str:
-        """A new user code: 8 capitals."""
-        return "".join(self._random.choices(string.ascii_uppercase, k=8))
-
-    def client_id(self) -> str:
-        """A new client id: 30 lower-case letters and digits."""
-        return "".join(self._random.choices(_LOWER, k=30))
-
-    def _secret(self, letters: str, length: int) -> str:
-        value = "".join(self._random.choices(letters, k=length))
+    def secret(self, length: int, letters: str) -> str:
+        """A new secret of these letters."""
+        value = self.name(length, letters)
         self.secrets.add(value)
         return value
+
+    def name(self, length: int, letters: str = LOWER) -> str:
+        """A new random name that is no secret."""
+        return "".join(self._random.choices(letters, k=length))
 
     def add_client(self, client: Client) -> Client:
         """Register a client; its id must be new."""
@@ -93,7 +84,7 @@ class State:
     ) -> User:
         """Add a user; login and id must be new."""
         self._check_login(login)
-        user_id = user_id or self._next_user_id()
+        user_id = user_id or str(FIRST_USER_ID + len(self.users))
         if not _USER_ID.fullmatch(user_id):
             raise ValueError(f"'user_id': expected up to 10 digits, not {user_id!r}")
         if user_id in self.users:
@@ -124,9 +115,3 @@ class State:
             )
         if self._by_login(login) is not None:
             raise ValueError(f"'login': {login!r} is taken")
-
-    def _next_user_id(self) -> str:
-        number = FIRST_USER_ID + len(self.users)
-        while str(number) in self.users:
-            number += 1
-        return str(number)

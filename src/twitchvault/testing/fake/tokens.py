@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from .state import State
 
 REFRESH_LENGTH: Final = 50
-IMPLICIT_LIFETIME: Final = 60 * 86_400.0
 
 
 @dataclass(eq=False, slots=True)
@@ -121,23 +120,16 @@ class Tokens:
         """A new pair after consent; `lifetime` seconds instead of the settings' (0: expired)."""
         if client.switches.reconsent == "replace":
             self.disconnect(client, user)
-        grant = self._open_grant(client, user)
+        key = (client.client_id, user.user_id)
+        grant = self._grants.setdefault(key, Grant(client, user))
         granted = tuple(dict.fromkeys(scopes))
         grant.scopes.update(granted)
         access, announced = self._new_user_access(grant, granted, lifetime)
         return self._pair(self._new_refresh(grant, access), announced)
 
-    def issue_implicit(self, client: Client, user: User, scopes: Iterable[str]) -> Access:
-        """A lone access token of some 60 days, as the implicit flow gives it."""
-        grant = self._open_grant(client, user)
-        grant.scopes.update(scopes)
-        return self._new_access(client, tuple(scopes), IMPLICIT_LIFETIME, grant)
-
     def issue_app(self, client: Client) -> tuple[Access, int | None]:
         """A new app token and the seconds to announce."""
         lifetime = self._state.draw(self._state.settings.app_token_lifetime)
-        if client.switches.limit_app_tokens:
-            self._enforce_limit(client, self._app.setdefault(client.client_id, {}))
         return self._new_access(client, (), lifetime, None), _announced(client, lifetime)
 
     def refresh(self, client: Client, value: str) -> Pair:
@@ -161,7 +153,6 @@ class Tokens:
             token.access = access
         else:
             token = self._new_refresh(grant, access)
-        self._state.counters.exchanges += 1
         return self._pair(token, announced)
 
     def _replay(self, grant: Grant) -> None:
@@ -196,9 +187,6 @@ class Tokens:
         self._grants.pop((grant.client.client_id, grant.user.user_id), None)
 
     # Helpers
-
-    def _open_grant(self, client: Client, user: User) -> Grant:
-        return self._grants.setdefault((client.client_id, user.user_id), Grant(client, user))
 
     def _live_with(self, client: Client, grant: Grant | None) -> dict[str, Access]:
         return grant.live if grant else self._app.setdefault(client.client_id, {})

@@ -1,0 +1,220 @@
+"""Writes the tables of these pages that say what the code says: `make docs`.
+
+A comment above such a table names its kind and its subject, `<!-- members: twitchvault.App -->`.
+The texts are the docstrings: whole ones of members and models, else their first paragraph.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import pkgutil
+import re
+import sys
+import textwrap
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+from pydantic import BaseModel
+
+from twitchvault import App, errors
+from twitchvault.cli.commands import commands
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+DOCS: Final = Path(__file__).parent
+PAGES: Final = sorted(DOCS.rglob("*.md"))
+FIRST_TABLE: Final = re.compile(r"^(\|.*)\n(\|.*)\n(\|.*)$", re.MULTILINE)
+TABLE: Final = re.compile(r"(<!-- (\w+): ([\w. ]+) -->\n)(?:[|`].*\n)*")
+KINDS: Final[tuple[tuple[type, str], ...]] = (
+    (Enum, "enum"),
+    (BaseModel, "model"),
+    (BaseException, "error"),
+    (tuple, "tuple"),
+    (object, "class"),
+)
+
+
+def generated(page: str) -> str:
+    """The text of a page with its tables written anew."""
+    return TABLE.sub(lambda found: found[1] + _lines(found[2], found[3].split()), page)
+
+
+def _lines(kind: str, subjects: list[str]) -> str:
+    write: Callable[..., Iterable[str]] = WRITERS[kind]
+    return "".join(f"{line}\n" for line in write(*map(pkgutil.resolve_name, subjects)))
+
+
+def _table(*rows: tuple[str, ...]) -> Iterator[str]:
+    for number, row in enumerate(rows):
+        yield f"| {' | '.join(map(_cell, row))} |"
+        if number == 0:
+            yield f"|{' --- |' * len(row)}"
+
+
+def _cell(text: str) -> str:
+    """A "<" outside of code would begin a tag."""
+    parts = text.replace("|", "\\|").split("`")
+    parts[::2] = [part.replace("<", "&lt;") for part in parts[::2]]
+    return "`".join(parts)
+
+
+def _names(module: Any) -> Iterable[str]:  # noqa: ANN401
+    """The public names of a module; the errors have a page of their own."""
+    names = [name for name in module.__all__ if name not in errors.__all__]
+    rows = [(f"`{name}`", *_kind_and_text(getattr(module, name))) for name in sorted(names)]
+    return _table(("name", "kind", "what it is"), *rows)
+
+
+def _kind_and_text(value: object) -> tuple[str, str]:
+    if inspect.isclass(value):
+        if getattr(value, "_is_protocol", False):
+            return "protocol", _first_paragraph(value)
+        return next(word for kind, word in KINDS if issubclass(value, kind)), _first_paragraph(
+            value
+        )
+    if callable(value):
+        kind = "coroutine function" if inspect.iscoroutinefunction(value) else "function"
+        return kind, _first_paragraph(value)
+    return "constant", f"`{value!r}`"
+
+
+def _signature(owner: type) -> Iterable[str]:
+    """A constructor, with its arguments."""
+    return [f"`{owner.__name__}{_arguments(owner)}`".replace("'", '"')]
+
+
+def _members(owner: type, base: type = object) -> Iterable[str]:
+    """The public members of a class that are not the same in `base`."""
+    return _table(("member", "kind", "what it does"), *_rows(owner, base))
+
+
+def _flows(package: Any) -> Iterable[str]:  # noqa: ANN401
+    """What each flow of a package has beyond `App`."""
+    flows = {name: getattr(package, name) for name in package.__all__ if name.endswith("Flow")}
+    rows = [(f"`{name}`", *row) for name, flow in flows.items() for row in _rows(flow, App)]
+    return _table(("flow", "member", "kind", "what it does"), *rows)
+
+
+def _rows(owner: type, base: type) -> list[tuple[str, str, str]]:
+    names = dict.fromkeys(name for kind in reversed(owner.__mro__) for name in vars(kind))
+    return [
+        _member(owner, name)
+        for name in names
+        if not name.startswith("_")
+        and _is_member(inspect.getattr_static(owner, name))
+        and inspect.getattr_static(owner, name) is not inspect.getattr_static(base, name, None)
+    ]
+
+
+def _is_member(value: object) -> bool:
+    return inspect.isroutine(value) or inspect.isdatadescriptor(value)
+
+
+def _member(owner: type, name: str) -> tuple[str, str, str]:
+    member = inspect.getattr_static(owner, name)
+    if isinstance(member, classmethod):
+        kind, member = "class method", getattr(owner, name)
+    elif inspect.isdatadescriptor(member):
+        return f"`{name}`", "attribute", _text(member) or _field_text(owner, name)
+    else:
+        kind = _method_kind(member)
+    return f"`{name}{_arguments(member)}`", kind, _text(member)
+
+
+def _field_text(owner: type, name: str) -> str:
+    """The string below the field's annotation."""
+    for kind in owner.__mro__[:-1]:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+        assert isinstance(tree, ast.ClassDef)
+        for node, text in itertools.pairwise(tree.body):
+            if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name:
+                return str(ast.literal_eval(ast.unparse(text)))
+    return ""
+
+
+def _method_kind(method: Callable[..., object]) -> str:
+    if inspect.iscoroutinefunction(method):
+        return "async"
+    returned = str(inspect.signature(method).return_annotation)
+    if returned.startswith("AsyncIterator"):
+        return "async for"
+    return "async with" if returned.startswith("AbstractAsyncContextManager") else "method"
+
+
+def _models(*models: type) -> Iterable[str]:
+    """Models and named tuples, with their fields."""
+    rows = [(f"`{m.__name__}({', '.join(_fields(m))})`", _text(m)) for m in models]
+    return _table(("model", "what it is"), *rows)
+
+
+def _fields(model: Any) -> list[str]:  # noqa: ANN401
+    if not issubclass(model, BaseModel):
+        return list(model._fields)
+    fields = list(model.model_fields)
+    return [name for name in fields if name != "raw"] + ["raw"] * ("raw" in fields)
+
+
+def _commands(_: object) -> Iterable[str]:
+    """The commands of the command line."""
+    group = typer.main.get_group(commands)
+    rows = [(f"`{name}`", str(command.help)) for name, command in sorted(group.commands.items())]
+    return _table(("command", "what it does"), *rows)
+
+
+def _stores(_: object) -> Iterable[str]:
+    """The first table of each store's page, as one; the store's name leads to the page."""
+    lines: list[str] = []
+    for page in sorted((DOCS / "stores").glob("*.md"), key=lambda page: (page.stem == "own", page)):
+        header, ruler, row = FIRST_TABLE.findall(page.read_text(encoding="utf-8"))[0]
+        lines = lines or [header, ruler]
+        name, rest = row.removeprefix("| ").split(" | ", 1)
+        link = f"stores/{page.name}"
+        lines.append(f"| [{name}]({link}) | {rest.replace('](#', f']({link}#')}")
+    return lines
+
+
+WRITERS: Final[dict[str, Callable[..., Iterable[str]]]] = {
+    "names": _names,
+    "signature": _signature,
+    "members": _members,
+    "flows": _flows,
+    "models": _models,
+    "commands": _commands,
+    "stores": _stores,
+}
+
+
+def _arguments(function: Callable[..., object]) -> str:
+    """The arguments without annotations and `self`."""
+    parameters = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.name != "self"
+    ]
+    return str(inspect.Signature(parameters))
+
+
+def _text(value: object) -> str:
+    return " ".join((inspect.getdoc(value) or "").split())
+
+
+def _first_paragraph(value: object) -> str:
+    return " ".join((inspect.getdoc(value) or "").partition("\n\n")[0].split())
+
+
+def main() -> None:
+    """Write all pages anew."""
+    for page in PAGES:
+        old = page.read_text(encoding="utf-8")
+        if (new := generated(old)) != old:
+            page.write_text(new, encoding="utf-8")
+            sys.stdout.write(f"wrote {page.relative_to(Path.cwd())}\n")
+
+
+if __name__ == "__main__":
+    main()

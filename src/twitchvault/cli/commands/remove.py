@@ -1,0 +1,46 @@
+"""`twitchvault remove`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from twitchvault.app import App
+from twitchvault.cli.console import fail, out, run
+from twitchvault.cli.options import ClientId, KeyFile, Store, opened_store
+from twitchvault.cli.users import StoredUser, read_users
+
+__all__ = ["command"]
+
+
+def command(
+    user: Annotated[str, typer.Argument(help="A user's id or login name.")],
+    client_id: ClientId = None,
+    store: Store = None,
+    key_file: KeyFile = None,
+) -> None:
+    """Remove a user's tokens from the store; nothing is revoked at Twitch."""
+
+    async def remove() -> StoredUser:
+        async with opened_store(store, key_file) as opened:
+            found = _only_one(user, await read_users(opened, client_id))
+            async with App(found.client_id, store=opened, maintain=False) as app:
+                app.remove_token(found.user_id)
+                await app.flush()
+            return found
+
+    gone = run(remove())
+    out.print(Text(f"Removed {gone.name} ({gone.user_id}) of application {gone.client_id}."))
+    out.print("The tokens still live at Twitch: the user can disconnect the application there.")
+
+
+def _only_one(name: str, users: list[StoredUser]) -> StoredUser:
+    found = [user for user in users if name in {user.user_id, user.name}]
+    if not found:
+        fail(f"no user {name!r} in the store; 'twitchvault list' shows who is there")
+    if len(found) > 1:
+        clients = ", ".join(user.client_id for user in found)
+        fail(f"{name!r} has tokens of several applications: add --client-id ({clients})")
+    return found[0]

@@ -1,0 +1,56 @@
+"""What stands when a store has lost data: pure functions, as in `transitions`."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from twitchvault.vault.record import Record, fingerprint, split_fingerprints
+from twitchvault.vault.transitions import MAX_EXCHANGED, MAX_SEEDS, removed
+
+__all__ = ["descends", "reconciled"]
+
+
+def descends(later: Record, record: Record) -> bool:
+    """Whether `later`, which stands at a larger version, was written by who knew `record`."""
+    return later.order > record.order or (later.order, later.pair) == (record.order, record.pair)
+
+
+def reconciled(stored: Record | None, ours: Record | None) -> Record | None:
+    """What should stand when the store holds `stored` and this process held `ours` before.
+
+    Mostly `stored`. A store that has lost data may hold something older: then it is `ours`. Or a
+    login that was made by who did not know `ours`: that stands, with what `ours` remembers.
+    """
+    if ours is None or (stored is not None and stored.order > ours.order):
+        return stored
+    if stored is None:
+        return removed(ours)  # whoever removes a user leaves this, if there is anything to remember
+    if _is_unknown_login(stored, ours):
+        return _with_memory_of(stored, ours)
+    return ours if stored.order < ours.order else stored
+
+
+def _is_unknown_login(stored: Record, ours: Record) -> bool:
+    if stored.refresh_token in {None, ours.refresh_token}:
+        return False
+    if stored.seeded:
+        return not ours.remembers(fingerprint(stored.refresh_token or ""))
+    return any(mark not in ours.seeds for mark in split_fingerprints(stored.seeds))
+
+
+def _with_memory_of(current: Record, other: Record) -> Record:
+    """`current` as a successor of `other`."""
+    mark = fingerprint(other.refresh_token or "")
+    given_up = other.given_up if current.has_spent(mark) else other.given_up + mark
+    return replace(
+        current,
+        generation=other.generation + 1,
+        seeds=_joined(other.seeds, current.seeds, MAX_SEEDS),
+        exchanged=_joined(other.exchanged, current.exchanged, MAX_EXCHANGED),
+        given_up=_joined(given_up, current.given_up, MAX_EXCHANGED),
+    )
+
+
+def _joined(older: str, newer: str, limit: int) -> str:
+    marks = dict.fromkeys((*split_fingerprints(older), *split_fingerprints(newer)))
+    return "".join([*marks][-limit:])

@@ -1,0 +1,132 @@
+"""Whoever adds a store, a command or a grant is told here what was forgotten.
+
+`CONTRIBUTING.md` shows each way, step by step.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pkgutil
+import re
+import sys
+import tomllib
+from importlib import import_module
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import twitchvault
+from twitchvault import oauth, stores
+from twitchvault.cli import commands
+
+ROOT: Final = Path(__file__).parents[1]
+DOCS: Final = ROOT / "docs"
+PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS: Final[dict[str, list[str]]] = PROJECT["optional-dependencies"]
+TESTS: Final = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
+STORES: Final = [name for name in stores.__all__ if re.fullmatch(r"(?!Token)\w+Store", name)]
+GRANTS: Final = [name for name in oauth.__all__ if name.endswith("Flow")]
+COMMANDS: Final = [module.name for module in pkgutil.iter_modules(commands.__path__)]
+
+
+def module_of(store: str) -> str:
+    """The module or package in `twitchvault.stores` that a store is in."""
+    name: str = getattr(stores, store).__module__
+    return name.split(".")[2]
+
+
+def drivers_of(store: str) -> set[str]:
+    """The packages that the store's modules import, beside those that the library needs anyway."""
+    folder = Path(stores.__file__).parent / module_of(store)
+    imported: set[str] = set()
+    for path in (folder.with_suffix(".py"), *folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8") if path.exists() else "")):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module.split(".")[0])
+    needed = {requirement(line) for line in PROJECT["dependencies"]} | {"twitchvault"}
+    foreign = imported - set(sys.stdlib_module_names)
+    names = packages_distributions()
+    return {package for name in foreign for package in names.get(name, [name])} - needed
+
+
+def requirement(line: str) -> str:
+    """The package that a requirement names."""
+    found = re.match(r"[\w-]+", line)
+    assert found is not None, line
+    return found[0]
+
+
+def test_the_lists_are_not_empty() -> None:
+    """A pattern that finds nothing would make all of this pass."""
+    assert {"MemoryStore", "SQLiteStore", "RedisStore", "FernetStore"} <= set(STORES)
+    assert {"DeviceCodeFlow", "AuthorizationCodeGrantFlow"} <= set(GRANTS)
+    assert {"login", "list", "check", "remove"} <= set(COMMANDS)
+
+
+def test_every_store_is_exported() -> None:
+    """A module of `twitchvault.stores` that has a store is in the list of stores."""
+    listed = {module_of(store) for store in STORES}
+    for module in pkgutil.iter_modules(stores.__path__):
+        source = f"{module.name}/__init__.py" if module.ispkg else f"{module.name}.py"
+        text = (Path(stores.__file__).parent / source).read_text(encoding="utf-8")
+        exported = re.search(r'__all__ = \[[^]]*"(?!Token|Connected)\w+Store"', text)
+        assert not exported or module.name in listed, f"twitchvault.stores.{module.name}"
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_store_has_its_extra(store: str) -> None:
+    """Its driver is installed by the extra that is called like its module."""
+    drivers, extra = drivers_of(store), module_of(store)
+    installed = {requirement(line) for line in EXTRAS.get(extra, [])}
+    assert drivers <= installed, f"pyproject.toml: the extra {extra!r} lacks {drivers - installed}"
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_store_has_its_page(store: str) -> None:
+    """docs/stores/ has a page that is called like its module."""
+    page = DOCS / "stores" / f"{module_of(store)}.md"
+    assert page.exists(), f"write {page.relative_to(ROOT)}"
+    assert f"| `{store}(" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_store_keeps_the_contract(store: str) -> None:
+    """A module of the tests makes the store for the contract."""
+    contract = re.compile(r"^class Test\w+\(\s*StoreContract", re.MULTILINE)
+    runs = [text for text in TESTS if store in text and contract.search(text)]
+    assert runs, f"tests/: no subclass of StoreContract makes a {store}"
+
+
+@pytest.mark.parametrize("grant", GRANTS)
+def test_a_grant_is_explained_and_tested(grant: str) -> None:
+    """It is an `App`, docs/signing-in.md shows it, and a test uses it."""
+    assert issubclass(getattr(oauth, grant), twitchvault.App)
+    page = (DOCS / "signing-in.md").read_text(encoding="utf-8")
+    assert f"from twitchvault.oauth import {grant}" in page, f"docs/signing-in.md: no {grant}"
+    assert any(re.search(rf"\b{grant}\(", text) for text in TESTS), f"tests/: no {grant}"
+
+
+def test_every_grant_is_exported() -> None:
+    """A module of `twitchvault.oauth` that has a flow is in the list of flows."""
+    modules = {getattr(oauth, grant).__module__.rpartition(".")[2] for grant in GRANTS}
+    assert modules == {module.name for module in pkgutil.iter_modules(oauth.__path__)}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_explained_and_tested(command: str) -> None:
+    """Its docstring is its help, and tests/cli has a module called like it."""
+    module = import_module(f"{commands.__name__}.{command}")
+    assert inspect.getdoc(module.command), f"cli/commands/{command}.py: no docstring, no help"
+    test = ROOT / "tests" / "cli" / f"test_{command}.py"
+    assert test.exists(), f"write {test.relative_to(ROOT)}"
+
+
+def test_all_installs_everything() -> None:
+    """The extra `all` has every other one."""
+    (line,) = EXTRAS["all"]
+    assert set(re.findall(r"\w+", line.partition("[")[2])) == EXTRAS.keys() - {"all"}
