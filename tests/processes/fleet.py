@@ -1,4 +1,4 @@
-"""Processes and what a test tells them."""
+"""Processes, and the commands that a test sends them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from tests.environment import REFRESH
+from tests.environment import PATIENCE, REFRESH
 from tests.processes import worker
 from tests.spawning import fork
 from twitchvault import App
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from twitchvault.testing import RemoteTwitch
     from twitchvault.testing.fake import Client, Counts, Pair
-
-PATIENCE = 30.0
 
 
 class WorkerError(Exception):
@@ -54,13 +52,13 @@ class Worker:
             process = fork(worker.live, theirs)
         return cls(process, *await asyncio.open_connection(sock=ours))
 
-    async def do(self, command: str, *, timeout: float = PATIENCE, **options: Any) -> Any:  # noqa: ANN401
+    async def do(self, command: str, *, timeout: float = 3 * PATIENCE, **options: Any) -> Any:  # noqa: ANN401
         """Carry a command out; `WorkerError` if it failed there, TimeoutError if it hangs."""
-        future = self.order(command, **options)
+        future = self.begin(command, **options)
         async with asyncio.timeout(timeout):
             return await future
 
-    def order(self, command: str, **options: Any) -> asyncio.Future[Any]:  # noqa: ANN401
+    def begin(self, command: str, **options: Any) -> asyncio.Future[Any]:  # noqa: ANN401
         """Send a command; its answer comes later."""
         number = next(self._numbers)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.environment import GARBAGE, REFRESH, Environment, text_of, until, within
-from tests.own_stores import Broken, Held, OwnStore, WatchedStore
-from twitchvault import AuthFailure, CorruptRecord, SQLiteStore, StoreError, StoreUnavailable
+from tests.own_stores import Broken, OwnStore, WatchedStore
+from twitchvault import CorruptRecord, SQLiteStore, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -109,25 +109,6 @@ async def test_closed_or_cleared_while_the_store_is_down(
     await app.close()
 
 
-async def test_right_after_the_write(env: Environment) -> None:
-    """The new pair is in, and then the store fails: its callers get it all the same."""
-    store = WatchedStore(env.storage.store())
-    async with env.app(store=store) as app:
-        gate, call = await env.hold_answer(await env.own_pair(app))
-        broken = Broken("get")
-
-        async def break_after_the_write(operation: str, _key: str) -> None:
-            if operation == "put":
-                store.before = broken
-
-        store.after = break_after_the_write
-        gate.release()
-        token = await call
-        assert (token.access_token, token.refresh_token) == env.live()
-        broken.down = False
-    await env.expect(exchanges=2)
-
-
 async def test_writes_that_take_place_and_fail(env: Environment) -> None:
     """A lease or a pair whose write raised is recognised as our own: nothing is sent twice."""
     store = WatchedStore(env.storage.store())
@@ -215,33 +196,6 @@ async def test_an_outage_longer_than_a_lease(env: Environment) -> None:
     assert (await within(other.get_user_by_id(user.user_id).get_user())).id == user.user_id
     await owner.flush()
     await env.expect(exchanges=2)
-
-
-async def test_a_slow_write_and_a_loser(env: Environment) -> None:
-    """The owner's write takes longer than the ttl and another gives up: the late pair heals it."""
-    env.client = env.confidential
-    slow = WatchedStore(env.storage.store())
-    async with env.app(store=slow, lease_ttl=1) as owner, env.app(lease_ttl=1) as loser:
-        user = await env.own_pair(owner)
-        await loser.sync()
-        stale = loser.get_user_by_id(user.user_id)
-        gate, call = await env.hold_answer(user)
-        slow.before = held = Held("put")
-        gate.release()
-        await held.reached.wait()
-        with pytest.raises(AuthFailure):
-            await within(stale.get_user())
-        assert user.user_id in loser.needs_login
-        held.released.set()
-        await asyncio.wait({call})
-        call.exception()  # its time may have been up
-        await within(owner.flush())
-        await loser.sync()
-        for app in (owner, loser):
-            assert app.get_token(user.user_id) == env.live()
-            assert dict(app.needs_login) == {}
-        assert (await within(stale.get_user())).id == user.user_id
-    assert await env.is_stored()
 
 
 # Damage

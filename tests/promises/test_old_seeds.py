@@ -133,20 +133,6 @@ async def by_each(env: Environment, act: Act, pair: Pair, flows: int) -> list[ob
     return list(outcomes)
 
 
-@pytest.mark.parametrize("first", ACTS)
-@pytest.mark.parametrize("second", ACTS)
-async def test_two_at_the_same_time(env: Environment, first: Act, second: Act) -> None:
-    """The second begins while the first is somewhere in the middle: one exchange, no replay."""
-    for exchanges, offset in enumerate(range(0, 45, 3), 1):
-        pair = env.pair(user=env.new_user(), expired=True)
-        async with env.app(lease_ttl=1) as one, env.app(lease_ttl=1) as two:
-            begun = asyncio.ensure_future(first(one, pair))
-            for _ in range(offset):
-                await asyncio.sleep(0)
-            await within(asyncio.gather(begun, second(two, pair)))
-        await env.expect(exchanges=exchanges, user=pair.user_id)
-
-
 @pytest.mark.parametrize("kind", [OwnStore, WatchedStore], ids=["scanned", "watched"])
 async def test_over_a_store_of_ones_own(env: Environment, kind: type[OwnStore]) -> None:
     """One that cannot be watched is as good."""

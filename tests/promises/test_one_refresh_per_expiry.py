@@ -52,7 +52,7 @@ async def test_explicit_refreshes_at_once(fleet: Fleet) -> None:
     workers = await fleet.start(PROCESSES)
     user_id = await fleet.own_pair(workers[0])
     gate = await fleet.twitch.hold(REFRESH)
-    calls = [worker.order("refresh", user_id=user_id) for worker in workers for _ in range(10)]
+    calls = [worker.begin("refresh", user_id=user_id) for worker in workers for _ in range(10)]
     await gate.reached()
     # Who begins only after the exchange sees its pair already, and rightly asks for the next one.
     await all_do(workers, "token", user_id=user_id)
