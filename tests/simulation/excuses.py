@@ -54,6 +54,7 @@ def replay(books: Books, ttl: dict[Lane, float], again: Request, old: Pair) -> s
         _ended(books, first, second)
         or _unprotected(books, ttl, old, first, second)
         or _forgotten(books, old, second)
+        or _untold(books, old, second)
     )
 
 
@@ -124,6 +125,15 @@ def _forgotten(books: Books, old: Pair, second: Request) -> str | None:
     if any(heir.holders.get(second.lane, NEVER) < leased for heir in heirs):
         return None
     return None if all(_healed(books, loss, heirs, leased) for loss in losses) else WENT_BACK
+
+
+def _untold(books: Books, old: Pair, second: Request) -> str | None:
+    """The store had lost its lease, and nobody had told it of that before its request left."""
+    leased, _ = books.lease_of(second)
+    losses = [loss for loss in _losses(books, old.user, leased) if loss.at <= second.left_at]
+    untold = any(loss.told.get(second.lane, NEVER) >= second.left_at for loss in losses)
+    shown = any(one.holders.get(second.lane, NEVER) < second.left_at for one in books.heirs(old))
+    return WENT_BACK if untold and not shown else None
 
 
 def _losses(books: Books, user: str, since: float) -> list[Loss]:
