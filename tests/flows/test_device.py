@@ -250,7 +250,7 @@ async def test_a_fraction_of_a_second_is_not_cut_off(env: Environment) -> None:
 
 
 async def test_slow_down_is_remembered(env: Environment) -> None:
-    """`slow_down` counts for good: also for a second wait for the same code."""
+    """`slow_down` counts for a second wait for the same code, too."""
     env.twitch.device_interval = 0
     async with env.device() as flow:
         code = await flow.request_device_code()

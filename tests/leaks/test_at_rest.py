@@ -1,6 +1,6 @@
 """With encryption nothing that is stored, logged or sent to a server holds a token in plaintext.
 
-The same life without encryption shows that a token would be found in each of those places.
+The same life without encryption shows that a token would be found in each of those contents.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def wrapped(store: TokenStore, encrypted: bool) -> TokenStore:
     return FernetStore(store, KEY) if encrypted else store
 
 
-def expect_secrets(places: dict[str, bytes], stored: Iterable[str], *, encrypted: bool) -> None:
+def expect_secrets(contents: dict[str, bytes], stored: Iterable[str], *, encrypted: bool) -> None:
     """No place holds a secret, nor the key; without encryption each one holds some."""
-    for place, content in places.items():
+    for place, content in contents.items():
         assert content, place
         found = in_bytes(content, [*stored, KEY, INSIDE.decode()])
         assert not found if encrypted else found, (place, found)
@@ -69,12 +69,12 @@ async def test_sqlite(env: Environment, tmp_path: Path, encrypted: bool) -> None
     store = wrapped(SQLiteStore(path), encrypted)
     stored = await a_life(env, store)
     assert names_in(tmp_path) == ["tokens.db", "tokens.db-shm", "tokens.db-wal"]
-    places = {"log": path.with_name("tokens.db-wal").read_bytes()}
+    contents = {"log": path.with_name("tokens.db-wal").read_bytes()}
     index = path.with_name("tokens.db-shm").read_bytes()  # of page numbers, never of content
     assert in_bytes(path.read_bytes() + index, [*stored, KEY]) == []
     await store.close()
-    places["file"] = path.read_bytes()
-    expect_secrets(places, stored, encrypted=encrypted)
+    contents["file"] = path.read_bytes()
+    expect_secrets(contents, stored, encrypted=encrypted)
 
 
 @encrypted
@@ -92,14 +92,14 @@ async def test_redis(
         async with server.client() as client:
             await client.save()
             await client.echo(LAST)
-    places = {
+    contents = {
         "dump": (server.folder / "dump.rdb").read_bytes(),
         "append-only file": b"".join(
             file.read_bytes() for file in server.folder.glob("appendonly*/*.aof")
         ),
         "commands": b"".join(commands),
     }
-    expect_secrets(places, stored, encrypted=encrypted)
+    expect_secrets(contents, stored, encrypted=encrypted)
 
 
 @asynccontextmanager

@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 
 
 async def failing(witness: Witness, *calls: Awaitable[object]) -> None:
-    """Each call raises an error of the documented kinds, at which the witness looks."""
+    """Each call raises an error of the documented kinds, which the witness is shown."""
     for call in calls:
         with pytest.raises((TwitchVaultError, TimeoutError, ValueError)) as caught:
             await call
         witness.catch(caught.value)
 
 
-def look(witness: Witness, app: App) -> None:
-    """Look at an app, and at all that it shows of its users."""
+def see_app(witness: Witness, app: App) -> None:
+    """Show the witness an app, and all that it shows of its users."""
     witness.see(app, app.http, app.application, app.events())
     witness.see(app.tokens_validity, app.users_scopes, app.damaged, app.needs_login)
     witness.hear("tokens", f"{app.tokens!r} {app.tokens}")
@@ -76,7 +76,7 @@ async def test_device_code(witness: Witness, env: Environment) -> None:
         user = await flow.add_user(token.access_token, token.refresh_token)
         witness.see(code, code.raw, token, token.raw, user, await user.validate())
         await failing(witness, flow.get_device_token(code.device_code))
-        look(witness, flow)
+        see_app(witness, flow)
 
 
 async def test_authorization_code(witness: Witness, env: Environment) -> None:
@@ -92,11 +92,11 @@ async def test_authorization_code(witness: Witness, env: Environment) -> None:
         await failing(witness, flow.get_authorization_token(good, REDIRECT))
         user = await flow.add_user(token.access_token, token.refresh_token)
         witness.see(token, token.raw, user, flow.get_authorization_url(REDIRECT))
-        look(witness, flow)
+        see_app(witness, flow)
 
 
 async def authorization_code(env: Environment, url: str) -> str:
-    """What the user's browser brings back from Twitch's page."""
+    """The code with which Twitch's page sends the user's browser back."""
     env.twitch.auto_consent(env.alice)
     async with (
         aiohttp.ClientSession() as browser,
@@ -115,7 +115,7 @@ async def test_app_token(witness: Witness, env: Environment) -> None:
         witness.see(await flow.credentials_grant_flow(), await application.validate())
         env.twitch.kill_app_tokens(env.client)
         witness.see(await application.get_user(login="alice"), await application.refresh())
-        look(witness, flow)
+        see_app(witness, flow)
     wrong = witness.secret('a-wrong-secret/"&with-signs"')
     for url in ("memory://", "bad://"):
         options = env.arguments(client_secret=wrong, store=url)
@@ -131,7 +131,7 @@ async def authorized(options: dict[str, Any]) -> None:
 
 
 async def test_users(witness: Witness, env: Environment) -> None:
-    """A user's whole life: added, called for, refreshed, validated, revoked, removed."""
+    """The life of a user: added, called for, refreshed, validated, revoked, removed."""
     async with env.device(env.public, maintain=True) as flow:
         stream = flow.events()
         pair = env.pair(env.public)
@@ -162,7 +162,7 @@ async def test_users(witness: Witness, env: Environment) -> None:
         await flow.flush()
         env.twitch.disconnect(env.public, env.alice)
         await failing(witness, user.get("users"), user.refresh())
-        look(witness, flow)
+        see_app(witness, flow)
         witness.see(await anext(stream), await anext(stream))
         fresh = env.pair(env.public)
         await flow.add_user(fresh.access_token, fresh.refresh_token)
@@ -229,7 +229,7 @@ async def test_bad_answers(witness: Witness, env: Environment, status: int, body
             except TwitchVaultError as error:
                 witness.catch(error)
             env.twitch.clear_faults()
-        look(witness, flow)
+        see_app(witness, flow)
 
 
 BIG = b"x" * 10_000_000
@@ -283,7 +283,7 @@ async def ask_all(witness: Witness, env: Environment, root: str, **options: obje
             user.refresh(),
         )
         assert flow.tokens["1"] == (pair.access_token, pair.refresh_token)
-        look(witness, flow)
+        see_app(witness, flow)
     await failing(witness, authorized(arguments))
 
 

@@ -33,7 +33,7 @@ from twitchvault import (
 )
 
 from .conftest import CLIENT_SECRET
-from .test_leaks import failing, look
+from .test_leaks import failing, see_app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -152,7 +152,7 @@ async def test_any_store(
         with pytest.raises(CorruptRecord) as caught:
             flow.get_token("damaged0")
         witness.catch(caught.value)
-        look(witness, flow)
+        see_app(witness, flow)
         witness.see(store, inner, await store.get(env.key(env.alice, env.public)), stream)
         witness.see(*[entry async for entry in store.scan()], await anext(stream))
         await backend.lose(inner)
@@ -205,7 +205,7 @@ async def test_redis_refuses(witness: Witness, env: Environment, account: Accoun
             await account.allow(denied)
             user = flow.add_token("1", *fresh(witness))
             await failing(witness, flow.flush(), user.refresh(), flow.close())
-            look(witness, flow)
+            see_app(witness, flow)
             await account.allow("+@all")
             await flow.authorize()
     await account.command("DEL", "{twitchvault}:entries")
@@ -263,12 +263,12 @@ async def test_bad_files(witness: Witness, env: Environment, tmp_path: Path) -> 
         with closing(sqlite3.connect(path)) as db:
             db.execute(change)
         await failing(witness, SQLiteStore(path).open())
-    whole = path.read_bytes()
-    for content in (b"0-th access token" * 1000, whole[:8192] + b"\xff" * 8192):
+    intact = path.read_bytes()
+    for content in (b"0-th access token" * 1000, intact[:8192] + b"\xff" * 8192):
         path.write_bytes(content)
         with suppress(StoreError):
             async with env.device(env.public, store=f"sqlite:///{path}") as flow:
-                look(witness, flow)
+                see_app(witness, flow)
 
 
 class QuotingStore(OwnStore):
@@ -303,7 +303,7 @@ async def test_a_driver_that_quotes(witness: Witness, env: Environment) -> None:
             store.broken = broken
             flow.add_token("2", access, refresh)
             await failing(witness, flow.flush(), flow.sync(), user.refresh())
-            look(witness, flow)
+            see_app(witness, flow)
             await failing(witness, flow.close(), flow.authorize())
             store.broken = None
             await flow.authorize()
@@ -314,4 +314,4 @@ async def test_a_key_service(witness: Witness, env: Environment, key: str) -> No
     """Keys that come by a thread show in no callback that asyncio logs."""
     async with env.device(store=FernetStore(MemoryStore(), lambda: [key])) as flow:
         witness.tasks()
-        look(witness, flow)
+        see_app(witness, flow)

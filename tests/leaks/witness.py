@@ -1,4 +1,4 @@
-"""A witness: it takes in all that a program shows, and finds the secrets in that."""
+"""A witness: it collects all that a program shows, and finds the secrets in that."""
 
 from __future__ import annotations
 

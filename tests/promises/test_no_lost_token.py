@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from twitchvault.testing.fake import Pair
 
 TTL = 2.0
-"""Long enough for a machine that has much else to do: who could not look begins to wait anew."""
+"""Seconds; so long that a busy machine, too, renews a lease in time."""
 
 
 def login(worker: Worker, pair: Pair) -> asyncio.Future[object]:
@@ -83,7 +83,7 @@ async def test_the_answer_waits_in_the_socket(
     else:
         worker.signal(signal.SIGSTOP)
         await gate.release()
-        await asyncio.sleep(part * TTL)
+        await asyncio.sleep(part * TTL)  # the stop itself
         worker.signal(signal.SIGCONT)
     with suppress_timed_out():
         assert await call == (pair.user_id if seeded else await fleet.live(pair.user_id))
@@ -211,7 +211,7 @@ async def test_continued_around_a_takeover(fleet: Fleet, moment: str) -> None:
     owner.signal(signal.SIGSTOP)
     await gate.release()
     if moment == "before":
-        await asyncio.sleep(0.6 * TTL)
+        await asyncio.sleep(0.6 * TTL)  # the stop itself
     else:
         await asking.reached(timeout=3 * TTL)
     owner.signal(signal.SIGCONT)
@@ -256,9 +256,9 @@ async def test_continued_after_a_takeover(fleet: Fleet) -> None:
 
 
 async def test_an_answer_slower_than_the_ttl(fleet: Fleet) -> None:
-    """Its owner lives and renews the lease: nobody takes over, and the pair comes home.
+    """Its owner lives and renews the lease: nobody takes over, and the pair is stored.
 
-    Who waits for it meanwhile is told in bounded time.
+    Who waits for it meanwhile gets an error in bounded time.
     """
     await fleet.register()
     owner, other = await fleet.start(2, lease_ttl=TTL)
@@ -272,7 +272,7 @@ async def test_an_answer_slower_than_the_ttl(fleet: Fleet) -> None:
         with pytest.raises(WorkerError):
             await call
         assert time.monotonic() - started < limit + 1
-    await asyncio.sleep(max(0.0, started + 2.5 * TTL - time.monotonic()))
+    await asyncio.sleep(max(0.0, started + 2.5 * TTL - time.monotonic()))  # a slow Twitch
     later = other.begin("refresh", user_id=user_id)
     await other.do("sync")
     counts = await fleet.twitch.counts()
@@ -294,7 +294,7 @@ async def test_a_waiter_keeps_to_the_ttl_in_the_lease(fleet: Fleet) -> None:
     owner.signal(signal.SIGSTOP)
     await gate.release()
     waiting = hasty.begin("refresh", user_id=user_id)
-    await asyncio.sleep(1.6 * TTL)
+    await asyncio.sleep(1.6 * TTL)  # the stop itself
     assert await fleet.sent() == 2
     owner.signal(signal.SIGCONT)
     live = await fleet.live(user_id)

@@ -39,7 +39,7 @@ class RedisStorage(Storage):
 
 @pytest.fixture
 def own() -> Iterator[Server]:
-    """A server that writes to its disk when it is told to, and comes back with that."""
+    """A server that starts with what it saved last; it saves when a test says so."""
     server = Server()
     with running(server):
         yield server

@@ -44,7 +44,7 @@ MAYBE_SPENT: list[Fault] = [
 
 
 def status_of(fault: Fault) -> int:
-    """What the double's log says of a request that met this fault."""
+    """The status in the double's log of a request with this fault."""
     return int(fault.get("status", 0))
 
 
@@ -247,13 +247,10 @@ async def test_twitch_repeats_the_access_token(env: Environment, refresh_token: 
             body["refresh_token"] = env.live()[1] if refresh_token == "the same" else "r" * 50
         env.twitch.fail(REFRESH, status=200, body=body, times=None)
         users = [app.get_user_by_id(user.user_id) for app in (one, two)]
-        for _ in range(4):
+        for _ in range(10):
             outcomes = await outcomes_of(*(each.get_user() for each in users * 10))
-            sent = env.refreshes_sent()
         assert all(isinstance(outcome, TwitchVaultError) for outcome in outcomes)
-        await outcomes_of(*(each.get_user() for each in users * 10))
-        assert env.refreshes_sent() == sent
-        assert sent - before <= 2 * 3
+        assert env.refreshes_sent() - before <= 2 * 3
 
 
 @pytest.mark.parametrize("cancelled", [False, True])

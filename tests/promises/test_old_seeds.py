@@ -198,7 +198,7 @@ async def test_an_unknown_refresh_token(env: Environment, expired: bool) -> None
 
 
 async def test_every_seed_is_remembered(env: Environment) -> None:
-    """Each pair that came from outside is known for good, not only the last few of them."""
+    """Each pair that came from outside stays known, not only the last few of them."""
     pairs = []
     async with env.app() as app:
         for _ in range(40):
