@@ -158,6 +158,8 @@ class Books:
         """When a store call of it took its time."""
         self.closed: dict[Lane, float] = {}
         """Since when its vault is closed."""
+        self.mixed_up: set[str] = set()
+        """Users of whom somebody has brought a pair as another's, or in whose name one came."""
         self._chains = 0
         self._read: dict[bytes, Stored] = {}
 
