@@ -63,9 +63,6 @@ __all__ = [
     "Unauthorized",
     "VersionConflict",
     "WrongEventLoop",
-    "fresh_copy",
-    "http_error",
-    "scrub_traceback",
 ]
 
 
