@@ -127,11 +127,14 @@ def _pairs(world: World, user: str, record: Stored | None) -> None:
             continue
         if any(one.chain == pair.chain and world.twitch.takes_refresh(one.refresh) for one in held):
             continue
-        if _superseded(world, pair):
+        last = _last_decision(world, user)
+        if last is None or last.chain != pair.chain:
             continue
         if not pair.received and pair.by is None:
             continue
-        reason = excuses.lost(world.books, pair, public=world.profile.public)
+        reason = excuses.lost(world.books, pair, public=world.profile.public) or excuses.replaced(
+            world.books, held, last
+        )
         if reason is None:
             world.violation("lost pair", f"the store does not hold {pair.refresh} of {user}")
         else:
@@ -148,11 +151,6 @@ def _held(world: World, record: Stored | None) -> list[Pair]:
     tokens.add(None if record is None else record.refresh_token)
     found = (world.books.of_refresh.get(token or "") for token in tokens)
     return [pair for pair in found if pair is not None]
-
-
-def _superseded(world: World, pair: Pair) -> bool:
-    last = _last_decision(world, pair.user)
-    return last is None or last.chain != pair.chain
 
 
 def _needs_login(world: World, user: str, record: Stored | None) -> None:

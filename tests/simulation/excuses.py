@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Final
 from tests.simulation.books import NEVER
 
 if TYPE_CHECKING:
-    from tests.simulation.books import Books, Loss, Pair, Request
+    from tests.simulation.books import Books, Decision, Loss, Pair, Request
     from tests.simulation.lane import Lane
 
-__all__ = ["lost", "needs_login", "replay"]
+__all__ = ["lost", "needs_login", "replaced", "replay"]
 
 OUTSIDE: Final = "somebody outside exchanged the token"
 ANSWER: Final = "the answer was lost"
@@ -186,6 +186,20 @@ def lost(books: Books, pair: Pair, *, public: bool) -> str | None:
         return DIED if pair.received else _never_came(books, pair)
     losses = _losses(books, pair.user, pair.stored_at)
     return None if all(_had_chance(books, loss, pair, NEVER) for loss in losses) else WENT_BACK
+
+
+def replaced(books: Books, held: list[Pair], last: Decision) -> str | None:
+    """Why the store holds a login that came before the last one; None: that could be avoided.
+
+    It had been lost when the last one came, which then changed nothing: its pair stood there. Who
+    still holds the lost one writes it back afterwards.
+    """
+    for pair in held:
+        losses = _losses(books, last.user, pair.stored_at)
+        lost_before = [loss for loss in losses if loss.at <= last.since]
+        if not all(_had_chance(books, loss, pair, last.since) for loss in lost_before):
+            return WENT_BACK
+    return None
 
 
 def _never_came(books: Books, pair: Pair) -> str | None:
