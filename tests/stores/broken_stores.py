@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from twitchvault.errors import CorruptRecord
-from twitchvault.stores.base import Entry, Unreadable, check_expect, check_key, check_value
+from twitchvault.stores.base import Entry, Unreadable, check_arguments
 
 from .right_store import Disk, Right, fails
 
@@ -58,7 +58,7 @@ class BareSequence(Right):
     """Takes a number, and commits after a while, as a database does with a bare sequence."""
 
     async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
-        check_value(value)
+        check_arguments(key, value)
         await self.compare(key, expect)
         self.disk.version = version = self.next_version()
         for _ in range(1 + len(value) // 4096):
@@ -78,8 +78,7 @@ class IgnoresExpect(Right):
     """Writes whatever the version."""
 
     async def compare(self, key: str, expect: int | None) -> None:
-        check_key(key)
-        check_expect(expect)
+        check_arguments(key, expect=expect)
 
 
 @fails(put_with_expect="must raise VersionConflict('key', 0, 3)")
@@ -219,7 +218,7 @@ class Offsets(Right):
             offset += 1
 
 
-@fails(abandoned_scan_blocks_nothing="half-way")
+@fails(abandoned_scan_blocks_nothing="expected within 0.5 s: put(), delete() and scan() return")
 class LocksWhileScanning(Right):
     """Holds a lock as long as a scan is not through."""
 
@@ -287,7 +286,7 @@ class NoNul(Right):
         return super().write(key, value and value.split(b"\0")[0])
 
 
-@fails(absent_keys="deleting it is False, no error")
+@fails(absent_keys="`delete` of one returns False")
 class RaisesOnAbsent(Right):
     """Deletes as a dict does."""
 
@@ -356,7 +355,7 @@ class DamageIsSkipped(SeesDamage):
                 yield entry
 
 
-@fails(damage_is_not_absence="A damaged entry is an error, not absent; its neighbours live")
+@fails(damage_is_not_absence="A damaged entry is an error, never absent")
 class DamageEndsScans(SeesDamage):
     """Ends a scan where it cannot read on."""
 

@@ -267,14 +267,13 @@ class Outbox:
         self, key: str, update: _Update, after: Record | None, expect: int | None
     ) -> bool:
         """Write, or delete if `after` is None; False: it has changed meanwhile."""
+        update.tried = (after,)
         try:
             if after is None:
                 await self._repository.delete(key, expect=expect)
             else:
                 await self._repository.write(key, after, expect=expect)
         except VersionConflict:
+            update.tried = None
             return False
-        except StoreError:
-            update.tried = (after,)
-            raise
         return True

@@ -232,8 +232,16 @@ class Refresher(Part):
 
     async def _is_unspent(self, key: str, record: Record, mark: str) -> bool:
         await self.catch_up()
+        user_id = self._repository.user_of(key)
+        other = self._mirror.holder_of(refresh=record.refresh_token, but=user_id)
+        if other is not None:
+            msg = (
+                f"the refresh token of user {user_id!r} stands under user {other!r}, too: "
+                "remove the one that it does not belong to"
+            )
+            raise AuthFailure(msg)
         spender = self._mirror.spender_of(mark)
-        if spender is None or spender == self._repository.user_of(key):
+        if spender is None or spender == user_id:
             return True
         reason = f"its refresh token was exchanged as that of user {spender!r}"
         await self._exchange.refuse(key, record, reason)
