@@ -122,8 +122,8 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
         "exchange": (
             ("lease.given_up or lease.left <= 0", "lease.given_up"),
             (
-                "        if lease.left <= 0:\n            msg =",
-                "        if lease.given_up:\n            msg =",
+                "        if lease.left <= 0:\n            raise",
+                "        if lease.given_up:\n            raise",
             ),
             ("timeout=lease.left)", "timeout=60.0)"),
         )
@@ -173,16 +173,18 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
     "a lease that lives is taken over": {"refresh": (("if left <= 0:", "if left < ttl:"),)},
     "whoever waits counts by a ttl of its own": {"jobs": (("held.record.lease_ttl", "1.0"),)},
     "the clocks of two machines are compared": {
+        "exchange": (
+            (
+                "leased(held.record, name, self._lease_ttl)",
+                "leased(held.record, name, self._clocks.wall() + self._lease_ttl)",
+            ),
+        ),
         "refresh": (
             (
-                "lease = (lease_name, self._lease_ttl)",
-                "lease = (lease_name, self._clocks.wall() + self._lease_ttl)",
-            ),
-            (
-                "left = ttl if lease in self._leases else patience.seconds_left(key, held)",
+                "left = ttl if lease in self._leases else job.seconds_left(key, held)",
                 "left = ttl - self._clocks.wall(); ttl = self._lease_ttl",
             ),
-        )
+        ),
     },
     "the lease of a seed is skipped": {
         "refresh": (
@@ -293,9 +295,7 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
         )
     },
     "a lease is written without compare-and-set": {
-        "exchange": (
-            ("write(key, record, expect=held.version)", "write(key, record, expect=None)"),
-        )
+        "exchange": (("lease.record, expect=lease.version)", "lease.record, expect=None)"),)
     },
     "nothing stops a Twitch that gives dead tokens": {
         "backoff": (("UNPROVEN: Final = 3\n", "UNPROVEN: Final = 1_000_000\n"),)
@@ -334,9 +334,7 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
         "outbox": (("        if update.tried and ", "        if update.tried is self and "),)
     },
     "what is in doubt is forgotten": {
-        "exchange": (
-            ("        return record.refresh_token in self._in_doubt\n", "        return False\n"),
-        )
+        "exchange": (("return self._in_doubt.get(record.refresh_token)", "return None"),)
     },
     "a delete by who knew less is taken over": {
         "losses": (("        return removed(ours)  #", "        return None  #"),)

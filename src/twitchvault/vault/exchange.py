@@ -1,10 +1,5 @@
 """What the owner of a lease does: send the refresh token, and bring its successor home.
 
-The request leaves only in the first half of the lease's ttl, by whichever of this process's clocks
-says most. Once it has left, its answer is worth more than any clock: it is read for as long as its
-connection lives, in a task that no caller and no deadline ends, while the lease is renewed each
-third of its ttl. Then the new pair is written if the record still holds the token that was sent.
-
 Failures are of four kinds. Refused: a newer pair wins, else the record needs a login. Safe to
 retry: the request never left, or a 429. Outcome unknown: it was sent and got no answer, any 5xx, or
 the owner of the lease before died. The token may be spent: the old access token tells. Final:
@@ -15,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import (
@@ -34,7 +28,6 @@ from twitchvault.vault.clocks import Stopwatch
 from twitchvault.vault.context import Part
 
 if TYPE_CHECKING:
-    from twitchvault.models import Token
     from twitchvault.vault.clocks import Clocks
     from twitchvault.vault.context import Context
     from twitchvault.vault.record import Record
@@ -58,25 +51,23 @@ SPENT: Final = "the refresh token was exchanged, but the answer did not arrive"
 class Lease:
     """The right to exchange the refresh token of `record`, which stands at `version`.
 
-    `name` is who holds it, `user` the name that `Backoff` knows the user by. `alive_for`:
-    seconds from the lease on in which the access token, which lived, cannot die by itself: if it is
-    dead within that time, the refresh token is spent. `sent`: a request has left.
-    `given_up`: no request may leave any more. `losses` counts the store's losses when it was taken:
-    after another one nothing may leave, either. `in_doubt`: the token may be spent.
+    `name` is who holds it, `user` the name that `Backoff` knows the user by. `sent`: a request has
+    left. `given_up`: no request may leave any more. `losses` counts the store's losses when it was
+    taken: after another one nothing may leave, either. `in_doubt`: the token may be spent.
     """
 
-    def __init__(self, key: str, user: str, record: Record, clocks: Clocks) -> None:
+    def __init__(self, key: str, user: str, record: Record, losses: int, clocks: Clocks) -> None:
         self.key = key
         self.user = user
         self.name = record.lease or ""
         self.ttl = record.lease_ttl
         self.record = record
         self.version = 0
-        self.alive_for = 0.0
+        self.losses = losses
         self.sent = False
         self.given_up = False
-        self.losses = 0
         self.in_doubt = False
+        self._alive_for = 0.0
         self._clocks = clocks
         self._stopwatch = Stopwatch(clocks)
         self._put_at = clocks.monotonic()
@@ -87,12 +78,12 @@ class Lease:
 
     def note_alive(self, seconds: float) -> None:
         """The access token lives, and cannot die by itself within so many seconds."""
-        self.alive_for = self._stopwatch.elapsed() + seconds
+        self._alive_for = self._stopwatch.elapsed() + seconds
 
     @property
     def must_live(self) -> bool:
         """Whether the access token lives unless its refresh token was exchanged."""
-        return self._stopwatch.elapsed() < self.alive_for
+        return self._stopwatch.elapsed() < self._alive_for
 
     @property
     def renew_in(self) -> float:
@@ -105,14 +96,6 @@ class Lease:
         return self.ttl / 2 - self._stopwatch.elapsed()
 
 
-class _Failure(Enum):
-    TOO_LATE = auto()
-    REFUSED = auto()
-    SAFE_TO_RETRY = auto()
-    OUTCOME_UNKNOWN = auto()
-    FINAL = auto()
-
-
 class Exchange(Part):
     """Carries exchanges out under a lease."""
 
@@ -120,44 +103,31 @@ class Exchange(Part):
         super().__init__(context)
         self._in_doubt: dict[str | None, Lease] = {}
 
-    def is_in_doubt(self, record: Record) -> bool:
-        """Whether this process has sent that refresh token and does not know what became of it."""
-        return record.refresh_token in self._in_doubt
-
-    def must_live(self, record: Record) -> bool:
-        """Whether the access token of a record in doubt lives unless its refresh token is spent."""
-        lease = self._in_doubt.get(record.refresh_token)
-        return lease is not None and lease.must_live
+    def doubt_about(self, record: Record) -> Lease | None:
+        """The lease under which this process sent that refresh token without an answer."""
+        return self._in_doubt.get(record.refresh_token)
 
     async def take(
-        self,
-        key: str,
-        user: str,
-        held: Held,
-        lease: tuple[str, float],
-        *,
-        alive: bool,
-        in_doubt: bool,
+        self, key: str, user: str, held: Held, name: str, *, alive: bool, in_doubt: bool
     ) -> Lease | None:
-        """Put a lease (name, ttl) into the record; None: it has changed meanwhile.
+        """Put a lease of that name into the record; None: it has changed meanwhile.
 
         The put also proves that the store can be written before the token is spent.
         """
         # The time is taken before others can see it: our half is over before their whole.
-        record = transitions.leased(held.record, *lease)
-        taken = Lease(key, user, record, self._clocks)
+        record = transitions.leased(held.record, name, self._lease_ttl)
+        lease = Lease(key, user, record, self._repository.losses, self._clocks)
+        lease.version, lease.in_doubt = held.version, in_doubt
         if alive:
-            taken.note_alive(self._backoff.alive_for(user, record.access_token))
-        taken.losses = self._repository.losses
-        taken.in_doubt = in_doubt
+            lease.note_alive(self._backoff.alive_for(user, record.access_token))
         try:
-            taken.version = await self._repository.write(key, record, expect=held.version)
+            await self._put(lease)
         except VersionConflict:
             return None
         except asyncio.CancelledError:
-            self._release_later(taken)  # it may have got in
+            self._release_later(lease)  # it may have got in
             raise
-        return taken
+        return lease
 
     def _release_later(self, lease: Lease) -> None:
         self._outbox.submit(lease.key, lambda now: transitions.released(now, lease.name))
@@ -169,12 +139,14 @@ class Exchange(Part):
         """
         try:
             return await self._run(lease)
-        except HTTPException as error:
-            self._backoff.failed(lease.user, error)
-            await self._give_back(lease)
-            raise
-        except StoreError:
-            await self._give_back(lease)
+        except (HTTPException, StoreError) as error:
+            if isinstance(error, HTTPException):
+                self._backoff.failed(lease.user, error)
+            if not lease.in_doubt:
+                # One that may be spent stays leased: whoever takes it over asks as we do.
+                await self._outbox.apply(
+                    lease.key, lambda now: transitions.released(now, lease.name)
+                )
             raise
         except asyncio.CancelledError:
             lease.in_doubt = lease.in_doubt or lease.sent
@@ -188,26 +160,35 @@ class Exchange(Part):
         pause = FIRST_PAUSE
         while True:
             try:
-                update = await self._send(lease)
+                transition = await self._send(lease)
             except HTTPException as error:
-                failure = _judge(lease, error)
-                if failure is _Failure.TOO_LATE and not lease.in_doubt:
+                if not await self._may_retry(lease, error):
                     return None
-                if failure is _Failure.REFUSED:
-                    lease.in_doubt = False
-                    await self.refuse(lease.key, lease.record, f"{REFUSED} ({error})")
-                    return None
-                if failure is _Failure.OUTCOME_UNKNOWN:
-                    if not await self._may_repeat(lease, error):
-                        return None
-                elif failure is not _Failure.SAFE_TO_RETRY:
-                    raise
                 if lease.left <= pause:
                     raise
             else:
-                return await self._keep(lease, update)
+                return await self._keep(lease, transition)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _may_retry(self, lease: Lease, error: HTTPException) -> bool:
+        """Whether to send once more. False: look at the record again. Raises `error` if final."""
+        if isinstance(error, NoAnswer) and not error.sent:
+            if error.too_late and lease.in_doubt:
+                raise error
+            return not error.too_late
+        if lease.record.refresh_token is None:
+            raise error
+        if refused_grant(error):
+            lease.in_doubt = False
+            await self.refuse(lease.key, lease.record, f"{REFUSED} ({error})")
+            return False
+        if isinstance(error, RateLimited):
+            return True
+        unusable = 200 <= error.status < 300  # noqa: PLR2004
+        if unusable or isinstance(error, (NoAnswer, TwitchServerError)):
+            return await self._is_unspent(lease, error)
+        raise error
 
     async def _send(self, lease: Lease) -> Transition:
         """One request to Twitch; the change that its answer makes to the record."""
@@ -237,8 +218,7 @@ class Exchange(Part):
             return lambda now: transitions.app_renewed(now, base, fresh)
         lease.sent = False
         if lease.left <= 0:
-            msg = "the lease ran out before the request could leave; nothing was sent"
-            raise NoAnswer(msg, sent=False, too_late=True)
+            raise NoAnswer("the lease ran out: nothing was sent", sent=False, too_late=True)
 
         def may_send() -> bool:
             if lease.given_up or lease.left <= 0 or lease.losses != self._repository.losses:
@@ -250,7 +230,10 @@ class Exchange(Part):
             return True
 
         token = await self._identity.refresh(sent, may_send=may_send, timeout=lease.left)
-        return self._update(lease, token)
+        now = self._clocks.wall()
+        if self._repository.user_of(lease.key) is None:
+            return lambda current: transitions.seed_exchanged(current, base, token)
+        return lambda current: transitions.exchanged(current, base, token, now)
 
     def _is_overtaken(self, lease: Lease) -> bool:
         """Whether this process has heard of a later record without the lease."""
@@ -263,18 +246,12 @@ class Exchange(Part):
         record = self._mirror.confirmed(user_id)
         return record is None or record.lease != lease.name
 
-    def _update(self, lease: Lease, token: Token) -> Transition:
-        base, now = lease.record, self._clocks.wall()
-        if self._repository.user_of(lease.key) is None:
-            return lambda current: transitions.seed_exchanged(current, base, token)
-        return lambda current: transitions.exchanged(current, base, token, now)
-
     async def _renew(self, lease: Lease) -> None:
         """The answer takes its time: show the others that the owner lives."""
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(lease.ttl / 3):
                 try:
-                    await self._put_lease(lease)
+                    await self._put(lease)
                 except VersionConflict:
                     held = await self._repository.read(lease.key)
                     if held is None or held.record.refresh_token != lease.record.refresh_token:
@@ -283,13 +260,13 @@ class Exchange(Part):
                     if held.record.lease in {lease.name, None} and held.record.state == "live":
                         lease.version = held.version
                         lease.record = transitions.leased(held.record, lease.name, lease.ttl)
-                        await self._put_lease(lease)
+                        await self._put(lease)
 
-    async def _put_lease(self, lease: Lease) -> None:
+    async def _put(self, lease: Lease) -> None:
         lease.version = await self._repository.write(lease.key, lease.record, expect=lease.version)
 
-    async def _may_repeat(self, lease: Lease, error: HTTPException) -> bool:
-        """The token may be spent: whether it may be sent all the same. Marks it if it is spent.
+    async def _is_unspent(self, lease: Lease, error: HTTPException) -> bool:
+        """Whether a token that may be spent may be sent all the same. Marks it if it is spent.
 
         False: look at the record again. Raises `error` if nothing can be told, or not in this
         lease.
@@ -335,17 +312,15 @@ class Exchange(Part):
             # An answer that took its time says what was, not what is.
             if self._clocks.monotonic() - began < FRESH:
                 return True
-        msg = "the store is too slow to tell whose the lease is; nothing was sent"
-        raise StoreUnavailable(msg)
+        raise StoreUnavailable("the store is too slow to tell whose the lease is; nothing was sent")
 
-    async def _keep(self, lease: Lease, update: Transition) -> Record | None:
+    async def _keep(self, lease: Lease, transition: Transition) -> Record | None:
         lease.in_doubt = False
         self._backoff.succeeded(lease.user)
-        result = update(lease.record)
-        error = await self._outbox.apply(lease.key, update)
+        error = await self._outbox.apply(lease.key, transition)
         user_id = self._repository.user_of(lease.key)
         if error is not None or user_id is None or self._mirror.cleared:
-            return result
+            return transition(lease.record)
         return self._mirror.peek(user_id)
 
     def _note_doubt(self, lease: Lease) -> None:
@@ -358,30 +333,6 @@ class Exchange(Part):
 
     async def refuse(self, key: str, base: Record, reason: str) -> None:
         """Mark the record as needing a login, unless it holds another pair than `base` by now."""
-        if self._repository.user_of(key) is None:
-            await self._outbox.apply(key, lambda now: transitions.seed_refused(now, base, reason))
-        else:
-            await self._outbox.apply(key, lambda now: transitions.refused(now, base, reason))
-
-    async def _give_back(self, lease: Lease) -> None:
-        """End the lease without a change, unless the token may be spent.
-
-        Then it stays: whoever takes it over asks whether the old access token lives, as we do.
-        """
-        if not lease.in_doubt:
-            await self._outbox.apply(lease.key, lambda now: transitions.released(now, lease.name))
-
-
-def _judge(lease: Lease, error: HTTPException) -> _Failure:
-    if isinstance(error, NoAnswer) and not error.sent:
-        return _Failure.TOO_LATE if error.too_late else _Failure.SAFE_TO_RETRY
-    if lease.record.refresh_token is None:
-        return _Failure.FINAL
-    if refused_grant(error):
-        return _Failure.REFUSED
-    if isinstance(error, RateLimited):
-        return _Failure.SAFE_TO_RETRY
-    unusable = 200 <= error.status < 300  # noqa: PLR2004
-    if unusable or isinstance(error, (NoAnswer, TwitchServerError)):
-        return _Failure.OUTCOME_UNKNOWN
-    return _Failure.FINAL
+        is_seed = self._repository.user_of(key) is None
+        refused = transitions.seed_refused if is_seed else transitions.refused
+        await self._outbox.apply(key, lambda now: refused(now, base, reason))

@@ -1,4 +1,4 @@
-"""Tasks that several callers of one process wait for, and the patience of those who wait."""
+"""Tasks that several callers of one process wait for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Work: TypeAlias = Callable[["Job"], Coroutine[None, None, Record | None]]
 
-__all__ = ["Job", "Jobs", "Patience"]
+__all__ = ["Job", "Jobs"]
 
 BLIND: Final = 0.4
 """The part of a lease's ttl for which a waiter may not have read it without beginning anew."""
@@ -38,6 +38,7 @@ class Job:
         self.lease: Lease | None = None
         self._clocks = clocks
         self._started = clocks.monotonic()
+        self._waits: dict[str, tuple[int, float, float]] = {}
         self.task = asyncio.create_task(work(self), name="twitchvault refresh")
 
     @property
@@ -68,6 +69,20 @@ class Job:
         if isinstance(error, TwitchVaultError):
             raise fresh_copy(error)
         return self.task.result()
+
+    def seconds_left(self, key: str, held: Held) -> float:
+        """Until the lease in `held`, which was read just now, is dead.
+
+        It is once the record has stood still for its ttl before this job's own eyes. Time in which
+        it could not be read does not count: while the store was away, or this process stopped, the
+        owner may have been unable to write as well.
+        """
+        now, ttl = self._clocks.monotonic(), held.record.lease_ttl
+        version, since, read_at = self._waits.get(key, (0, now, now))
+        if version != held.version or now - read_at > ttl * BLIND:
+            since = now
+        self._waits[key] = (held.version, since, now)
+        return since + ttl - now
 
     def timed_out(self) -> NoAnswer:
         """The error of a caller who has waited long enough."""
@@ -126,24 +141,3 @@ class Jobs:
         """End all jobs, without waiting for them."""
         for job in list(self._jobs.values()):
             job.cancel()
-
-
-class Patience:
-    """How long a leased record has stood still before this waiter's own eyes.
-
-    Time in which it could not read it does not count: while the store was away, or this process
-    stopped, the owner may have been unable to write as well.
-    """
-
-    def __init__(self, clocks: Clocks) -> None:
-        self._clocks = clocks
-        self._waits: dict[str, tuple[int, float, float]] = {}
-
-    def seconds_left(self, key: str, held: Held) -> float:
-        """Until the lease in `held`, which was read just now, is dead."""
-        now, ttl = self._clocks.monotonic(), held.record.lease_ttl
-        version, since, read_at = self._waits.get(key, (0, now, now))
-        if version != held.version or now - read_at > ttl * BLIND:
-            since = now
-        self._waits[key] = (held.version, since, now)
-        return since + ttl - now

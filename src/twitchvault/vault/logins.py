@@ -13,11 +13,10 @@ from twitchvault.errors import AuthFailure, NoAnswer, Unauthorized
 from twitchvault.models import Token
 from twitchvault.vault.context import Part
 from twitchvault.vault.record import TokenPair, fingerprint
+from twitchvault.vault.refresh import sign_in_again
 from twitchvault.vault.transitions import attached, logged_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from twitchvault.models import ValidateToken
     from twitchvault.vault.context import Context
     from twitchvault.vault.jobs import Job
@@ -29,7 +28,6 @@ __all__ = ["Logins"]
 NEITHER_WORKS: Final = (
     "neither the access token nor the refresh token works: the user has to sign in again"
 )
-NO_END: Final = "other processes are busy with this refresh token; try again in a moment"
 ROUNDS: Final = 5
 """So often in a row a seed is looked for; each time another process has moved it on."""
 
@@ -88,12 +86,8 @@ class Logins(Part):
         If its user cannot be learned just now, that is an error, and the new pair waits in the
         store for the next call.
         """
-        for _ in self._rounds():
-            user_id = await self._refresher.find_holder(token)
-            if user_id is not None:
-                return as_token(await self._renewed(user_id, token))
-            await self._find_user(TokenPair("", token))
-        raise NoAnswer(NO_END, sent=False)
+        user_id = await self._find_user(TokenPair("", token))
+        return as_token(await self._renewed(user_id, token))
 
     async def _renewed(self, user_id: str, token: str) -> Record:
         """The record of the user who holds this refresh token, or has spent it."""
@@ -104,7 +98,7 @@ class Logins(Part):
             msg = f"this refresh token is spent, and user {user_id!r} was removed: sign in again"
             raise AuthFailure(msg)
         if record.state == "needs_login":
-            raise AuthFailure(f"user {user_id!r} has to sign in again: {record.reason}")
+            raise sign_in_again(user_id, record)
         return record
 
     def _user_of(self, answer: ValidateToken) -> str:
@@ -121,40 +115,34 @@ class Logins(Part):
         if pair.refresh_token is None:
             msg = "the access token does not work and there is no refresh token: sign in again"
             raise AuthFailure(msg)
-        for _ in self._rounds():
-            user_id = await self._refresher.find_holder(pair.refresh_token)
-            if user_id is None:
-                await self._find_user(pair)
-                continue
-            record = self._mirror.get(user_id)
-            if record is not None and record.pair == pair and record.state == "live":
-                record = await self._refresher.renew(user_id, record.generation, refused=True)
-            if record is None or record.state == "needs_login":
-                raise AuthFailure(NEITHER_WORKS)
-            await self._outbox.written(self._repository.user_key(user_id))
-            return user_id
-        raise NoAnswer(NO_END, sent=False)
+        user_id = await self._find_user(pair)
+        record = self._mirror.get(user_id)
+        if record is not None and record.pair == pair and record.state == "live":
+            record = await self._refresher.renew(user_id, record.generation, refused=True)
+        if record is None or record.state == "needs_login":
+            raise AuthFailure(NEITHER_WORKS)
+        await self._outbox.written(self._repository.user_key(user_id))
+        return user_id
 
-    def _rounds(self) -> Iterator[None]:
-        """Look again while others move a seed on, for as long as a caller waits."""
+    async def _find_user(self, pair: TokenPair) -> str:
+        """The user who holds the refresh token or has spent it; an unknown one is exchanged."""
+        token = pair.refresh_token or ""
+        name = self._repository.seed_key(fingerprint(token))
         deadline = self._clocks.monotonic() + 2 * self._lease_ttl
         for _ in range(ROUNDS):
-            yield
+            user_id = await self._refresher.find_holder(token)
+            if user_id is not None:
+                return user_id
+            # As a job that a cancelled caller does not end: once the token is sent, its successor
+            # must reach its user.
+            await self._refresher.jobs.join(name, lambda job: self._exchange(job, pair, name))
             if self._clocks.monotonic() > deadline:
-                return
+                break
+        msg = "other processes are busy with this refresh token; try again in a moment"
+        raise NoAnswer(msg, sent=False)
 
-    async def _find_user(self, pair: TokenPair) -> None:
+    async def _exchange(self, job: Job, pair: TokenPair, name: str) -> None:
         """Exchange a pair whose user is not known, and bring its successor to its user."""
-        name = self._repository.seed_key(fingerprint(pair.refresh_token or ""))
-
-        # As a job that a cancelled caller does not end: once the token is sent, its successor
-        # must reach its user.
-        async def work(job: Job) -> None:
-            await self._exchange_and_attach(job, pair, name)
-
-        await self._refresher.jobs.join(name, work)
-
-    async def _exchange_and_attach(self, job: Job, pair: TokenPair, name: str) -> None:
         # A successor may have waited for longer than its access token lives, or Twitch gave a dead
         # one: then it is a seed as well, and the next in a chain.
         chain: dict[str, Record] = {}

@@ -23,26 +23,24 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import AuthFailure, NoAnswer, TokenError, VersionConflict
 from twitchvault.vault.context import Part
 from twitchvault.vault.exchange import SPENT, Exchange
-from twitchvault.vault.jobs import Jobs, Patience
+from twitchvault.vault.jobs import Jobs
 from twitchvault.vault.record import fingerprint
 from twitchvault.vault.transitions import attached, new_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from twitchvault.models import ValidateToken
     from twitchvault.vault.context import Context
     from twitchvault.vault.jobs import Job
     from twitchvault.vault.record import Record, TokenPair
     from twitchvault.vault.repository import Held
 
-__all__ = ["Refresher"]
+__all__ = ["Refresher", "sign_in_again", "unknown_user"]
 
 POLLS: Final = 10
 """A waiter reads the record at least that often in a lease's ttl."""
@@ -90,19 +88,16 @@ class Refresher(Part):
                     key, lambda job: self._renew(job, key, generation, refused=refused)
                 )
             if record is None:
-                msg = f"no token is stored for user {user_id!r}; sign the user in first"
-                raise TokenError(msg)
+                raise unknown_user(user_id)
             if record.generation > generation:
                 return record
             if record.state == "needs_login":
-                msg = f"user {user_id!r} has to sign in again: {record.reason}"
-                raise AuthFailure(msg)
+                raise sign_in_again(user_id, record)
         msg = f"the record of user {user_id!r} changes all the time; try again in a moment"
         raise NoAnswer(msg, sent=False)
 
     async def _renew(self, job: Job, key: str, generation: int, *, refused: bool) -> Record | None:
         user_id = self._repository.user_of(key) or ""
-        patience = Patience(self._clocks)
         while job.left > 0:
             held = await self._read(key)
             if held is None:
@@ -111,21 +106,20 @@ class Refresher(Part):
             if record.generation > generation or record.state == "needs_login":
                 return record
             if record.refresh_token is None and user_id != self._identity.client_id:
-                await self._refuse_without_refresh_token(key, record, refused=refused)
+                if not refused:
+                    msg = f"no refresh token is stored for user {user_id!r}: "
+                    raise TokenError(msg + "only a new login renews it")
+                reason = "the access token died and has no refresh token"
+                await self._exchange.refuse(key, record, reason)
                 continue
-            patience.seconds_left(key, held)
-            if not await self._seed_is_free(job, key, record, patience):
+            job.seconds_left(key, held)  # the waiting for a lease begins before that for a seed
+            if not await self._seed_is_free(job, key, record):
                 continue
-            abandoned = await self._wait_for_lease(job, key, held, patience)
+            abandoned = await self._wait_for_lease(job, key, held)
             if abandoned is None:
                 continue
-            in_doubt = abandoned or self._exchange.is_in_doubt(record)
-            alive = await self._is_alive(user_id, record, refused=refused, ask=in_doubt)
-            if in_doubt and not alive and self._exchange.must_live(record):
-                await self._exchange.refuse(key, record, SPENT)
-                continue
-            renewed = await self._exchange_under_lease(
-                job, key, user_id, held, alive=alive, in_doubt=in_doubt and not alive
+            renewed = await self._exchange_held(
+                job, key, user_id, held, abandoned=abandoned, refused=refused
             )
             if renewed is not None:
                 return renewed
@@ -136,15 +130,6 @@ class Refresher(Part):
         await self._outbox.written(key)
         held = await self._repository.read(key)
         return None if held is None or held.record.state == "removed" else held
-
-    async def _refuse_without_refresh_token(
-        self, key: str, record: Record, *, refused: bool
-    ) -> None:
-        if not refused:
-            user_id = self._repository.user_of(key)
-            msg = f"no refresh token is stored for user {user_id!r}: only a new login renews it"
-            raise TokenError(msg)
-        await self._exchange.refuse(key, record, "the access token died and has no refresh token")
 
     async def _is_alive(self, user_id: str, record: Record, *, refused: bool, ask: bool) -> bool:
         """Whether the old access token lives right before the exchange.
@@ -169,42 +154,29 @@ class Refresher(Part):
 
     # The lease
 
-    async def _exchange_under_lease(
-        self,
-        job: Job,
-        key: str,
-        name: str,
-        held: Held,
-        *,
-        alive: bool,
-        in_doubt: bool,
+    async def _exchange_held(
+        self, job: Job, key: str, name: str, held: Held, *, abandoned: bool, refused: bool
     ) -> Record | None:
-        """Take the lease and exchange; None: look again."""
-        with self._new_lease() as lease_name:
-            lease = (lease_name, self._lease_ttl)
-            job.lease = await self._exchange.take(
-                key, name, held, lease, alive=alive, in_doubt=in_doubt
-            )
-            if job.lease is None:
-                return None
-            try:
-                return await self._exchange.run(job.lease)
-            finally:
-                job.lease = None
-
-    @contextmanager
-    def _new_lease(self) -> Iterator[str]:
-        """A name for a lease; other jobs of this process respect it until the block ends."""
-        name = f"{self._owner}{secrets.token_hex(4)}"
-        self._leases.add(name)
+        """Exchange under a lease of our own; None: look at the record again."""
+        record = held.record
+        doubt = self._exchange.doubt_about(record)
+        in_doubt = abandoned or doubt is not None
+        alive = await self._is_alive(name, record, refused=refused, ask=in_doubt)
+        if doubt is not None and doubt.must_live and not alive:
+            await self._exchange.refuse(key, record, SPENT)
+            return None
+        lease_name = f"{self._owner}{secrets.token_hex(4)}"
+        self._leases.add(lease_name)
         try:
-            yield name
+            job.lease = await self._exchange.take(
+                key, name, held, lease_name, alive=alive, in_doubt=in_doubt and not alive
+            )
+            return None if job.lease is None else await self._exchange.run(job.lease)
         finally:
-            self._leases.discard(name)
+            job.lease = None
+            self._leases.discard(lease_name)
 
-    async def _wait_for_lease(
-        self, job: Job, key: str, held: Held, patience: Patience
-    ) -> bool | None:
+    async def _wait_for_lease(self, job: Job, key: str, held: Held) -> bool | None:
         """Whether the lease that stands was abandoned, so that the token may be spent.
 
         None: it is alive, and a while was waited for news.
@@ -215,7 +187,7 @@ class Refresher(Part):
         ttl = held.record.lease_ttl
         if lease.startswith(self._owner) and lease not in self._leases:
             return False
-        left = ttl if lease in self._leases else patience.seconds_left(key, held)
+        left = ttl if lease in self._leases else job.seconds_left(key, held)
         # A dead owner's lease falls due within this.
         job.limit = max(job.limit, 2 * ttl)
         if left <= 0:
@@ -230,7 +202,7 @@ class Refresher(Part):
 
     # Seeds
 
-    async def _seed_is_free(self, job: Job, key: str, record: Record, patience: Patience) -> bool:
+    async def _seed_is_free(self, job: Job, key: str, record: Record) -> bool:
         """Whether nobody exchanges the token of a record as one whose user is not known.
 
         Of interest before the first exchange only, unless the store has lost data: then others may
@@ -250,7 +222,7 @@ class Refresher(Part):
             chain, _ = await self.parked_chain(sent)
             if chain:
                 await self.attach(key, chain, None)
-        elif await self._wait_for_lease(job, seed_key, seed, patience) is not None:
+        elif await self._wait_for_lease(job, seed_key, seed) is not None:
             await self._delete_seed(seed_key, seed)
         return False
 
@@ -283,7 +255,6 @@ class Refresher(Part):
         that needs a login: Twitch refused the token. None: look for its user again.
         """
         key = self._repository.seed_key(fingerprint(pair.refresh_token or ""))
-        patience = Patience(self._clocks)
         self._backoff.check(name)
         while job.left > 0:
             held = await self._read(key)
@@ -295,19 +266,15 @@ class Refresher(Part):
             is_successor = not record.seeded and record.pair != pair
             if is_successor or record.state == "needs_login":
                 return record
-            abandoned = await self._wait_for_lease(job, key, held, patience)
+            abandoned = await self._wait_for_lease(job, key, held)
             if abandoned is None:
                 continue
             # The entry is written; only now it shows whether a user's record holds the token.
             if await self.find_holder(pair.refresh_token or "") is not None:
                 await self._delete_seed(key, held)
                 return None
-            if self._backoff.is_exhausted(name):
-                raise self._backoff.rest(name)
-            in_doubt = abandoned or self._exchange.is_in_doubt(record)
-            alive = in_doubt and await self._exchange.lives(name, record)
-            renewed = await self._exchange_under_lease(
-                job, key, name, held, alive=alive, in_doubt=in_doubt and not alive
+            renewed = await self._exchange_held(
+                job, key, name, held, abandoned=abandoned, refused=True
             )
             if renewed is not None:
                 return renewed
@@ -362,3 +329,13 @@ class Refresher(Part):
         """Bring into the mirror all that was committed before the call."""
         if self._repository.catch_up is not None:
             await self._repository.catch_up()
+
+
+def unknown_user(user_id: str) -> TokenError:
+    """The error of who asks for a user that the vault does not have."""
+    return TokenError(f"no token is stored for user {user_id!r}; sign the user in first")
+
+
+def sign_in_again(user_id: str, record: Record) -> AuthFailure:
+    """The error of who asks for a user whose record needs a login."""
+    return AuthFailure(f"user {user_id!r} has to sign in again: {record.reason}")

@@ -12,7 +12,6 @@ from twitchvault.errors import (
     BadRequest,
     StoreError,
     StoreUnavailable,
-    TokenError,
     Unauthorized,
 )
 from twitchvault.stores.base import Watchable, check_not_encrypted
@@ -24,7 +23,7 @@ from twitchvault.vault.logins import Logins, as_token
 from twitchvault.vault.mirror import Mirror
 from twitchvault.vault.outbox import Outbox
 from twitchvault.vault.record import TokenPair, fingerprint
-from twitchvault.vault.refresh import Refresher
+from twitchvault.vault.refresh import Refresher, sign_in_again, unknown_user
 from twitchvault.vault.repository import UNREADABLE, Repository
 from twitchvault.vault.transitions import app_added, app_record, removed, removed_login
 from twitchvault.vault.upkeep import Upkeep
@@ -259,7 +258,7 @@ class Vault:
         if record.access_token != refused:
             return record.access_token
         if record.access_refused:
-            raise AuthFailure(_sign_in_again(user_id, record))
+            raise sign_in_again(user_id, record)
         try:
             answer = await self.identity.validate(refused)
         except Unauthorized:
@@ -285,8 +284,7 @@ class Vault:
     def _needed(self, user_id: str) -> Record:
         record = self.mirror.get(user_id)
         if record is None:
-            msg = f"no token is stored for user {user_id!r}; sign the user in first"
-            raise TokenError(msg)
+            raise unknown_user(user_id)
         return record
 
     # Access tokens
@@ -374,7 +372,3 @@ async def _ended(tasks: list[asyncio.Task[None]]) -> None:
     """Wait for the end of cancelled tasks, a second at most."""
     if tasks:
         await asyncio.wait(tasks, timeout=1.0)
-
-
-def _sign_in_again(user_id: str, record: Record) -> str:
-    return f"user {user_id!r} has to sign in again: {record.reason}"
