@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import tests.spawning  # noqa: F401 - before the contract starts its first process
-from tests.world import Place, World
+from tests.environment import Environment, Storage
 from twitchvault.testing import FakeTwitch
 
 if TYPE_CHECKING:
@@ -51,25 +51,22 @@ def quick_path() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """Where the flows of one process keep their tokens."""
-    return Place(request.param, tmp_path)
+@pytest.fixture
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """Where the flows of a test keep their tokens: in memory, unless it is `on_each_store`."""
+    return Storage(getattr(request, "param", "memory"), tmp_path)
 
 
 @pytest.fixture
-async def world(place: Place) -> AsyncIterator[World]:
-    """A running double and a place; whatever the test leaves open is closed."""
+async def env(storage: Storage) -> AsyncIterator[Environment]:
+    """A running double, a store, and a public client; whatever the test leaves open is closed."""
     async with FakeTwitch(seed=7) as twitch:
-        world = World(twitch, place)
-        yield world
-        await world.end()
+        env = Environment(twitch, storage)
+        yield env
+        await env.close()
 
 
 @pytest.fixture
-async def small(tmp_path: Path) -> AsyncIterator[World]:
-    """The same in memory only, for what does not depend on the store."""
-    async with FakeTwitch(seed=7) as twitch:
-        world = World(twitch, Place("memory", tmp_path))
-        yield world
-        await world.end()
+def confidential(env: Environment) -> None:
+    """The client that is meant where none is named has a secret, and so an app token."""
+    env.client = env.confidential

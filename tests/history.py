@@ -1,7 +1,7 @@
 """Histories of what several processes did to one store at the same time, and their checker.
 
 A key is a register with versions, and versions are totally ordered, so no search is needed: what is
-known to have happened must stand in the order of the versions that it was told. A call that failed
+known to have happened must stand in the order of its versions. A call that failed
 with `StoreUnavailable` may have taken place at any time after it began, or never.
 """
 
@@ -104,18 +104,18 @@ async def record(
     tasks: int = 3,
     meanwhile: Callable[[], Awaitable[None]] | None = None,
 ) -> list[Op]:
-    """What several processes did; `meanwhile` is called again and again until they are done."""
-    crew = []
+    """What several processes did; `meanwhile` is called over and over until they are done."""
+    recorders = []
     for number in range(processes):
         answers, answer = CONTEXT.Pipe(duplex=False)
         process = fork(_life, make_store, seconds, tasks, str(number), answer)
         answer.close()
-        crew.append((process, answers))
+        recorders.append((process, answers))
     try:
-        for _, answers in crew:
+        for _, answers in recorders:
             await asyncio.to_thread(_answer, answers, STARTING)  # its store is open
         work = asyncio.gather(
-            *(asyncio.to_thread(_answer, answers, seconds + ENDING) for _, answers in crew)
+            *(asyncio.to_thread(_answer, answers, seconds + ENDING) for _, answers in recorders)
         )
         while not work.done():
             if meanwhile is not None:
@@ -123,7 +123,7 @@ async def record(
             await asyncio.wait({work}, timeout=0.05)
         return [op for ops in await work for op in ops]
     finally:
-        for process, answers in crew:
+        for process, answers in recorders:
             answers.close()
             process.kill()
             process.join()
@@ -173,9 +173,9 @@ def check(ops: Iterable[Op], content: Mapping[str, Entry]) -> None:
 def _writes(ops: list[Op]) -> list[Op]:
     """The puts of a key that took place, each with its version, in the order of versions."""
     by_value = {op.value: op for op in ops if op.kind == "put"}
-    told = [op for op in by_value.values() if op.outcome == "done"]
-    done = {op.version: op for op in told}
-    assert len(told) == len(done), f"one version was given to two puts: {told}"
+    done_puts = [op for op in by_value.values() if op.outcome == "done"]
+    done = {op.version: op for op in done_puts}
+    assert len(done_puts) == len(done), f"one version was given to two puts: {done_puts}"
     for op in ops:
         if op.kind != "get" or not op.version:
             continue
@@ -229,7 +229,7 @@ class _Key:
         self._deletes = _Largest((op.start, op.end) for op in may_delete)
 
     def check(self) -> None:
-        """Fail unless some order of these calls explains what each of them was told."""
+        """Fail unless some order of these calls explains what each of them returned."""
         puts = sum(op.kind == "put" and op.outcome != "conflict" for op in self.ops)
         assert sum(op.deleted for op in self.ops) <= puts, "more was deleted than was ever written"
         for op in self.ops:
@@ -253,7 +253,7 @@ class _Key:
         if write is not None:
             assert write.start <= op.end, f"{op} found what was written later: {write}"
             gone_since = self._absences.before(op.start) > write.end
-            assert not gone_since, f"{op} found {write}, after its absence had been told"
+            assert not gone_since, f"{op} found {write}, after it was known to be absent"
 
     def _check_expected(self, write: Op, before: Op | None) -> None:
         """Fail unless what stood there before a put can be what the put expected."""

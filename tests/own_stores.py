@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from twitchvault import Entry, MemoryStore, StoreUnavailable, TokenStore, Watchable
+from twitchvault import Entry, MemoryStore, TokenStore, Watchable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,18 +14,25 @@ if TYPE_CHECKING:
 
     from twitchvault import Feed
 
+    Hook = Callable[[str, str], Awaitable[None]]
+
+
+async def nothing(_operation: str, _key: str) -> None:
+    """A hook that lets all calls pass."""
+
 
 class OwnStore(TokenStore):
     """A store over another one; it is not watchable.
 
-    `before(operation, key)` may wait or raise; `broken` is raised by every write. `calls` counts
-    the operations.
+    `before(operation, key)` and `after(operation, key)` may wait or raise; `broken` is raised by
+    every write. `calls` counts the operations.
     """
 
     def __init__(self, inner: TokenStore | None = None) -> None:
         self.inner = inner or MemoryStore()
         self.calls: Counter[str] = Counter()
-        self.before: Callable[[str, str], Awaitable[None]] = nothing
+        self.before: Hook = nothing
+        self.after: Hook = nothing
         self.broken: BaseException | None = None
 
     async def open(self) -> None:
@@ -33,22 +40,28 @@ class OwnStore(TokenStore):
         await self.inner.open()
 
     async def get(self, key: str) -> Entry | None:
-        """`before`, then as the inner store."""
+        """As the inner store, between the hooks."""
         await self._begin("get", key)
-        return await self.inner.get(key)
+        entry = await self.inner.get(key)
+        await self.after("get", key)
+        return entry
 
     async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
-        """`before`, then as the inner store."""
+        """As the inner store, between the hooks."""
         await self._begin("put", key)
-        return await self.inner.put(key, value, expect=expect)
+        version = await self.inner.put(key, value, expect=expect)
+        await self.after("put", key)
+        return version
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
-        """`before`, then as the inner store."""
+        """As the inner store, between the hooks."""
         await self._begin("delete", key)
-        return await self.inner.delete(key, expect=expect)
+        deleted = await self.inner.delete(key, expect=expect)
+        await self.after("delete", key)
+        return deleted
 
     async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
-        """`before`, then the entries of the inner store."""
+        """The entries of the inner store, after `before`."""
         await self._begin("scan", prefix)
         async for entry in self.inner.scan(prefix):
             yield entry
@@ -70,7 +83,7 @@ class WatchedStore(OwnStore, Watchable):
 
 
 class Broken:
-    """A `before` that fails while `down`, for the operations that it is told."""
+    """A hook that fails while `down`, for the operations it is given."""
 
     def __init__(self, *operations: str) -> None:
         self.operations = operations
@@ -83,33 +96,15 @@ class Broken:
 
 
 class Held:
-    """A `before` that holds all calls of an operation, after `skip` of them, until its release."""
+    """A hook that holds all calls of some operations until its release."""
 
-    def __init__(self, operation: str, skip: int = 0) -> None:
-        self.operation = operation
-        self.skip = skip
+    def __init__(self, *operations: str) -> None:
+        self.operations = operations
         self.reached = asyncio.Event()
         self.released = asyncio.Event()
 
     async def __call__(self, operation: str, _key: str) -> None:
         """Wait or pass."""
-        if operation != self.operation:
-            return
-        if self.skip:
-            self.skip -= 1
-            return
-        self.reached.set()
-        await self.released.wait()
-
-
-async def nothing(_operation: str, _key: str) -> None:
-    """A `before` that lets all pass."""
-
-
-class DeniedError(StoreUnavailable):
-    """An error of the user's own; its constructor does not take a message."""
-
-    def __init__(self, host: str, port: int) -> None:
-        super().__init__(f"{host}:{port} denies")
-        self.host = host
-        self.port = port
+        if operation in self.operations:
+            self.reached.set()
+            await self.released.wait()

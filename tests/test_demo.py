@@ -14,7 +14,7 @@ import pytest
 
 from docs.examples.demo.__main__ import verdict
 from docs.examples.demo.worker import Report
-from tests.world import until
+from tests.environment import until
 from twitchvault.testing.fake import Counts
 
 if TYPE_CHECKING:

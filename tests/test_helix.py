@@ -10,75 +10,67 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.world import within
+from tests.environment import within
 from twitchvault import HTTPException, Unauthorized
 
 if TYPE_CHECKING:
-    from tests.world import World
-    from twitchvault import UserAPI
-    from twitchvault.oauth import DeviceCodeFlow
+    from tests.environment import Environment
 
 DEAD = {"error": "Unauthorized", "status": 401, "message": "Invalid OAuth token"}
-
-
-async def alice(world: World, flow: DeviceCodeFlow) -> UserAPI:
-    """A user who can call Helix."""
-    pair = world.pair(world.public)
-    return await flow.add_user(pair.access_token, pair.refresh_token)
 
 
 # Helix and the identity service contradict each other
 
 
-async def test_a_call_that_helix_always_refuses_costs_one_exchange(small: World) -> None:
+async def test_a_call_that_helix_always_refuses_costs_one_exchange(env: Environment) -> None:
     """Helix calls every token dead, `validate` none: further calls exchange nothing at all."""
-    async with small.device(small.public) as flow:
-        user = await alice(small, flow)
-        small.twitch.fail("helix:users", status=401, body=DEAD, times=None)
+    async with env.device() as flow:
+        user = await env.login(flow)
+        env.twitch.fail("helix:users", status=401, body=DEAD, times=None)
         for _ in range(5):
             with pytest.raises(Unauthorized, match="Invalid OAuth token"):
                 await within(user.get("users"))
-            assert small.twitch.counts.exchanges == 1
+            assert env.twitch.counts.exchanges == 1
         assert user.needs_login is None
-    assert small.twitch.counts.replays == 0
+    assert env.twitch.counts.replays == 0
 
 
-async def test_calls_at_once_that_helix_always_refuses_cost_one_exchange(small: World) -> None:
+async def test_calls_at_once_that_helix_always_refuses_cost_one_exchange(env: Environment) -> None:
     """The same for twenty calls at the same time."""
-    async with small.device(small.public) as flow:
-        user = await alice(small, flow)
-        small.twitch.fail("helix:users", status=401, body=DEAD, times=None)
+    async with env.device() as flow:
+        user = await env.login(flow)
+        env.twitch.fail("helix:users", status=401, body=DEAD, times=None)
         calls = [user.get("users") for _ in range(20)]
         outcomes = await within(asyncio.gather(*calls, return_exceptions=True), 10)
         assert {type(outcome) for outcome in outcomes} == {Unauthorized}
-    assert small.twitch.counts.exchanges == 1
+    assert env.twitch.counts.exchanges == 1
 
 
-async def test_helix_is_believed_again_once_it_takes_a_token(small: World) -> None:
+async def test_helix_is_believed_again_once_it_takes_a_token(env: Environment) -> None:
     """After a call that succeeds, a dead token is renewed as ever."""
-    async with small.device(small.public) as flow:
-        user = await alice(small, flow)
-        small.twitch.fail("helix:users", status=401, body=DEAD, times=2)
+    async with env.device() as flow:
+        user = await env.login(flow)
+        env.twitch.fail("helix:users", status=401, body=DEAD, times=2)
         with pytest.raises(Unauthorized):
             await user.get("users")
         await user.get("users")
-        small.twitch.expire_access(user.token)
-        asked = len(small.twitch.requests)
+        env.twitch.expire_access(user.token)
+        asked = env.asked()
         assert (await user.get_user()).login == "alice"
-        assert len(small.twitch.requests) == asked + 3, "a call, an exchange, a call"
-    assert small.twitch.counts.exchanges == 2
+        assert env.asked() == asked + 3, "a call, an exchange, a call"
+    assert env.twitch.counts.exchanges == 2
 
 
-async def test_a_token_that_dies_while_helix_is_doubted(small: World) -> None:
+async def test_a_token_that_dies_while_helix_is_doubted(env: Environment) -> None:
     """A validation says so, and it is renewed in the same call."""
-    async with small.device(small.public) as flow:
-        user = await alice(small, flow)
-        small.twitch.fail("helix:users", status=401, body=DEAD, times=2)
+    async with env.device() as flow:
+        user = await env.login(flow)
+        env.twitch.fail("helix:users", status=401, body=DEAD, times=2)
         with pytest.raises(Unauthorized):
             await user.get("users")
-        small.twitch.expire_access(user.token)
+        env.twitch.expire_access(user.token)
         assert (await user.get_user()).login == "alice"
-    assert small.twitch.counts.exchanges == 2
+    assert env.twitch.counts.exchanges == 2
 
 
 # Arguments
@@ -106,39 +98,39 @@ async def test_a_token_that_dies_while_helix_is_doubted(small: World) -> None:
     ],
 )
 async def test_params_that_cannot_be_sent(
-    small: World,
+    env: Environment,
     params: Any,  # noqa: ANN401
     error: type[Exception],
 ) -> None:
     """They are named before anything is sent: bytes and dates would reach Twitch as nonsense."""
-    async with small.device(small.public) as flow:
-        user = await alice(small, flow)
-        asked = len(small.twitch.requests)
+    async with env.device() as flow:
+        user = await env.login(flow)
+        asked = env.asked()
         with pytest.raises(error, match="'params'"):
             await user.get("users", params=params)
         with pytest.raises(error, match="'params'"):
             await anext(user.paginate("users", params=params))
-        assert len(small.twitch.requests) == asked
+        assert env.asked() == asked
 
 
-async def test_params_that_hide_others(small: World) -> None:
+async def test_params_that_hide_others(env: Environment) -> None:
     """A value cannot add a parameter, leave the query or end the request line."""
-    async with small.device(small.public) as flow:
-        user = await alice(small, flow)
+    async with env.device() as flow:
+        user = await env.login(flow)
         for value in ("bob&id=1", "bob#x", "bob\r\nX-Y: z", "a\x00b", "../x", "bob%26id%3D1"):
             assert (await user.get("users", params={"login": value}))["data"] == []
-            assert small.twitch.requests[-1].parameters == ("login",)
+            assert env.twitch.requests[-1].parameters == ("login",)
 
 
 @pytest.mark.parametrize("method", ["", "FETCH", "GET /x", "GET\r\nX: y", "CONNECT", None, 7])
-async def test_methods_that_are_none(small: World, method: Any) -> None:  # noqa: ANN401
+async def test_methods_that_are_none(env: Environment, method: Any) -> None:  # noqa: ANN401
     """Only Helix's own are sent; upper and lower case do not matter."""
-    async with small.device(small.public) as flow:
-        user = await alice(small, flow)
-        asked = len(small.twitch.requests)
+    async with env.device() as flow:
+        user = await env.login(flow)
+        asked = env.asked()
         with pytest.raises(ValueError, match="'method' must be one of DELETE, GET"):
             await user.request(method, "users")
-        assert len(small.twitch.requests) == asked
+        assert env.asked() == asked
         assert (await user.request("get", "users"))["data"]
 
 
@@ -157,37 +149,41 @@ async def test_methods_that_are_none(small: World, method: Any) -> None:  # noqa
         '{"a": "\x00"}',
     ],
 )
-async def test_helix_answers_that_cannot_be_read(small: World, body: str) -> None:
+async def test_helix_answers_that_cannot_be_read(env: Environment, body: str) -> None:
     """Deep, huge, cut off or with raw control characters: an HTTPException that says so."""
-    async with small.device(small.public) as flow:
-        user = await alice(small, flow)
-        small.twitch.fail("helix:users", status=200, body=body, content_type="application/json")
+    async with env.device() as flow:
+        user = await env.login(flow)
+        env.twitch.fail("helix:users", status=200, body=body, content_type="application/json")
         with pytest.raises(HTTPException, match="200: the answer cannot be used"):
             await user.get("users")
 
 
-async def test_a_redirect_is_not_followed(small: World) -> None:
+async def test_a_redirect_is_not_followed(env: Environment) -> None:
     """A token is not carried to wherever an answer points."""
-    async with small.device(small.public) as flow:
-        user = await alice(small, flow)
-        elsewhere = {"Location": f"{small.twitch.api_url}/elsewhere"}
-        small.twitch.fail("helix:users", status=302, body="", headers=elsewhere)
-        asked = len(small.twitch.requests)
+    async with env.device() as flow:
+        user = await env.login(flow)
+        elsewhere = {"Location": f"{env.twitch.api_url}/elsewhere"}
+        env.twitch.fail("helix:users", status=302, body="", headers=elsewhere)
+        asked = env.asked()
         with pytest.raises(HTTPException) as caught:
             await user.get("users")
         assert caught.value.status == 302
-        assert len(small.twitch.requests) == asked + 1
+        assert env.asked() == asked + 1
 
 
 @pytest.mark.parametrize("name", ["access_token", "refresh_token"])
 @pytest.mark.parametrize("token", ["a\x00b", "a b", "a\nb", "\ud800", 5, ["a"], {"a": 1}])
-async def test_an_exchange_whose_answer_holds_no_token(small: World, name: str, token: Any) -> None:  # noqa: ANN401
+async def test_an_exchange_whose_answer_holds_no_token(
+    env: Environment,
+    name: str,
+    token: Any,  # noqa: ANN401
+) -> None:
     """What fits into no header becomes nobody's token: the old one lives, so it is repeated."""
-    async with small.device(small.public) as flow:
-        user = await alice(small, flow)
+    async with env.device() as flow:
+        user = await env.login(flow)
         answer = {"access_token": "canary", "refresh_token": "canary", "expires_in": 1, name: token}
-        small.twitch.fail("token:refresh_token", status=200, body=json.dumps(answer))
+        env.twitch.fail("token:refresh_token", status=200, body=json.dumps(answer))
         await within(user.refresh())
         assert "canary" not in str(flow.get_token(user.user_id))
         assert (await user.get_user()).login == "alice"
-    assert small.twitch.counts.replays == 0
+    assert env.twitch.counts.replays == 0

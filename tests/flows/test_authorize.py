@@ -1,4 +1,4 @@
-"""The constructor, `authorize`, and what stands open when entering fails."""
+"""The constructor, `authorize`, and the app token."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.world import GARBAGE, within
+from tests.environment import on_each_store, within
 from twitchvault import (
     App,
     AppAPI,
@@ -16,13 +16,21 @@ from twitchvault import (
     AuthorizationCodeGrantFlow,
     BadRequest,
     ClientException,
-    CorruptRecord,
     DeviceCodeFlow,
+    TokenError,
     Unauthorized,
 )
 
 if TYPE_CHECKING:
-    from tests.world import World
+    from tests.environment import Environment
+
+pytestmark = pytest.mark.usefixtures("confidential")
+
+
+def application_of(flow: App) -> AppAPI:
+    """The application of an authorized flow."""
+    assert flow.application is not None
+    return flow.application
 
 
 @pytest.mark.parametrize("kind", [App, DeviceCodeFlow, AuthorizationCodeGrantFlow])
@@ -46,30 +54,34 @@ def test_the_constructor(kind: type[App]) -> None:
     assert list(inspect.signature(kind).parameters)[:2] == ["client_id", "client_secret"]
 
 
-async def test_a_confidential_client_gets_an_app_token(world: World) -> None:
+async def test_a_confidential_client_gets_an_app_token(env: Environment) -> None:
     """One app token is fetched; it stands under the client id and counts as validated."""
-    flow = world.device()
+    flow = env.device()
     assert flow.application is None
     await flow.authorize()
-    client_id = world.client.client_id
+    client_id = env.client.client_id
     assert isinstance(flow.application, AppAPI)
     access, refresh = flow.tokens[client_id]
-    assert world.twitch.is_live(access)
+    assert env.twitch.is_live(access)
     assert refresh is None
     validated_at, expires_in = flow.tokens_validity[client_id]
     assert validated_at > 1e9
     assert expires_in > 50 * 86_400
     assert dict(flow.users_scopes) == {}
     await flow.authorize()
-    assert world.twitch.counts.app_tokens == 1
+    assert env.twitch.counts.app_tokens == 1
 
 
-async def test_a_public_client_has_no_app_token(world: World) -> None:
+async def test_a_public_client_has_no_app_token(env: Environment) -> None:
     """No app token is asked for, `application` is None, and no secret is ever sent."""
-    world.twitch.auto_approve(world.alice)
-    async with world.device(world.public) as flow:
+    env.twitch.auto_approve(env.alice)
+    async with env.device(env.public) as flow:
         assert flow.application is None
         assert dict(flow.tokens) == {}
+        asked = env.asked()
+        with pytest.raises(ClientException, match="client secret"):
+            await flow.credentials_grant_flow()
+        assert env.asked() == asked
         code = await flow.request_device_code({"chat:read"})
         token = await flow.get_device_token(code.device_code)
         user = await flow.add_user(token.access_token, token.refresh_token)
@@ -77,184 +89,145 @@ async def test_a_public_client_has_no_app_token(world: World) -> None:
         await flow.validate_token(user.token)
         await user.get("users")
         await user.revoke()
-    assert world.twitch.counts.app_tokens == 0
-    assert all("client_secret" not in request.parameters for request in world.twitch.requests)
+    assert env.twitch.counts.app_tokens == 0
+    assert all("client_secret" not in request.parameters for request in env.twitch.requests)
 
 
-async def test_a_public_client_cannot_ask_for_an_app_token(small: World) -> None:
-    """`credentials_grant_flow` of a public client says so before it asks Twitch."""
-    async with small.device(small.public) as flow:
-        with pytest.raises(ClientException, match="client secret"):
-            await flow.credentials_grant_flow()
-    assert small.twitch.requests == ()
-
-
-async def test_credentials_grant_flow(world: World) -> None:
+async def test_credentials_grant_flow(env: Environment) -> None:
     """It returns a new app token each time and leaves the vault's own alone."""
-    async with world.code() as flow:
-        own = flow.get_token(world.client.client_id)
+    async with env.code() as flow:
+        own = flow.get_token(env.client.client_id)
         answer = await flow.credentials_grant_flow()
-        assert world.twitch.is_live(answer.access_token)
+        assert env.twitch.is_live(answer.access_token)
         assert answer.raw["access_token"] == answer.access_token
         assert answer.token_type == "bearer"
-        assert answer.access_token not in repr(answer)
-        assert flow.get_token(world.client.client_id) == own
-    assert world.twitch.counts.app_tokens == 2
+        assert flow.get_token(env.client.client_id) == own
+    assert env.twitch.counts.app_tokens == 2
 
 
-async def test_the_app_token_survives_a_restart(world: World) -> None:
-    """The vault's own app token is validated and used again, not replaced."""
-    async with world.device() as flow:
-        first = flow.get_token(world.client.client_id)
-    async with world.device() as flow:
-        assert flow.get_token(world.client.client_id) == first
-        assert flow.application is not None
-    assert world.twitch.counts.app_tokens == 1
-    assert world.twitch.counts.validations >= 1
-
-
-async def test_a_dead_app_token_is_replaced(world: World) -> None:
-    """One that does not validate any more makes way for a new one."""
-    async with world.device() as flow:
-        first = flow.get_token(world.client.client_id)
-    world.twitch.kill_app_tokens(world.client)
-    async with world.device() as flow:
-        second = flow.get_token(world.client.client_id)
+@on_each_store
+@pytest.mark.parametrize("dead", [False, True])
+async def test_the_app_token_after_a_restart(env: Environment, dead: bool) -> None:
+    """The vault's own app token is validated and used again; only a dead one is replaced."""
+    async with env.device() as flow:
+        first = flow.get_token(env.client.client_id)
+    if dead:
+        env.twitch.kill_app_tokens(env.client)
+    async with env.device() as flow:
+        second = flow.get_token(env.client.client_id)
         assert second is not None
-        assert second != first
-        assert world.twitch.is_live(second[0])
-    assert world.twitch.counts.app_tokens == 2
+        assert (second == first) is not dead
+        assert env.twitch.is_live(second[0])
+        assert (await application_of(flow).get_user(login="alice")).login == "alice"
+    assert env.twitch.counts.app_tokens == 1 + dead
+    assert env.twitch.counts.validations >= 1
 
 
-async def test_an_app_token_that_dies_while_in_use_is_replaced(world: World) -> None:
-    """A Helix call of the application survives the death of its token."""
-    async with world.device() as flow:
-        world.twitch.kill_app_tokens(world.client)
-        assert flow.application is not None
-        assert (await flow.application.get_user(login="alice")).id == world.alice.user_id
-        token = await flow.application.refresh()
-        assert token.access_token == flow.application.token
-    assert world.twitch.counts.app_tokens == 3
-
-
-async def test_one_new_app_token_for_all(world: World) -> None:
-    """Two flows and many calls meet one dead app token: one new one is asked for."""
-    async with world.device() as one, world.device() as two:
-        assert one.tokens == two.tokens
-        before = world.twitch.counts.app_tokens
-        world.twitch.kill_app_tokens(world.client)
-        apps = [app for app in (one.application, two.application) if app is not None]
-        await within(asyncio.gather(*(app.get_user(login="bob") for app in apps * 10)), 10)
-        assert world.twitch.counts.app_tokens == before + 1
-        assert one.tokens == two.tokens
-    world.twitch.kill_app_tokens(world.client)
-    one, two = world.device(), world.device()
+@on_each_store
+async def test_one_app_token_for_all(env: Environment) -> None:
+    """Two flows that open, or many calls that meet a dead app token, ask for one new one."""
+    one, two = env.device(), env.device()
     await within(asyncio.gather(one.authorize(), two.authorize()))
-    assert world.twitch.counts.app_tokens == before + 2
     assert one.tokens == two.tokens
+    before = env.twitch.counts.app_tokens
+    env.twitch.kill_app_tokens(env.client)
+    apps = [application_of(one), application_of(two)]
+    await within(asyncio.gather(*(app.get_user(login="bob") for app in apps * 10)))
+    assert env.twitch.counts.app_tokens == before + 1
+    assert one.tokens == two.tokens
+    env.twitch.kill_app_tokens(env.client)
+    three, four = env.device(), env.device()
+    await within(asyncio.gather(three.authorize(), four.authorize()))
+    assert env.twitch.counts.app_tokens == before + 2
+    assert three.tokens == four.tokens
 
 
-async def test_two_flows_that_open_an_empty_store_at_once(world: World) -> None:
-    """Both end up with the same app token."""
-    one, two = world.device(), world.device()
-    await within(asyncio.gather(one.authorize(), two.authorize()))
-    assert dict(one.tokens) == dict(two.tokens)
-    assert world.twitch.is_live(one.tokens[world.client.client_id][0])
+async def test_the_methods_of_an_application(env: Environment) -> None:
+    """An AppAPI validates, refreshes, renews and revokes the app token."""
+    async with env.device() as flow:
+        app = application_of(flow)
+        assert app.id == app.user_id == env.client.client_id
+        assert app.needs_login is None
+        assert (await app.validate()).user_id is None
+        first = app.token
+        token = await app.refresh()
+        assert (token.access_token, token.refresh_token) == (app.token, None)
+        assert app.token != first
+        env.twitch.kill_app_tokens(env.client)
+        assert await app.renew(token.access_token) == app.token != token.access_token
+        last = app.token
+        await app.revoke()
+        assert not env.twitch.is_live(last)
+        with pytest.raises(TokenError):
+            await app.get_user(login="alice")
+        await flow.authorize()
+        assert (await application_of(flow).get_user(login="alice")).login == "alice"
 
 
-async def test_a_token_that_is_brought_along(world: World) -> None:
-    """`authorize(token=...)` validates and uses it; no other is asked for."""
-    async with world.device() as helper:
+@on_each_store
+async def test_a_token_that_is_brought_along(env: Environment) -> None:
+    """`authorize(token=...)` validates and uses it, also without a secret; it is stored."""
+    async with env.device(store=None) as helper:
         token = (await helper.credentials_grant_flow()).access_token
-        helper.remove_token(world.client.client_id)
-    flow = world.device()
-    await flow.authorize(token=token)
-    assert flow.get_token(world.client.client_id) == (token, None)
-    assert world.client.client_id in flow.tokens_validity
-    assert world.twitch.counts.app_tokens == 2
-    await flow.close()
-    async with world.device() as again:
-        assert again.get_token(world.client.client_id) == (token, None)
+    asked = env.twitch.counts.app_tokens
+    for secret in (env.client.client_secret, None):
+        flow = env.device(client_secret=secret)
+        await flow.authorize(token=token)
+        assert flow.get_token(env.client.client_id) == (token, None)
+        assert env.client.client_id in flow.tokens_validity
+        assert (await application_of(flow).get_user(login="bob")).login == "bob"
+        await flow.close()
+    async with env.device(client_secret=None) as flow:
+        assert application_of(flow).token == token
+    assert env.twitch.counts.app_tokens == asked
 
 
-async def test_a_public_client_uses_a_token_that_is_brought_along(world: World) -> None:
-    """A public client's app token can only come from outside; then `application` works."""
-    async with world.device() as helper:
-        token = (await helper.credentials_grant_flow()).access_token
-        helper.remove_token(world.client.client_id)
-    flow = world.device(client_secret=None)
-    await flow.authorize(token=token)
-    assert flow.application is not None
-    assert (await flow.application.get_user(login="bob")).login == "bob"
-    await flow.close()
-    async with world.device(client_secret=None) as again:
-        assert again.application is not None
-
-
-async def test_a_public_client_goes_on_without_a_dead_app_token(world: World) -> None:
-    """Its own app token being dead does not keep a public client from opening."""
-    async with world.device():
+async def test_a_dead_app_token_without_a_secret(env: Environment) -> None:
+    """A public client opens without it; its calls are AuthFailures until a secret is given."""
+    async with env.device():
         pass
-    world.twitch.kill_app_tokens(world.client)
-    async with world.device(client_secret=None) as flow:
+    async with env.device(client_secret=None) as flow:
+        env.twitch.kill_app_tokens(env.client)
+        with pytest.raises(AuthFailure):
+            await application_of(flow).get_user(login="alice")
+    async with env.device(client_secret=None) as flow:
         assert flow.application is None
         assert (await flow.request_device_code()).device_code
+    async with env.device() as flow:
+        assert (await application_of(flow).get_user(login="alice")).login == "alice"
 
 
-async def test_a_secret_given_later_replaces_a_dead_app_token(world: World) -> None:
-    """An app token that died while the client had no secret is replaced once it has one."""
-    async with world.device():
-        pass
-    flow = world.device(client_secret=None)
-    await flow.authorize()
-    world.twitch.kill_app_tokens(world.client)
-    assert flow.application is not None
-    with pytest.raises(AuthFailure):
-        await flow.application.get_user(login="alice")
-    await flow.close()
-    async with world.device() as again:
-        assert again.application is not None
-        assert (await again.application.get_user(login="alice")).login == "alice"
+async def test_a_process_without_the_secret(env: Environment) -> None:
+    """It does not stop one that has the secret from renewing the app token."""
+    async with env.device() as flow:
+        token = flow.tokens[env.client.client_id][0]
+        env.twitch.kill_app_tokens(env.client)
+        async with env.device(client_secret=None) as bare:
+            with pytest.raises(Unauthorized):
+                await bare.authorize(token=token)
+        assert (await application_of(flow).get_user(login="alice")).login == "alice"
 
 
-async def test_a_foreign_token_is_refused(world: World) -> None:
+async def test_a_foreign_token_is_refused(env: Environment) -> None:
     """`token=` of another client, of a user, and a dead one: each error says what it is."""
-    other = world.twitch.register_client()
-    async with world.device(other, store=None) as helper:
+    other = env.twitch.register_client()
+    async with env.device(other, store=None) as helper:
         foreign = (await helper.credentials_grant_flow()).access_token
-    flow = world.device()
+    flow = env.device()
     with pytest.raises(AuthFailure, match="another client id"):
         await flow.authorize(token=foreign)
     with pytest.raises(AuthFailure, match="user's access token"):
-        await flow.authorize(token=world.pair().access_token)
+        await flow.authorize(token=env.pair().access_token)
     with pytest.raises(Unauthorized):
         await flow.authorize(token="dead")
     assert flow.application is None
-    assert world.client.client_id not in flow.tokens
+    assert env.client.client_id not in flow.tokens
     await flow.authorize()
     assert flow.application is not None
 
 
-async def test_a_damaged_app_token_does_not_keep_the_flow_from_opening(world: World) -> None:
-    """Damaged bytes under the client id itself: the flow opens and gets a new app token."""
-    await world.place.write(world.key(world.client.client_id), GARBAGE)
-    async with world.device() as flow:
-        assert flow.application is not None
-        assert (await flow.application.get_user(login="alice")).login == "alice"
-        assert dict(flow.damaged) == {}
-
-
-async def test_an_app_token_of_a_newer_version_is_no_obstacle_for_users(world: World) -> None:
-    """A public client with an unreadable app token opens, and its users load."""
-    await world.place.write(world.key(world.client.client_id), GARBAGE)
-    async with world.device(client_secret=None) as flow:
-        pair = world.pair()
-        flow.add_token(world.alice.user_id, pair.access_token, pair.refresh_token)
-        assert isinstance(flow.damaged[world.client.client_id], CorruptRecord)
-
-
-async def test_an_unknown_client_is_a_bad_request(small: World) -> None:
+async def test_an_unknown_client_is_a_bad_request(env: Environment) -> None:
     """Twitch's own text reaches the caller."""
-    flow = small.device(client_id="nobody-knows-this-client", client_secret="s")
+    flow = env.device(client_id="nobody-knows-this-client", client_secret="s")
     with pytest.raises(BadRequest, match="invalid client"):
         await flow.authorize()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from contextlib import asynccontextmanager, contextmanager
-from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -15,14 +13,15 @@ from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from yarl import URL
 
-from tests.world import REDIRECT, until
+from tests.environment import REDIRECT, until
+from tests.http_servers import free_port
 from twitchvault import BadRequest, HTTPException
 from twitchvault.oauth import AuthorizationCodeGrantFlow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from tests.world import World
+from tests.environment import Environment
 
 
 def example(callback_url: str, arguments: dict[str, Any]) -> FastAPI:
@@ -70,76 +69,33 @@ def serving(app: FastAPI, port: int) -> Iterator[uvicorn.Server]:
         assert not thread.is_alive()
 
 
-def free_port() -> int:
-    """A port on which nothing listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-class Form(HTMLParser):
-    """The form of a page, and the first choice of each of its radio buttons."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.action = ""
-        self.fields: dict[str, str] = {}
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Collect."""
-        found = dict(attrs)
-        if tag == "form":
-            self.action = found["action"] or ""
-        if tag == "input":
-            self.fields.setdefault(str(found["name"]), str(found["value"]))
-
-
-async def _click_through(world: World, base: str, decision: str) -> tuple[int, Any, str]:
-    jar = aiohttp.CookieJar(unsafe=True)
-    async with aiohttp.ClientSession(cookie_jar=jar) as browser:
-        async with browser.get(f"{base}/login") as page:
-            form = Form(await page.text())
-            assert page.url.path == "/oauth2/authorize"
-        fields = form.fields | {"decision": decision}
-        async with browser.post(world.twitch.url + form.action, data=fields) as landed:
-            return landed.status, await landed.json(), str(landed.url)
-
-
-@pytest.mark.parametrize("decision", ["authorize", "cancel"])
-async def test_the_fastapi_example(world: World, decision: str) -> None:
-    """The user clicks through the consent page and the callback answers with `token.raw`."""
+async def test_the_fastapi_example(env: Environment) -> None:
+    """The browser comes back from Twitch, and the callback answers with `token.raw`."""
     port = free_port()
     base = f"http://127.0.0.1:{port}"
-    client = world.twitch.register_client(redirect_uris=[f"{base}/callback"])
-    url = "memory://" if world.place.kind == "memory" else f"sqlite:///{world.place.path}"
-    app = example(f"{base}/callback", world.arguments(client, store=url, maintain=True))
+    client = env.twitch.register_client(redirect_uris=[f"{base}/callback"])
+    env.twitch.auto_consent(env.alice)
+    app = example(f"{base}/callback", env.arguments(client, store="memory://", maintain=True))
     with serving(app, port) as server:
         await until(lambda: server.started)
-        status, answer, landed = await _click_through(world, base, decision)
-        if decision == "cancel":
-            assert status == 422, "the example wants a code, and there is none"
-            assert "error=access_denied" in landed
-            return
-        assert status == 200
-        assert set(answer) >= {"access_token", "refresh_token", "expires_in", "token_type"}
-        assert answer["scope"] == ["user:read:email"]
-        assert world.twitch.is_live(answer["access_token"])
-        kept = {name: answer[name] for name in ("access_token", "refresh_token")}
-        async with (
-            aiohttp.ClientSession() as browser,
-            browser.get(f"{base}/keep", params=kept) as page,
-        ):
-            assert await page.json() == "alice"
-    if world.place.kind == "sqlite":
-        assert await world.place.read(world.key(world.alice, client)) is not None
-    assert world.twitch.leaks == ()
+        async with aiohttp.ClientSession() as browser:
+            async with browser.get(f"{base}/login") as page:
+                assert page.status == 200
+                answer = await page.json()
+            assert set(answer) >= {"access_token", "refresh_token", "expires_in", "token_type"}
+            assert answer["scope"] == ["user:read:email"]
+            assert env.twitch.is_live(answer["access_token"])
+            pair = {name: answer[name] for name in ("access_token", "refresh_token")}
+            async with browser.get(f"{base}/keep", params=pair) as page:
+                assert await page.json() == "alice"
+    assert env.twitch.leaks == ()
 
 
-async def test_a_code_is_good_once(small: World) -> None:
+@pytest.mark.usefixtures("confidential")
+async def test_a_code_is_good_once(env: Environment) -> None:
     """A second exchange of the same code, and one of a wrong code, is a BadRequest."""
-    small.twitch.auto_consent(small.alice)
-    async with small.code() as flow, aiohttp.ClientSession() as browser:
+    env.twitch.auto_consent(env.alice)
+    async with env.code() as flow, aiohttp.ClientSession() as browser:
         url = flow.get_authorization_url(REDIRECT, {"chat:read", "bits:read"}, state="s t&=")
         async with browser.get(url, allow_redirects=False) as answer:
             location = URL(answer.headers["Location"])
@@ -151,9 +107,9 @@ async def test_a_code_is_good_once(small: World) -> None:
                 await flow.get_authorization_token(code, REDIRECT)
 
 
-async def test_an_authorization_url(small: World) -> None:
+async def test_an_authorization_url(env: Environment) -> None:
     """The same wish always makes the same URL, whatever the order of the scopes."""
-    flow = small.code()
+    flow = env.code()
     scopes = ["user:read:email", "chat:read", "an:unknown:one", "bits:read"]
     urls = {
         flow.get_authorization_url(REDIRECT, given)
@@ -163,7 +119,7 @@ async def test_an_authorization_url(small: World) -> None:
     query = URL(urls.pop()).query
     assert query == {
         "response_type": "code",
-        "client_id": small.client.client_id,
+        "client_id": env.client.client_id,
         "redirect_uri": REDIRECT,
         "scope": "an:unknown:one bits:read chat:read user:read:email",
     }
@@ -172,9 +128,10 @@ async def test_an_authorization_url(small: World) -> None:
     assert (query["scope"], query["state"], query["force_verify"]) == ("", "state", "true")
 
 
-async def test_a_wrong_secret_is_forbidden(small: World) -> None:
+@pytest.mark.usefixtures("confidential")
+async def test_a_wrong_secret_is_forbidden(env: Environment) -> None:
     """`get_authorization_token` with a wrong secret is 403, and shows neither secret nor code."""
-    flow = small.code(client_secret="not-the-secret")
+    flow = env.code(client_secret="not-the-secret")
     with pytest.raises(HTTPException) as caught:
         await flow.get_authorization_token("the-code-value", REDIRECT)
     assert caught.value.status == 403

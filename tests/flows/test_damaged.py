@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.environment import GARBAGE, NEWER_SCHEMA, on_each_store, text_of, until, within
 from tests.own_stores import WatchedStore
-from tests.world import GARBAGE, NEWER_SCHEMA, said, until, within
-from twitchvault import CorruptRecord, DecryptionError, FernetStore, MemoryStore, StoreError
+from twitchvault import CorruptRecord, DecryptionError, FernetStore, MemoryStore
 
 if TYPE_CHECKING:
-    from tests.world import World
-    from twitchvault import Entry
-    from twitchvault.oauth import DeviceCodeFlow
+    from tests.environment import Environment
+    from twitchvault import App
 
 SECRET = "from-the-future"
 DAMAGE = [
@@ -29,287 +28,206 @@ DAMAGE = [
 ]
 
 
-def _unreadable(flow: DeviceCodeFlow, user_id: str, says: str) -> None:
-    error = flow.damaged[user_id]
+def expect_damage(app: App, user_id: str, text: str) -> None:
+    """The user is in `damaged` and in no other view, and reading it raises."""
+    error = app.damaged[user_id]
     assert isinstance(error, CorruptRecord)
     assert repr(user_id) in str(error)
-    assert says in str(error)
-    assert SECRET not in said(error)
-    for view in (flow.tokens, flow.tokens_validity, flow.users_scopes):
+    assert text in str(error)
+    assert SECRET not in text_of(error)
+    for view in (app.tokens, app.tokens_validity, app.users_scopes):
         assert user_id not in view
-    for call in (flow.get_token, flow.get_user_by_id):
-        with pytest.raises(CorruptRecord, match=says):
+    for call in (app.get_token, app.get_user_by_id):
+        with pytest.raises(CorruptRecord, match=text):
             call(user_id)
 
 
-@pytest.mark.parametrize(("value", "says"), DAMAGE)
-async def test_damage_from_before(world: World, value: bytes, says: str) -> None:
-    """Found at opening: the flow opens, the others load, and that user's calls raise."""
-    pair = world.pair()
-    async with world.device() as flow:
-        await flow.add_user(pair.access_token, pair.refresh_token)
-    await world.place.write(world.key(world.bob), value)
-    async with world.device() as flow:
-        _unreadable(flow, world.bob.user_id, says)
-        assert flow.get_token(world.alice.user_id) == (pair.access_token, pair.refresh_token)
-        assert list(flow.damaged) == [world.bob.user_id]
-        assert (await flow.get_user_by_id(world.alice.user_id).get_user()).login == "alice"
-    assert await world.place.read(world.key(world.bob)) == value, "nobody overwrote it"
+@pytest.mark.parametrize(("value", "text"), DAMAGE)
+async def test_damage_from_before(env: Environment, value: bytes, text: str) -> None:
+    """Found at opening: the flow opens, the others load, and that user's calls raise.
+
+    Upkeep goes on for the others and leaves alone what it cannot read.
+    """
+    pair = env.pair()
+    async with env.app() as app:
+        app.add_token(pair.user_id, pair.access_token, pair.refresh_token)
+    await env.storage.write(env.key(env.bob), value)
+    async with env.app(maintain=True) as app:
+        await until(lambda: env.alice.user_id in app.users_scopes)
+        expect_damage(app, env.bob.user_id, text)
+        assert app.get_token(env.alice.user_id) == (pair.access_token, pair.refresh_token)
+        assert list(app.damaged) == [env.bob.user_id]
+        assert (await app.get_user_by_id(env.alice.user_id).get_user()).login == "alice"
+    assert await env.storage.read(env.key(env.bob)) == value, "somebody has overwritten it"
 
 
-@pytest.mark.parametrize(("value", "says"), DAMAGE[:2])
-async def test_damage_that_comes_later(world: World, value: bytes, says: str) -> None:
+@on_each_store
+@pytest.mark.parametrize(("value", "text"), DAMAGE[:2])
+async def test_damage_that_comes_later(env: Environment, value: bytes, text: str) -> None:
     """Written while the flow is open: event, view, and every call of a UserAPI from before."""
-    async with world.device() as flow:
-        pair = world.pair()
-        user = await flow.add_user(pair.access_token, pair.refresh_token)
-        stream = flow.events()
-        await world.place.write(world.key(world.alice), value)
+    async with env.app() as app:
+        user = await env.login(app)
+        stream = app.events()
+        await env.storage.write(env.key(env.alice), value)
         event = await within(anext(stream))
-        assert (event.kind, event.user_id) == ("damaged", world.alice.user_id)
-        assert (event.origin, event.reason) == ("remote", str(flow.damaged[user.user_id]))
-        _unreadable(flow, user.user_id, says)
+        assert (event.kind, event.user_id) == ("damaged", env.alice.user_id)
+        assert (event.origin, event.reason) == ("remote", str(app.damaged[user.user_id]))
+        expect_damage(app, user.user_id, text)
         calls: list[Any] = [user.get_user, user.refresh, user.validate, user.revoke]
         for call in calls:
-            with pytest.raises(CorruptRecord, match=says):
+            with pytest.raises(CorruptRecord, match=text):
                 await call()
         for name in ("token", "login", "scopes"):
-            with pytest.raises(CorruptRecord, match=says):
+            with pytest.raises(CorruptRecord, match=text):
                 getattr(user, name)
-        assert world.twitch.counts.helix_calls == 0
-        assert flow.get_token_quota(user.user_id) is None
+        assert app.get_token_quota(user.user_id) is None
+        await within(app.flush())
+    assert await env.storage.read(env.key(env.alice)) == value
+    assert (env.twitch.counts.helix_calls, env.twitch.counts.exchanges) == (0, 0)
 
 
+@on_each_store
 @pytest.mark.parametrize("how", ["add_user", "add_token", "expired"])
-async def test_a_new_login_replaces_it(world: World, how: str) -> None:
+async def test_a_new_login_replaces_it(env: Environment, how: str) -> None:
     """Signing in again is all it takes, by whichever way, and shows at once."""
-    await world.place.write(world.key(world.alice), GARBAGE)
-    async with world.device() as flow, world.device() as other:
-        assert world.alice.user_id in flow.damaged
-        assert world.alice.user_id in other.damaged
-        pair = world.pair(expired=how == "expired")
+    await env.storage.write(env.key(env.alice), GARBAGE)
+    async with env.app() as app, env.app() as other:
+        for each in (app, other):
+            assert env.alice.user_id in each.damaged
+        pair = env.pair(expired=how == "expired")
         if how == "add_token":
-            user = flow.add_token(world.alice.user_id, pair.access_token, pair.refresh_token)
-            assert user.token == pair.access_token
-            await flow.flush()
+            user = app.add_token(env.alice.user_id, pair.access_token, pair.refresh_token)
+            assert app.tokens[user.user_id] == (pair.access_token, pair.refresh_token)
+            assert user.user_id not in app.damaged
+            await app.flush()
         else:
-            user = await flow.add_user(pair.access_token, pair.refresh_token)
-        for each in (flow, other):
-            assert world.alice.user_id not in each.damaged
-            assert world.alice.user_id in each.tokens
+            user = await app.add_user(pair.access_token, pair.refresh_token)
+        for each in (app, other):
+            assert env.alice.user_id not in each.damaged
+            assert env.alice.user_id in each.tokens
         assert (await user.get_user()).login == "alice"
-        assert await world.place.read(world.key(world.alice)) != GARBAGE
+        other.remove_token(user.user_id)
+        await other.flush()
+        assert (dict(app.tokens), dict(app.damaged)) == ({}, {})
 
 
-async def test_a_new_login_shows_at_once(world: World) -> None:
-    """What this process wrote shows at once: in `tokens`, and no more in `damaged`."""
-    await world.place.write(world.key(world.alice), GARBAGE)
-    async with world.device() as flow:
-        flow.add_token(world.alice.user_id, "a", "r")
-        assert flow.tokens[world.alice.user_id] == ("a", "r")
-        assert world.alice.user_id not in flow.damaged
-        flow.remove_token(world.alice.user_id)
-        assert world.alice.user_id not in flow.damaged
-        await flow.flush()
-        assert world.alice.user_id not in flow.damaged
-
-
-async def test_the_error_in_the_view_stays_as_it_is(small: World) -> None:
-    """Raising it does not tie the caller's own trouble, nor its frames, to the one in the view."""
-    await small.place.write(small.key(small.alice), GARBAGE)
-    async with small.device() as flow:
+async def test_the_error_in_the_view_stays_as_it_is(env: Environment) -> None:
+    """Raising it does not tie the caller's own errors, nor its frames, to the one in the view."""
+    await env.storage.write(env.key(env.alice), GARBAGE)
+    async with env.app() as app:
         try:
             raise RuntimeError(SECRET)
         except RuntimeError:
             with pytest.raises(CorruptRecord):
-                flow.get_token(small.alice.user_id)
-        kept = flow.damaged[small.alice.user_id]
-        assert SECRET not in said(kept)
-        assert kept.__traceback__ is None
+                app.get_token(env.alice.user_id)
+        error = app.damaged[env.alice.user_id]
+        assert SECRET not in text_of(error)
+        assert error.__traceback__ is None
 
 
-async def test_a_row_that_was_moved(small: World) -> None:
+async def test_a_row_that_was_moved(env: Environment) -> None:
     """Encrypted rows, one copied over another user's: DecryptionError for that one alone."""
-    inner, key = MemoryStore(), "k" * 43 + "="
-    store = FernetStore(inner, [key])
-    async with small.device(store=store) as flow:
-        flow.add_token(small.alice.user_id, "access-canary", "refresh-canary")
-        flow.add_token(small.bob.user_id, "b", None)
-        await flow.flush()
-        entry = await inner.get(small.key(small.alice))
+    inner = MemoryStore()
+    store = FernetStore(inner, ["k" * 43 + "="])
+    alice, bob = env.alice.user_id, env.bob.user_id
+    async with env.app(store=store) as app:
+        app.add_token(alice, "access-canary", "refresh-canary")
+        app.add_token(bob, "b", None)
+        await app.flush()
+        entry = await inner.get(env.key(alice))
         assert entry is not None
-        assert b"canary" not in entry.value
-        await inner.put(small.key(small.bob), entry.value)
-        await flow.sync()
-        assert isinstance(flow.damaged[small.bob.user_id], DecryptionError)
+        await inner.put(env.key(bob), entry.value)
+        await app.sync()
         with pytest.raises(DecryptionError):
-            flow.get_token(small.bob.user_id)
-    async with small.device(store=store) as flow:
-        assert list(flow.damaged) == [small.bob.user_id]
-        assert "canary" not in said(flow.damaged[small.bob.user_id])
-        assert flow.get_token(small.alice.user_id) == ("access-canary", "refresh-canary")
-        pair = small.pair(user=small.bob)
-        await flow.add_user(pair.access_token, pair.refresh_token)
-        assert dict(flow.damaged) == {}
-        assert flow.get_token(small.bob.user_id) == (pair.access_token, pair.refresh_token)
+            app.get_token(bob)
+    async with env.app(store=store) as app:
+        assert list(app.damaged) == [bob]
+        assert isinstance(app.damaged[bob], DecryptionError)
+        assert "canary" not in text_of(app.damaged[bob])
+        assert app.get_token(alice) == ("access-canary", "refresh-canary")
+        await env.login(app, env.bob)
+        assert dict(app.damaged) == {}
 
 
-async def test_it_can_be_removed(world: World) -> None:
+@on_each_store
+async def test_it_can_be_removed(env: Environment) -> None:
     """`remove_token` takes an unreadable record out of the store as well."""
-    await world.place.write(world.key(world.alice), NEWER_SCHEMA)
-    async with world.device() as flow:
-        flow.remove_token(world.alice.user_id)
-        await flow.flush()
-        assert dict(flow.damaged) == {}
-        assert flow.get_token(world.alice.user_id) is None
-        assert await world.place.read(world.key(world.alice)) is None
+    await env.storage.write(env.key(env.alice), NEWER_SCHEMA)
+    async with env.app() as app, env.app() as other:
+        app.remove_token(env.alice.user_id)
+        await app.flush()
+        for each in (app, other):
+            assert dict(each.damaged) == {}
+            assert each.get_token(env.alice.user_id) is None
+        assert await env.storage.read(env.key(env.alice)) is None
 
 
-async def test_another_process_puts_it_right(world: World) -> None:
-    """A newer record of another process, or its removal, ends the damage here."""
-    await world.place.write(world.key(world.alice), GARBAGE)
-    await world.place.write(world.key(world.bob), GARBAGE)
-    async with world.device() as flow, world.device() as other:
-        assert len(flow.damaged) == 2
-        pair = world.pair()
-        await other.add_user(pair.access_token, pair.refresh_token)
-        other.remove_token(world.bob.user_id)
-        await other.flush()
-        assert dict(flow.damaged) == {}
-        assert flow.get_token(world.alice.user_id) == (pair.access_token, pair.refresh_token)
-
-
-async def test_upkeep_leaves_it_alone(world: World) -> None:
-    """Background validation goes on for the others and does not touch what it cannot read."""
-    await world.place.write(world.key(world.bob), GARBAGE)
-    async with world.device(maintain=True) as flow:
-        pair = world.pair()
-        flow.add_token(world.alice.user_id, pair.access_token, pair.refresh_token)
-        await until(lambda: world.alice.user_id in flow.users_scopes)
-        await asyncio.sleep(0)
-        assert world.bob.user_id in flow.damaged
-    assert await world.place.read(world.key(world.bob)) == GARBAGE
-
-
-async def test_damage_during_a_validation(world: World) -> None:
+async def test_damage_during_a_validation(env: Environment) -> None:
     """The answer comes too late for a record that can be read: it is still damage, not absence."""
-    async with world.device() as flow:
-        pair = world.pair()
-        user = await flow.add_user(pair.access_token, pair.refresh_token)
-        with world.twitch.hold("validate", when="after") as gate:
-            task = asyncio.create_task(flow.validate_token(pair.access_token))
+    async with env.app() as app:
+        user = await env.login(app)
+        with env.twitch.hold("validate", when="after") as gate:
+            task = asyncio.create_task(app.validate_token(user.token))
             await gate.reached()
-            await world.place.write(world.key(world.alice), GARBAGE)
-            await flow.sync()
+            await env.storage.write(env.key(env.alice), GARBAGE)
+            await app.sync()
         await asyncio.gather(task, return_exceptions=True)
         with pytest.raises(CorruptRecord):
-            flow.get_token(user.user_id)
-        await within(flow.flush())
-    assert await world.place.read(world.key(world.alice)) == GARBAGE
+            app.get_token(user.user_id)
+        await within(app.flush())
+    assert await env.storage.read(env.key(env.alice)) == GARBAGE
 
 
-async def test_damage_during_a_refresh(world: World) -> None:
-    """A new pair whose record was damaged meanwhile is kept and reported; it is not absent."""
-    flow = world.device(world.public)
-    await flow.authorize()
-    pair = world.pair(world.public)
-    user = await flow.add_user(pair.access_token, pair.refresh_token)
-    await user.refresh()
-    with world.twitch.hold("token:refresh_token", when="after") as gate:
-        task = asyncio.create_task(user.refresh())
-        await gate.reached()
-        await world.place.write(world.key(world.alice, world.public), GARBAGE)
-        await flow.sync()
-    await asyncio.gather(task, return_exceptions=True)
-    with pytest.raises(CorruptRecord):
-        await within(flow.flush())
-    try:
-        shown = flow.get_token(user.user_id)
-    except CorruptRecord:
-        assert user.user_id in flow.damaged
-    else:
-        assert shown is not None
-        assert world.twitch.is_live(shown[0])
-    new = world.pair(world.public)
-    await within(flow.add_user(new.access_token, new.refresh_token))
-    assert flow.get_token(user.user_id) == (new.access_token, new.refresh_token)
-    await within(flow.close())
-
-
-async def test_a_validation_does_not_overwrite_it(world: World) -> None:
-    """Only a new login replaces damage: validating the old token or refreshing does not."""
-    async with world.device() as flow:
-        pair = world.pair()
-        user = await flow.add_user(pair.access_token, pair.refresh_token)
-        await world.place.write(world.key(world.alice), NEWER_SCHEMA)
-        try:
-            await flow.validate_token(pair.access_token)
-        except StoreError as error:
-            assert isinstance(error, CorruptRecord)  # noqa: PT017
-        with pytest.raises(CorruptRecord):
-            await user.refresh()
-        assert await world.place.read(world.key(world.alice)) == NEWER_SCHEMA
-        await within(flow.flush())
-    assert world.twitch.counts.exchanges == 0
-
-
-async def test_a_damaged_app_token(world: World) -> None:
-    """It does not keep the flow from opening: a new one is fetched."""
-    for client in (world.client, world.public):
-        await world.place.write(world.key(client.client_id, client), GARBAGE)
-        async with world.device(client) as flow:
-            pair = world.pair(client)
-            user = await flow.add_user(pair.access_token, pair.refresh_token)
+async def test_a_damaged_app_token(env: Environment) -> None:
+    """It does not keep the flow from opening: a new one is fetched, if there is a secret."""
+    for client in (env.confidential, env.public):
+        await env.storage.write(env.key(client.client_id, client), GARBAGE)
+        async with env.app(client) as app:
+            user = await env.login(app, client=client)
             assert (await user.get_user()).login == "alice"
-            assert (flow.application is None) == client.public
-            if flow.application is not None:
-                assert (await flow.application.get_user(login="bob")).login == "bob"
+            assert (app.application is None) == client.public
+            assert (client.client_id in app.damaged) == client.public
+            if app.application is not None:
+                assert (await app.application.get_user(login="bob")).login == "bob"
 
 
-class Flawed(WatchedStore):
-    """A store that cannot read one key for a while, as on a bad sector."""
+async def test_damage_that_passes(env: Environment) -> None:
+    """What a store cannot read for a while is damage, and is in the views again afterwards."""
+    store = WatchedStore(env.storage.store())
 
-    bad: str | None = None
-
-    async def get(self, key: str) -> Entry | None:
-        """As the inner store, or an error."""
-        if key == self.bad:
+    async def unreadable(operation: str, key: str) -> None:
+        if operation == "get":
             raise CorruptRecord(f"{key!r} cannot be read just now")
-        return await super().get(key)
 
-
-async def test_damage_that_passes(small: World) -> None:
-    """What can be read again is in the views again."""
-    store = Flawed(small.place.store())
-    async with small.device(store=store) as flow:
-        pair = small.pair()
-        user = await flow.add_user(pair.access_token, pair.refresh_token)
-        store.bad = small.key(small.alice)
+    async with env.app(store=store) as app:
+        user = await env.login(app)
+        readable, store.before = store.before, unreadable
         with pytest.raises(CorruptRecord):
             await user.refresh()
-        assert set(flow.damaged) == {user.user_id}
-        store.bad = None
-        await flow.sync()
-        assert dict(flow.damaged) == {}
+        assert set(app.damaged) == {user.user_id}
+        assert user.user_id not in app.tokens
+        store.before = readable
+        await app.sync()
+        assert dict(app.damaged) == {}
         await user.refresh()
-    assert await small.stored() == small.live()
+    await env.expect(exchanges=1)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "-5", '"inf"', "[1]", "true"])
 @pytest.mark.parametrize("name", ["expires_in", "last_validated"])
-async def test_numbers_that_are_none(small: World, name: str, number: str) -> None:
+async def test_numbers_that_are_none(env: Environment, name: str, number: str) -> None:
     """A stored number that is none is damage or does no harm, never an error of another kind."""
-    pair = small.pair()
-    async with small.device() as flow:
-        flow.add_token(pair.user_id, pair.access_token, pair.refresh_token)
-    stored = await small.place.read(small.key(small.alice))
+    pair = env.pair()
+    async with env.app() as app:
+        app.add_token(pair.user_id, pair.access_token, pair.refresh_token)
+    stored = await env.storage.read(env.key(env.alice))
     assert stored is not None
-    await small.place.write(small.key(small.alice), stored[:-1] + f',"{name}":{number}}}'.encode())
-    async with small.device(maintain=True) as flow:
-        try:
-            user = flow.get_user_by_id(pair.user_id)
-        except CorruptRecord:
+    await env.storage.write(env.key(env.alice), stored[:-1] + f',"{name}":{number}}}'.encode())
+    async with env.app(maintain=True) as app:
+        if env.alice.user_id in app.damaged:
+            expect_damage(app, env.alice.user_id, "damaged")
             return
+        user = app.get_user_by_id(pair.user_id)
         assert (await user.get_user()).login == "alice"
-        await flow.refresh_token(pair.refresh_token)
-        assert json.dumps(dict(flow.tokens_validity), allow_nan=False)
+        await app.refresh_token(pair.refresh_token)
+        assert json.dumps(dict(app.tokens_validity), allow_nan=False)

@@ -1,227 +1,187 @@
-"""A refresh that Twitch refuses, and failures that are none."""
+"""A refresh token that Twitch refuses: its user has to sign in again, and every process knows."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.world import INVALID, REFRESH, said, within
-from twitchvault import (
-    AuthFailure,
-    Forbidden,
-    TokenError,
-    Unauthorized,
-)
+from tests.environment import INVALID, REFRESH, on_each_store, within
+from twitchvault import AuthFailure, TokenError
 
 if TYPE_CHECKING:
-    from tests.world import World
-    from twitchvault import UserAPI
-    from twitchvault.oauth import DeviceCodeFlow
-    from twitchvault.testing.fake import Client
+    from tests.environment import Environment
+
+INVALID_GRANT = {"error": "invalid_grant", "error_description": "revoked"}
 
 
-async def _alice(world: World, flow: DeviceCodeFlow, client: Client) -> UserAPI:
-    pair = world.pair(client)
-    return await flow.add_user(pair.access_token, pair.refresh_token)
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, INVALID),
+        (401, INVALID),
+        (400, {"error": "Bad Request", "status": 400, "message": "invalid refresh token"}),
+        (400, INVALID_GRANT),
+        (401, INVALID_GRANT),
+    ],
+)
+async def test_refused(env: Environment, status: int, body: dict[str, Any]) -> None:
+    """One try, then AuthFailure without a request; an access token that lives goes on being used.
 
-
-@pytest.mark.parametrize("status", [400, 401])
-async def test_a_refused_refresh(world: World, status: int) -> None:
-    """Everybody who asks gets AuthFailure, in every process; the user stays in the vault."""
-    world.twitch.switch(world.public, dead_refresh_status=status)
-    async with world.device(world.public) as one, world.device(world.public) as two:
-        user = await _alice(world, one, world.public)
-        await two.sync()
-        same = two.get_user_by_id(user.user_id)
-        world.twitch.disconnect(world.public, world.alice)
-        results = await within(
-            asyncio.gather(
-                *(each.get("users") for each in (user, same) * 5), return_exceptions=True
-            ),
-            10,
-        )
-        assert {type(result) for result in results} == {AuthFailure}
-        assert not any(secret in said(results[0]) for secret in world.twitch.secrets)  # type: ignore[arg-type]
-        assert world.twitch.counts.refused_refreshes == 1
-        assert one.get_token(user.user_id) is not None
-        for flow, handle in ((one, user), (two, same)):
+    Once that is refused, too, every call fails at once. A restart changes nothing.
+    """
+    async with env.app() as app, env.app() as other:
+        user = await env.own_pair(app)
+        user_id, since = user.user_id, env.asked()
+        env.twitch.fail(REFRESH, status=status, body=body)
+        for each in (app, other, app):
+            handle = each.get_user_by_id(user_id)
             with pytest.raises(AuthFailure, match="sign in again"):
                 await handle.refresh()
-            assert handle.needs_login
-            assert dict(flow.needs_login) == {user.user_id: handle.needs_login}
-    assert world.twitch.counts.refused_refreshes == 1
-    assert world.twitch.counts.replays == 0
-
-
-@pytest.mark.parametrize("status", [400, 401])
-async def test_a_refusal_in_the_words_of_the_rfc(small: World, status: int) -> None:
-    """`invalid_grant` is a refusal as well: the dead token is not sent again."""
-    async with small.device(small.public) as flow:
-        user = await _alice(small, flow, small.public)
-        body = {"error": "invalid_grant", "error_description": "revoked"}
-        small.twitch.fail("token:refresh_token", status=status, body=body, times=None)
-        for _ in range(3):
-            with pytest.raises(AuthFailure, match="sign in again"):
-                await user.refresh()
-        assert user.needs_login
-        sent = [each for each in small.twitch.requests if each.endpoint == "token:refresh_token"]
-        assert len(sent) == 1
-
-
-async def test_the_second_call_asks_twitch_nothing(world: World) -> None:
-    """Once the access token was refused too, every process fails at once, without a request."""
-    async with world.device(world.public) as one, world.device(world.public) as two:
-        user = await _alice(world, one, world.public)
-        await two.sync()
-        world.twitch.disconnect(world.public, world.alice)
+            assert dict(each.needs_login) == {user_id: handle.needs_login}
+            assert "refused" in each.needs_login[user_id]
+        assert env.log("token", "validate", since=since) == [("token", status)]
+        assert (await user.get_user()).login == "alice"
+        env.twitch.expire_access(user.token)
         with pytest.raises(AuthFailure):
-            await user.get("users")
-        await two.sync()
-        asked = len(world.twitch.requests)
-        for handle in (user, two.get_user_by_id(user.user_id)):
+            await user.get_user()
+        asked = env.asked()
+        for handle in (user, other.get_user_by_id(user_id)):
             with pytest.raises(AuthFailure):
-                await handle.get("users")
-        assert len(world.twitch.requests) == asked
+                await handle.get_user()
+    async with env.app() as app:
+        for call in (app.get_user_by_id(user_id).refresh, app.get_user_by_id(user_id).get_user):
+            with pytest.raises(AuthFailure, match="refused"):
+                await call()
+    assert env.asked() == asked
 
 
-async def test_a_living_access_token_goes_on_being_used(world: World) -> None:
-    """Only the refresh token is dead: calls succeed until the access token is refused, too."""
-    async with world.device(world.public) as flow:
-        user = await _alice(world, flow, world.public)
-        world.twitch.switch(world.public, false_invalid_refresh=1)
-        with pytest.raises(AuthFailure):
-            await user.refresh()
-        assert (await user.get_user()).login == "alice"
-        assert (await user.get_user()).login == "alice"
+@on_each_store
+@pytest.mark.parametrize("status", [400, 401])
+async def test_refused_to_many_callers(env: Environment, status: int) -> None:
+    """All calls of two processes get AuthFailure; the user stays in the vault."""
+    env.twitch.switch(env.public, dead_refresh_status=status)
+    async with env.app() as one, env.app() as two:
+        user = await env.login(one)
+        handles = (user, two.get_user_by_id(user.user_id))
+        env.twitch.disconnect(env.public, env.alice)
+        calls = (handle.get("users") for handle in handles * 5)
+        results = await within(asyncio.gather(*calls, return_exceptions=True))
+        assert {type(result) for result in results} == {AuthFailure}
+        assert not env.shows_secret(results[0])
+        assert one.get_token(user.user_id) is not None
+    counts = env.twitch.counts
+    assert (counts.refused_refreshes, counts.replays) == (1, 0)
 
 
-async def test_a_token_that_twitch_confirms_is_used_again(world: World) -> None:
+async def test_refused_by_refresh_token(env: Environment) -> None:
+    """`refresh_token` of a vaulted token that is refused is the same AuthFailure."""
+    async with env.app() as app:
+        await env.login(app)
+        _, refresh_token = env.live()
+        env.twitch.disconnect(env.public, env.alice)
+        for _ in range(2):
+            with pytest.raises(AuthFailure, match="sign in again"):
+                await app.refresh_token(refresh_token)
+    assert env.refreshes_sent() == 1
+
+
+async def test_a_token_that_twitch_confirms_is_used_again(env: Environment) -> None:
     """Refused by a fault of the service, then validated by `add_user`: calls go out again."""
-    async with world.device(world.public) as flow:
-        pair = world.pair(world.public)
-        user = await flow.add_user(pair.access_token, pair.refresh_token)
-        world.twitch.switch(world.public, false_invalid_refresh=1)
+    pair = env.pair()
+    async with env.app() as app:
+        user = await app.add_user(pair.access_token, pair.refresh_token)
+        env.twitch.switch(env.public, false_invalid_refresh=1)
         body = {"error": "Unauthorized", "status": 401, "message": "Invalid OAuth token"}
-        world.twitch.fail("helix:users", status=401, body=body)
+        env.twitch.fail("helix:users", status=401, body=body)
         with pytest.raises(AuthFailure):
             await user.get("users")
-        user = await flow.add_user(pair.access_token, pair.refresh_token)
+        user = await app.add_user(pair.access_token, pair.refresh_token)
         assert (await user.get_user()).login == "alice"
 
 
+@on_each_store
 @pytest.mark.parametrize("how", ["add_user", "add_token", "expired pair"])
-async def test_a_new_login_heals(world: World, how: str) -> None:
+async def test_a_new_login_heals(env: Environment, how: str) -> None:
     """After a new login all goes on, in the other process as well and after a restart."""
-    async with world.device(world.public) as one, world.device(world.public) as two:
-        user = await _alice(world, one, world.public)
-        world.twitch.disconnect(world.public, world.alice)
+    async with env.app() as one, env.app() as two:
+        user = await env.login(one)
+        env.twitch.disconnect(env.public, env.alice)
         with pytest.raises(AuthFailure):
             await user.get("users")
-        pair = world.pair(world.public, expired=how == "expired pair")
+        pair = env.pair(expired=how == "expired pair")
         if how == "add_token":
             one.add_token(user.user_id, pair.access_token, pair.refresh_token)
             await one.flush()
         else:
             await one.add_user(pair.access_token, pair.refresh_token)
-        await two.sync()
-        for flow in (one, two):
-            handle = flow.get_user_by_id(user.user_id)
+        for app in (one, two):
+            handle = app.get_user_by_id(user.user_id)
             assert (await handle.get_user()).login == "alice"
             assert handle.needs_login is None
-            assert dict(flow.needs_login) == {}
-        world.twitch.expire_access(user.token)
+            assert dict(app.needs_login) == {}
+        env.twitch.expire_access(user.token)
         assert (await user.get_user()).login == "alice"
-    async with world.device(world.public) as flow:
-        assert (await flow.get_user_by_id(user.user_id).get_user()).login == "alice"
-    assert world.twitch.counts.replays == 0
+    async with env.app() as app:
+        assert (await app.get_user_by_id(user.user_id).get_user()).login == "alice"
+    await env.expect()
 
 
-async def test_needs_login_survives_a_restart(world: World) -> None:
-    """A new process does not ask Twitch about a refresh token that was refused."""
-    async with world.device(world.public) as flow:
-        user = await _alice(world, flow, world.public)
-        world.twitch.disconnect(world.public, world.alice)
-        with pytest.raises(AuthFailure):
-            await user.refresh()
-    async with world.device(world.public) as flow:
-        with pytest.raises(AuthFailure, match="refused"):
-            await flow.get_user_by_id(user.user_id).refresh()
-    assert world.twitch.counts.refused_refreshes == 1
-
-
-async def test_the_old_pair_does_not_heal(world: World) -> None:
+@on_each_store
+async def test_the_old_pair_does_not_heal(env: Environment) -> None:
     """Adding the refused pair again is no new login."""
-    pair = world.pair(world.public)
-    async with world.device(world.public) as flow:
-        user = await flow.add_user(pair.access_token, pair.refresh_token)
-        world.twitch.disconnect(world.public, world.alice)
+    pair = env.pair()
+    async with env.app() as app:
+        user = await app.add_user(pair.access_token, pair.refresh_token)
+        env.twitch.disconnect(env.public, env.alice)
         with pytest.raises(AuthFailure):
             await user.refresh()
         with pytest.raises(AuthFailure):
-            await flow.add_user(pair.access_token, pair.refresh_token)
-        flow.add_token(user.user_id, pair.access_token, pair.refresh_token)
+            await app.add_user(pair.access_token, pair.refresh_token)
+        app.add_token(user.user_id, pair.access_token, pair.refresh_token)
         with pytest.raises(AuthFailure):
             await user.refresh()
-    assert world.twitch.counts.refused_refreshes == 1
+    assert env.refreshes_sent() == 1
 
 
-async def test_a_rotated_secret(world: World) -> None:
-    """A secret that was changed in the console: 403, nobody is logged out, the new one works."""
-    async with world.device() as flow:
-        user = await _alice(world, flow, world.client)
-        world.twitch.rotate_secret(world.client)
-        world.twitch.expire_access(user.token)
-        with pytest.raises(Forbidden, match="invalid client secret"):
-            await within(user.get("users"))
-    async with world.device() as flow:
-        assert (await flow.get_user_by_id(user.user_id).get_user()).login == "alice"
-
-
-async def test_without_a_refresh_token(world: World) -> None:
+async def test_without_a_refresh_token(env: Environment) -> None:
     """A dead access token without a refresh token needs a login; a living one does not."""
-    async with world.device(world.public) as flow:
-        pair = world.pair(world.public)
-        user = flow.add_token(world.alice.user_id, pair.access_token, None)
+    async with env.app() as app:
+        pair = env.pair()
+        user = app.add_token(env.alice.user_id, pair.access_token, None)
         with pytest.raises(TokenError, match="no refresh token"):
             await user.refresh()
         assert user.needs_login is None, "nobody has refused this access token"
-        world.twitch.expire_access(world.alice)
+        env.twitch.expire_access(env.alice)
         with pytest.raises(AuthFailure):
             await user.get_user()
         assert user.needs_login
-    assert world.sent() == 0
+    assert env.refreshes_sent() == 0
 
 
-async def test_a_refusal_of_a_former_refresh_token(small: World) -> None:
-    """A refused refresh token says nothing of another that came with the same access token."""
-    async with small.device(small.public) as flow:
-        pair = small.pair(small.public)
-        user = await flow.add_user(pair.access_token, pair.refresh_token)
-        gate = small.twitch.hold(REFRESH)
-        small.twitch.fail(REFRESH, status=400, body=INVALID)
+@pytest.mark.parametrize("same_access", [True, False])
+async def test_refused_while_a_newer_pair_came(env: Environment, same_access: bool) -> None:
+    """A refused refresh token says nothing of another that somebody has stored meanwhile.
+
+    Also when both came with the same access token.
+    """
+    async with env.app() as app, env.app() as other:
+        user = await env.login(app)
+        access_token = user.token
+        gate = env.twitch.hold(REFRESH)
+        env.twitch.fail(REFRESH, status=400, body=INVALID)
         call = asyncio.create_task(user.refresh())
         await gate.reached()
-        login = small.pair(small.public)
-        flow.add_token(user.user_id, pair.access_token, login.refresh_token)
-        await flow.flush()
+        login = env.pair()
+        newer = access_token if same_access else login.access_token
+        other.add_token(user.user_id, newer, login.refresh_token)
+        await other.flush()
         gate.release()
-        await asyncio.gather(call, return_exceptions=True)
+        if same_access:
+            await within(asyncio.gather(call, return_exceptions=True))
+        else:
+            assert (await within(call)).access_token == login.access_token
         assert user.needs_login is None
         await user.refresh()
-    assert await small.stored(client=small.public) == small.live(client=small.public)
-
-
-async def test_without_the_secret(small: World) -> None:
-    """A process that lacks the client secret does not stop one that has it from renewing."""
-    async with small.device() as flow:
-        token = flow.tokens[small.client.client_id][0]
-        small.twitch.kill_app_tokens(small.client)
-        bare = small.device(client_secret=None)
-        await bare.authorize()
-        with pytest.raises(Unauthorized):
-            await bare.authorize(token=token)
-        await bare.close()
-        assert flow.application is not None
-        assert (await flow.application.get_user(login="alice")).login == "alice"
+    await env.expect(exchanges=1)

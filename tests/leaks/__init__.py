@@ -1,1 +1,1 @@
-"""No secret shows, wherever one looks."""
+"""No secret shows anywhere: lives of flows and stores under the eyes of a witness."""

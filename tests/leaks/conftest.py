@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.environment import REDIRECT, Environment, Storage
 from tests.redis_store.conftest import server  # noqa: F401
-from tests.world import REDIRECT, Place, World
 from twitchvault.testing import FakeTwitch
 
 from .witness import Witness
@@ -31,12 +31,12 @@ async def witness() -> AsyncIterator[Witness]:
 
 
 @pytest.fixture
-async def world(witness: Witness, tmp_path: Path) -> AsyncIterator[World]:
+async def env(witness: Witness, tmp_path: Path) -> AsyncIterator[Environment]:
     """A double with a secret that looks different in a URL and in JSON."""
     async with FakeTwitch(seed=7) as twitch:
-        world = World(twitch, Place("memory", tmp_path))
-        world.client = twitch.register_client(client_secret=CLIENT_SECRET, redirect_uris=[REDIRECT])
-        yield world
-        await world.end()
+        env = Environment(twitch, Storage("memory", tmp_path))
+        env.client = twitch.register_client(client_secret=CLIENT_SECRET, redirect_uris=[REDIRECT])
+        yield env
+        await env.close()
         witness.secrets |= twitch.secrets
         assert twitch.leaks == ()

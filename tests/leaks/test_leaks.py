@@ -1,16 +1,15 @@
 """No token, secret, code, key or password shows: not in logs, reprs, errors, frames or tasks.
 
-Every test here ends with the fixture `witness`: it has listened to all loggers at their lowest
-level, asyncio's debug mode with every callback told, and all warnings; it was shown the objects and
-errors below; and none of that may hold any secret, in no form, not even ten characters of one.
-What it looks at, and that it finds what is there, is for `test_witness`.
+Every test here ends with the fixture `witness`. It has listened to all loggers at their lowest
+level, to asyncio's debug mode with every callback logged, and to all warnings; it was shown the
+objects and errors below. None of that may hold a secret in any form, not even ten characters of
+one. `test_witness` shows that it finds what is there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
 import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -20,35 +19,31 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
+from tests.environment import REDIRECT
 from tests.http_servers import free_port, raw_server, web_server
-from tests.world import REDIRECT
 from twitchvault import (
     App,
-    AppAPI,
-    AuthorizationCodeGrantFlow,
-    DeviceCodeFlow,
     TwitchVaultError,
-    UserAPI,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tests.world import World
+    from tests.environment import Environment
 
     from .witness import Witness
 
 
 async def failing(witness: Witness, *calls: Awaitable[object]) -> None:
-    """Each call raises an error of the documented kinds, at which the witness looks."""
+    """Each call raises an error of the documented kinds, which the witness is shown."""
     for call in calls:
         with pytest.raises((TwitchVaultError, TimeoutError, ValueError)) as caught:
             await call
         witness.catch(caught.value)
 
 
-def look(witness: Witness, app: App) -> None:
-    """Look at an app, and at all that it shows of its users."""
+def see_app(witness: Witness, app: App) -> None:
+    """Show the witness an app, and all that it shows of its users."""
     witness.see(app, app.http, app.application, app.events())
     witness.see(app.tokens_validity, app.users_scopes, app.damaged, app.needs_login)
     witness.hear("tokens", f"{app.tokens!r} {app.tokens}")
@@ -57,52 +52,52 @@ def look(witness: Witness, app: App) -> None:
     witness.tasks()
 
 
-async def test_device_code(witness: Witness, world: World) -> None:
+async def test_device_code(witness: Witness, env: Environment) -> None:
     """Sign in by device code: pending, too fast, denied, expired, never approved, and approved."""
-    client = world.twitch.register_client(
+    client = env.twitch.register_client(
         public=True, fast_poll="slow_down", denied_device="access denied by the user"
     )
-    async with world.device(client) as flow:
+    async with env.device(client) as flow:
         denied = await flow.request_device_code({"chat:read"})
         await failing(witness, flow.get_device_token(denied.device_code))
         await failing(witness, flow.get_device_token(denied.device_code))
-        world.twitch.deny(denied.user_code)
-        world.twitch.advance(100)
+        env.twitch.deny(denied.user_code)
+        env.twitch.advance(100)
         await failing(witness, flow.get_device_token(denied.device_code))
         late = await flow.request_device_code()
         await failing(
             witness, flow.wait_for_device_token(late.device_code, interval=0.01, timeout=0.01)
         )
-        world.twitch.advance(100_000)
+        env.twitch.advance(100_000)
         await failing(witness, flow.get_device_token(late.device_code))
-        world.twitch.auto_approve(world.alice)
+        env.twitch.auto_approve(env.alice)
         code = await flow.request_device_code({"chat:read"})
         token = await flow.get_device_token(code.device_code)
         user = await flow.add_user(token.access_token, token.refresh_token)
         witness.see(code, code.raw, token, token.raw, user, await user.validate())
         await failing(witness, flow.get_device_token(code.device_code))
-        look(witness, flow)
+        see_app(witness, flow)
 
 
-async def test_authorization_code(witness: Witness, world: World) -> None:
+async def test_authorization_code(witness: Witness, env: Environment) -> None:
     """Sign in by authorization code: refused, for another address, and good."""
-    async with world.code() as flow:
+    async with env.code() as flow:
         code = witness.secret("an-authorization-code/+that-nobody-gave")
         await failing(witness, flow.get_authorization_token(code, REDIRECT))
-        good = await authorization_code(world, flow.get_authorization_url(REDIRECT, state="state"))
+        good = await authorization_code(env, flow.get_authorization_url(REDIRECT, state="state"))
         witness.secret(good)
         await failing(witness, flow.get_authorization_token(good, "http://elsewhere/"))
-        good = await authorization_code(world, flow.get_authorization_url(REDIRECT, state="state"))
+        good = await authorization_code(env, flow.get_authorization_url(REDIRECT, state="state"))
         token = await flow.get_authorization_token(witness.secret(good), REDIRECT)
         await failing(witness, flow.get_authorization_token(good, REDIRECT))
         user = await flow.add_user(token.access_token, token.refresh_token)
         witness.see(token, token.raw, user, flow.get_authorization_url(REDIRECT))
-        look(witness, flow)
+        see_app(witness, flow)
 
 
-async def authorization_code(world: World, url: str) -> str:
-    """What the user's browser brings back from Twitch's page."""
-    world.twitch.auto_consent(world.alice)
+async def authorization_code(env: Environment, url: str) -> str:
+    """The code with which Twitch's page sends the user's browser back."""
+    env.twitch.auto_consent(env.alice)
     async with (
         aiohttp.ClientSession() as browser,
         browser.get(url, allow_redirects=False) as page,
@@ -112,21 +107,21 @@ async def authorization_code(world: World, url: str) -> str:
     return URL(location).query["code"]
 
 
-async def test_app_token(witness: Witness, world: World) -> None:
+async def test_app_token(witness: Witness, env: Environment) -> None:
     """An app token: got, validated, renewed, and refused for a wrong secret."""
-    async with world.code() as flow:
+    async with env.code() as flow:
         application = flow.application
         assert application is not None
         witness.see(await flow.credentials_grant_flow(), await application.validate())
-        world.twitch.kill_app_tokens(world.client)
+        env.twitch.kill_app_tokens(env.client)
         witness.see(await application.get_user(login="alice"), await application.refresh())
-        look(witness, flow)
+        see_app(witness, flow)
     wrong = witness.secret('a-wrong-secret/"&with-signs"')
     for url in ("memory://", "bad://"):
-        options = world.arguments(client_secret=wrong, store=url)
+        options = env.arguments(client_secret=wrong, store=url)
         await failing(witness, authorized(options))
     foreign = witness.secret('app-token-"of-nobody"')
-    await failing(witness, world.app(world.public).authorize(token=foreign))
+    await failing(witness, env.app(env.public).authorize(token=foreign))
 
 
 async def authorized(options: dict[str, Any]) -> None:
@@ -135,14 +130,14 @@ async def authorized(options: dict[str, Any]) -> None:
         pass
 
 
-async def test_users(witness: Witness, world: World) -> None:
-    """A user's whole life: added, called for, refreshed, validated, revoked, removed."""
-    async with world.device(world.public, maintain=True) as flow:
+async def test_users(witness: Witness, env: Environment) -> None:
+    """The life of a user: added, called for, refreshed, validated, revoked, removed."""
+    async with env.device(env.public, maintain=True) as flow:
         stream = flow.events()
-        pair = world.pair(world.public)
+        pair = env.pair(env.public)
         user = await flow.add_user(pair.access_token, pair.refresh_token)
         witness.see(user, await user.get_user(), await user.refresh(), await user.validate())
-        world.twitch.expire_access(world.alice)
+        env.twitch.expire_access(env.alice)
         await user.get("users")
         await failing(
             witness,
@@ -165,11 +160,11 @@ async def test_users(witness: Witness, world: World) -> None:
             flow.add_token("", pair.access_token, pair.refresh_token)
         witness.catch(caught.value)
         await flow.flush()
-        world.twitch.disconnect(world.public, world.alice)
+        env.twitch.disconnect(env.public, env.alice)
         await failing(witness, user.get("users"), user.refresh())
-        look(witness, flow)
+        see_app(witness, flow)
         witness.see(await anext(stream), await anext(stream))
-        fresh = world.pair(world.public)
+        fresh = env.pair(env.public)
         await flow.add_user(fresh.access_token, fresh.refresh_token)
         await flow.revoke_token(fresh.access_token)
         flow.remove_token("7")
@@ -197,13 +192,13 @@ BODIES: list[tuple[int, str]] = [
 
 
 @pytest.mark.parametrize(("status", "body"), BODIES, ids=range(len(BODIES)))
-async def test_bad_answers(witness: Witness, world: World, status: int, body: str) -> None:
+async def test_bad_answers(witness: Witness, env: Environment, status: int, body: str) -> None:
     """A service that echoes all that it was sent, in every form, in bad answers of every kind."""
-    pair, dead = world.pair(), world.pair(user=world.bob, expired=True)
+    pair, dead = env.pair(), env.pair(user=env.bob, expired=True)
     code = witness.secret("an-authorization-code/+to-be-echoed")
-    async with world.code(lease_ttl=1) as flow, world.device(lease_ttl=1) as device:
+    async with env.code(lease_ttl=1) as flow, env.device(lease_ttl=1) as device:
         user = await flow.add_user(pair.access_token, pair.refresh_token)
-        secret = str(world.client.client_secret)
+        secret = str(env.client.client_secret)
         device_code = (await device.request_device_code()).device_code
         calls: list[tuple[Callable[[], Awaitable[object]], list[str]]] = [
             (lambda: flow.get_authorization_token(code, REDIRECT), [secret, code]),
@@ -222,7 +217,7 @@ async def test_bad_answers(witness: Witness, world: World, status: int, body: st
             inside = json.dumps(echo)[1:-1] if body[:1] in {"{", "["} else echo
             headers = {"X-Echo": " ".join(map(quote, sent))}
             for endpoint in ("token", "validate", "revoke", "helix"):
-                world.twitch.fail(
+                env.twitch.fail(
                     endpoint,
                     status=status,
                     body=body.replace("{0}", inside),
@@ -233,8 +228,8 @@ async def test_bad_answers(witness: Witness, world: World, status: int, body: st
                 await call()
             except TwitchVaultError as error:
                 witness.catch(error)
-            world.twitch.clear_faults()
-        look(witness, flow)
+            env.twitch.clear_faults()
+        see_app(witness, flow)
 
 
 BIG = b"x" * 10_000_000
@@ -256,26 +251,26 @@ async def big(_: web.Request) -> web.Response:
     return web.Response(body=BIG)
 
 
-async def test_no_answers(witness: Witness, world: World) -> None:
+async def test_no_answers(witness: Witness, env: Environment) -> None:
     """Refused, hung up on, garbled, no TLS, too much, through a proxy that is not there."""
     proxied = functools.partial(ask_all, proxy="http://user:the-pr0xy-password@127.0.0.1:1")
     witness.secret("the-pr0xy-password")
     async with raw_server(hang_up) as one, raw_server(garble) as two, web_server(big) as three:
         roots = [one.partition("/path")[0], two.partition("/path")[0], three.rstrip("/")]
         await asyncio.gather(
-            *(ask_all(witness, world, root) for root in roots),
-            ask_all(witness, world, f"http://127.0.0.1:{free_port()}"),
-            ask_all(witness, world, roots[0].replace("http", "https")),
-            proxied(witness, world, "http://nowhere.invalid"),
+            *(ask_all(witness, env, root) for root in roots),
+            ask_all(witness, env, f"http://127.0.0.1:{free_port()}"),
+            ask_all(witness, env, roots[0].replace("http", "https")),
+            proxied(witness, env, "http://nowhere.invalid"),
         )
 
 
-async def ask_all(witness: Witness, world: World, root: str, **options: object) -> None:
+async def ask_all(witness: Witness, env: Environment, root: str, **options: object) -> None:
     """Ask a service that cannot answer for everything; the pair stays."""
-    arguments = world.arguments(store="memory://", id_url=f"{root}/oauth2", api_url=f"{root}/helix")
-    pair = world.pair()
+    arguments = env.arguments(store="memory://", id_url=f"{root}/oauth2", api_url=f"{root}/helix")
+    pair = env.pair()
     arguments |= {"lease_ttl": 1, **options}
-    async with world.device(world.public, **arguments | {"client_secret": None}) as flow:
+    async with env.device(env.public, **arguments | {"client_secret": None}) as flow:
         user = flow.add_token("1", pair.access_token, pair.refresh_token)
         await failing(
             witness,
@@ -288,21 +283,8 @@ async def ask_all(witness: Witness, world: World, root: str, **options: object) 
             user.refresh(),
         )
         assert flow.tokens["1"] == (pair.access_token, pair.refresh_token)
-        look(witness, flow)
+        see_app(witness, flow)
     await failing(witness, authorized(arguments))
-
-
-THROUGH_REQUEST = {"get", "post", "put", "patch", "delete", "get_user"}
-
-
-@pytest.mark.parametrize("kind", [App, DeviceCodeFlow, AuthorizationCodeGrantFlow, UserAPI, AppAPI])
-def test_no_public_coroutine_is_forgotten(kind: type) -> None:
-    """Errors leave all coroutines of the public classes without frames."""
-    methods = {name: getattr(kind, name) for name in dir(kind) if name[0] != "_"}
-    coroutines = {name for name, each in methods.items() if inspect.iscoroutinefunction(each)}
-    assert len(coroutines) > 5
-    scrubbed = {name for name in coroutines if hasattr(methods[name], "__wrapped__")}
-    assert coroutines - scrubbed <= THROUGH_REQUEST
 
 
 async def test_a_caller_keeps_its_own_context() -> None:

@@ -1,6 +1,6 @@
 """No token, key or password shows, whatever store there is and however it fails.
 
-As in `test_leaks`: each test ends with the fixture `witness`, which must not have met a secret.
+As in `test_leaks`: each test ends with the fixture `witness`, which must not have seen a secret.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from twitchvault import (
 )
 
 from .conftest import CLIENT_SECRET
-from .test_leaks import failing, look
+from .test_leaks import failing, see_app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from tests.environment import Environment
     from tests.redis_store.servers import Driver, Server
-    from tests.world import World
     from twitchvault import Entry, TokenStore
 
     from .witness import Witness
@@ -55,7 +55,7 @@ MAKERS: Final[dict[str, Callable[[str], object]]] = {
 }
 
 
-class Place:
+class Backend:
     """One kind of store, and how it is made to fail and to heal."""
 
     def __init__(self, kind: str, path: Path, redis: Account | None) -> None:
@@ -119,10 +119,10 @@ async def account(server: Server, witness: Witness) -> AsyncIterator[Account]:
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     """One of each kind."""
     redis = request.getfixturevalue("account") if request.param == "redis" else None
-    return Place(request.param, tmp_path / "tokens.db", redis)
+    return Backend(request.param, tmp_path / "tokens.db", redis)
 
 
 @pytest.fixture
@@ -134,40 +134,40 @@ def key(witness: Witness) -> str:
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "fernet"])
 async def test_any_store(
-    witness: Witness, world: World, place: Place, key: str, encrypted: bool
+    witness: Witness, env: Environment, backend: Backend, key: str, encrypted: bool
 ) -> None:
     """A life on each store: rows damaged, newer, in plaintext; then the store is gone."""
-    inner = place.store()
+    inner = backend.store()
     store = FernetStore(inner, key) if encrypted else inner
-    pair = world.pair(world.public)
-    async with world.device(world.public, store=store, lease_ttl=1) as flow:
+    pair = env.pair(env.public)
+    async with env.device(env.public, store=store, lease_ttl=1) as flow:
         stream = flow.events()
         user = await flow.add_user(pair.access_token, pair.refresh_token)
         await user.refresh()
-        for number, row in enumerate(rows(world)):
-            await store.put(f"{world.public.client_id}:damaged{number}", row)
-            await inner.put(f"{world.public.client_id}:bad{number}", row)
+        for number, row in enumerate(rows(env)):
+            await store.put(f"{env.public.client_id}:damaged{number}", row)
+            await inner.put(f"{env.public.client_id}:bad{number}", row)
         await flow.sync()
         assert len(flow.damaged) == 6
         with pytest.raises(CorruptRecord) as caught:
             flow.get_token("damaged0")
         witness.catch(caught.value)
-        look(witness, flow)
-        witness.see(store, inner, await store.get(world.key(world.alice, world.public)), stream)
+        see_app(witness, flow)
+        witness.see(store, inner, await store.get(env.key(env.alice, env.public)), stream)
         witness.see(*[entry async for entry in store.scan()], await anext(stream))
-        await place.lose(inner)
+        await backend.lose(inner)
         flow.add_token("9", *fresh(witness))
         await failing(witness, flow.flush(), user.refresh(), store.put("key", b"value"))
         await failing(witness, flow.close())
-        await place.heal(inner)
+        await backend.heal(inner)
         await flow.authorize()
         await flow.flush()
     await store.close()
 
 
-def rows(world: World) -> list[bytes]:
+def rows(env: Environment) -> list[bytes]:
     """What may stand in a row instead of a record."""
-    pair = world.pair(world.public, world.bob)
+    pair = env.pair(env.public, env.bob)
     inside = f'"access_token":"{pair.access_token}","refresh_token":"{pair.refresh_token}'
     texts = '{"schema":1,%s', '{"schema":1,%s","scopes":7}', '{"schema":99,%s"}'
     return [(text % inside).encode() for text in texts]
@@ -179,7 +179,7 @@ def fresh(witness: Witness) -> tuple[str, str]:
     return witness.secret(f"{number}-th-access-token"), witness.secret(f"{number}-th-refresh-token")
 
 
-async def test_redis_refuses(witness: Witness, world: World, account: Account) -> None:
+async def test_redis_refuses(witness: Witness, env: Environment, account: Account) -> None:
     """Wrong URLs and passwords, no permission for what carries tokens, keys of another kind."""
     wrong = account.url.replace("p%40ss", witness.secret("wrong-p4ssword"))
     urls = (
@@ -200,12 +200,12 @@ async def test_redis_refuses(witness: Witness, world: World, account: Account) -
         await account.allow("+@all")
         async with (
             RedisStore(account.url) as store,
-            world.device(world.public, store=store) as flow,
+            env.device(env.public, store=store) as flow,
         ):
             await account.allow(denied)
             user = flow.add_token("1", *fresh(witness))
             await failing(witness, flow.flush(), user.refresh(), flow.close())
-            look(witness, flow)
+            see_app(witness, flow)
             await account.allow("+@all")
             await flow.authorize()
     await account.command("DEL", "{twitchvault}:entries")
@@ -213,10 +213,10 @@ async def test_redis_refuses(witness: Witness, world: World, account: Account) -
     await failing(witness, RedisStore(account.url).open())
 
 
-async def test_wrong_keys(witness: Witness, world: World, key: str, tmp_path: Path) -> None:
+async def test_wrong_keys(witness: Witness, env: Environment, key: str, tmp_path: Path) -> None:
     """Keys that are none, keys that open nothing, callables that fail, entries that were moved."""
     url = f"sqlite:///{tmp_path / 'tokens.db'}"
-    async with world.device(world.public, store=url) as flow:
+    async with env.device(env.public, store=url) as flow:
         flow.add_token("1", *fresh(witness))
     other = base64.urlsafe_b64encode(witness.secret("another signing half and another").encode())
     none = witness.secret("k3y of no form")
@@ -226,13 +226,13 @@ async def test_wrong_keys(witness: Witness, world: World, key: str, tmp_path: Pa
         with pytest.raises((TwitchVaultError, ValueError, TypeError)) as caught:
             await FernetStore(url, keys).open()
         witness.catch(caught.value)
-    store = FernetStore(url, lambda: [key])
+    inner = SQLiteStore(tmp_path / "tokens.db")
+    store = FernetStore(inner, lambda: [key])
     await failing(witness, store.open())
     witness.see(await store.encrypt_existing(), store)
     await failing(witness, FernetStore(url, other).open())
-    inner = store._inner
     for name in ("a", "b"):
-        entry = await inner.get(f"{world.public.client_id}:1")
+        entry = await inner.get(f"{env.public.client_id}:1")
         assert entry is not None
         await inner.put(name, entry.value if name == "a" else entry.value[:-9])
     await failing(witness, store.get("a"), store.get("b"))
@@ -240,7 +240,7 @@ async def test_wrong_keys(witness: Witness, world: World, key: str, tmp_path: Pa
     await inner.delete(CHECK)
     await failing(witness, store.rotate())
     await store.close()
-    await failing(witness, store.rotate(), world.device(world.public, store=store).authorize())
+    await failing(witness, store.rotate(), env.device(env.public, store=store).authorize())
 
 
 def quoting() -> str:
@@ -254,21 +254,21 @@ def wrong_type() -> list[object]:
     return [{"key": "the signing half the secret half"}]
 
 
-async def test_bad_files(witness: Witness, world: World, tmp_path: Path) -> None:
+async def test_bad_files(witness: Witness, env: Environment, tmp_path: Path) -> None:
     """A file that is damaged, newer, another program's, or a text with tokens."""
     path = tmp_path / "tokens.db"
-    async with world.device(world.public, store=f"sqlite:///{path}") as flow:
+    async with env.device(env.public, store=f"sqlite:///{path}") as flow:
         flow.add_token("1", *fresh(witness))
     for change in ("PRAGMA user_version = 99", "PRAGMA application_id = 7"):
         with closing(sqlite3.connect(path)) as db:
             db.execute(change)
         await failing(witness, SQLiteStore(path).open())
-    whole = path.read_bytes()
-    for content in (b"0-th access token" * 1000, whole[:8192] + b"\xff" * 8192):
+    intact = path.read_bytes()
+    for content in (b"0-th access token" * 1000, intact[:8192] + b"\xff" * 8192):
         path.write_bytes(content)
         with suppress(StoreError):
-            async with world.device(world.public, store=f"sqlite:///{path}") as flow:
-                look(witness, flow)
+            async with env.device(env.public, store=f"sqlite:///{path}") as flow:
+                see_app(witness, flow)
 
 
 class QuotingStore(OwnStore):
@@ -288,30 +288,30 @@ class QuotingStore(OwnStore):
             yield entry
 
 
-async def test_a_driver_that_quotes(witness: Witness, world: World) -> None:
+async def test_a_driver_that_quotes(witness: Witness, env: Environment) -> None:
     """A store of somebody's own whose errors and their causes quote what it was given."""
     store = QuotingStore()
-    async with world.device(world.public, store=store, lease_ttl=1) as flow:
+    async with env.device(env.public, store=store, lease_ttl=1) as flow:
         access, refresh = fresh(witness)
         user = flow.add_token("1", access, refresh)
         await flow.flush()
         quoted = f"cannot write {access} {refresh}"
-        told = StoreUnavailable("the database is away")
-        told.__cause__ = ValueError(quoted)
+        away = StoreUnavailable("the database is away")
+        away.__cause__ = ValueError(quoted)
         undecodable = UnicodeDecodeError("utf-8", access.encode(), 0, 1, quoted)
-        for broken in (ValueError(quoted), told, undecodable):
+        for broken in (ValueError(quoted), away, undecodable):
             store.broken = broken
             flow.add_token("2", access, refresh)
             await failing(witness, flow.flush(), flow.sync(), user.refresh())
-            look(witness, flow)
+            see_app(witness, flow)
             await failing(witness, flow.close(), flow.authorize())
             store.broken = None
             await flow.authorize()
             await flow.flush()
 
 
-async def test_a_key_service(witness: Witness, world: World, key: str) -> None:
-    """Keys that come by a thread show in no callback that asyncio tells of."""
-    async with world.device(store=FernetStore(MemoryStore(), lambda: [key])) as flow:
+async def test_a_key_service(witness: Witness, env: Environment, key: str) -> None:
+    """Keys that come by a thread show in no callback that asyncio logs."""
+    async with env.device(store=FernetStore(MemoryStore(), lambda: [key])) as flow:
         witness.tasks()
-        look(witness, flow)
+        see_app(witness, flow)

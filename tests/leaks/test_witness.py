@@ -83,7 +83,7 @@ def with_attribute(text: str) -> Exception:
 
 
 async def called_back(secret: str) -> None:
-    """A callback that takes the secret, on a loop that tells of each."""
+    """A callback that takes the secret, on a loop that logs each."""
     asyncio.get_running_loop().call_soon(str, secret)
     await asyncio.sleep(0.001)
 

@@ -1,4 +1,4 @@
-"""A witness hears and sees all that a program lets out, and tells which secrets were in it."""
+"""A witness: it collects all that a program shows, and finds the secrets in that."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class Witness(logging.Handler):
 
     def hear(self, channel: str, text: str | bytes) -> None:
         """Take in what came out somewhere."""
-        said = text.decode("latin-1") if isinstance(text, bytes) else text
-        self._heard.setdefault(channel, set()).add(_ADDRESS.sub("", said))
+        plain = text.decode("latin-1") if isinstance(text, bytes) else text
+        self._heard.setdefault(channel, set()).add(_ADDRESS.sub("", plain))
 
     def emit(self, record: logging.LogRecord) -> None:
         """A log line: its message, its arguments, and what else the record carries."""
@@ -83,7 +83,7 @@ class Witness(logging.Handler):
         with suppress(RuntimeError):
             loop = asyncio.get_running_loop()
             loop.set_debug(True)
-            loop.slow_callback_duration = 0  # each callback is told of
+            loop.slow_callback_duration = 0  # each callback is logged
         try:
             with warnings.catch_warnings(record=True) as warned:
                 warnings.simplefilter("always")
@@ -116,12 +116,12 @@ class Witness(logging.Handler):
     def catch(self, error: BaseException) -> None:
         """Look at an error and all behind it: texts, arguments, notes, pickles, frames."""
         todo: list[BaseException | None] = [error]
-        met: set[int] = set()
+        known: set[int] = set()
         while todo:
             one = todo.pop()
-            if one is None or id(one) in met:
+            if one is None or id(one) in known:
                 continue
-            met.add(id(one))
+            known.add(id(one))
             todo += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
             self.see(one, one.args, *getattr(one, "__notes__", ()))
             self._pickle(one)
@@ -136,18 +136,19 @@ class Witness(logging.Handler):
     def _frames(self, error: BaseException) -> None:
         """Local variables, as the standard library and as rich shows them; not those of tests."""
         kind = type(error).__name__
-        told = traceback.TracebackException.from_exception(error, capture_locals=True)
-        self.hear(f"text of {kind}", "".join(told.format_exception_only()))
-        for frame in told.stack:
+        standard = traceback.TracebackException.from_exception(error, capture_locals=True)
+        self.hear(f"text of {kind}", "".join(standard.format_exception_only()))
+        for frame in standard.stack:
             if not frame.filename.startswith(TESTS):
                 where = f"locals of {Path(frame.filename).name}:{frame.name} in {kind}"
                 self.hear(where, "\n".join((frame.locals or {}).values()))
         rich = Traceback.extract(type(error), error, error.__traceback__, show_locals=True)
         for stack in rich.stacks:
-            for shown in stack.frames:
-                if not shown.filename.startswith(TESTS):
-                    where = f"rich locals of {Path(shown.filename).name}:{shown.name} in {kind}"
-                    self.hear(where, "\n".join(map(str, (shown.locals or {}).values())))
+            for rich_frame in stack.frames:
+                if not rich_frame.filename.startswith(TESTS):
+                    name = f"{Path(rich_frame.filename).name}:{rich_frame.name}"
+                    variables = (rich_frame.locals or {}).values()
+                    self.hear(f"rich locals of {name} in {kind}", "\n".join(map(str, variables)))
 
     def leaks(self) -> list[str]:
         """Where a secret came out: the channels, each with an example."""
@@ -171,7 +172,7 @@ def in_bytes(content: bytes, secrets: Iterable[str]) -> list[str]:
 
 def _first(text: str, wanted: set[str]) -> str:
     for sample in wanted:
-        place = text.find(sample)
-        if place >= 0:
-            return text[max(0, place - 60) : place + SAMPLE]
+        start = text.find(sample)
+        if start >= 0:
+            return text[max(0, start - 60) : start + SAMPLE]
     return ""

@@ -1,1 +1,1 @@
-"""The vault in several processes over one store; see `conftest` for how to run it on another."""
+"""Processes with a flow each over one store, for the tests of several folders."""

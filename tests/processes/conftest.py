@@ -1,13 +1,4 @@
-"""A double, a store and processes.
-
-The store is whatever `store_url` says. Another folder runs these tests on its own store so:
-
-    from tests.processes.conftest import fleet, twitch  # noqa: F401
-    from tests.processes.test_once import *  # noqa: F403
-
-    @pytest.fixture
-    def store_url() -> str: ...
-"""
+"""A double and processes that share the store of the fixture `store_url`."""
 
 from __future__ import annotations
 
@@ -24,13 +15,6 @@ from .fleet import Fleet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
-
-
-@pytest.fixture
-def store_url(tmp_path: Path) -> str:
-    """An empty store that processes can share."""
-    return f"sqlite:///{tmp_path / 'vault.db'}"
 
 
 @pytest.fixture

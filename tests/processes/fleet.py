@@ -1,4 +1,4 @@
-"""Processes and what a test tells them."""
+"""Processes, and the commands that a test sends them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from tests.environment import PATIENCE, REFRESH
 from tests.processes import worker
 from tests.spawning import fork
 from twitchvault import App
@@ -17,14 +18,10 @@ from twitchvault import App
 if TYPE_CHECKING:
     import signal
     from asyncio import StreamReader, StreamWriter
-    from collections.abc import Awaitable, Callable
     from multiprocessing.context import ForkServerProcess
 
     from twitchvault.testing import RemoteTwitch
     from twitchvault.testing.fake import Client, Counts, Pair
-
-PATIENCE = 30.0
-REFRESH = "token:refresh_token"
 
 
 class WorkerError(Exception):
@@ -55,13 +52,13 @@ class Worker:
             process = fork(worker.live, theirs)
         return cls(process, *await asyncio.open_connection(sock=ours))
 
-    async def do(self, command: str, *, timeout: float = PATIENCE, **options: Any) -> Any:  # noqa: ANN401
+    async def do(self, command: str, *, timeout: float = 3 * PATIENCE, **options: Any) -> Any:  # noqa: ANN401
         """Carry a command out; `WorkerError` if it failed there, TimeoutError if it hangs."""
-        future = self.order(command, **options)
+        future = self.begin(command, **options)
         async with asyncio.timeout(timeout):
             return await future
 
-    def order(self, command: str, **options: Any) -> asyncio.Future[Any]:  # noqa: ANN401
+    def begin(self, command: str, **options: Any) -> asyncio.Future[Any]:  # noqa: ANN401
         """Send a command; its answer comes later."""
         number = next(self._numbers)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -169,6 +166,10 @@ class Fleet:
             pair = app.get_token(user_id)
             return None if pair is None else list(pair)
 
+    async def is_stored(self, user_id: str) -> bool:
+        """Whether the store holds the pair that is good at Twitch."""
+        return await self.stored(user_id) == await self.live(user_id)
+
     async def live(self, user_id: str) -> list[str]:
         """The pair that is good at Twitch."""
         pair = await self.twitch.live_pair(self.client, user_id)
@@ -200,8 +201,8 @@ class Fleet:
         """So many exchanges so far, and the good pair in the store and in every view."""
         counts: Counts = await self.twitch.counts()
         assert (counts.exchanges, counts.replays) == (exchanges, replays), str(counts)
+        assert await self.is_stored(user_id)
         live = await self.live(user_id)
-        assert await self.stored(user_id) == live
         await all_do(self.workers, "sync")
         assert await all_do(self.workers, "token", user_id=user_id) == [live] * len(self.workers)
         assert await all_do(self.workers, "needs_login", user_id=user_id) == (
@@ -212,10 +213,3 @@ class Fleet:
 async def all_do(workers: list[Worker], command: str, **options: Any) -> list[Any]:  # noqa: ANN401
     """All processes carry a command out at the same time."""
     return await asyncio.gather(*(worker.do(command, **options) for worker in workers))
-
-
-async def until(condition: Callable[[], Awaitable[bool]], timeout: float = 10) -> None:
-    """Return once the condition holds; TimeoutError after `timeout` seconds."""
-    async with asyncio.timeout(timeout):
-        while not await condition():  # noqa: ASYNC110 - no event comes from a store
-            await asyncio.sleep(0.005)

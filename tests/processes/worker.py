@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from twitchvault import App, FernetStore
+from twitchvault import App
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -21,16 +21,11 @@ if TYPE_CHECKING:
     from types import SimpleNamespace
 
 
-SIGNALS = (
-    "on_request_start",
-    "on_connection_create_start",
-    "on_request_headers_sent",
-    "on_request_chunk_sent",
-)
+SIGNALS = ("on_request_start", "on_connection_create_start", "on_request_headers_sent")
 
 
 class Bot:
-    """What a process can be told to do; each public method is a command."""
+    """What a process can do; each public method is a command."""
 
     def __init__(self) -> None:
         self._app: App | None = None
@@ -49,11 +44,10 @@ class Bot:
         client_secret: str | None,
         *,
         stoppable: bool = False,
-        keys: list[str] | None = None,
         clock: float = 0,
         **options: Any,  # noqa: ANN401
     ) -> None:
-        """Make a flow and authorize it. With `keys` the store is encrypted.
+        """Make a flow and authorize it.
 
         `clock`: by how many seconds this machine's wall clock is wrong.
 
@@ -62,9 +56,8 @@ class Bot:
         thousands of them.
         """
         if clock:
-            await self.jump(clock)
-        if keys:
-            options["store"] = FernetStore(options["store"], keys)
+            honest = time.time
+            time.time = lambda: honest() + clock
         if stoppable:
             options["http_trace"] = self._trace()
             options["connector"] = aiohttp.TCPConnector(force_close=True)
@@ -125,10 +118,6 @@ class Bot:
         """See all that was committed before."""
         await self.app.sync()
 
-    async def flush(self) -> None:
-        """Have all written."""
-        await self.app.flush()
-
     async def close(self) -> None:
         """Close the flow."""
         await self.app.close()
@@ -147,12 +136,6 @@ class Bot:
         """Let what is held go on."""
         self._gate.set()
 
-    async def jump(self, seconds: float) -> float:
-        """Set this process's wall clock; its new time."""
-        honest = time.time
-        time.time = lambda: honest() + seconds
-        return time.time()
-
     def _trace(self) -> aiohttp.TraceConfig:
         trace = aiohttp.TraceConfig()
         for signal in SIGNALS:
@@ -170,16 +153,16 @@ class Bot:
         return hold
 
 
-async def _carry_out(command: Coroutine[Any, Any, object]) -> dict[str, object]:
+async def _outcome_of(command: Coroutine[Any, Any, object]) -> dict[str, object]:
     try:
         return {"result": await command}
     except Exception as error:
         return {"error": type(error).__name__, "message": str(error)}
 
 
-async def _answer(bot: Bot, order: dict[str, Any], writer: asyncio.StreamWriter) -> None:
-    outcome = await _carry_out(getattr(bot, order["do"])(**order["with"]))
-    writer.write(json.dumps({"id": order["id"], **outcome}).encode() + b"\n")
+async def _answer(bot: Bot, command: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+    outcome = await _outcome_of(getattr(bot, command["do"])(**command["with"]))
+    writer.write(json.dumps({"id": command["id"], **outcome}).encode() + b"\n")
 
 
 async def _serve(channel: socket) -> None:

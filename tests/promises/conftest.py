@@ -1,4 +1,4 @@
-"""Processes on a store of each kind, and the strictest client."""
+"""Processes that share a store: SQLite, or a Redis server of the session's."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.world import World
-
 fleet = processes.fleet
 twitch = processes.twitch
 _databases = itertools.count()
@@ -31,21 +29,10 @@ def redis() -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty store that processes can share."""
-    if request.param == "sqlite":
+    if getattr(request, "param", "sqlite") == "sqlite":
         return f"sqlite:///{tmp_path / 'vault.db'}"
     server: Server = request.getfixturevalue("redis")
     return f"{server.url}/{next(_databases)}"
-
-
-@pytest.fixture
-def public(request: pytest.FixtureRequest) -> None:
-    """The client that is meant where none is named has no secret: its refresh tokens are one-use.
-
-    And a replay cuts the connection of the user.
-    """
-    for name in {"world", "small"} & set(request.fixturenames):
-        world: World = request.getfixturevalue(name)
-        world.client = world.public

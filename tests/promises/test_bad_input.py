@@ -7,21 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.world import within
+from tests.environment import on_each_store, within
 from twitchvault import (
     App,
     AuthFailure,
-    DeviceCodeFlow,
     HTTPException,
-    TokenError,
     Unauthorized,
-    UserAPI,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tests.world import World
+    from tests.environment import Environment
 
 PASTED = ["{}\n", "  {}\t", "oauth:{}", "OAuth:{}\r\n", "Bearer {}", " bearer  {} ", "oauth: {}"]
 NO_TOKENS: list[tuple[Any, str]] = [
@@ -47,12 +44,13 @@ NO_TOKENS: list[tuple[Any, str]] = [
 # Tokens, secrets and ids
 
 
+@on_each_store
 @pytest.mark.parametrize("pasted", PASTED)
-async def test_a_pair_that_was_pasted(world: World, pasted: str) -> None:
+async def test_a_pair_that_was_pasted(env: Environment, pasted: str) -> None:
     """White space around, `oauth:` and `Bearer ` in front are taken off, wherever it comes in."""
-    pair = world.pair(world.public)
+    pair = env.pair()
     access, refresh = pasted.format(pair.access_token), pasted.format(pair.refresh_token)
-    async with world.device(world.public) as flow:
+    async with env.device() as flow:
         user = await flow.add_user(access, refresh)
         assert flow.get_token(user.user_id) == (pair.access_token, pair.refresh_token)
         assert flow.add_token(user.user_id, access, refresh).token == pair.access_token
@@ -62,29 +60,30 @@ async def test_a_pair_that_was_pasted(world: World, pasted: str) -> None:
         assert user.token == token.access_token
         await flow.revoke_token(pasted.format(token.access_token))
         assert user.user_id not in flow.tokens
-    assert (world.twitch.counts.exchanges, world.twitch.counts.replays) == (1, 0)
+    assert (env.twitch.counts.exchanges, env.twitch.counts.replays) == (1, 0)
 
 
-async def test_an_app_that_was_pasted(small: World) -> None:
+@pytest.mark.usefixtures("confidential")
+async def test_an_app_that_was_pasted(env: Environment) -> None:
     """Client id, secret, the app's token and device codes are cleaned as well."""
-    client_id, secret = f" {small.client.client_id}\n", f"\t{small.client.client_secret} "
-    async with small.device(client_id=client_id, client_secret=secret) as flow:
-        assert flow.http.client_id == small.client.client_id
+    client_id, secret = f" {env.client.client_id}\n", f"\t{env.client.client_secret} "
+    async with env.device(client_id=client_id, client_secret=secret) as flow:
+        assert flow.http.client_id == env.client.client_id
         token = (await flow.credentials_grant_flow()).access_token
         await flow.authorize(token=f"Bearer {token}")
-        assert flow.get_token(f" {small.client.client_id} ") == (token, None)
-        small.twitch.auto_approve(small.alice)
+        assert flow.get_token(f" {env.client.client_id} ") == (token, None)
+        env.twitch.auto_approve(env.alice)
         code = await flow.request_device_code()
         assert (await flow.get_device_token(f"{code.device_code}\n")).access_token
 
 
 @pytest.mark.parametrize(("value", "fault"), NO_TOKENS)
-async def test_what_is_no_token(small: World, value: Any, fault: str) -> None:  # noqa: ANN401
+async def test_what_is_no_token(env: Environment, value: Any, fault: str) -> None:  # noqa: ANN401
     """It is a ValueError that names argument and fault, before anything is sent or stored."""
-    async with small.device() as flow:
+    async with env.device() as flow:
         user = flow.add_token("1", "good", "good-refresh")
         await flow.flush()
-        asked = len(small.twitch.requests)
+        asked = env.asked()
         calls: list[tuple[str, Callable[[], Awaitable[object]]]] = [
             ("access_token", lambda: flow.add_user(value, "refresh")),
             ("token", lambda: flow.validate_token(value)),
@@ -105,22 +104,15 @@ async def test_what_is_no_token(small: World, value: Any, fault: str) -> None:  
             with pytest.raises(ValueError, match=f"'refresh_token' .*{fault}"):
                 flow.add_token("1", "access", value)
         await flow.flush()
-        assert len(small.twitch.requests) == asked
+        assert env.asked() == asked
         assert flow.get_token("1") == ("good", "good-refresh")
 
 
-@pytest.mark.parametrize("nothing", [None, "", " \n"])
-async def test_no_refresh_token(small: World, nothing: str | None) -> None:
-    """None and a blank text both mean that there is none."""
-    async with small.device() as flow:
-        flow.add_token("1", "access", nothing)
-        assert flow.get_token("1") == ("access", None)
-
-
+@pytest.mark.usefixtures("confidential")
 @pytest.mark.parametrize("user_id", ["", "  ", None, 7, b"1", ["1"]])
-async def test_what_is_no_user_id(small: World, user_id: Any) -> None:  # noqa: ANN401
+async def test_what_is_no_user_id(env: Environment, user_id: Any) -> None:  # noqa: ANN401
     """It is a TypeError everywhere, and nothing is changed."""
-    async with small.device() as flow:
+    async with env.device() as flow:
         calls: list[Callable[[], object]] = [
             lambda: flow.add_token(user_id, "access", "refresh"),
             lambda: flow.get_token(user_id),
@@ -135,19 +127,18 @@ async def test_what_is_no_user_id(small: World, user_id: Any) -> None:  # noqa: 
         if user_id is not None:
             with pytest.raises(TypeError, match="'user_id'"):
                 await flow.application.get_user(user_id=user_id)
-        assert set(flow.tokens) == {small.client.client_id}
+        assert set(flow.tokens) == {env.client.client_id}
 
 
 @pytest.mark.parametrize("user_id", ["x" * 600, "1\ud800"])
-async def test_a_user_id_that_no_store_takes(small: World, user_id: str) -> None:
+async def test_a_user_id_that_no_store_takes(env: Environment, user_id: str) -> None:
     """It is a ValueError, and the flow goes on as if nothing had been passed."""
-    async with small.device() as flow:
+    async with env.device() as flow:
         with pytest.raises(ValueError, match="'user_id'"):
             flow.add_token(user_id, "access", None)
         await within(flow.flush())
-    async with small.device() as flow:
-        assert set(flow.tokens) == {small.client.client_id}
-        assert dict(flow.damaged) == {}
+    async with env.device() as flow:
+        assert (dict(flow.tokens), dict(flow.damaged)) == ({}, {})
 
 
 @pytest.mark.parametrize(
@@ -184,20 +175,11 @@ def test_a_wrong_argument_of_the_constructor(
     assert "secret@host" not in str(caught.value)
 
 
-async def test_client_ids_that_would_share_users(small: World) -> None:
-    """`abc` and `abc:1` in one store cannot meet: a client id holds no colon."""
-    store = small.place.store()
-    flow = App("abc", store=store, maintain=False)
-    with pytest.raises(ValueError, match="without ':'"):
-        App("abc:1", store=store)
-    flow.add_token("1:7", "access", None)
-    assert flow.get_token("1:7") == ("access", None)
-
-
-async def test_the_app_token_cannot_be_replaced_by_a_users(small: World) -> None:
+@pytest.mark.usefixtures("confidential")
+async def test_the_app_token_cannot_be_replaced_by_a_users(env: Environment) -> None:
     """`add_token` and `get_user_by_id` of the client id are ValueErrors that say what to use."""
-    client_id = small.client.client_id
-    async with small.device() as flow:
+    client_id = env.client.client_id
+    async with env.device() as flow:
         before = flow.get_token(client_id)
         words = "'user_id' is the client id: use the 'application' property"
         with pytest.raises(ValueError, match=words):
@@ -210,44 +192,39 @@ async def test_the_app_token_cannot_be_replaced_by_a_users(small: World) -> None
 # Twitch's bad answers
 
 
-async def test_a_lone_surrogate_keeps_the_record_readable(world: World) -> None:
+@on_each_store
+async def test_a_lone_surrogate_keeps_the_record_readable(env: Environment) -> None:
     """In a scope or a login it is replaced: the user is there after a restart."""
-    pair = world.pair(world.public)
+    pair = env.pair()
     answer = {
-        "client_id": world.public.client_id,
-        "user_id": world.alice.user_id,
+        "client_id": env.client.client_id,
+        "user_id": env.alice.user_id,
         "login": "a\ud800lice",
         "scopes": ["chat:read", "odd\udfff"],
         "expires_in": 14000,
     }
     for _ in range(2):
         body = json.dumps(answer)
-        world.twitch.fail("validate", status=200, body=body, content_type="application/json")
-    async with world.device(world.public) as flow:
+        env.twitch.fail("validate", status=200, body=body, content_type="application/json")
+    async with env.device() as flow:
         user = await flow.add_user(pair.access_token, pair.refresh_token)
         token = {
-            "access_token": world.twitch.issue(world.public, world.alice).access_token,
+            "access_token": env.twitch.issue(env.client, env.alice).access_token,
             "refresh_token": "r",
             "scope": ["odd\ud83d"],
             "expires_in": 14000,
         }
         body = json.dumps(token)
-        world.twitch.fail(
+        env.twitch.fail(
             "token:refresh_token", status=200, body=body, content_type="application/json"
         )
         await user.refresh()
         await flow.flush()
-    async with world.device(world.public) as flow:
+    async with env.device() as flow:
         assert dict(flow.damaged) == {}
-        user = flow.get_user_by_id(world.alice.user_id)
+        user = flow.get_user_by_id(env.alice.user_id)
         assert (user.login, user.scopes) == ("a?lice", ("odd?",))
         assert (await user.get_user()).login == "alice"
-
-
-async def alice(world: World, flow: DeviceCodeFlow) -> UserAPI:
-    """A user who can call Helix."""
-    pair = world.pair(world.public)
-    return await flow.add_user(pair.access_token, pair.refresh_token)
 
 
 PATHS: list[Any] = [
@@ -288,28 +265,28 @@ PATHS: list[Any] = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_path_that_leaves_the_api(small: World, path: Any) -> None:  # noqa: ANN401
+async def test_a_path_that_leaves_the_api(env: Environment, path: Any) -> None:  # noqa: ANN401
     """A token goes nowhere but below the API's base: else a ValueError, and nothing is sent."""
-    async with small.device(small.public) as flow:
-        user = await alice(small, flow)
-        asked = len(small.twitch.requests)
+    async with env.device() as flow:
+        user = await env.login(flow)
+        asked = env.asked()
         with pytest.raises(ValueError, match="'path' must be a path below the API's base"):
             await user.get(path)
         with pytest.raises(ValueError, match="'path'"):
             await anext(user.paginate(path))
-        assert len(small.twitch.requests) == asked
+        assert env.asked() == asked
 
 
-async def test_json_that_cannot_be_sent(small: World) -> None:
+async def test_json_that_cannot_be_sent(env: Environment) -> None:
     """A body that is no JSON is an error before anything is sent."""
-    async with small.device(small.public) as flow:
-        user = await alice(small, flow)
-        asked = len(small.twitch.requests)
+    async with env.device() as flow:
+        user = await env.login(flow)
+        asked = env.asked()
         with pytest.raises(TypeError, match="'json' cannot be sent"):
             await user.post("users", json={"a": object()})
         with pytest.raises(ValueError, match="'json' cannot be sent"):
             await user.post("users", json={"a": float("nan")})
-        assert len(small.twitch.requests) == asked
+        assert env.asked() == asked
 
 
 @pytest.mark.parametrize(
@@ -326,11 +303,11 @@ async def test_json_that_cannot_be_sent(small: World) -> None:
         '"text"',
     ],
 )
-async def test_helix_answers_of_odd_shapes(small: World, body: str) -> None:
+async def test_helix_answers_of_odd_shapes(env: Environment, body: str) -> None:
     """What is no list of objects is an HTTPException, not an error of ours."""
-    async with small.device(small.public) as flow:
-        user = await alice(small, flow)
-        small.twitch.fail("helix:users", status=200, body=body, times=None)
+    async with env.device() as flow:
+        user = await env.login(flow)
+        env.twitch.fail("helix:users", status=200, body=body, times=None)
         assert isinstance(await user.get("users"), dict)
         with pytest.raises(HTTPException, match="not as documented"):
             await user.get_user()
@@ -341,11 +318,11 @@ async def test_helix_answers_of_odd_shapes(small: World, body: str) -> None:
 @pytest.mark.parametrize(
     "body", ['{"data": null}', "{}", '{"data": []}', "", "null", '{"data": {"segments": null}}']
 )
-async def test_helix_answers_with_nothing_in_them(small: World, body: str) -> None:
+async def test_helix_answers_with_nothing_in_them(env: Environment, body: str) -> None:
     """Nothing is nothing: no page has an element, and no user is found."""
-    async with small.device(small.public) as flow:
-        user = await alice(small, flow)
-        small.twitch.fail("helix:users", status=200, body=body, times=None)
+    async with env.device() as flow:
+        user = await env.login(flow)
+        env.twitch.fail("helix:users", status=200, body=body, times=None)
         assert [element async for element in user.paginate("users")] == []
         with pytest.raises(HTTPException, match="no such user"):
             await user.get_user()
@@ -354,43 +331,31 @@ async def test_helix_answers_with_nothing_in_them(small: World, body: str) -> No
 @pytest.mark.parametrize(
     "pagination", ['"same"', '{"cursor": "same"}', '{"cursor": 5}', "5", "[]", "null"]
 )
-async def test_cursors_without_end(small: World, pagination: str) -> None:
+async def test_cursors_without_end(env: Environment, pagination: str) -> None:
     """A cursor that repeats itself, or is none, ends the walk."""
-    async with small.device(small.public) as flow:
-        user = await alice(small, flow)
+    async with env.device() as flow:
+        user = await env.login(flow)
         body = f'{{"data": [{{"n": 1}}], "pagination": {pagination}}}'
-        small.twitch.fail("helix:users", status=200, body=body, times=None)
+        env.twitch.fail("helix:users", status=200, body=body, times=None)
         assert len([element async for element in user.paginate("users")]) <= 2
 
 
 @pytest.mark.parametrize("left", ["9" * 5000, "-5", "many", "", "1e3", "٣"])
-async def test_points_that_are_no_number(small: World, left: str) -> None:
+async def test_points_that_are_no_number(env: Environment, left: str) -> None:
     """Whatever stands in `Ratelimit-Remaining` never costs the answer."""
-    async with small.device(small.public) as flow:
-        user = await alice(small, flow)
+    async with env.device() as flow:
+        user = await env.login(flow)
         headers = {"Ratelimit-Remaining": left}
-        small.twitch.fail("helix:users", status=200, body='{"data": []}', headers=headers)
+        env.twitch.fail("helix:users", status=200, body='{"data": []}', headers=headers)
         assert await user.get("users") == {"data": []}
         assert flow.get_token_quota(user.user_id) in {None, 3}
 
 
-async def test_a_missing_user_is_a_token_error(small: World) -> None:
-    """Who is not stored is told so, at once, by everything that needs a token."""
-    async with small.device(small.public) as flow:
-        user = flow.add_token("1", "access", None)
-        flow.remove_token("1")
-        for call in (user.get_user, user.refresh, user.validate, user.revoke):
-            with pytest.raises(TokenError, match="'1'"):
-                await call()
-        with pytest.raises(TokenError, match="'1'"):
-            flow.get_user_by_id("1")
-
-
-async def test_a_token_of_no_form_in_the_store(small: World) -> None:
+async def test_a_token_of_no_form_in_the_store(env: Environment) -> None:
     """A token that an older version let in with a line break is refused like a dead one."""
     record = json.dumps({"schema": 1, "access_token": "a\nb", "refresh_token": "r"}).encode()
-    await small.place.write(small.key("1", small.public), record)
-    async with small.device(small.public) as flow:
+    await env.storage.write(env.key("1"), record)
+    async with env.device() as flow:
         user = flow.get_user_by_id("1")
         with pytest.raises((Unauthorized, AuthFailure)):
             await user.validate()

@@ -8,135 +8,159 @@ flows and stores under the same eyes.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import traceback
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 import pytest
 
-from tests.leaks.conftest import witness, world
-from tests.world import REDIRECT, within
-from twitchvault import App, DeviceCodeFlow, HTTPException
+from tests.environment import REDIRECT, until, within
+from tests.leaks.conftest import env, witness
+from twitchvault import (
+    App,
+    AppAPI,
+    AuthorizationCodeGrantFlow,
+    DeviceCodeFlow,
+    HTTPException,
+    UserAPI,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from tests.environment import Environment
     from tests.leaks.witness import Witness
-    from tests.world import World
+    from twitchvault.testing.fake import Gate, Pair
 
-__all__ = ["witness", "world"]
+__all__ = ["env", "witness"]
 
 
-async def waiting_calls(witness: Witness, world: World) -> dict[str, Callable[[], Awaitable[Any]]]:
-    """Calls with secrets in them that wait for an endpoint which answers nothing."""
-    pair, dead = world.pair(world.public), world.pair(world.public, world.bob, expired=True)
-    flow = world.device(world.public)
-    code_flow = world.code(store="memory://")
+@dataclass(repr=False)
+class Given:
+    """What the calls below are made with: all of it is secret."""
+
+    flow: DeviceCodeFlow
+    code_flow: AuthorizationCodeGrantFlow
+    user: UserAPI
+    dead: Pair
+    device_code: str
+    code: str
+    gates: list[Gate]
+
+
+CALLS: Final[dict[str, Callable[[Given], Awaitable[object]]]] = {
+    "get": lambda given: given.user.get("users"),
+    "get_user": lambda given: given.user.get_user(),
+    "paginate": lambda given: anext(given.user.paginate("users")),
+    "refresh": lambda given: given.user.refresh(),
+    "validate": lambda given: given.user.validate(),
+    "renew": lambda given: given.user.renew(given.user.token),
+    "revoke": lambda given: given.user.revoke(),
+    "validate_token": lambda given: given.flow.validate_token(given.dead.access_token),
+    "revoke_token": lambda given: given.flow.revoke_token(given.dead.access_token),
+    "refresh_token": lambda given: given.flow.refresh_token(given.dead.refresh_token),
+    "add_user": lambda given: given.flow.add_user(
+        given.dead.access_token, given.dead.refresh_token
+    ),
+    "authorize": lambda given: given.flow.authorize(token=given.dead.access_token),
+    "request_device_code": lambda given: given.flow.request_device_code(),
+    "get_device_token": lambda given: given.flow.get_device_token(given.device_code),
+    "wait_for_device_token": lambda given: given.flow.wait_for_device_token(given.device_code),
+    "get_authorization_token": lambda given: given.code_flow.get_authorization_token(
+        given.code, REDIRECT
+    ),
+    "credentials_grant_flow": lambda given: given.code_flow.credentials_grant_flow(),
+}
+"""Calls with secrets in them, which wait for an endpoint that answers nothing."""
+AS_GET: Final = {"request", "post", "put", "patch", "delete"}
+OF_THE_STORE: Final = {"close", "flush", "sync"}
+ENDPOINTS: Final = ("token", "device", "validate", "revoke", "helix")
+
+
+@pytest.mark.parametrize("kind", [App, DeviceCodeFlow, AuthorizationCodeGrantFlow, UserAPI, AppAPI])
+def test_no_public_coroutine_is_forgotten(kind: type) -> None:
+    """Each has a call above, is sent as `get` is, or sends nothing."""
+    names = [name for name in dir(kind) if not name.startswith("_")]
+    coroutines = {name for name in names if inspect.iscoroutinefunction(getattr(kind, name))}
+    assert len(coroutines) > 5
+    assert coroutines <= set(CALLS) | AS_GET | OF_THE_STORE
+
+
+@pytest.fixture
+async def given(witness: Witness, env: Environment) -> AsyncIterator[Given]:
+    """Two flows, a user, and secrets to call with, while no endpoint answers."""
+    flow, code_flow = env.device(env.public), env.code(store="memory://")
     await code_flow.authorize()
     await flow.authorize()
-    user = await flow.add_user(pair.access_token, pair.refresh_token)
-    code = (await flow.request_device_code()).device_code
-    secret = witness.secret("an-authorization-code/+to-wait-for")
-    return {
-        "get": lambda: user.get("users"),
-        "get_user": user.get_user,
-        "paginate": lambda: anext(user.paginate("users")),
-        "refresh": user.refresh,
-        "validate": user.validate,
-        "renew": lambda: user.renew(pair.access_token),
-        "revoke": user.revoke,
-        "validate_token": lambda: flow.validate_token(dead.access_token),
-        "refresh_token": lambda: flow.refresh_token(dead.refresh_token),
-        "add_user": lambda: flow.add_user(dead.access_token, dead.refresh_token),
-        "get_device_token": lambda: flow.get_device_token(code),
-        "wait_for_device_token": lambda: flow.wait_for_device_token(code, 5, 60),
-        "get_authorization_token": lambda: code_flow.get_authorization_token(secret, REDIRECT),
-        "credentials_grant_flow": code_flow.credentials_grant_flow,
-    }
-
-
-CALLS = [
-    "get",
-    "get_user",
-    "paginate",
-    "refresh",
-    "validate",
-    "renew",
-    "revoke",
-    "validate_token",
-    "refresh_token",
-    "add_user",
-    "get_device_token",
-    "wait_for_device_token",
-    "get_authorization_token",
-    "credentials_grant_flow",
-]
-
-
-@pytest.mark.parametrize("name", CALLS)
-async def test_a_time_limit_of_the_callers(witness: Witness, world: World, name: str) -> None:
-    """`asyncio.timeout` and `wait_for` around a call give a plain TimeoutError without frames."""
-    call = (await waiting_calls(witness, world))[name]
-    gates = [world.twitch.hold(endpoint) for endpoint in ("token", "validate", "revoke", "helix")]
-    with pytest.raises(TimeoutError) as caught:
-        async with asyncio.timeout(0.05):
-            await call()
-    witness.catch(caught.value)
-    assert isinstance(caught.value.__cause__, asyncio.CancelledError)
-    with pytest.raises(TimeoutError) as caught:
-        await asyncio.wait_for(call(), 0.05)
-    witness.catch(caught.value)
+    user = await env.login(flow, client=env.public)
+    dead = env.pair(env.public, env.bob, expired=True)
+    device_code = (await flow.request_device_code()).device_code
+    code = witness.secret("an-authorization-code/+to-wait-for")
+    gates = [env.twitch.hold(endpoint) for endpoint in ENDPOINTS]
+    yield Given(flow, code_flow, user, dead, device_code, code, gates)
     for gate in gates:
         gate.release()
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_a_cancelled_caller(witness: Witness, world: World, name: str) -> None:
-    """It stays a proper cancellation, with its message, and carries no frame of ours."""
-    call = (await waiting_calls(witness, world))[name]
-    gates = [world.twitch.hold(endpoint) for endpoint in ("token", "validate", "revoke", "helix")]
+async def test_a_time_limit_of_the_callers(witness: Witness, given: Given, name: str) -> None:
+    """`asyncio.timeout` and `wait_for` around a call give a plain TimeoutError without frames."""
+    with pytest.raises(TimeoutError) as caught:
+        async with asyncio.timeout(0.05):
+            await CALLS[name](given)
+    witness.catch(caught.value)
+    assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+    with pytest.raises(TimeoutError) as caught:
+        await asyncio.wait_for(CALLS[name](given), 0.05)
+    witness.catch(caught.value)
 
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_cancelled_caller(witness: Witness, given: Given, name: str) -> None:
+    """It stays a proper cancellation, with its message, and carries no frame of ours."""
     errors: list[asyncio.CancelledError] = []
 
     async def calling() -> None:
         try:
-            await call()
+            await CALLS[name](given)
         except asyncio.CancelledError as error:
             errors.append(error)
             raise
 
     task = asyncio.create_task(calling())
-    await asyncio.sleep(0.02)
+    if name != "wait_for_device_token":  # which waits before it asks
+        await until(lambda: any(gate.arrived for gate in given.gates))
+    await asyncio.sleep(0)
     task.cancel("enough")
-    await asyncio.wait((task,), timeout=3)
+    await within(asyncio.wait({task}))
     assert task.cancelled()
     assert task.cancelling() == 1
     assert errors[0].args == ("enough",)
     witness.catch(errors[0])
-    for gate in gates:
-        gate.release()
 
 
-async def test_our_own_time_limit(witness: Witness, world: World) -> None:
+async def test_our_own_time_limit(witness: Witness, env: Environment) -> None:
     """The TimeoutError of `wait_for_device_token` shows no device code."""
-    async with world.device(world.public) as flow:
+    async with env.device(env.public) as flow:
         code = await flow.request_device_code()
         with pytest.raises(TimeoutError, match="has not approved") as caught:
             await flow.wait_for_device_token(code.device_code, 0.01, 0.05)
         witness.catch(caught.value)
 
 
-async def test_bad_input(witness: Witness, world: World) -> None:
+async def test_bad_input(witness: Witness, env: Environment) -> None:
     """Of two arguments one is bad: the frames of its error do not hold the good one."""
     access, refresh = witness.secret("good-access-token/+1"), witness.secret("good-refresh-token/1")
     bad = witness.secret("a-b4d-token/+1 and-an0ther-word")
-    async with world.device(world.public) as flow:
+    async with env.device(env.public) as flow:
         user = flow.add_token("1", access, refresh)
         sync: list[Callable[[], object]] = [
             lambda: flow.add_token("1", access, bad),
             lambda: flow.add_token("1", bad, refresh),
             lambda: flow.add_token("", access, refresh),
-            lambda: flow.add_token(world.public.client_id, access, refresh),
+            lambda: flow.add_token(env.public.client_id, access, refresh),
             lambda: App("id", bad),
             lambda: App("id:1", witness.secret("a-good-secret/+%s")),
             lambda: App("id", witness.secret("an0ther-secret/%d"), lease_ttl=0),
@@ -164,10 +188,10 @@ async def test_bad_input(witness: Witness, world: World) -> None:
             witness.catch(caught.value)
 
 
-async def test_a_call_on_another_loop(witness: Witness, world: World) -> None:
+async def test_a_call_on_another_loop(witness: Witness, env: Environment) -> None:
     """The refusal does not hold what the call was made with."""
     token = witness.secret("a-token-on-an0ther-loop")
-    async with world.device(world.public) as flow:
+    async with env.device(env.public) as flow:
 
         async def call() -> None:
             with pytest.raises(RuntimeError) as caught:
@@ -180,7 +204,7 @@ async def test_a_call_on_another_loop(witness: Witness, world: World) -> None:
         await asyncio.to_thread(asyncio.run, call())
 
 
-async def test_a_bug_keeps_its_traceback(world: World) -> None:
+async def test_a_bug_keeps_its_traceback(env: Environment) -> None:
     """An error of no expected kind reaches the caller as it was raised, to be mended."""
     trace = aiohttp.TraceConfig()
 
@@ -188,7 +212,7 @@ async def test_a_bug_keeps_its_traceback(world: World) -> None:
         raise KeyError("a bug")
 
     trace.on_request_start.append(broken)
-    async with world.device(world.public, http_trace=trace) as flow:
+    async with env.device(env.public, http_trace=trace) as flow:
         with pytest.raises(KeyError, match="a bug") as caught:
             await flow.request_device_code()
     files = [frame.filename for frame in traceback.extract_tb(caught.value.__traceback__)]
@@ -196,12 +220,12 @@ async def test_a_bug_keeps_its_traceback(world: World) -> None:
     assert any(name.endswith("twitchvault/http.py") for name in files)
 
 
-async def test_an_error_of_a_shared_refresh(witness: Witness, world: World) -> None:
+async def test_an_error_of_a_shared_refresh(witness: Witness, env: Environment) -> None:
     """All who wait for one refresh get its error, each without the frames of the others."""
-    pair = world.pair(world.public)
-    async with world.device(world.public) as flow:
+    pair = env.pair(env.public)
+    async with env.device(env.public) as flow:
         user = await flow.add_user(pair.access_token, pair.refresh_token)
-        world.twitch.fail("token:refresh_token", status=403, times=None)
+        env.twitch.fail("token:refresh_token", status=403, times=None)
         results = await within(
             asyncio.gather(*(user.refresh() for _ in range(5)), return_exceptions=True)
         )
@@ -210,12 +234,12 @@ async def test_an_error_of_a_shared_refresh(witness: Witness, world: World) -> N
         witness.catch(error)
 
 
-async def test_a_body_of_the_rfc_is_readable(witness: Witness, world: World) -> None:
+async def test_a_body_of_the_rfc_is_readable(witness: Witness, env: Environment) -> None:
     """Error codes and words stay, and what was sent is cut out."""
-    async with DeviceCodeFlow(**world.arguments(world.public)) as flow:
+    async with DeviceCodeFlow(**env.arguments(env.public)) as flow:
         token = witness.secret("acc3ss-token-0f-nobody")
         body = {"error": "invalid_token", "error_description": f"the access token {token} is bad"}
-        world.twitch.fail("validate", status=401, body=body)
+        env.twitch.fail("validate", status=401, body=body)
         with pytest.raises(HTTPException) as caught:
             await flow.validate_token(token)
         witness.catch(caught.value)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import pytest
 
+from tests.environment import Environment, Storage, until, within
 from tests.processes.fleet import all_do
 from tests.redis_store.servers import Server, running
-from tests.world import Place, World, until, within
 from twitchvault import AuthFailure, RedisStore, StoreUnavailable, TokenError
 from twitchvault.testing import FakeTwitch
 
@@ -25,36 +25,34 @@ if TYPE_CHECKING:
     Loss: TypeAlias = Callable[[Server], Awaitable[None]]
 
 
-class RedisPlace(Place):
+class RedisStorage(Storage):
     """A server where tokens are kept."""
 
     def __init__(self, server: Server, folder: Path) -> None:
         super().__init__("redis", folder)
         self.server = server
 
-    def store(self, *, busy_timeout: float = 5.0) -> TokenStore:  # noqa: ARG002 - SQLite's
+    def store(self) -> TokenStore:
         """One more connection."""
-        store = RedisStore(self.server.url)
-        self._stores.append(store)
-        return store
+        return self.closed_later(RedisStore(self.server.url))
 
 
 @pytest.fixture
 def own() -> Iterator[Server]:
-    """A server that writes to its disk when it is told to, and comes back with that."""
+    """A server that starts with what it saved last; it saves when a test says so."""
     server = Server()
     with running(server):
         yield server
 
 
 @pytest.fixture
-async def world(own: Server, tmp_path: Path) -> AsyncIterator[World]:
-    """A public client, its tokens on that server."""
+async def env(own: Server, tmp_path: Path) -> AsyncIterator[Environment]:
+    """A double without a limit on Helix calls, and that server."""
     await own.ready()
     async with FakeTwitch(seed=7, helix_limit=1_000_000) as twitch:
-        world = World(twitch, RedisPlace(own, tmp_path), public=True)
-        yield world
-        await world.end()
+        env = Environment(twitch, RedisStorage(own, tmp_path))
+        yield env
+        await env.close()
 
 
 async def snapshot(server: Server) -> None:
@@ -89,25 +87,23 @@ async def of_both(apps: tuple[App, App], user_id: str, *acts: str) -> list[objec
     """What each of these acts comes to in each process, all at the same time."""
     users = [app.get_user_by_id(user_id) for app in apps]
     calls = [getattr(user, act)() for user in users for act in acts]
-    return list(await within(asyncio.gather(*calls, return_exceptions=True), 20))
+    return list(await within(asyncio.gather(*calls, return_exceptions=True), 30))
 
 
-async def healed(world: World, apps: tuple[App, App], user: UserAPI, *, exchanges: int) -> None:
+async def expect_restored(
+    env: Environment, apps: tuple[App, App], user: UserAPI, *, exchanges: int
+) -> None:
     """The pair that is good at Twitch is in the store and in every view, and can be used."""
     user_id = user.user_id
-
-    async def stored() -> bool:
-        return await world.stored(user_id) == world.live(user_id)
-
-    await until(stored, 20)
+    await until(lambda: env.is_stored(user_id), 30)
     for app in apps:
         await app.sync()
-        assert app.get_token(user_id) == world.live(user_id)
-    await world.check(exchanges=exchanges, user=user_id)
+        assert app.get_token(user_id) == env.live(user_id)
+    await env.expect(exchanges=exchanges, user=user_id)
     for app in apps:
         await app.sync()  # what the view shows when a newer one is asked for
         await app.get_user_by_id(user_id).refresh()
-    await world.check(exchanges=exchanges + 2, user=user_id)
+    await env.expect(exchanges=exchanges + 2, user=user_id)
 
 
 def never_sent_to_sign_in(outcomes: list[object]) -> None:
@@ -118,39 +114,40 @@ def never_sent_to_sign_in(outcomes: list[object]) -> None:
 
 
 @pytest.mark.parametrize("lose", LOSSES)
-async def test_lost_during_an_exchange(world: World, own: Server, lose: Loss) -> None:
+async def test_lost_during_an_exchange(env: Environment, own: Server, lose: Loss) -> None:
     """What the server forgets, a lease too, is written back: nobody sends the token again."""
-    async with world.app(lease_ttl=20) as one, world.app(lease_ttl=20) as two:
-        user = await world.own_pair(one)
+    async with env.app(lease_ttl=20) as one, env.app(lease_ttl=20) as two:
+        user = await env.own_pair(one)
         await snapshot(own)
         await user.refresh()
         await two.sync()
-        gate, call = await world.committed(user)
+        gate, call = await env.hold_answer(user)
         await lose(own)
         # The other process finds that its access token is dead, while the answer is on its way.
         other = asyncio.create_task(two.get_user_by_id(user.user_id).get_user())
         with suppress(TimeoutError):
             async with asyncio.timeout(0.5):
                 await asyncio.shield(other)
-        assert world.twitch.counts.replays == 0
+        assert env.twitch.counts.replays == 0
         gate.release()
-        await within(call, 20)
+        await within(call, 30)
         with suppress(StoreUnavailable):
-            await within(other, 20)
-        await healed(world, (one, two), user, exchanges=3)
+            await within(other, 30)
+        await expect_restored(env, (one, two), user, exchanges=3)
 
 
 @pytest.mark.parametrize("lose", LOSSES)
 @pytest.mark.parametrize("what", ["20 refreshes", "a login"])
-async def test_lost_since_the_snapshot(world: World, own: Server, lose: Loss, what: str) -> None:
+async def test_lost_since_the_snapshot(
+    env: Environment, own: Server, lose: Loss, what: str
+) -> None:
     """What a living process holds and the server has forgotten is written back."""
-    async with world.app() as one, world.app() as two:
-        user = await world.own_pair(one)
+    async with env.app() as one, env.app() as two:
+        user = await env.own_pair(one)
         await snapshot(own)
         exchanges = 1
         if what == "a login":
-            login = world.pair()
-            await one.add_user(login.access_token, login.refresh_token)
+            await env.login(one)
         else:
             for _ in range(20):
                 await user.refresh()
@@ -159,46 +156,46 @@ async def test_lost_since_the_snapshot(world: World, own: Server, lose: Loss, wh
         await lose(own)
         outcomes = await of_both((one, two), user.user_id, "get_user")
         never_sent_to_sign_in(outcomes)
-        await healed(world, (one, two), user, exchanges=exchanges)
+        await expect_restored(env, (one, two), user, exchanges=exchanges)
 
 
 ARGUMENTS: dict[str, list[object]] = {"DEL": [], "RENAME": ["elsewhere"], "PEXPIRE": [1]}
 
 
 @pytest.mark.parametrize("how", ARGUMENTS)
-async def test_one_key_is_lost(world: World, own: Server, how: str) -> None:
+async def test_one_key_is_lost(env: Environment, own: Server, how: str) -> None:
     """Whichever key of the store goes, and in whatever way: no user is taken for removed."""
-    async with world.app() as one, world.app() as two, own.client() as client:
-        user = await world.own_pair(one)
+    async with env.app() as one, env.app() as two, own.client() as client:
+        user = await env.own_pair(one)
         await two.sync()
         exchanges = 1
         for key in sorted(await client.keys("*")):
             await client.execute_command(how, key, *ARGUMENTS[how])
-            await until(lambda key=key: _is_over(client, key))  # type: ignore[misc]
+            await until(lambda key=key: gone_or_written_back(client, key))  # type: ignore[misc]
             outcomes = await of_both((one, two), user.user_id, "get_user", "validate")
             never_sent_to_sign_in(outcomes)
             for app in (one, two):
-                assert app.get_token(user.user_id) == world.live(user.user_id)
-            await healed(world, (one, two), user, exchanges=exchanges)
+                assert app.get_token(user.user_id) == env.live(user.user_id)
+            await expect_restored(env, (one, two), user, exchanges=exchanges)
             exchanges += 2
 
 
-async def _is_over(client: Driver, key: bytes) -> bool:
-    """The key is gone, or somebody has written it back already."""
+async def gone_or_written_back(client: Driver, key: bytes) -> bool:
+    """Whether the expiry of a key is over, one way or the other."""
     return bool(await client.pttl(key) < 0)
 
 
-async def test_a_refresh_right_after_the_loss(world: World, own: Server) -> None:
+async def test_a_refresh_right_after_the_loss(env: Environment, own: Server) -> None:
     """The store holds less than this process: ours is written back before anything is sent."""
-    async with world.app() as one, world.app() as two:
-        user = await world.own_pair(one)
+    async with env.app() as one, env.app() as two:
+        user = await env.own_pair(one)
         await snapshot(own)
         await user.refresh()
         await two.sync()
         await restart_older(own)
         outcomes = await of_both((one, two), user.user_id, "refresh")
         never_sent_to_sign_in(outcomes)
-        await world.check(user=user.user_id)
+        await env.expect(user=user.user_id)
 
 
 @pytest.fixture
@@ -229,7 +226,7 @@ async def test_the_server_is_killed_and_restarted(fleet: Fleet, durable: Server)
             await gate.reached()
             durable.kill()
             await gate.release()
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.2)  # the outage itself
             await durable.start().ready()
             assert await calls == [[], []]
         await fleet.expect(user_id, exchanges=exchanges)

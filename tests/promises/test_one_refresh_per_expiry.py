@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
+from tests.environment import REFRESH, Environment, on_each_store, until, within
 from tests.own_stores import OwnStore, WatchedStore
 from tests.processes.fleet import all_do
-from tests.world import REFRESH, World, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -20,18 +20,15 @@ if TYPE_CHECKING:
     from tests.processes.fleet import Fleet
     from twitchvault import UserAPI
 
-pytestmark = pytest.mark.usefixtures("public")
-
 PROCESSES = 4
 CLIENTS: list[dict[str, Any]] = [
     {"public": True},
     {"public": False, "confidential_refresh": "same"},
     {"public": False, "confidential_refresh": "rotate"},
 ]
-on_both_stores = pytest.mark.parametrize("store_url", ["sqlite", "redis"], indirect=True)
 
 
-@on_both_stores
+@pytest.mark.parametrize("store_url", ["sqlite", "redis"], indirect=True)
 @pytest.mark.parametrize("client", CLIENTS, ids=["public", "same", "rotate"])
 async def test_calls_at_once_and_spread_out(fleet: Fleet, client: dict[str, Any]) -> None:
     """4 processes x 200 or 50 calls on one expired token: one exchange, no failed call.
@@ -55,67 +52,17 @@ async def test_explicit_refreshes_at_once(fleet: Fleet) -> None:
     workers = await fleet.start(PROCESSES)
     user_id = await fleet.own_pair(workers[0])
     gate = await fleet.twitch.hold(REFRESH)
-    asked = [worker.order("refresh", user_id=user_id) for worker in workers for _ in range(10)]
+    calls = [worker.begin("refresh", user_id=user_id) for worker in workers for _ in range(10)]
     await gate.reached()
     # Who begins only after the exchange sees its pair already, and rightly asks for the next one.
     await all_do(workers, "token", user_id=user_id)
     await gate.release()
-    pairs = await asyncio.gather(*asked)
-    assert pairs == [await fleet.live(user_id)] * len(asked)
+    pairs = await asyncio.gather(*calls)
+    assert pairs == [await fleet.live(user_id)] * len(calls)
     await fleet.expect(user_id, exchanges=2)
 
 
-@pytest.mark.parametrize("kind", [OwnStore, WatchedStore], ids=["scanned", "watched"])
-async def test_what_a_call_with_an_expired_token_costs(small: World, kind: type[OwnStore]) -> None:
-    """One `get` and two `put`s of the store, one exchange, two Helix calls."""
-    store = kind()
-    async with small.app(store=store) as app:
-        user = await small.own_pair(app)
-        await user.refresh()
-        small.twitch.expire_access(user.token)
-        store.calls.clear()
-        before = len(small.twitch.requests)
-        assert (await user.get_user()).login == "alice"
-        await app.flush()
-        assert {name: store.calls[name] for name in ("get", "put", "delete")} == {
-            "get": 1,
-            "put": 2,
-            "delete": 0,
-        }
-        asked = [entry.endpoint for entry in small.twitch.requests[before:]]
-        assert asked == ["helix:users", REFRESH, "helix:users"]
-
-
-async def test_the_first_exchange_of_a_pair_from_outside(small: World) -> None:
-    """It may cost one `get` more: others may know the same pair under another name."""
-    store = WatchedStore()
-    async with small.app(store=store) as app:
-        pair = small.pair(expired=True)
-        user = app.add_token(pair.user_id, pair.access_token, pair.refresh_token)
-        await app.flush()
-        store.calls.clear()
-        assert (await user.get_user()).login == "alice"
-        assert small.sent() == 1
-
-
-async def test_a_process_one_refresh_behind(small: World) -> None:
-    """Its view lags, and what it finds in the store has expired as well: it renews that too."""
-    shared = OwnStore()
-    async with small.app(store=shared) as app, small.app(store=OwnStore(shared)) as late:
-        user = await small.own_pair(app)
-        await late.sync()
-        behind = late.get_user_by_id(user.user_id)
-        stale = behind.token
-        await user.refresh()
-        small.twitch.expire_access(user.token)
-        assert behind.token == stale, "the view does not lag: the test shows nothing"
-        assert (await within(behind.get_user())).login == "alice"
-        assert late.get_token(user.user_id) == small.live()
-        assert small.sent() == 3
-    assert small.twitch.counts.replays == 0
-
-
-async def test_many_callers_one_refresh_behind(fleet: Fleet) -> None:
+async def test_tokens_that_expire_during_calls(fleet: Fleet) -> None:
     """Token after token expires while calls are under way: each is exchanged once."""
     await fleet.register()
     workers = await fleet.start(PROCESSES)
@@ -127,7 +74,7 @@ async def test_many_callers_one_refresh_behind(fleet: Fleet) -> None:
     expiries = 0
     while not all(call.done() for call in calls):
         expiries += await fleet.twitch.expire_access(user_id)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # the pace at which tokens expire
     # A call is repeated once with a renewed token; that one may have expired on the way.
     failures = [failure for call in calls for failure in await call]
     assert all(failure.startswith("Unauthorized") for failure in failures)
@@ -136,7 +83,44 @@ async def test_many_callers_one_refresh_behind(fleet: Fleet) -> None:
     assert counts.exchanges <= 1 + expiries
 
 
-class Holding:
+@pytest.mark.parametrize("kind", [OwnStore, WatchedStore], ids=["scanned", "watched"])
+async def test_what_a_call_with_an_expired_token_costs(
+    env: Environment, kind: type[OwnStore]
+) -> None:
+    """One `get` and two `put`s of the store, one exchange, two Helix calls."""
+    store = kind()
+    async with env.app(store=store) as app:
+        user = await env.own_pair(app)
+        await user.refresh()
+        env.twitch.expire_access(user.token)
+        store.calls.clear()
+        before = env.asked()
+        assert (await user.get_user()).login == "alice"
+        await app.flush()
+        calls = [store.calls[operation] for operation in ("get", "put", "delete")]
+        assert calls == [1, 2, 0]
+        endpoints = [entry.endpoint for entry in env.twitch.requests[before:]]
+        assert endpoints == ["helix:users", REFRESH, "helix:users"]
+
+
+async def test_a_process_one_refresh_behind(env: Environment) -> None:
+    """Its view lags, and what it finds in the store has expired as well: it renews that too."""
+    shared = OwnStore()
+    async with env.app(store=shared) as app, env.app(store=OwnStore(shared)) as late:
+        user = await env.own_pair(app)
+        await late.sync()
+        behind = late.get_user_by_id(user.user_id)
+        stale = behind.token
+        await user.refresh()
+        env.twitch.expire_access(user.token)
+        assert behind.token == stale, "the view does not lag: the test shows nothing"
+        assert (await within(behind.get_user())).login == "alice"
+        assert late.get_token(user.user_id) == env.live()
+        assert env.refreshes_sent() == 3
+    assert env.twitch.counts.replays == 0
+
+
+class HeldBack:
     """Holds the next refresh request before it leaves."""
 
     def __init__(self) -> None:
@@ -152,8 +136,8 @@ class Holding:
             await self.released.wait()
 
 
-def suspended(clock: str, seconds: float, patch: pytest.MonkeyPatch) -> None:
-    """So many seconds have passed that the monotonic clock has not seen."""
+def suspend(clock: str, seconds: float, patch: pytest.MonkeyPatch) -> None:
+    """So many seconds pass that the monotonic clock does not see."""
     if clock == "wall":
         wall = time.time
         patch.setattr(time, "time", lambda: wall() + seconds)
@@ -169,24 +153,24 @@ def suspended(clock: str, seconds: float, patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("clock", ["wall", *(["boottime"] if sys.platform == "linux" else [])])
 @pytest.mark.parametrize("seconds", [0.0, 3600.0])
 async def test_a_suspend_between_lease_and_request(
-    small: World, monkeypatch: pytest.MonkeyPatch, clock: str, seconds: float
+    env: Environment, monkeypatch: pytest.MonkeyPatch, clock: str, seconds: float
 ) -> None:
     """The machine slept with the lease in hand: nothing is sent under that lease, but a new one."""
-    store, holding = WatchedStore(small.place.store()), Holding()
-    async with small.app(store=store, http_trace=holding.trace) as app:
-        user = await small.own_pair(app)
-        holding.armed = True
+    store, request = WatchedStore(env.storage.store()), HeldBack()
+    async with env.app(store=store, lease_ttl=60, http_trace=request.trace) as app:
+        user = await env.own_pair(app)
+        request.armed = True
         store.calls.clear()
         call = asyncio.create_task(user.refresh())
-        await holding.reached.wait()
+        await request.reached.wait()
         assert store.calls["put"] == 1
-        suspended(clock, seconds, monkeypatch)
-        holding.released.set()
+        suspend(clock, seconds, monkeypatch)
+        request.released.set()
         await within(call)
         await app.flush()
         assert store.calls["put"] == (3 if seconds else 2)
         monkeypatch.undo()
-    await small.check(exchanges=2)
+    await env.expect(exchanges=2)
 
 
 WAYS: dict[str, Callable[[UserAPI, str], Coroutine[Any, Any, object]]] = {
@@ -197,41 +181,40 @@ WAYS: dict[str, Callable[[UserAPI, str], Coroutine[Any, Any, object]]] = {
 
 
 @pytest.mark.parametrize("acts", [("renew", "renew"), ("renew", "call"), ("refresh", "renew")])
-async def test_refusals_and_wishes_share_an_exchange(world: World, acts: tuple[str, str]) -> None:
+async def test_refusals_and_wishes_share_an_exchange(
+    env: Environment, acts: tuple[str, str]
+) -> None:
     """However two processes come to need a new pair at the same time, it is exchanged once."""
-    async with world.app() as one, world.app() as two:
-        user = await world.own_pair(one)
+    stores = [OwnStore(env.storage.store()) for _ in acts]
+    one, two = (env.app(store=store) for store in stores)
+    async with one, two:
+        user = await env.own_pair(one)
         await two.sync()
         refused = user.token
-        world.twitch.expire_access(refused)
-        gate = world.twitch.hold(REFRESH, when="after")
+        env.twitch.expire_access(refused)
+        gate = env.twitch.hold(REFRESH, when="after")
+        for store in stores:
+            store.calls.clear()
         handles = [app.get_user_by_id(user.user_id) for app in (one, two)]
-        asked = [
+        calls = [
             asyncio.create_task(WAYS[act](handle, refused))
             for act, handle in zip(acts, handles, strict=True)
         ]
         await gate.reached()
-        await asyncio.sleep(0.05)  # the other one is somewhere on its way to the same exchange
+        await until(lambda: all(store.calls["get"] for store in stores))
         gate.release()
-        await within(asyncio.gather(*asked))
-    await world.check(exchanges=2)
+        await within(asyncio.gather(*calls))
+    await env.expect(exchanges=2)
 
 
-async def test_renew_without_an_exchange(world: World) -> None:
-    """Another token than the refused one stands: that one, and nobody is asked."""
-    async with world.app() as app:
-        user = await world.own_pair(app)
-        refused = user.token
-        await user.refresh()
-        sent = len(world.twitch.requests)
-        assert await user.renew(refused) == user.token
-        assert len(world.twitch.requests) == sent
-
-
-async def test_renew_of_a_token_that_lives(world: World) -> None:
-    """Somebody says that a token is dead which Twitch still takes: it is kept."""
-    async with world.app() as app:
-        user = await world.own_pair(app)
-        standing = user.token
-        assert await user.renew(standing) == standing
-    await world.check(exchanges=1)
+@on_each_store
+async def test_refresh_token_of_what_is_vaulted(env: Environment) -> None:
+    """Asked for by fifty tasks of two flows: one exchange; one that is spent by then: none."""
+    pair = env.pair()
+    async with env.app() as one, env.app() as two:
+        await one.add_user(pair.access_token, pair.refresh_token)
+        calls = [app.refresh_token(pair.refresh_token) for app in (one, two) * 25]
+        tokens = {token.access_token for token in await within(asyncio.gather(*calls))}
+        assert tokens == {env.live()[0]}
+        assert (await one.refresh_token(pair.refresh_token)).access_token in tokens
+    await env.expect(exchanges=1)

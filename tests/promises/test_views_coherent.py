@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.environment import Environment, listening, on_each_store, until, within
 from tests.own_stores import Broken, OwnStore, WatchedStore
-from tests.processes.fleet import all_do, until
-from tests.world import Listener, World, said, within
-from tests.world import until as true
+from tests.processes.fleet import all_do
 from twitchvault import (
     AuthFailure,
     SQLiteStore,
@@ -26,22 +25,18 @@ from twitchvault import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Iterable
     from pathlib import Path
 
     from tests.processes.fleet import Fleet
     from twitchvault import App, Change, Entry, Feed, TokenStore
 
-pytestmark = pytest.mark.usefixtures("public")
+
+# What others wrote
 
 
-# Other processes
-
-
-@pytest.mark.parametrize(
-    ("store_url", "bound"), [("sqlite", 0), ("redis", 1)], indirect=["store_url"]
-)
-async def test_what_another_process_wrote(fleet: Fleet, bound: float) -> None:
+@pytest.mark.parametrize("store_url", ["sqlite", "redis"], indirect=True)
+async def test_what_another_process_wrote(fleet: Fleet, store_url: str) -> None:
     """SQLite: at the very next read. Redis: one push later. `sync()`: at once, everywhere."""
     await fleet.register()
     one, two, *_ = workers = await fleet.start(3)
@@ -50,27 +45,25 @@ async def test_what_another_process_wrote(fleet: Fleet, bound: float) -> None:
         await one.do("add_user", access_token=pair.access_token, refresh_token=pair.refresh_token)
         for act in ("refresh", "refresh", "remove_token"):
             await one.do(act, user_id=pair.user_id)
-            shown = None if act == "remove_token" else await fleet.live(pair.user_id)
+            expected = None if act == "remove_token" else await fleet.live(pair.user_id)
 
-            async def seen(user_id: str = pair.user_id, shown: object = shown) -> bool:
-                return bool(await two.do("token", user_id=user_id) == shown)
+            async def shows(user_id: str = pair.user_id, expected: object = expected) -> bool:
+                return bool(await two.do("token", user_id=user_id) == expected)
 
-            if bound:
-                await until(seen, bound)
+            if store_url.startswith("redis"):
+                await until(shows)
             else:
-                assert await seen()
+                assert await shows()
         await all_do(workers, "sync")
         assert await all_do(workers, "token", user_id=pair.user_id) == [None] * len(workers)
 
 
-# Other flows of this process
-
-
-async def test_at_the_next_read(world: World) -> None:
+@on_each_store
+async def test_at_the_next_read(env: Environment) -> None:
     """What another flow has committed shows at the next read, without an await between."""
-    async with world.app() as app, world.app() as other:
+    async with env.app() as app, env.app() as other:
         for _ in range(10):
-            pair = world.pair(user=world.new_user())
+            pair = env.pair(user=env.new_user())
             other.add_token(pair.user_id, pair.access_token, pair.refresh_token)
             await other.flush()
             assert app.tokens[pair.user_id] == (pair.access_token, pair.refresh_token)
@@ -85,51 +78,21 @@ async def test_at_the_next_read(world: World) -> None:
             assert app.get_token(pair.user_id) is None
 
 
-async def test_own_changes_show_at_once(world: World) -> None:
-    """Before they are written, and also before `authorize()`."""
-    app = world.app()
-    pair = world.pair()
-    app.add_token(pair.user_id, pair.access_token, pair.refresh_token)
-    assert app.tokens[pair.user_id] == (pair.access_token, pair.refresh_token)
-    await app.authorize()
-    assert app.tokens[pair.user_id] == (pair.access_token, pair.refresh_token)
-    app.remove_token(pair.user_id)
-    assert pair.user_id not in app.tokens
-    await app.close()
-    assert await world.stored() is None
-
-
-async def test_needs_login_in_every_process(world: World) -> None:
-    """Who has to sign in again is in the view of all, with the reason, until a new login."""
-    async with world.app() as app, world.app() as other:
-        user = await world.own_pair(app)
-        world.twitch.disconnect(world.client, world.alice)
-        with pytest.raises(AuthFailure):
-            await user.refresh()
-        for each in (app, other):
-            assert set(each.needs_login) == {user.user_id}
-            assert each.needs_login[user.user_id] == each.get_user_by_id(user.user_id).needs_login
-        login = world.pair()
-        await app.add_user(login.access_token, login.refresh_token)
-        for each in (app, other):
-            assert dict(each.needs_login) == {}
-
-
-async def test_a_change_that_waits_does_not_hide_others(small: World) -> None:
+async def test_a_change_that_waits_does_not_hide_others(env: Environment) -> None:
     """A validation that cannot be written does not keep an old pair in the view."""
-    store = WatchedStore(small.place.store())
-    async with small.app(store=store) as app, small.app() as other:
-        user = await small.own_pair(other)
+    store = WatchedStore(env.storage.store())
+    async with env.app(store=store) as app, env.app() as other:
+        user = await env.own_pair(other)
         await app.sync()
         store.before = broken = Broken("put")
         await app.validate_token(user.token)
         await user.refresh()
         await app.sync()
-        assert app.get_token(user.user_id) == small.live()
+        assert app.get_token(user.user_id) == env.live()
         broken.down = False
         await app.flush()
-        assert app.get_token(user.user_id) == small.live()
-    await small.check(exchanges=2)
+        assert app.get_token(user.user_id) == env.live()
+    await env.expect(exchanges=2)
 
 
 class ForgetfulStore(OwnStore):
@@ -151,11 +114,11 @@ class ForgetfulStore(OwnStore):
                 yield entry
 
 
-async def test_a_write_during_a_scan_is_no_removal(small: World) -> None:
+async def test_a_write_during_a_scan_is_no_removal(env: Environment) -> None:
     """Who is refreshed elsewhere while the store is scanned stays in the views, without events."""
-    store = ForgetfulStore(small.place.store())
-    async with small.app(store=store) as app, small.app() as other:
-        user = await small.own_pair(other)
+    store = ForgetfulStore(env.storage.store())
+    async with env.app(store=store) as app, env.app() as other:
+        user = await env.own_pair(other)
         await app.sync()
         events = app.events()
         store.scanning = asyncio.Event()
@@ -167,18 +130,17 @@ async def test_a_write_during_a_scan_is_no_removal(small: World) -> None:
         await syncing
         assert user.user_id in app.tokens
         await app.sync()
-        assert app.get_token(user.user_id) == small.live()
+        assert app.get_token(user.user_id) == env.live()
     assert "removed" not in [event.kind async for event in events]
 
 
 class BreakingFeed:
-    """A feed that breaks when it is told to."""
+    """A feed that breaks when `broken` is set."""
 
     def __init__(self, inner: Feed, error: Exception) -> None:
         self._inner = inner
         self._error = error
         self.broken = asyncio.Event()
-        self.drains_badly = False
 
     async def wait(self) -> list[Change]:
         """Changes, until it breaks."""
@@ -196,7 +158,7 @@ class BreakingFeed:
 
     def drain(self) -> list[Change]:
         """What is there, or the error."""
-        if self.drains_badly:
+        if self.broken.is_set():
             raise self._error
         return self._inner.drain()
 
@@ -224,140 +186,161 @@ class BreakingStore(OwnStore, Watchable):
 
 @pytest.mark.parametrize("error", [StoreUnavailable("gone"), OSError("db://user:hunter2@host")])
 async def test_a_feed_that_breaks(
-    small: World, error: Exception, caplog: pytest.LogCaptureFixture
+    env: Environment, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is entered again, and what happened in between is seen; a read never fails."""
-    store = BreakingStore(small.place.store(), error)
-    async with small.app(store=store) as app, small.app() as other:
+    store = BreakingStore(env.storage.store(), error)
+    async with env.app(store=store) as app, env.app() as other:
         for number in range(3):
-            pair = small.pair(user=small.new_user())
-            store.feeds[-1].drains_badly = True
             store.feeds[-1].broken.set()
-            await other.add_user(pair.access_token, pair.refresh_token)
+            user = await env.login(other, env.new_user())
             assert len(app.tokens) == len(app.users_scopes) >= number
-            await true(lambda user_id=pair.user_id: user_id in app.tokens, 5)  # type: ignore[misc]
-            await true(lambda feeds=number + 2: len(store.feeds) >= feeds, 5)  # type: ignore[misc]
+            await until(lambda user_id=user.user_id: user_id in app.tokens)  # type: ignore[misc]
+            await until(lambda feeds=number + 2: len(store.feeds) >= feeds)  # type: ignore[misc]
     assert "hunter2" not in caplog.text
-
-
-async def test_a_store_that_fails_to_open(small: World) -> None:
-    """What a store of a user's own raises in `open` is a StoreError as well."""
-
-    class Closed(WatchedStore):
-        async def open(self) -> None:
-            raise OSError("db://user:hunter2@host")
-
-    app = small.app(store=Closed())
-    with pytest.raises(StoreError) as caught:
-        await app.authorize()
-    assert "hunter2" not in said(caught.value)
-    await app.close()
 
 
 # While they change
 
 
-async def test_iterating_while_others_change_it(world: World) -> None:
-    """A loop over a view, with changes of others in between."""
-    pairs = [world.pair(user=world.new_user()) for _ in range(6)]
-    async with world.app() as app, world.app() as other:
-        for pair in pairs[:3]:
-            app.add_token(pair.user_id, pair.access_token, pair.refresh_token)
+@on_each_store
+@pytest.mark.parametrize(
+    "read",
+    [
+        iter,
+        reversed,
+        lambda view: view.keys(),
+        lambda view: view.items(),
+        lambda view: view.values(),
+        lambda view: view.copy(),
+    ],
+    ids=["iter", "reversed", "keys", "items", "values", "copy"],
+)
+async def test_iterating_while_it_changes(
+    env: Environment, read: Callable[[object], Iterable[object]]
+) -> None:
+    """A loop over a view goes on while this flow and others add and remove users."""
+    async with env.app() as app, env.app() as other:
+        for number in range(4):
+            app.add_token(str(number), f"a{number}", None)
         await app.flush()
-        seen = []
-        for user_id in app.tokens:
-            seen.append(user_id)
-            other.remove_token(user_id)
-            extra = pairs[2 + len(seen)]
-            other.add_token(extra.user_id, extra.access_token, extra.refresh_token)
-            await other.flush()
-            assert user_id not in app.tokens
-        assert sorted(seen) == sorted(pair.user_id for pair in pairs[:3])
-        assert set(app.tokens) == {pair.user_id for pair in pairs[3:]}
+        for number, _ in enumerate(read(app.tokens)):
+            for flow in (app, other):
+                flow.remove_token(str(number))
+                flow.add_token(f"{number} {id(flow)}", "a", None)
+                await flow.flush()
+            assert str(number) not in app.tokens
+        assert len(app.tokens) == 8
 
 
-async def test_read_from_another_thread(world: World) -> None:
-    """A thread may read a view while the loop changes it, and others do."""
-    async with world.app() as app, world.app() as other:
+@on_each_store
+async def test_read_from_another_thread(env: Environment) -> None:
+    """A thread reads all views while the loop changes them, and others do."""
+    async with env.app() as app, env.app() as other:
         failures: list[BaseException] = []
-        stop = threading.Event()
+        over = threading.Event()
 
         def read() -> None:
-            while not stop.is_set():
-                try:
-                    for user_id in app.tokens:
-                        app.tokens.get(user_id)
-                    dict(app.tokens_validity), len(app.users_scopes), dict(app.needs_login)
-                except BaseException as error:  # reported below
-                    failures.append(error)
-                    return
+            try:
+                while not over.is_set():
+                    for view in (app.tokens, app.tokens_validity, app.users_scopes):
+                        assert all(value for _, value in view.items())
+                        assert all(isinstance(user_id, str) for user_id in view)
+                        assert len(view.copy()) <= 40
+                    app.get_token("1")
+                    app.get_token_quota("1")
+                    assert app.needs_login == app.damaged == {}
+            except BaseException as error:  # reported below
+                failures.append(error)
 
         thread = threading.Thread(target=read)
         thread.start()
-        for number in range(30):
-            pair = world.pair(user=world.new_user())
+        for number in range(40):
             flow = (app, other)[number % 2]
-            flow.add_token(pair.user_id, pair.access_token, pair.refresh_token)
+            flow.add_token(str(number), "a", "r")
+            flow.remove_token(str(number - 5))
             await flow.flush()
-        stop.set()
+        over.set()
         await asyncio.to_thread(thread.join)
         assert failures == []
-        assert len(app.tokens) == 30
-        assert await asyncio.to_thread(lambda: len(app.tokens)) == 30
+        assert len(app.tokens) == await asyncio.to_thread(lambda: len(app.tokens)) == 5
 
 
-async def test_one_sqlite_store_in_two_threads(small: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+async def test_a_copy_of_a_view_is_complete(env: Environment) -> None:
+    """`dict(app.tokens)` succeeds whatever another process does meanwhile."""
+    users = [str(number) for number in range(200)]
+
+    async def remove_all() -> None:
+        async with env.app() as other:
+            for user_id in reversed(users):
+                other.remove_token(user_id)
+                await other.flush()
+
+    async with env.app() as app:
+        for user_id in users:
+            app.add_token(user_id, "a", None)
+        await app.flush()
+        thread = threading.Thread(target=asyncio.run, args=(remove_all(),))
+        thread.start()
+        while thread.is_alive():
+            assert set(dict(app.tokens).values()) <= {("a", None)}
+        await asyncio.to_thread(thread.join)
+        assert dict(app.tokens) == {}
+
+
+async def test_one_sqlite_store_in_two_threads(env: Environment, tmp_path: Path) -> None:
     """A second flow in a thread of its own, with a loop of its own: it works, or says why not."""
-    store = SQLiteStore(tmp_path / "threads.db")
-    async with small.app(store=store) as app:
-        here = small.pair(user=small.new_user())
+    store = env.storage.closed_later(SQLiteStore(tmp_path / "threads.db"))
+    async with env.app(store=store) as app:
+        here = env.pair(user=env.new_user())
         app.add_token(here.user_id, here.access_token, here.refresh_token)
         await app.flush()
-        there = small.pair(user=small.new_user())
+        there = env.pair(user=env.new_user())
 
         async def second() -> None:
-            async with small.app(store=store) as other:
+            async with env.app(store=store) as other:
                 other.add_token(there.user_id, there.access_token, there.refresh_token)
                 await other.flush()
                 assert set(other.tokens) == {here.user_id, there.user_id}
 
         refused = ""
         try:
-            await within(asyncio.to_thread(lambda: asyncio.run(second())), 10)
+            await within(asyncio.to_thread(lambda: asyncio.run(second())))
         except (StoreError, RuntimeError) as error:
             refused = str(error)
             assert "loop" in refused or "thread" in refused
         # Whatever became of it, the first flow goes on.
         await within(app.get_user_by_id(here.user_id).refresh())
         assert (there.user_id in app.tokens) == (not refused)
-        assert app.get_token(here.user_id) == small.live(here.user_id)
-    await within(store.close())
+        assert app.get_token(here.user_id) == env.live(here.user_id)
 
 
 # Whose token it is
 
 
-async def _validated(app: App, user_id: str, how: str) -> None:
+async def validate(app: App, user_id: str, how: str) -> None:
     """Have the token of a user validated."""
     if how == "background":
-        await true(lambda: user_id in app.needs_login or user_id in app.tokens_validity)
+        await until(lambda: user_id in app.needs_login or user_id in app.tokens_validity)
     else:
         with suppress(TwitchVaultError):
             await app.get_user_by_id(user_id).validate()
 
 
+@on_each_store
 @pytest.mark.parametrize("how", ["background", "asked for"])
 @pytest.mark.parametrize("whose", ["another user", "another client"])
-async def test_somebody_elses_token(world: World, whose: str, how: str) -> None:
+async def test_somebody_elses_token(env: Environment, whose: str, how: str) -> None:
     """A validation compares whose token it is: no view calls it good, and it is not used."""
-    client = world.confidential if whose == "another client" else world.client
-    user = world.alice if whose == "another client" else world.bob
-    pair = world.pair(client, user)
-    alice = world.alice.user_id
-    async with world.app(maintain=how == "background") as app, world.app() as other:
+    client = env.confidential if whose == "another client" else env.client
+    user = env.alice if whose == "another client" else env.bob
+    pair = env.pair(client, user)
+    alice = env.alice.user_id
+    async with env.app(maintain=how == "background") as app, env.app() as other:
         app.add_token(alice, pair.access_token, pair.refresh_token)
         await app.flush()
-        await _validated(app, alice, how)
+        await validate(app, alice, how)
         await app.flush()
         for each in (app, other):
             assert alice not in each.tokens_validity
@@ -366,25 +349,31 @@ async def test_somebody_elses_token(world: World, whose: str, how: str) -> None:
             assert whose.removeprefix("another ") in reason
             with pytest.raises(AuthFailure):
                 await each.get_user_by_id(alice).get_user()
-        assert world.sent() == 0
-        login = world.pair()
-        await app.add_user(login.access_token, login.refresh_token)
+        assert env.refreshes_sent() == 0
+        await env.login(app)
         assert (await app.get_user_by_id(alice).get_user()).login == "alice"
 
 
 # Events
 
 
+@on_each_store
 @pytest.mark.parametrize("how", ["add_user", "add_token"])
-async def test_a_login_that_brings_fewer_scopes(world: World, how: str) -> None:
-    """The wider pair is replaced, and everybody is told which scopes are lost."""
-    async with world.app() as app, world.app() as other:
-        wide = world.pair(scopes=["bits:read", "chat:edit", "chat:read"])
+async def test_a_login_that_brings_fewer_scopes(env: Environment, how: str) -> None:
+    """The wider pair is replaced, and every process gets an event with the scopes that are lost.
+
+    A login that brings more scopes gives none.
+    """
+    async with env.app() as app, env.app() as other:
+        await env.login(app)
+        listeners = {"local": await listening(app), "remote": await listening(other)}
+        wide = env.pair(scopes=["bits:read", "chat:edit", "chat:read"])
         await app.add_user(wide.access_token, wide.refresh_token)
         await other.sync()
-        listeners = {"local": Listener(app), "remote": Listener(other)}
-        await asyncio.sleep(0)
-        narrow = world.pair(scopes=["chat:read"])
+        for listener in listeners.values():
+            assert (await listener.next()).kind == "added"
+            assert listener.events == []
+        narrow = env.pair(scopes=["chat:read"])
         if how == "add_user":
             await app.add_user(narrow.access_token, narrow.refresh_token)
         else:
@@ -398,17 +387,3 @@ async def test_a_login_that_brings_fewer_scopes(world: World, how: str) -> None:
             assert "chat:edit" in event.reason
             assert "chat:read" not in event.reason
         assert app.users_scopes[narrow.user_id] == ("chat:read",)
-
-
-async def test_a_login_that_brings_more_scopes(small: World) -> None:
-    """Nothing is lost, so nothing is told."""
-    async with small.app() as app:
-        few = small.pair(scopes=["chat:read"])
-        await app.add_user(few.access_token, few.refresh_token)
-        listener = Listener(app)
-        await asyncio.sleep(0)
-        more = small.pair(scopes=["chat:read", "bits:read"])
-        await app.add_user(more.access_token, more.refresh_token)
-        await listener.next("added")
-        await app.flush()
-        assert "scopes_lost" not in [event.kind for event in listener.heard]

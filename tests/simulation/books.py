@@ -79,8 +79,6 @@ class Pair:
     """Those of them that Twitch or the user gave it to."""
     stored_at: float = NEVER
     """When the store first had it."""
-    acked_at: float = NEVER
-    """When the store first said so."""
     dead_at: float = NEVER
     """When its access token died, of whatever."""
     ends_at: float = NEVER
@@ -103,13 +101,15 @@ class Decision:
     since: float
     written_at: float = NEVER
     """When it stood in the store; never, if it is not known to."""
+    told_at: float = NEVER
+    """When its process was told so, or had died: until then it may be written once more."""
     ended_at: float = NEVER
     """When the call had its answer."""
 
     @property
     def until(self) -> float:
         """From when on nothing of it is under way any more."""
-        return max(self.written_at, self.ended_at)
+        return max(self.told_at, self.ended_at)
 
 
 @dataclass(eq=False, slots=True)
@@ -232,17 +232,29 @@ class Books:
         both = self.of_both.get((access, refresh))
         return both or self.first_of.get(refresh) or self.of_access.get(access)
 
-    def showed(self, lane: Lane, value: bytes | None, now: float) -> None:
-        """A process was given these bytes by the store."""
+    def showed(self, lane: Lane, user: str, value: bytes | None, now: float) -> None:
+        """A process was told by the store what stands under a user's key."""
         pair = self.pair_in(value)
         if pair is not None:
             pair.holders.setdefault(lane, now)
+        chain = self._chain_in(value)
+        for decision in self._made_by(lane, user):
+            if decision.chain == chain and decision.written_at < NEVER:
+                decision.told_at = min(decision.told_at, now)
+
+    def _chain_in(self, value: bytes | None) -> int:
+        """The login that stands in a stored record; 0 if the user is not there."""
+        pair = self.pair_in(value)
+        gone = value is None or self.stored(value).state == "removed"
+        return 0 if gone or pair is None else pair.chain
+
+    def _made_by(self, lane: Lane, user: str | None) -> list[Decision]:
+        return [one for one in self.decisions if one.lane is lane and one.user == user]
 
     def committed(self, lane: Lane, user: str | None, value: bytes | None, now: float) -> None:
         """The store took a write of a process to a user's key."""
         pair = self.pair_in(value)
-        gone = value is None or self.stored(value).state == "removed"
-        chain = 0 if gone or pair is None else pair.chain
+        chain = self._chain_in(value)
         lease = None if value is None else self.stored(value).lease
         if pair is not None and lease is not None:
             leases = self.leased.setdefault(pair.refresh, {})
@@ -250,16 +262,9 @@ class Books:
         if pair is not None and value is not None and self.stored(value).refresh_token:
             pair.published = pair.published or user is not None
             pair.stored_at = min(pair.stored_at, now)
-        for decision in self.decisions:
-            mine = decision.lane is lane and decision.user == user
-            if mine and decision.written_at == NEVER and decision.chain == chain:
-                decision.written_at = now
-
-    def acknowledged(self, value: bytes, now: float) -> None:
-        """A process was told that its write stands."""
-        pair = self.pair_in(value)
-        if pair is not None:
-            pair.acked_at = min(pair.acked_at, now)
+        for decision in self._made_by(lane, user):
+            if decision.chain == chain:
+                decision.written_at = min(decision.written_at, now)
 
     # Processes
 
@@ -283,6 +288,13 @@ class Books:
         """A store call of a process takes so long."""
         self.stalls.setdefault(lane, []).append((since, until))
 
+    def die(self, lane: Lane, now: float) -> None:
+        """A process is dead: it writes nothing any more."""
+        self.died[lane] = now
+        for decision in self.decisions:
+            if decision.lane is lane and decision.written_at < NEVER:
+                decision.told_at = min(decision.told_at, now)
+
     def opened(self, lane: Lane, now: float) -> None:
         """A vault is open (again)."""
         if lane in self.closed:
@@ -305,11 +317,13 @@ class Books:
         )
 
     def may_be_either(self, pair: Pair) -> bool:
-        """Whether it may be old news or a login: its token stays the same, and others came since.
+        """Whether it may be old news or a login: one of its tokens lives on, and others came since.
 
-        That happens to confidential clients. A vault that has forgotten the user may take it.
+        That happens to a confidential client's refresh token, and to an access token that Twitch
+        gives once more. A vault that has forgotten the user may take it.
         """
-        same = any(heir.refresh == pair.refresh for heir in self.heirs(pair))
+        heirs = self.heirs(pair)
+        same = any(heir.refresh == pair.refresh or heir.access == pair.access for heir in heirs)
         return same and any(one.chain != pair.chain for one in self.decisions_on(pair.user))
 
     def lease_of(self, request: Request) -> tuple[float, str]:

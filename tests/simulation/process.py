@@ -231,7 +231,7 @@ class Process:
         for feed in tuple(self.store.feeds):
             feed.end()
         world.loop.kill(self.lane)
-        world.books.died[self.lane] = world.loop.now
+        world.books.die(self.lane, world.loop.now)
         world.graves.append(self.lane)
         self.up = False
 

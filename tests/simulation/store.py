@@ -78,7 +78,7 @@ class SimStore(TokenStore):
             return version
 
         version = await self.call("put", key, put)
-        self.world.acknowledged(self.lane, key, value)
+        self.world.showed(self.lane, key, value)
         return version
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
@@ -93,7 +93,9 @@ class SimStore(TokenStore):
                 self.world.stored(self._process, self.lane, key, None)
             return gone
 
-        return await self.call("delete", key, delete)
+        gone = await self.call("delete", key, delete)
+        self.world.showed(self.lane, key, None)
+        return gone
 
     async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
         """All entries under a prefix."""

@@ -47,7 +47,7 @@ class Empty:
     def note(self, *_: object) -> None:
         """Nobody reads it."""
 
-    showed = stored = acknowledged = told_of_loss = note
+    showed = stored = told_of_loss = note
 
     def store(self, *, pushes: bool) -> WatchedStore:
         """A store on the data of this world."""

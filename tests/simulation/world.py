@@ -183,15 +183,10 @@ class World:
                 disturb(self, process, "written", user)
 
     def showed(self, lane: Lane, key: str, value: bytes | None) -> None:
-        """A process was shown an entry. It keeps those of users."""
-        if value is not None and self.user_of(key):
-            self.books.showed(lane, value, self.loop.now)
-
-    def acknowledged(self, lane: Lane, key: str, value: bytes) -> None:
-        """A process was told that its write stands."""
-        del lane
-        if self.user_of(key) or value.startswith(b'{"schema"'):
-            self.books.acknowledged(value, self.loop.now)
+        """A process was told what stands under a key. It keeps what is of users."""
+        user = self.user_of(key)
+        if user is not None:
+            self.books.showed(lane, user, value, self.loop.now)
 
     def lose(self, chance: random.Random) -> None:
         """The store goes back in time."""

@@ -219,12 +219,12 @@ class AppAPI(_API):
             msg = "get_user() takes one of 'user_id' and 'login'"
             raise ValueError(msg)
         if user_id is not None:
-            user_id = inputs.user_id(user_id, self.user_id)
+            user_id = inputs.user_id(user_id)
         return await self._user({"id": user_id, "login": login})
 
 
 def _elements(page: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
-    elements = page.get("data")
+    elements: Any = page.get("data")
     if isinstance(elements, dict):
         lists = [value for value in elements.values() if isinstance(value, list)]
         elements = lists[0] if len(lists) == 1 else lists or None

@@ -130,10 +130,14 @@ class Mirror:
         """The ids of all whose record is held, the client id and removed users among them."""
         return [*self._records]
 
-    def holder_of(self, *, access: str | None = None, refresh: str | None = None) -> str | None:
+    def holder_of(
+        self, *, access: str | None = None, refresh: str | None = None, but: str | None = None
+    ) -> str | None:
         """The user who holds this access or refresh token. Walks over all: for rare questions."""
         self.fetch()
         for user_id, record in self._visible_records():
+            if user_id == but:
+                continue
             if access is not None and record.access_token == access:
                 return user_id
             if refresh is not None and record.refresh_token == refresh:

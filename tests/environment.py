@@ -6,7 +6,7 @@ import asyncio
 import time
 from contextlib import suppress
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import pytest
 
@@ -30,32 +30,39 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SomeApp = TypeVar("SomeApp", bound=App)
 
-REDIRECT = "http://localhost:3000/callback"
-REFRESH = "token:refresh_token"
-INVALID = {"status": 400, "message": "Invalid refresh token"}
-NEWER_SCHEMA = b'{"schema":99,"access_token":"from-the-future"}'
-GARBAGE = b"\x00\xffnot a record"
+REDIRECT: Final = "http://localhost:3000/callback"
+REFRESH: Final = "token:refresh_token"
+INVALID: Final = {"status": 400, "message": "Invalid refresh token"}
+NEWER_SCHEMA: Final = b'{"schema":99,"access_token":"from-the-future"}'
+GARBAGE: Final = b"\x00\xffnot a record"
+PATIENCE: Final = 10.0
+"""Seconds after which a condition or a call counts as one that never comes."""
+
+on_each_store = pytest.mark.parametrize("storage", ["memory", "sqlite"], indirect=True)
+"""For what depends on the store: others are tested in memory only."""
 
 
-class Place:
+class Storage:
     """One place where tokens are kept; `store()` is what one more process would open on it."""
 
     def __init__(self, kind: str, folder: Path) -> None:
         self.kind = kind
         self.path = folder / "tokens.db"
+        self.url = "memory://" if kind == "memory" else f"sqlite:///{self.path}"
         self._memory = MemoryStore()
-        self._stores: list[TokenStore] = []
+        self._stores: list[TokenStore] = [self._memory]
 
-    def store(self, *, busy_timeout: float = 5.0) -> TokenStore:
+    def store(self) -> TokenStore:
         """A store on this place: the one dict, or one more opening of the file."""
-        if self.kind == "memory":
-            return self._memory
-        store = SQLiteStore(self.path, busy_timeout=busy_timeout)
+        return self._memory if self.kind == "memory" else self.closed_later(SQLiteStore(self.path))
+
+    def closed_later(self, store: TokenStore) -> TokenStore:
+        """The same store, which is closed when the test is over."""
         self._stores.append(store)
         return store
 
     async def opened(self) -> TokenStore:
-        """The same, open."""
+        """One more store, open."""
         store = self.store()
         await store.open()
         return store
@@ -69,21 +76,17 @@ class Place:
         entry = await (await self.opened()).get(key)
         return None if entry is None else entry.value
 
-    async def values(self) -> list[bytes]:
-        """All that is durable there."""
-        return [entry.value async for entry in (await self.opened()).scan()]
-
-    async def keys(self) -> list[str]:
-        """All keys that are there."""
-        return sorted([entry.key async for entry in (await self.opened()).scan()])
+    async def values(self) -> dict[str, bytes]:
+        """All that is durable there, by key."""
+        return {entry.key: entry.value async for entry in (await self.opened()).scan()}
 
     async def holds(self, token: str) -> bool:
         """Whether the token stands anywhere in there."""
-        return any(token.encode() in value for value in await self.values())
+        return any(token.encode() in value for value in (await self.values()).values())
 
     async def close(self) -> None:
         """Close all stores that were handed out."""
-        for store in (self._memory, *self._stores):
+        for store in self._stores:
             await store.close()
 
 
@@ -94,18 +97,19 @@ class Request(NamedTuple):
     status: int
 
 
-class World:
-    """The double with two users, applications of its own, and the flows that a test makes.
+class Environment:
+    """The double with two users, a public and a confidential client, and the flows of a test.
 
-    `client` is the one that is meant where none is named; `public` has no secret.
+    `client` is the one that is meant where none is named: the public one, whose refresh tokens are
+    one-use, and of whom a replay cuts the user's connection.
     """
 
-    def __init__(self, twitch: FakeTwitch, place: Place, *, public: bool = False) -> None:
+    def __init__(self, twitch: FakeTwitch, storage: Storage) -> None:
         self.twitch = twitch
-        self.place = place
+        self.storage = storage
         self.public = twitch.register_client(public=True)
         self.confidential = twitch.register_client(redirect_uris=[REDIRECT])
-        self.client = self.public if public else self.confidential
+        self.client = self.public
         self.alice = twitch.add_user("alice")
         self.bob = twitch.add_user("bob")
         self._users = 0
@@ -114,7 +118,7 @@ class World:
     # Flows
 
     def arguments(self, client: Client | None = None, **options: Any) -> dict[str, Any]:  # noqa: ANN401
-        """The constructor's arguments: quiet by default, on the shared place."""
+        """The constructor's arguments: quiet by default, on the shared storage."""
         client = client or self.client
         given: dict[str, Any] = {
             "client_id": client.client_id,
@@ -125,22 +129,22 @@ class World:
             "lease_ttl": 4.0,
         }
         if "store" not in options:
-            given["store"] = self.place.store()
+            given["store"] = self.storage.store()
         return given | options
 
     def device(self, client: Client | None = None, **options: Any) -> DeviceCodeFlow:  # noqa: ANN401
         """A device code flow."""
-        return self._kept(DeviceCodeFlow(**self.arguments(client, **options)))
+        return self._closed_later(DeviceCodeFlow(**self.arguments(client, **options)))
 
     def code(self, client: Client | None = None, **options: Any) -> AuthorizationCodeGrantFlow:  # noqa: ANN401
         """An authorization code flow."""
-        return self._kept(AuthorizationCodeGrantFlow(**self.arguments(client, **options)))
+        return self._closed_later(AuthorizationCodeGrantFlow(**self.arguments(client, **options)))
 
     def app(self, client: Client | None = None, **options: Any) -> App:  # noqa: ANN401
         """A plain app."""
-        return self._kept(App(**self.arguments(client, **options)))
+        return self._closed_later(App(**self.arguments(client, **options)))
 
-    def _kept(self, app: SomeApp) -> SomeApp:
+    def _closed_later(self, app: SomeApp) -> SomeApp:
         self._apps.append(app)
         return app
 
@@ -171,15 +175,19 @@ class World:
         assert pair is not None, "the connection of this user to the client was cut"
         return pair.access_token, pair.refresh_token
 
-    async def own_pair(self, app: App, user: User | None = None) -> UserAPI:
-        """A user whose pair the vault has got by an exchange of its own, and Twitch has accepted.
+    async def login(
+        self, app: App, user: User | None = None, client: Client | None = None
+    ) -> UserAPI:
+        """A user who has just signed in, of the client that is meant where none is named."""
+        pair = self.pair(client, user)
+        return await app.add_user(pair.access_token, pair.refresh_token)
 
-        Of the client that is meant where none is named.
-        """
+    async def own_pair(self, app: App, user: User | None = None) -> UserAPI:
+        """A user whose pair the vault got by an exchange of its own, and Twitch has accepted."""
         pair = self.pair(user=user, expired=True)
         return await app.add_user(pair.access_token, pair.refresh_token)
 
-    async def committed(self, user: UserAPI) -> tuple[Gate, asyncio.Task[Token]]:
+    async def hold_answer(self, user: UserAPI) -> tuple[Gate, asyncio.Task[Token]]:
         """A refresh that Twitch has committed; its answer comes when the gate is released."""
         gate = self.twitch.hold(REFRESH, when="after")
         call = asyncio.create_task(user.refresh())
@@ -193,17 +201,21 @@ class World:
         user_id = user if isinstance(user, str) else user.user_id
         return f"{(client or self.client).client_id}:{user_id}"
 
-    def log(self, *endpoints: str) -> list[Request]:
-        """The requests to these endpoints so far, in order."""
+    def log(self, *endpoints: str, since: int = 0) -> list[Request]:
+        """The requests to these endpoints, in order, without the first `since` of all."""
         return [
             Request(entry.endpoint.partition(":")[0], entry.status)
-            for entry in self.twitch.requests
+            for entry in self.twitch.requests[since:]
             if entry.endpoint in endpoints or entry.endpoint.partition(":")[0] in endpoints
         ]
 
-    def sent(self) -> int:
+    def asked(self) -> int:
+        """How many requests have arrived at the double."""
+        return len(self.twitch.requests)
+
+    def refreshes_sent(self) -> int:
         """How many refresh requests have arrived at the double."""
-        return sum(entry.endpoint == REFRESH for entry in self.twitch.requests)
+        return len(self.log(REFRESH))
 
     async def stored(
         self, user: User | str | None = None, client: Client | None = None
@@ -213,7 +225,11 @@ class World:
         async with self.app(client) as app:
             return app.get_token(user if isinstance(user, str) else user.user_id)
 
-    async def check(
+    async def is_stored(self, user: User | str | None = None, client: Client | None = None) -> bool:
+        """Whether the store holds the pair that is good at Twitch."""
+        return await self.stored(user, client) == self.live(user, client)
+
+    async def expect(
         self,
         *,
         exchanges: int | None = None,
@@ -227,13 +243,19 @@ class World:
             assert counts.exchanges == exchanges, f"{counts.exchanges} exchanges, not {exchanges}"
         assert await self.stored(user, client) == self.live(user, client)
 
-    async def end(self) -> None:
+    def shows_secret(self, error: object) -> bool:
+        """Whether an exception, or one behind it, shows any secret of the double's."""
+        assert isinstance(error, BaseException)
+        text = text_of(error)
+        return any(secret in text for secret in self.twitch.secrets)
+
+    async def close(self) -> None:
         """Close what the test left open; no task of ours may survive that."""
         self.twitch.clear_faults()
         for app in self._apps:
             with suppress(TwitchVaultError):
                 await app.close()
-        await self.place.close()
+        await self.storage.close()
         await until(lambda: not our_tasks())
 
 
@@ -241,25 +263,32 @@ class Listener:
     """Collects all events of a flow."""
 
     def __init__(self, app: App) -> None:
-        self.heard: list[VaultEvent] = []
+        self.events: list[VaultEvent] = []
         self._task = asyncio.create_task(self._listen(app.events()))
 
     async def _listen(self, events: AsyncIterator[VaultEvent]) -> None:
         async for event in events:
-            self.heard.append(event)
+            self.events.append(event)
 
     async def next(self, kind: str | None = None) -> VaultEvent:
         """The oldest event that was not asked for yet; those before the one of `kind` are left."""
         while True:
-            await until(lambda: self.heard)
-            event = self.heard.pop(0)
+            await until(lambda: self.events)
+            event = self.events.pop(0)
             if kind in {None, event.kind}:
                 return event
 
     async def ended(self) -> list[VaultEvent]:
         """Wait for the end of the stream; what was not asked for."""
         await within(self._task)
-        return self.heard
+        return self.events
+
+
+async def listening(app: App) -> Listener:
+    """A listener that misses nothing of what happens from now on."""
+    listener = Listener(app)
+    await asyncio.sleep(0)
+    return listener
 
 
 def our_tasks() -> list[str]:
@@ -267,7 +296,7 @@ def our_tasks() -> list[str]:
     return [t.get_name() for t in asyncio.all_tasks() if t.get_name().startswith("twitchvault")]
 
 
-async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Return once the condition, which may be a coroutine function, holds; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
@@ -279,7 +308,7 @@ async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
         await asyncio.sleep(0.002)
 
 
-async def within(awaitable: Awaitable[T], seconds: float = 3.0) -> T:
+async def within(awaitable: Awaitable[T], seconds: float = PATIENCE) -> T:
     """The result; a failed test, not a hanging one, if it does not come in time."""
     task = asyncio.ensure_future(awaitable)
     done, _ = await asyncio.wait((task,), timeout=seconds)
@@ -290,7 +319,7 @@ async def within(awaitable: Awaitable[T], seconds: float = 3.0) -> T:
     return task.result()
 
 
-def said(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
     """All that an exception and those behind it show."""
     texts: list[str] = []
     todo: list[BaseException | None] = [error]
