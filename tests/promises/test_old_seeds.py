@@ -17,7 +17,7 @@ import pytest
 from tests.environment import REFRESH, Environment, Storage, on_each_store, until, within
 from tests.own_stores import OwnStore, WatchedStore
 from tests.processes.fleet import all_do
-from twitchvault import AuthFailure, BadRequest, TwitchServerError, TwitchVaultError
+from twitchvault import AuthFailure, BadRequest, TwitchServerError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -268,16 +268,24 @@ async def test_exchanged_and_then_nobody_says_whose_it_is(
 
 
 async def test_one_pair_under_two_ids(env: Environment) -> None:
-    """A pair that was stored under a wrong user id too: its refresh token is sent once."""
+    """A refresh token that stands under two users is sent for neither, and the error names both.
+
+    When the wrong one is removed, it is sent once.
+    """
     pair = env.pair(expired=True)
     async with env.app() as app:
         wrong = app.add_token("1", pair.access_token, pair.refresh_token)
         right = app.add_token(pair.user_id, pair.access_token, pair.refresh_token)
         await app.flush()
-        for user in (wrong, right):
-            with suppress(TwitchVaultError):
+        for user, other in ((wrong, right), (right, wrong)):
+            words = f"{user.user_id!r} stands under user {other.user_id!r}, too"
+            with pytest.raises(AuthFailure, match=words):
                 await within(user.refresh())
-    assert (env.twitch.counts.exchanges, env.twitch.counts.replays) == (1, 0)
+        assert env.refreshes_sent() == 0
+        app.remove_token("1")
+        await app.flush()
+        await within(right.refresh())
+    await env.expect(exchanges=1)
 
 
 async def test_a_spent_pair_whose_access_token_lives(env: Environment) -> None:
