@@ -73,7 +73,7 @@ def _processor() -> str:
 
 
 def _verdict(mark: Mark) -> str:
-    return f"{'passed' if mark.passed else 'MISSED'}: {mark.expected}; found {mark.found}"
+    return f"{'met' if mark.passed else 'MISSED'}: {mark.expected}; found {mark.found}"
 
 
 def show(result: Result, console: Console) -> None:

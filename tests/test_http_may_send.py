@@ -24,6 +24,7 @@ from twitchvault.http import HTTPClient
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import SimpleNamespace
 
 PAUSE = 0.15
 """Seconds that something takes before the body can leave."""
@@ -168,6 +169,26 @@ async def test_kept_alive_connection_that_is_busy() -> None:
         await client.close()
         await connector.close()
     assert bodies == [b"n=1", b"n=3"]
+
+
+async def test_slow_trace() -> None:
+    """The question comes after the caller's trace, which may take its time."""
+    trace = aiohttp.TraceConfig()
+
+    async def on_chunk(
+        _: aiohttp.ClientSession, __: SimpleNamespace, ___: aiohttp.TraceRequestChunkSentParams
+    ) -> None:
+        await asyncio.sleep(PAUSE)
+
+    trace.on_request_chunk_sent.append(on_chunk)
+    body = Body()
+    client = HTTPClient(client_id="abc", http_trace=trace)
+    async with raw_server(body.serve) as url:
+        assert await refused(client, url) >= PAUSE
+        assert body.received == b""
+        assert (await client.send("POST", url, form={"n": "1"})).status == 200
+        await client.close()
+    assert body.received == b"n=1"
 
 
 def certificate(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:

@@ -19,8 +19,8 @@ RANKS: Final = {
     part: rank
     for rank, parts in enumerate(
         (
-            ("http", "request_body", "responses", "loops", "models", "scopes", "errors"),
-            ("identity", "stores", "inputs"),
+            ("http", "responses", "loops", "models", "scopes", "inputs", "errors"),
+            ("identity", "stores"),
             ("vault",),
             ("helix",),
             ("app", "core"),

@@ -13,102 +13,31 @@ The backends' drivers are optional: each is imported when its store is first use
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from twitchvault import errors, oauth, stores
 from twitchvault.app import App
-from twitchvault.errors import (
-    AuthFailure,
-    BadRequest,
-    ClientException,
-    Conflict,
-    CorruptRecord,
-    DecryptionError,
-    Forbidden,
-    HTTPException,
-    MissingDriver,
-    NoAnswer,
-    NotAuthorized,
-    NotFound,
-    RateLimited,
-    StoreError,
-    StoreUnavailable,
-    TokenError,
-    TwitchException,
-    TwitchServerError,
-    TwitchVaultError,
-    Unauthorized,
-    VersionConflict,
-    WrongEventLoop,
-)
+from twitchvault.errors import *
 from twitchvault.helix import AppAPI, User, UserAPI
-from twitchvault.models import ClientCredentials, DeviceCode, Token, ValidateToken
-from twitchvault.oauth import AuthorizationCodeGrantFlow, DeviceCodeFlow
-from twitchvault.scopes import Scopes
-from twitchvault.stores.base import Change, Entry, Feed, TokenStore, Watchable
-from twitchvault.stores.memory import MemoryStore
-from twitchvault.stores.url import open_store
+from twitchvault.oauth import *
 from twitchvault.vault.events import VaultEvent
 
 if TYPE_CHECKING:
-    from twitchvault.stores import FernetStore, RedisStore, SQLiteStore
+    from twitchvault.stores import *
 
-__all__ = [
-    "App",
-    "AppAPI",
-    "AuthFailure",
-    "AuthorizationCodeGrantFlow",
-    "BadRequest",
-    "Change",
-    "ClientCredentials",
-    "ClientException",
-    "Conflict",
-    "CorruptRecord",
-    "DecryptionError",
-    "DeviceCode",
-    "DeviceCodeFlow",
-    "Entry",
-    "Feed",
-    "FernetStore",
-    "Forbidden",
-    "HTTPException",
-    "MemoryStore",
-    "MissingDriver",
-    "NoAnswer",
-    "NotAuthorized",
-    "NotFound",
-    "RateLimited",
-    "RedisStore",
-    "SQLiteStore",
-    "Scopes",
-    "StoreError",
-    "StoreUnavailable",
-    "Token",
-    "TokenError",
-    "TokenStore",
-    "TwitchException",
-    "TwitchServerError",
-    "TwitchVaultError",
-    "Unauthorized",
-    "User",
-    "UserAPI",
-    "ValidateToken",
-    "VaultEvent",
-    "VersionConflict",
-    "Watchable",
-    "WrongEventLoop",
-    "open_store",
-]
-
-_LATE = frozenset({"FernetStore", "RedisStore", "SQLiteStore"})
+__all__ = ["App", "AppAPI", "User", "UserAPI", "VaultEvent"]
+__all__ += errors.__all__
+__all__ += oauth.__all__
+__all__ += stores.__all__
 
 
 def __getattr__(name: str) -> object:
-    if name in _LATE:
-        return getattr(import_module("twitchvault.stores"), name)
+    if name in stores.__all__:
+        value: object = getattr(stores, name)
+        return value
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+    return sorted({*globals(), *__all__})

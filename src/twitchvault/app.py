@@ -281,7 +281,7 @@ class App:
 
     def _user_id(self, user_id: object, *, app: bool = True) -> str:
         """A checked user id; `app`: the client id will do as well."""
-        text = inputs.user_id(user_id, self.http.client_id)
+        text = inputs.user_id(user_id)
         if text == self.http.client_id and not app:
             msg = "'user_id' is the client id: use the 'application' property for the app token"
             raise ValueError(msg)

@@ -63,9 +63,6 @@ __all__ = [
     "Unauthorized",
     "VersionConflict",
     "WrongEventLoop",
-    "fresh_copy",
-    "http_error",
-    "scrub_traceback",
 ]
 
 
@@ -144,9 +141,9 @@ class TwitchServerError(HTTPException):
 class NoAnswer(HTTPException):
     """No usable answer arrived: refused, timed out, cut off, or too large. `status` is 0.
 
-    `sent` False proves that no byte of the request's body left, so that repeating it is safe;
-    True means that the service may have acted on it. `too_late` True: nothing was sent because
-    `may_send` returned False.
+    `sent` False proves that no byte of the request's body left, so that repeating it is safe.
+    True means that the service may have acted on it; so it is for a request without a body.
+    `too_late` True: nothing was sent because `may_send` returned False.
     """
 
     def __init__(self, message: str, *, sent: bool = True, too_late: bool = False) -> None:

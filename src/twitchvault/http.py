@@ -24,6 +24,7 @@ from twitchvault.errors import ClientException, NoAnswer, WrongType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from types import SimpleNamespace
 
     from aiohttp.abc import AbstractStreamWriter
 
@@ -41,8 +42,6 @@ class _TooLargeError(aiohttp.ClientError):
 
 _CLOSE_TIMEOUT: Final = 1.0
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)  # `send` has its own, around everything
-_BEFORE_SENDING: Final = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, ValueError)
-"""What can only happen before a request is written."""
 _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (aiohttp.ClientConnectorCertificateError, "its TLS certificate is not trusted"),
     (aiohttp.ServerFingerprintMismatch, "its TLS certificate is not the expected one"),
@@ -75,8 +74,7 @@ class HTTPClient:
 
     A `session` or `connector` passed in is used and stays the caller's to close; a session brings
     its own connector and traces, so it cannot be combined with `connector` or `http_trace`.
-    A trace sees requests as they are, secrets included, and can hold them up.
-    Proxies from the environment are ignored.
+    A trace sees requests as they are, secrets included. Proxies from the environment are ignored.
     """
 
     def __init__(
@@ -100,7 +98,7 @@ class HTTPClient:
         self._connector = connector
         url = None if proxy is None else _proxy(proxy, proxy_auth)
         self._proxy: Callable[[], URL | None] = lambda: url  # no list of attributes shows it
-        self._traces = [] if http_trace is None else [http_trace]
+        self._traces = [] if http_trace is None else [http_trace, _last_trace()]
 
     def __repr__(self) -> str:
         return f"HTTPClient(client_id={self.client_id!r})"
@@ -145,14 +143,9 @@ class HTTPClient:
         try:
             return exchange.result()
         except asyncio.CancelledError:
-            before = False
             waited = answer_timeout if answer_timeout and body and body.sent else timeout
             reason = "the connector was closed" if in_time else f"nothing came within {waited:g} s"
-        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
-            reason = _reason(error)
-            before = isinstance(error, _BEFORE_SENDING)
-        # Raised out here, it carries no trace of the original, which can hold URLs.
-        raise _no_answer(url, body, reason, before=before)
+        raise _no_answer(url, body, reason)
 
     async def close(self) -> None:
         """Close the session if it is ours; idempotent.
@@ -170,18 +163,33 @@ class HTTPClient:
                 async with asyncio.timeout(_CLOSE_TIMEOUT):
                     await session.close()
 
-    async def _request(self, body: RequestBody | None, *args: Any, **kwargs: Any) -> Answer:  # noqa: ANN401
+    async def _request(
+        self,
+        body: RequestBody | None,
+        method: str,
+        url: str,
+        **options: Any,  # noqa: ANN401
+    ) -> Answer:
         session = await self._session()
-        async with session.request(
-            *args,
-            **kwargs,
-            data=body,
-            allow_redirects=False,
-            raise_for_status=False,
-            proxy=self._proxy(),
-            timeout=_NO_TIMEOUT,
-        ) as response:
-            return Answer(response.status, response.headers, await _read(response))
+        if body is not None:
+            body.traced = bool(self._traces)
+        try:
+            async with session.request(
+                method,
+                url,
+                **options,
+                data=body,
+                allow_redirects=False,
+                raise_for_status=False,
+                proxy=self._proxy(),
+                timeout=_NO_TIMEOUT,
+                trace_request_ctx=body,
+            ) as response:
+                return Answer(response.status, response.headers, await _read(response))
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
+            reason = _reason(error)
+        # Raised out here, it carries no trace of the original, which can hold URLs and headers.
+        raise _no_answer(url, body, reason)
 
     async def _session(self) -> aiohttp.ClientSession:
         if self.closed:
@@ -215,17 +223,23 @@ class RequestBody(aiohttp.BytesPayload):
         super().__init__(content, content_type=content_type)
         self.sent = False
         self.too_late = False
+        self.traced = False
         self._may_send = may_send
+
+    def leave(self) -> None:
+        """Note that the body leaves now, or raise if it may not."""
+        self.too_late = self._may_send is not None and not self._may_send()
+        if self.too_late:
+            raise ConnectionAbortedError
+        self.sent = True
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Write the body if it may leave, once: sent twice, it would spend a token twice."""
         transport = getattr(writer, "transport", None)
         if self.sent or transport is None or transport.is_closing():
             raise ConnectionResetError
-        self.too_late = self._may_send is not None and not self._may_send()
-        if self.too_late:
-            raise ConnectionAbortedError
-        self.sent = True
+        if not self.traced:
+            self.leave()
         await super().write(writer)
 
     async def write_with_length(
@@ -245,6 +259,18 @@ class RequestBody(aiohttp.BytesPayload):
         while self.sent and ticks > 0 and not exchange.done():
             ticks -= 1
             await asyncio.wait((exchange,), timeout=1.0)
+
+
+def _last_trace() -> aiohttp.TraceConfig:
+    """A body leaves only after the caller's trace has been called, which may take its time."""
+
+    async def on_chunk(_: object, context: SimpleNamespace, __: object) -> None:
+        if isinstance(context.trace_request_ctx, RequestBody):
+            context.trace_request_ctx.leave()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_chunk_sent.append(on_chunk)
+    return trace
 
 
 def _body(
@@ -282,14 +308,13 @@ def _note_outcome(exchange: asyncio.Task[Answer]) -> None:
         exchange.exception()  # or it is logged if the caller was cancelled in the same moment
 
 
-def _no_answer(url: str, body: RequestBody | None, reason: str, *, before: bool) -> NoAnswer:
+def _no_answer(url: str, body: RequestBody | None, reason: str) -> NoAnswer:
     target = URL(url)
     where = f"{target.host}:{target.port}"
     if body is not None and body.too_late:
         msg = f"nothing was sent to {where}: the time to send it was over"
         return NoAnswer(msg, sent=False, too_late=True)
-    sent = not before if body is None else body.sent
-    return NoAnswer(f"no answer from {where}: {reason}", sent=sent)
+    return NoAnswer(f"no answer from {where}: {reason}", sent=body is None or body.sent)
 
 
 def _reason(error: Exception) -> str:

@@ -12,7 +12,6 @@ from typing import Final
 from yarl import URL
 
 from twitchvault.errors import WrongType
-from twitchvault.stores.base import MAX_KEY_BYTES
 
 __all__ = [
     "base_url",
@@ -65,14 +64,9 @@ def _fault(text: str) -> str:
         return "is empty"
     if any(map(str.isspace, text)):
         return "has white space in it"
-    if not _encodable(text):
+    if any("\ud800" <= character <= "\udfff" for character in text):
         return "holds a lone surrogate, which UTF-8 cannot encode"
     return "" if text.isprintable() else "holds a control or invisible character"
-
-
-def _encodable(text: str) -> bool:
-    """Whether UTF-8 can encode a text: no lone surrogate is in it."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def client_id(value: object) -> str:
@@ -92,24 +86,13 @@ def client_secret(value: object) -> str | None:
     return None if value is None else word("client_secret", value)
 
 
-def user_id(value: object, client_id: str) -> str:
-    """A user id without surrounding white space; `TypeError` if it is no non-empty str.
-
-    `ValueError` if the key `<client_id>:<user_id>` is none that a store takes.
-    """
+def user_id(value: object) -> str:
+    """A user id without surrounding white space; `TypeError` if it is no non-empty str."""
     if not isinstance(value, str) or not value.strip():
         what = "an empty one" if isinstance(value, str) else type(value).__name__
         msg = f"'user_id' must be a non-empty str, not {what}"
         raise WrongType(msg)
-    text = value.strip()
-    size = len(f"{client_id}:{text}".encode(errors="surrogatepass"))
-    if size > MAX_KEY_BYTES:
-        msg = f"'user_id' is too long: with the client id it has {size} bytes, not {MAX_KEY_BYTES}"
-        raise ValueError(msg)
-    if not _encodable(text):
-        msg = "'user_id' holds a lone surrogate, which UTF-8 cannot encode"
-        raise ValueError(msg)
-    return text
+    return value.strip()
 
 
 def base_url(name: str, value: object) -> str:

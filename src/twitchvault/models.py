@@ -91,12 +91,16 @@ def _storable(value: Any) -> Any:  # noqa: ANN401
     return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
+def _plain(raw: RawAnswer) -> dict[str, Any]:
+    return dict(raw)
+
+
 _Word = Annotated[str, Field(strict=True, pattern=r"^[^\s\p{Cc}]+$")]
 """No white space and no control character: it has to fit into a header."""
 _Secret = Annotated[_Word, Field(repr=False)]
 _Seconds = Annotated[int, BeforeValidator(_seconds)]
 _Scopes = Annotated[tuple[str, ...], BeforeValidator(_scopes)]
-_Raw = Annotated[dict[str, Any], AfterValidator(RawAnswer), PlainSerializer(dict)]
+_Raw = Annotated[dict[str, Any], AfterValidator(RawAnswer), PlainSerializer(_plain)]
 _TokenType = Annotated[str, BeforeValidator(_token_type)]
 
 

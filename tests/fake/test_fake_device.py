@@ -149,10 +149,6 @@ async def test_auto_approve_after_a_while(http: HTTP) -> None:
     assert (await http.poll(client, code)).message == PENDING
     http.twitch.advance(60)
     assert (await http.poll(client, code)).status == 200
-    http.twitch.auto_approve(None)
-    code = (await http.device(client)).json["device_code"]
-    http.twitch.advance(60)
-    assert (await http.poll(client, code)).message == PENDING
 
 
 # The page

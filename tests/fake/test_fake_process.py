@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -112,15 +111,13 @@ async def test_the_process_ends_with_its_context(http: HTTP) -> None:
         gate = await twitch.hold("device")
         task = asyncio.create_task(http.send("POST", twitch.id_url + "device"))
         await gate.reached()
-        started = time.monotonic()
-        await twitch.close()
-        assert time.monotonic() - started < 3
+        await asyncio.wait_for(twitch.close(), 10)
         await asyncio.gather(task, return_exceptions=True)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
 
-@pytest.mark.parametrize("ending", ["pipe", "SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("ending", ["pipe", "SIGTERM"])
 async def test_by_hand(ending: str) -> None:
     """One JSON line on stdout when ready; ends on a signal or a closed pipe."""
     pipe = asyncio.subprocess.PIPE

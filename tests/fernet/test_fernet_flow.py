@@ -61,8 +61,12 @@ async def sign_in(flow: DeviceCodeFlow, twitch: FakeTwitch, client: Client, logi
     return (await flow.add_user(pair.access_token, pair.refresh_token)).user_id
 
 
-async def test_wrong_key_and_plaintext(twitch: FakeTwitch, client: Client, tmp_path: Path) -> None:
-    """A flow does not start on a store in plaintext, or with a wrong key; no byte is changed."""
+async def test_a_flow_is_refused_without_the_right_key(
+    twitch: FakeTwitch, client: Client, tmp_path: Path
+) -> None:
+    """A flow does not start with a wrong key, or where the store and the flow disagree about
+    encryption; no byte is changed.
+    """
     path = tmp_path / "tokens.db"
     async with flow_on(twitch, client, SQLiteStore(path)) as flow:
         alice = await sign_in(flow, twitch, client, "alice")
@@ -77,10 +81,15 @@ async def test_wrong_key_and_plaintext(twitch: FakeTwitch, client: Client, tmp_p
     async with flow_on(twitch, client, store) as flow:
         assert flow.get_token(alice) == pair
     before = all_bytes(tmp_path)
-    with pytest.raises(DecryptionError, match="none of the keys decrypts this store"):
-        async with flow_on(twitch, client, FernetStore(SQLiteStore(path), WRONG)):
-            pass
-    assert all_bytes(tmp_path) == before
+    wrong = FernetStore(SQLiteStore(path), WRONG)
+    for refused, message in (
+        (wrong, "none of the keys decrypts this store"),
+        (SQLiteStore(path), r"this store is encrypted: open it through FernetStore\(store, keys\)"),
+    ):
+        with pytest.raises(DecryptionError, match=message):
+            async with flow_on(twitch, client, refused):
+                pass
+        assert all_bytes(tmp_path) == before
 
 
 async def test_rotation_under_flows(twitch: FakeTwitch, client: Client, tmp_path: Path) -> None:

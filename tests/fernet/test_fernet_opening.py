@@ -11,7 +11,7 @@ import pytest
 from tests.spawning import CONTEXT, fork
 from twitchvault.errors import DecryptionError, StoreError
 from twitchvault.stores import FernetStore, MemoryStore, SQLiteStore
-from twitchvault.stores.base import Watchable, check_not_encrypted
+from twitchvault.stores.base import Watchable
 
 from .makers import (
     CHECK,
@@ -79,23 +79,6 @@ async def test_plaintext_store_is_refused(inner: MemoryStore) -> None:
         "'await store.encrypt_existing()' encrypts them, or name another store"
     )
     assert await content(inner) == before
-
-
-async def test_encrypted_store_is_refused_without_encryption(
-    inner: MemoryStore, store: FernetStore
-) -> None:
-    """`check_not_encrypted` refuses the store inside, and lets others and the FernetStore pass."""
-    await check_not_encrypted(store)
-    with pytest.raises(DecryptionError) as caught:
-        await check_not_encrypted(inner)
-    assert str(caught.value) == (
-        "this store is encrypted: open it through FernetStore(store, keys), with the keys that it "
-        "was encrypted with"
-    )
-    plain = MemoryStore()
-    await plain.open()
-    await plain.put("cid:1", b"value")
-    await check_not_encrypted(plain)
 
 
 async def test_check_entry_is_gone(inner: MemoryStore, store: FernetStore) -> None:

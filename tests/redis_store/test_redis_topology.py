@@ -109,24 +109,25 @@ async def test_slot_that_moves(
 ) -> None:
     """The namespace's slot is moved to another node while it is used: nobody notices."""
     async with RedisStore(own_cluster, namespace=namespace) as store, reading(store) as reader:
+        versions = [0]
         stop = asyncio.Event()
 
-        async def write() -> int:
-            number = 0
-            version = 0
+        async def write() -> None:
             while not stop.is_set():
-                number += 1
-                version = await store.put("key", b"%d" % number, expect=version)
-            return version
+                versions.append(await store.put("key", b"value", expect=versions[-1]))
 
-        writing = asyncio.create_task(write())
-        await asyncio.sleep(0.2)
+        async def write_more() -> None:
+            wanted = len(versions) + 20
+            await until(lambda: len(versions) > wanted)
+
+        task = asyncio.create_task(write())
+        await write_more()
         await _move(cluster, own_cluster, namespace)
-        await asyncio.sleep(0.5)
+        await write_more()
         stop.set()
-        version = await writing
+        await task
         await reader.catch_up()
-        assert reader.known["key"].version == version
+        assert reader.known["key"].version == versions[-1]
         assert reader.values == await content(store)
         assert reader.losses == 0
 

@@ -317,11 +317,13 @@ class Books:
         )
 
     def may_be_either(self, pair: Pair) -> bool:
-        """Whether it may be old news or a login: its token stays the same, and others came since.
+        """Whether it may be old news or a login: one of its tokens lives on, and others came since.
 
-        That happens to confidential clients. A vault that has forgotten the user may take it.
+        That happens to a confidential client's refresh token, and to an access token that Twitch
+        gives once more. A vault that has forgotten the user may take it.
         """
-        same = any(heir.refresh == pair.refresh for heir in self.heirs(pair))
+        heirs = self.heirs(pair)
+        same = any(heir.refresh == pair.refresh or heir.access == pair.access for heir in heirs)
         return same and any(one.chain != pair.chain for one in self.decisions_on(pair.user))
 
     def lease_of(self, request: Request) -> tuple[float, str]:

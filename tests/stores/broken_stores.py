@@ -219,7 +219,7 @@ class Offsets(Right):
             offset += 1
 
 
-@fails(abandoned_scan_blocks_nothing="half-way")
+@fails(abandoned_scan_blocks_nothing="expected within 0.5 s: put(), delete() and scan() return")
 class LocksWhileScanning(Right):
     """Holds a lock as long as a scan is not through."""
 
@@ -287,7 +287,7 @@ class NoNul(Right):
         return super().write(key, value and value.split(b"\0")[0])
 
 
-@fails(absent_keys="deleting it is False, no error")
+@fails(absent_keys="`delete` of one returns False")
 class RaisesOnAbsent(Right):
     """Deletes as a dict does."""
 
@@ -356,7 +356,7 @@ class DamageIsSkipped(SeesDamage):
                 yield entry
 
 
-@fails(damage_is_not_absence="A damaged entry is an error, not absent; its neighbours live")
+@fails(damage_is_not_absence="A damaged entry is an error, never absent")
 class DamageEndsScans(SeesDamage):
     """Ends a scan where it cannot read on."""
 

@@ -219,7 +219,7 @@ class AppAPI(_API):
             msg = "get_user() takes one of 'user_id' and 'login'"
             raise ValueError(msg)
         if user_id is not None:
-            user_id = inputs.user_id(user_id, self.user_id)
+            user_id = inputs.user_id(user_id)
         return await self._user({"id": user_id, "login": login})
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self, runtime_checkable
 
-from twitchvault.errors import DecryptionError
+from twitchvault.errors import DecryptionError, MissingDriver
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,6 +39,7 @@ __all__ = [
     "check_key",
     "check_not_encrypted",
     "check_value",
+    "missing_driver",
 ]
 
 MAX_KEY_BYTES: Final = 512
@@ -174,6 +175,13 @@ class Watchable(Protocol):
     def watch(self, prefix: str = "") -> AbstractAsyncContextManager[Feed]:
         """A feed of the changes of all keys that start with `prefix`."""
         ...
+
+
+def missing_driver(store: str, package: str, extra: str) -> MissingDriver:
+    """The error that says what to install."""
+    return MissingDriver(
+        f"{store} needs the package {package!r}: pip install 'twitchvault[{extra}]'"
+    )
 
 
 async def check_not_encrypted(store: TokenStore) -> None:

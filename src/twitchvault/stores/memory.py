@@ -65,22 +65,12 @@ class MemoryStore(TokenStore, Watchable):
     async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
         """Write `value` and return its new version; cancelled, it may have been written."""
         check_arguments(key, value, expect)
-        with self._lock:
-            self._compare(key, expect)
-            version = self._commit(key, value)
-        await asyncio.sleep(0)  # readers on this loop take the change in before the writer goes on
-        return version
+        return await self._write(key, value, expect)
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
         """Remove `key`; True if it was there."""
         check_arguments(key, expect=expect)
-        with self._lock:
-            self._compare(key, expect)
-            if key not in self._entries:
-                return False
-            self._commit(key, None)
-        await asyncio.sleep(0)
-        return True
+        return await self._write(key, None, expect) > 0
 
     async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
         """All entries whose key starts with `prefix`, as they stood when the scan began."""
@@ -109,21 +99,23 @@ class MemoryStore(TokenStore, Watchable):
         if self._refusal:
             raise StoreError(f"this MemoryStore {self._refusal}")
 
-    def _compare(self, key: str, expect: int | None) -> None:
-        self.check_open()
-        entry = self._entries.get(key)
-        found = entry.version if entry else 0
-        if expect is not None and expect != found:
-            raise VersionConflict(key, expect, found)
-
-    def _commit(self, key: str, value: bytes | None) -> int:
-        self._version = version = self._version + 1
-        if value is None:
-            del self._entries[key]
-        else:
-            self._entries[key] = Entry(key, version, value)
-        for feed in self._feeds:
-            feed.add(Change(key, version, value))
+    async def _write(self, key: str, value: bytes | None, expect: int | None) -> int:
+        """The new version; 0 for the delete of an absent key."""
+        with self._lock:
+            self.check_open()
+            found = self._entries[key].version if key in self._entries else 0
+            if expect is not None and expect != found:
+                raise VersionConflict(key, expect, found)
+            if value is None and not found:
+                return 0
+            self._version = version = self._version + 1
+            if value is None:
+                del self._entries[key]
+            else:
+                self._entries[key] = Entry(key, version, value)
+            for feed in self._feeds:
+                feed.add(Change(key, version, value))
+        await asyncio.sleep(0)  # readers on this loop take the change in before the writer goes on
         return version
 
 

@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final, TypeAlias
 
-from twitchvault.errors import MissingDriver, StoreError, StoreUnavailable
+from twitchvault.errors import StoreError, StoreUnavailable
+from twitchvault.stores.base import missing_driver
 
 try:
     from cryptography.fernet import Fernet, InvalidToken
 except ImportError:
-    msg = "FernetStore needs the package 'cryptography': pip install 'twitchvault[fernet]'"
-    raise MissingDriver(msg) from None
+    raise missing_driver("FernetStore", "cryptography", "fernet") from None
 
 Keys: TypeAlias = str | bytes | Sequence[str | bytes]
 KeysCallable: TypeAlias = Callable[[], Keys | Awaitable[Keys]]

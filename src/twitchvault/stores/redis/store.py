@@ -6,8 +6,8 @@ import importlib
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from twitchvault.errors import MissingDriver, scrub_traceback
-from twitchvault.stores.base import Watchable, check_arguments, check_key
+from twitchvault.errors import scrub_traceback
+from twitchvault.stores.base import Watchable, check_arguments, check_key, missing_driver
 from twitchvault.stores.connected import ConnectedStore, Write
 from twitchvault.stores.redis.namespace import Namespace
 
@@ -118,5 +118,4 @@ def _client_module() -> Any:  # noqa: ANN401 - a module, as `importlib` types it
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "redis":
             raise
-    msg = "RedisStore needs the package 'redis' (redis-py): pip install 'twitchvault[redis]'"
-    raise MissingDriver(msg)
+    raise missing_driver("RedisStore", "redis", "redis")

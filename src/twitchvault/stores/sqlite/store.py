@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from twitchvault.errors import MissingDriver, VersionConflict
-from twitchvault.stores.base import Entry, Feed, Unreadable, Watchable, check_arguments
+from twitchvault.stores.base import (
+    Entry,
+    Feed,
+    Unreadable,
+    Watchable,
+    check_arguments,
+    missing_driver,
+)
 from twitchvault.stores.connected import ConnectedStore, Write
 from twitchvault.stores.sqlite.feed import SQLiteFeed
 from twitchvault.stores.sqlite.statements import GET, SCAN, decode, key_range
@@ -134,8 +141,7 @@ def _load_driver() -> type[Database]:
     try:
         from twitchvault.stores.sqlite.database import Database  # noqa: PLC0415
     except ImportError:
-        msg = "SQLiteStore needs the package 'aiosqlite': pip install 'twitchvault[sqlite]'"
-        raise MissingDriver(msg) from None
+        raise missing_driver("SQLiteStore", "aiosqlite", "sqlite") from None
     if sqlite3.sqlite_version_info < (3, 35):  # which brought RETURNING
         msg = f"SQLiteStore needs SQLite 3.35 or newer, this Python has {sqlite3.sqlite_version}"
         raise MissingDriver(msg)

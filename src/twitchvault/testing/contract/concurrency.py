@@ -45,7 +45,7 @@ class Concurrency(ContractFixtures):
     """What holds when much happens at once."""
 
     async def test_increments_at_once(self, stores: list[TokenStore]) -> None:
-        """50 tasks that add one by compare-and-set lose nothing, on any of the stores."""
+        """50 tasks that count up by compare-and-set lose no step, whichever store each uses."""
         calls = [increment(stores[i % len(stores)], "count") for i in range(TASKS)]
         versions = await asyncio.gather(*calls)
         for store in stores:
@@ -66,7 +66,7 @@ class Concurrency(ContractFixtures):
             check_conflict(result, "key", 0, version)
 
     async def test_stores_see_each_other(self, stores: list[TokenStore]) -> None:
-        """What one store has written, another on the same data reads at once."""
+        """What one store has written, another store on the same data reads at once."""
         store, other = stores[0], stores[-1]
         for number in range(5):
             version = await store.put("key", b"%d" % number)
@@ -82,12 +82,12 @@ class Concurrency(ContractFixtures):
             )
 
     async def test_versions_are_in_the_order_of_commits(self, stores: list[TokenStore]) -> None:
-        """A write takes a larger version than all that could be read before it could."""
+        """When a write can be read, its version is larger than all that could be read before."""
         for number in range(ROUNDS):
             await _check_commit_order(stores, [f"large:{number}:{i}" for i in range(6)])
 
     async def test_puts_to_one_key_at_once(self, stores: list[TokenStore]) -> None:
-        """Of puts to one key at once the one with the largest version stands in the end."""
+        """After many puts to one key at once, the one with the largest version stands."""
         values = [LARGE[: 2000 * (TASKS - number)] for number in range(TASKS)]
         calls = [stores[i % len(stores)].put("key", value) for i, value in enumerate(values)]
         versions = await asyncio.gather(*calls)
@@ -99,9 +99,9 @@ class Concurrency(ContractFixtures):
         )
 
     async def test_puts_and_deletes_at_once(self, store: TokenStore) -> None:
-        """No put is lost, each takes a version of its own; of many deletes one returns True.
+        """Of many writes at once none is lost, and each takes a version of its own.
 
-        A refused put does not take those with it that were made at the same time.
+        A refused put takes no other with it. Of many deletes of one key one returns True.
         """
         keys = [f"key:{number}" for number in range(2 * TASKS)]
         refused = (store.put(f"absent:{key}", b"", expect=TASKS) for key in keys[:TASKS])
@@ -118,9 +118,9 @@ class Concurrency(ContractFixtures):
         assert gone.count(True) == 1, f"{gone.count(True)} of {TASKS} deletes gave True"
 
     async def test_cancelled_puts(self, store: TokenStore) -> None:
-        """A put that is cancelled leaves the old value or the new one, and nothing happens later.
+        """A put that is cancelled leaves the old value or the new one, and has no effect later.
 
-        Puts that were made at the same time go on.
+        The puts beside it go on.
         """
         last: dict[str, int] = {}
         for point in range(CANCEL_POINTS):
@@ -135,7 +135,7 @@ class Concurrency(ContractFixtures):
 
 
 async def increment(store: TokenStore, key: str) -> int:
-    """Add one to the number under `key` by compare-and-set; the version it was written at."""
+    """Add one to the number under `key` by compare-and-set; returns the version."""
     while True:
         entry = await store.get(key)
         number, version = (int(entry.value), entry.version) if entry else (0, 0)
@@ -226,7 +226,7 @@ class Processes(ContractFixtures):
     async def test_compare_and_set_between_processes(
         self, store: TokenStore, in_processes: InProcesses
     ) -> None:
-        """Processes that add one by compare-and-set lose nothing; a key is created once."""
+        """Processes that count up by compare-and-set lose no step, and create each key once."""
         done = await in_processes()
         await check_count(store, "count", [v for each in done for v in each.versions])
         for number in range(STEPS):
@@ -256,7 +256,7 @@ class Processes(ContractFixtures):
 
 
 async def _write_in_processes(make_store: MakeStore) -> list[Done]:
-    """Let processes write at the same time; what each did."""
+    """Let processes write at the same time; returns what each did."""
     # Forked, if there is a way to do so without copying threads.
     quick = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if quick else "spawn")
@@ -277,7 +277,7 @@ async def _write_in_processes(make_store: MakeStore) -> list[Done]:
 
 
 def _run(make_store: MakeStore, number: int) -> Done | str:
-    """The work of a process: what it did, or why it failed."""
+    """The work of a process; returns what it did, or why it failed."""
     try:
         return asyncio.run(_write(make_store, number))
     except Exception:

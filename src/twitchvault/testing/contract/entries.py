@@ -40,7 +40,7 @@ class Entries(ContractFixtures):
     """What holds for one key at a time."""
 
     async def test_put_then_get(self, store: TokenStore) -> None:
-        """What was put is there, at the version that put returned; a second put replaces it."""
+        """`get` and `scan` give what was put, at the version that `put` returned."""
         last = 0
         for value in (b"first", b"second", b"second"):
             version = await store.put("key", value)
@@ -54,7 +54,7 @@ class Entries(ContractFixtures):
             assert found == {"key": entry}, f"after a put scan() must give {entry}, not {found}"
 
     async def test_absent_keys(self, store: TokenStore) -> None:
-        """A key that was never written or was deleted is None; deleting it is False, no error."""
+        """`get` of an absent key gives None, and `delete` of one returns False."""
         assert await scan_all(store) == {}, "the store must be empty at the start of a test"
         for state in ("never written", "deleted"):
             found = await store.get("key")
@@ -96,7 +96,7 @@ class Entries(ContractFixtures):
             )
 
     async def test_put_with_expect(self, store: TokenStore) -> None:
-        """`put(expect=n)` writes a key that stands at n (0: is absent), and no other."""
+        """`put(expect=n)` writes only if the key stands at version n (0: is absent)."""
         old = await store.put("key", b"old")
         await store.delete("key")
         for expect in (old, *FAR):
@@ -110,7 +110,7 @@ class Entries(ContractFixtures):
         await check_entry(store, ("key", second, b"second"), "a refused put wrote")
 
     async def test_delete_with_expect(self, store: TokenStore) -> None:
-        """`delete(expect=n)` removes a key that stands at n and no other."""
+        """`delete(expect=n)` removes the key only if it stands at version n."""
         old = await store.put("key", b"old")
         version = await store.put("key", b"value")
         for expect in (0, old, *(version + far for far in FAR)):
@@ -129,7 +129,7 @@ class Entries(ContractFixtures):
                 assert found.value == value, f"put {value[:300]!r}, got {found.value[:300]!r}"
 
     async def test_damage_is_not_absence(self, store: TokenStore, damage_entry: Damage) -> None:
-        """A damaged entry is an error, not absent; its neighbours live; a put repairs it."""
+        """A damaged entry is an error, never absent; its neighbours live, a put repairs it."""
         await store.put("damaged", b"value")
         other = ("other", await store.put("other", b"value"), b"value")
         await damage_entry("damaged")
@@ -206,7 +206,7 @@ class Keys(ContractFixtures):
         assert not wrong, f"after deleting every second key these are wrongly there: {wrong!a}"
 
     async def test_wrong_arguments(self, store: TokenStore) -> None:
-        """What can be no key, value or version is a ValueError or TypeError; nothing happens."""
+        """An impossible key, value or version raises ValueError or TypeError; none writes."""
         await store.put("key", b"value")
         before = await scan_all(store)
         calls: list[tuple[Any, ...]] = []
@@ -221,7 +221,7 @@ class Keys(ContractFixtures):
         assert await scan_all(store) == before, "a call with a wrong argument changed the store"
 
     async def test_prefixes_are_literal(self, store: TokenStore) -> None:
-        """A scan gives the keys that start with the prefix, and no others, for any prefix."""
+        """A scan gives exactly the keys that start with the prefix, whatever it holds."""
         await fill(store, KEYS)
         for prefix in {"", "zz", *KEYS, *(k[:1] for k in KEYS), *(k[:2] for k in KEYS)}:
             found = (await scan_all(store, prefix)).keys()
@@ -243,7 +243,10 @@ class Keys(ContractFixtures):
             assert found == right, f"scan() gave {len(found)} of {len(right)}: a page lost?"
 
     async def test_scan_while_others_write(self, store: TokenStore) -> None:
-        """Entries that stand still during a scan come exactly once; others in a form they had."""
+        """An entry that does not change during a scan comes exactly once.
+
+        Any other comes in a form that it had, or not at all.
+        """
         still = [f"still:{number}" for number in range(SOME)]
         moving = [f"moving:{number}" for number in range(SOME)]
         await fill(store, [key for pair in zip(still, moving, strict=True) for key in pair])
@@ -266,7 +269,7 @@ class Keys(ContractFixtures):
         assert not odd, f"scan() gave values that were never written: {odd!r}"
 
     async def test_abandoned_scan_blocks_nothing(self, store: TokenStore) -> None:
-        """A scan that was begun and left does not hold up writes, scans or close."""
+        """A scan that is abandoned half-way blocks no write, no other scan and no close."""
         await fill(store, [f"user:{number}" for number in range(SOME)])
         left = [store.scan() for _ in range(3)]
         async with time_limit("put(), delete() and scan() return while scans are half-way"):
@@ -291,12 +294,12 @@ def check_prefix(call: str, found: Set[str], right: Set[str]) -> None:
 
 
 def _value(key: str) -> bytes:
-    """A value that tells its key."""
+    """A value that names its key."""
     return b"value of " + key.encode()
 
 
 async def fill(store: TokenStore, keys: Iterable[str]) -> dict[str, int]:
-    """Write all keys, some at a time; their versions."""
+    """Write all keys, some at a time; returns their versions."""
     waiting, versions = list(keys), dict[str, int]()
     while waiting:
         batch, waiting = waiting[:SOME], waiting[SOME:]

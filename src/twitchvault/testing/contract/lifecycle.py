@@ -79,7 +79,7 @@ class Lifecycle(ContractFixtures):
             await store.delete("key")
 
     async def test_close_with_work_under_way(self, store: TokenStore) -> None:
-        """Closing ends in time; a put under way is done when it returns, or raises StoreError."""
+        """`close` ends in time; a put under way takes effect and returns, or raises StoreError."""
         puts = [asyncio.create_task(store.put(f"key:{i}", b"value")) for i in range(20)]
         await asyncio.sleep(0)
         async with time_limit("close() and the writes that it interrupts return or raise"):
@@ -97,7 +97,7 @@ class Lifecycle(ContractFixtures):
     async def test_entries_outlive_their_stores(
         self, stores: list[TokenStore], opener: MakeStore
     ) -> None:
-        """Each store is closed for itself; a new one finds the entries, and versions go on."""
+        """Closing one store leaves others open; a new one finds the entries, and versions go on."""
         entry, last = ("key", await stores[0].put("key", b"value"), b"value"), 0
         for store in stores:
             last = await _check_newest(store, last, "another store was closed")
@@ -108,7 +108,7 @@ class Lifecycle(ContractFixtures):
             await _check_newest(new, last, "a new store was made")
 
     async def test_close_with_a_feed_open(self, store: TokenStore, watch: Watch) -> None:
-        """Closing ends in time although somebody watches; the feed's context can still be left."""
+        """`close` ends in time though somebody watches; the feed's context can still be left."""
         async with time_limit("leave the context of a feed whose store was closed"), watch() as f:
             waiting = asyncio.create_task(f.wait())
             await asyncio.sleep(0)

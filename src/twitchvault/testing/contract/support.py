@@ -1,4 +1,4 @@
-"""What the parts of the contract share: fixtures, time limits, and readings of a store."""
+"""What the parts of the contract share: fixtures, time limits, and checked reads of a store."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Damage = Callable[[str], Awaitable[None]]
 
 
 class ContractFixtures:
-    """The fixtures of the contract; `make_store` is its user's."""
+    """The fixtures of the contract; its user writes `make_store`."""
 
     omits: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """What the store cannot do, and why."""
@@ -174,7 +174,7 @@ def check_conflict(result: object, key: str, expected: int, found: int) -> None:
 
 
 async def reach_point(point: int) -> None:
-    """Let the loop turn some times, then some time pass: a point of another task's way."""
+    """Wait until another task is further on its way: some turns of the loop, then some time."""
     turns = CANCEL_POINTS // 2
     for _ in range(min(point, turns)):
         await asyncio.sleep(0)

@@ -1,6 +1,6 @@
-"""The commands of a double: what a test may tell it or ask it. One list for all surfaces.
+"""The commands of a double, in one list.
 
-`FakeTwitch` has them as methods; `control` offers each under its name as JSON, and `RemoteTwitch`
+`FakeTwitch` has them as methods, `control` offers each under its name as JSON, and `RemoteTwitch`
 has them as coroutines. A client may be named by its id, a user by id or login.
 """
 
@@ -66,7 +66,7 @@ class Addresses:
 
 
 class Commands(Settings):
-    """Everything a test may say to the double; see each method."""
+    """Everything that a test can do with the double."""
 
     def __init__(self, *, seed: int | None = None, **settings: object) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ class Commands(Settings):
         return tuple(self._access(access_token).validations)
 
     def expire_access(self, target: User | str, client: Client | str | None = None) -> int:
-        """Let an access token, or all of a user's (with that client), expire now; how many."""
+        """Let an access token, or all of a user's (with a client), expire now; returns how many."""
         token = self._tokens.find(target) if isinstance(target, str) else None
         tokens = [token] if token is not None else self._live_tokens(target, client)
         for token in tokens:
@@ -188,7 +188,7 @@ class Commands(Settings):
         return self._tokens.disconnect(self._state.client(client), self._state.user(user))
 
     def change_password(self, user: User | str) -> int:
-        """The user changes the password: disconnects every application; how many."""
+        """The user changes the password: disconnects every application; returns how many."""
         grants = self._tokens.grants_of(self._state.user(user))
         for grant in grants:
             self._tokens.end(grant)
@@ -271,7 +271,7 @@ class Commands(Settings):
         self._faults.add(Fault(endpoint, when, match or {}, times, answer, delay))
 
     def delay(self, endpoint: str, *, headers: Seconds = 0, body: Seconds = 0) -> None:
-        """Slow an endpoint down until told otherwise: seconds before the headers and amid the body.
+        """Slow an endpoint down from now on: seconds before the headers and in the body's middle.
 
         The change is committed before the wait; a pair of numbers is a range to draw from.
         """
@@ -313,12 +313,12 @@ class Commands(Settings):
 
     @property
     def requests(self) -> tuple[RequestLog, ...]:
-        """The last 10 000 requests, oldest first; never a value."""
+        """The last 10 000 requests, oldest first, without any value."""
         return tuple(self._state.requests)
 
     @property
     def leaks(self) -> tuple[RequestLog, ...]:
-        """Those of them that brought a secret or a token in the query string."""
+        """The requests that brought a secret or a token in the query string."""
         return tuple(entry for entry in self._state.requests if entry.secrets_in_query)
 
     @property

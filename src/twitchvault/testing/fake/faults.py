@@ -93,7 +93,7 @@ class Faults:
         self._faults.append(fault)
 
     def delay(self, endpoint: str, headers: Seconds, body: Seconds) -> None:
-        """Make an endpoint slow until told otherwise."""
+        """Make an endpoint slow from now on."""
         _check_rule(endpoint)
         self._delays[endpoint] = (headers, body)
 

@@ -14,7 +14,7 @@ Seconds: TypeAlias = float | tuple[float, float]
 
 @dataclass(eq=False)
 class Settings:
-    """The double's own switches; `FakeTwitch` takes and has them all. Times are seconds.
+    """The double's own switches, which are arguments and attributes of `FakeTwitch`; in seconds.
 
     user_token_lifetime: a number is exact; a range also makes `validate` promise more than the
         token answer did, by `validate_surplus` seconds, as the real service does.

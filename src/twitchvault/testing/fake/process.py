@@ -117,7 +117,7 @@ class RemoteTwitch(Addresses):
         return cast("tuple[RequestLog, ...]", await self.command("requests"))
 
     async def leaks(self) -> tuple[RequestLog, ...]:
-        """Those of them that brought a secret or a token in the query string."""
+        """The requests that brought a secret or a token in the query string."""
         return cast("tuple[RequestLog, ...]", await self.command("leaks"))
 
     async def secrets(self) -> frozenset[str]:
@@ -148,9 +148,9 @@ class RemoteGate:
 
 
 class FakeTwitchProcess(RemoteTwitch):
-    """Starts the double as a process, waits until it is ready, and always ends it.
+    """The double as a process of its own; its commands are coroutines.
 
-    port, seed: as for `FakeTwitch`. The process also ends by itself when this one dies.
+    port, seed: as for `FakeTwitch`. It ends with its context, and when this process dies.
     """
 
     def __init__(self, port: int = 0, *, seed: int | None = None) -> None:
