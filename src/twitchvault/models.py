@@ -38,7 +38,7 @@ class RawAnswer(dict[str, Any]):
     Its repr shows the keys only, for the values are secrets.
     """
 
-    def _refuse(self, *_: object, **__: object) -> NoReturn:
+    def _refuse(self: Any, *_: object, **__: object) -> NoReturn:
         msg = "an answer is read-only: copy it with dict(...)"
         raise TypeError(msg)
 
@@ -58,11 +58,12 @@ class RawAnswer(dict[str, Any]):
         return type(self), (dict(self),)
 
 
-def _number(value: Any) -> float | None:  # noqa: ANN401
+def _number(value: object) -> float | None:
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = float(value)
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    return max(0, min(value, _LONGEST)) if known else None  # of NaN this makes 0
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return max(0, min(value, _LONGEST))  # of NaN this makes 0
 
 
 def _seconds(value: object) -> int:

@@ -54,7 +54,7 @@ def replay(books: Books, ttl: dict[Lane, float], again: Request, old: Pair) -> s
         _ended(books, first, second)
         or _unprotected(books, ttl, old, first, second)
         or _forgotten(books, old, second)
-        or _untold(books, old, second)
+        or _untold(books, ttl, old, second)
     )
 
 
@@ -93,7 +93,8 @@ def _unprotected(
     """Its owner could keep nobody from taking over."""
     died = books.died.get(first.lane, NEVER)
     if first.pair is not None and first.pair.stored_at <= second.left_at - GLANCE:
-        return None if _had_time(books, first.pair, second) else STILL
+        late = _had_time(books, first.pair, second) or not _in_its_half(books, ttl, second)
+        return None if late else STILL
     if died <= second.left_at:
         return DIED
     lease = ttl[first.lane]
@@ -127,13 +128,20 @@ def _forgotten(books: Books, old: Pair, second: Request) -> str | None:
     return None if all(_healed(books, loss, heirs, leased) for loss in losses) else WENT_BACK
 
 
-def _untold(books: Books, old: Pair, second: Request) -> str | None:
+def _in_its_half(books: Books, ttl: dict[Lane, float], request: Request) -> bool:
+    """Whether it left in the first half of its lease, as its owner's clocks could tell."""
+    leased, _ = books.lease_of(request)
+    return request.left_at - leased <= ttl[request.lane] / 2
+
+
+def _untold(books: Books, ttl: dict[Lane, float], old: Pair, second: Request) -> str | None:
     """The store had lost its lease, and nobody had told it of that before its request left."""
     leased, _ = books.lease_of(second)
     losses = [loss for loss in _losses(books, old.user, leased) if loss.at <= second.left_at]
     untold = any(loss.told.get(second.lane, NEVER) >= second.left_at for loss in losses)
     shown = any(one.holders.get(second.lane, NEVER) < second.left_at for one in books.heirs(old))
-    return WENT_BACK if untold and not shown else None
+    in_time = _in_its_half(books, ttl, second)
+    return WENT_BACK if untold and in_time and not shown else None
 
 
 def _losses(books: Books, user: str, since: float) -> list[Loss]:

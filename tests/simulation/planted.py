@@ -322,8 +322,8 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
     "a parked successor is no seed": {
         "transitions": (
             (
-                "            seeded=True,\n        )\n        new = new if",
-                "            seeded=False,\n        )\n        new = new if",
+                "parked, now), seeded=True)",
+                "parked, now), seeded=False)",
             ),
         )
     },

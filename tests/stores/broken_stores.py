@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from twitchvault.errors import CorruptRecord
-from twitchvault.stores.base import Entry, Unreadable, check_expect, check_key, check_value
+from twitchvault.stores.base import Entry, Unreadable, check_arguments
 
 from .right_store import Disk, Right, fails
 
@@ -58,7 +58,7 @@ class BareSequence(Right):
     """Takes a number, and commits after a while, as a database does with a bare sequence."""
 
     async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
-        check_value(value)
+        check_arguments(key, value)
         await self.compare(key, expect)
         self.disk.version = version = self.next_version()
         for _ in range(1 + len(value) // 4096):
@@ -78,8 +78,7 @@ class IgnoresExpect(Right):
     """Writes whatever the version."""
 
     async def compare(self, key: str, expect: int | None) -> None:
-        check_key(key)
-        check_expect(expect)
+        check_arguments(key, expect=expect)
 
 
 @fails(put_with_expect="must raise VersionConflict('key', 0, 3)")

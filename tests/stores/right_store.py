@@ -13,9 +13,7 @@ from twitchvault.stores.base import (
     Entry,
     TokenStore,
     Watchable,
-    check_expect,
-    check_key,
-    check_value,
+    check_arguments,
 )
 
 if TYPE_CHECKING:
@@ -62,11 +60,11 @@ class Right(TokenStore, Watchable):
         self.disk = disk
 
     async def get(self, key: str) -> Entry | None:
-        check_key(key)
+        check_arguments(key)
         return self.disk.entries.get(key)
 
     async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
-        check_value(value)
+        check_arguments(key, value)
         await self.compare(key, expect)
         return self.write(key, value)
 
@@ -88,8 +86,7 @@ class Right(TokenStore, Watchable):
 
     async def compare(self, key: str, expect: int | None) -> None:
         """Raise unless the key stands at the version."""
-        check_key(key)
-        check_expect(expect)
+        check_arguments(key, expect=expect)
         entry = self.disk.entries.get(key)
         found = entry.version if entry else 0
         if expect not in (None, found):

@@ -224,7 +224,7 @@ class AppAPI(_API):
 
 
 def _elements(page: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
-    elements = page.get("data")
+    elements: Any = page.get("data")
     if isinstance(elements, dict):
         lists = [value for value in elements.values() if isinstance(value, list)]
         elements = lists[0] if len(lists) == 1 else lists or None

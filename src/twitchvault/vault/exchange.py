@@ -29,19 +29,9 @@ from twitchvault.errors import (
     VersionConflict,
 )
 from twitchvault.identity import refused_grant
+from twitchvault.vault import transitions
 from twitchvault.vault.clocks import Stopwatch
 from twitchvault.vault.context import Part
-from twitchvault.vault.outbox import Update
-from twitchvault.vault.transitions import (
-    app_record,
-    app_renewed,
-    exchanged,
-    leased,
-    refused,
-    released,
-    seed_exchanged,
-    seed_refused,
-)
 
 if TYPE_CHECKING:
     from twitchvault.models import Token
@@ -49,6 +39,7 @@ if TYPE_CHECKING:
     from twitchvault.vault.context import Context
     from twitchvault.vault.record import Record
     from twitchvault.vault.repository import Held
+    from twitchvault.vault.transitions import Transition
 
 __all__ = ["SPENT", "Exchange", "Lease"]
 
@@ -153,7 +144,7 @@ class Exchange(Part):
         The put also proves that the store can be written before the token is spent.
         """
         # The time is taken before others can see it: our half is over before their whole.
-        record = leased(held.record, *lease)
+        record = transitions.leased(held.record, *lease)
         taken = Lease(key, user, record, self._clocks)
         if alive:
             taken.note_alive(self._backoff.alive_for(user, record.access_token))
@@ -169,7 +160,7 @@ class Exchange(Part):
         return taken
 
     def _release_later(self, lease: Lease) -> None:
-        self._outbox.submit(lease.key, Update(lambda now: released(now, lease.name)))
+        self._outbox.submit(lease.key, lambda now: transitions.released(now, lease.name))
 
     async def run(self, lease: Lease) -> Record | None:
         """Send until there is an answer. None: look at the record again. Errors end the lease.
@@ -218,7 +209,7 @@ class Exchange(Part):
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def _send(self, lease: Lease) -> Update:
+    async def _send(self, lease: Lease) -> Transition:
         """One request to Twitch; the change that its answer makes to the record."""
         request = asyncio.ensure_future(self._ask(lease))
         loss = asyncio.ensure_future(self._repository.next_loss())
@@ -237,12 +228,13 @@ class Exchange(Part):
             request.cancel()  # does nothing to one that is done
             loss.cancel()
 
-    async def _ask(self, lease: Lease) -> Update:
+    async def _ask(self, lease: Lease) -> Transition:
         base, sent = lease.record, lease.record.refresh_token
         if sent is None:
             self._backoff.sent(lease.user)
-            fresh = app_record(await self._identity.client_credentials(), self._clocks.wall())
-            return Update(lambda now: app_renewed(now, base, fresh))
+            answer = await self._identity.client_credentials()
+            fresh = transitions.app_record(answer, self._clocks.wall())
+            return lambda now: transitions.app_renewed(now, base, fresh)
         lease.sent = False
         if lease.left <= 0:
             msg = "the lease ran out before the request could leave; nothing was sent"
@@ -271,11 +263,11 @@ class Exchange(Part):
         record = self._mirror.confirmed(user_id)
         return record is None or record.lease != lease.name
 
-    def _update(self, lease: Lease, token: Token) -> Update:
+    def _update(self, lease: Lease, token: Token) -> Transition:
         base, now = lease.record, self._clocks.wall()
         if self._repository.user_of(lease.key) is None:
-            return Update(lambda current: seed_exchanged(current, base, token))
-        return Update(lambda current: exchanged(current, base, token, now))
+            return lambda current: transitions.seed_exchanged(current, base, token)
+        return lambda current: transitions.exchanged(current, base, token, now)
 
     async def _renew(self, lease: Lease) -> None:
         """The answer takes its time: show the others that the owner lives."""
@@ -290,7 +282,7 @@ class Exchange(Part):
                     # A store that went back in time may have lost the lease; others keep theirs.
                     if held.record.lease in {lease.name, None} and held.record.state == "live":
                         lease.version = held.version
-                        lease.record = leased(held.record, lease.name, lease.ttl)
+                        lease.record = transitions.leased(held.record, lease.name, lease.ttl)
                         await self._put_lease(lease)
 
     async def _put_lease(self, lease: Lease) -> None:
@@ -346,7 +338,7 @@ class Exchange(Part):
         msg = "the store is too slow to tell whose the lease is; nothing was sent"
         raise StoreUnavailable(msg)
 
-    async def _keep(self, lease: Lease, update: Update) -> Record | None:
+    async def _keep(self, lease: Lease, update: Transition) -> Record | None:
         lease.in_doubt = False
         self._backoff.succeeded(lease.user)
         result = update(lease.record)
@@ -367,10 +359,9 @@ class Exchange(Part):
     async def refuse(self, key: str, base: Record, reason: str) -> None:
         """Mark the record as needing a login, unless it holds another pair than `base` by now."""
         if self._repository.user_of(key) is None:
-            update = Update(lambda now: seed_refused(now, base, reason))
+            await self._outbox.apply(key, lambda now: transitions.seed_refused(now, base, reason))
         else:
-            update = Update(lambda now: refused(now, base, reason))
-        await self._outbox.apply(key, update)
+            await self._outbox.apply(key, lambda now: transitions.refused(now, base, reason))
 
     async def _give_back(self, lease: Lease) -> None:
         """End the lease without a change, unless the token may be spent.
@@ -378,7 +369,7 @@ class Exchange(Part):
         Then it stays: whoever takes it over asks whether the old access token lives, as we do.
         """
         if not lease.in_doubt:
-            await self._outbox.apply(lease.key, Update(lambda now: released(now, lease.name)))
+            await self._outbox.apply(lease.key, lambda now: transitions.released(now, lease.name))
 
 
 def _judge(lease: Lease, error: HTTPException) -> _Failure:

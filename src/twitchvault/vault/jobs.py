@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from twitchvault.errors import NoAnswer, StoreError, TwitchVaultError, fresh_copy
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from twitchvault.vault.exchange import Lease
     from twitchvault.vault.record import Record
     from twitchvault.vault.repository import Held
+
+    Work: TypeAlias = Callable[["Job"], Coroutine[None, None, Record | None]]
 
 __all__ = ["Job", "Jobs", "Patience"]
 
@@ -30,27 +33,17 @@ class Job:
     `lease` is the one under which it exchanges. The job goes on when its callers have given up.
     """
 
-    def __init__(self, clocks: Clocks, limit: float) -> None:
+    def __init__(self, clocks: Clocks, limit: float, work: Work) -> None:
         self.limit = limit
         self.lease: Lease | None = None
-        self._task: asyncio.Task[Record | None] | None = None
         self._clocks = clocks
         self._started = clocks.monotonic()
+        self.task = asyncio.create_task(work(self), name="twitchvault refresh")
 
     @property
     def left(self) -> float:
         """Seconds for which a caller goes on waiting."""
         return self._started + self.limit - self._clocks.monotonic()
-
-    @property
-    def task(self) -> asyncio.Task[Record | None]:
-        """The task that does the work."""
-        assert self._task is not None, "the job was never started"
-        return self._task
-
-    def start(self, work: Coroutine[None, None, Record | None]) -> None:
-        """Begin the work."""
-        self._task = asyncio.create_task(work, name="twitchvault refresh")
 
     @property
     def is_sending(self) -> bool:
@@ -70,8 +63,7 @@ class Job:
                 raise self.timed_out()
             await asyncio.wait((self.task,), timeout=self.left)
         if self.task.cancelled():
-            msg = "the flow was closed before the refresh; nothing was sent"
-            raise NoAnswer(msg, sent=False)
+            raise NoAnswer("the flow was closed before the refresh; nothing was sent", sent=False)
         error = self.task.exception()
         if isinstance(error, TwitchVaultError):
             raise fresh_copy(error)
@@ -79,8 +71,7 @@ class Job:
 
     def timed_out(self) -> NoAnswer:
         """The error of a caller who has waited long enough."""
-        msg = f"no result of the refresh within {self.limit:g} s; try again in a moment"
-        return NoAnswer(msg)
+        return NoAnswer(f"no result of the refresh within {self.limit:g} s; try again in a moment")
 
 
 class Jobs:
@@ -96,26 +87,21 @@ class Jobs:
         """Take new jobs."""
         self._ending = False
 
-    async def join(
-        self, key: str, start: Callable[[Job], Coroutine[None, None, Record | None]]
-    ) -> Record | None:
+    async def join(self, key: str, work: Work) -> Record | None:
         """The result of the one job for `key`; a caller's cancellation does not end it."""
         job = self._jobs.get(key)
         if job is None or job.task.done():
             if self._ending:
-                msg = "the vault is closed: call authorize() first"
-                raise StoreError(msg)
-            job = self._jobs[key] = Job(self._clocks, self._limit)
-            job.start(start(job))
-            started = job
-            job.task.add_done_callback(lambda _task: self._ended(key, started))
+                raise StoreError("the vault is closed: call authorize() first")
+            job = self._jobs[key] = Job(self._clocks, self._limit, work)
+            job.task.add_done_callback(partial(self._ended, key))
         return await job.result()
 
-    def _ended(self, key: str, job: Job) -> None:
-        if self._jobs.get(key) is job:
+    def _ended(self, key: str, task: asyncio.Task[Record | None]) -> None:
+        if key in self._jobs and self._jobs[key].task is task:
             del self._jobs[key]
-        if not job.task.cancelled():
-            job.task.exception()  # whoever still waits gets it; nobody need wait
+        if not task.cancelled():
+            task.exception()  # whoever still waits gets it; nobody need wait
 
     async def finish(self, patience: float) -> None:
         """End the jobs that have sent nothing, and wait `patience` seconds for the others."""
@@ -134,9 +120,9 @@ class Jobs:
             began = self._clocks.monotonic()
             _, sending = await asyncio.wait(sending, timeout=slice_)
             patience -= min(self._clocks.monotonic() - began, slice_)
-        self.abandon()
+        self.cancel()
 
-    def abandon(self) -> None:
+    def cancel(self) -> None:
         """End all jobs, without waiting for them."""
         for job in list(self._jobs.values()):
             job.cancel()

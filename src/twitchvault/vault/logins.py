@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from twitchvault.errors import AuthFailure, NoAnswer, Unauthorized
 from twitchvault.models import Token
 from twitchvault.vault.context import Part
-from twitchvault.vault.outbox import Update
 from twitchvault.vault.record import TokenPair, fingerprint
 from twitchvault.vault.transitions import attached, logged_in
 
@@ -70,7 +69,7 @@ class Logins(Part):
             return logged_in(held, pair, answer, now)
 
         prepare = find_chain if answer is None else None
-        self._outbox.submit(key, Update(login, asked_for=True, prepare=prepare))
+        self._outbox.submit(key, login, asked_for=True, prepare=prepare)
         return key
 
     async def add(self, pair: TokenPair) -> str:

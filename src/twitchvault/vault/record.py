@@ -1,9 +1,6 @@
 """What the vault keeps for one user, and how it is stored.
 
-A record never changes; `transitions` makes the next one from it. Refresh tokens that were exchanged
-are remembered as fingerprints, never by value: `seeds` holds those that came from outside,
-`exchanged` the last 16 that the vault got by itself, `given_up` those that a newer login has
-replaced. So a pair from an old configuration file is recognised however old it is.
+A record never changes; `transitions` makes the next one from it.
 """
 
 from __future__ import annotations
@@ -11,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from contextlib import suppress
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -57,6 +55,10 @@ class Record(
     tag=SCHEMA,
 ):
     """The record of one user. None and empty values mean "not known".
+
+    Refresh tokens are remembered by their fingerprints: `seeds` are those that came from outside
+    and were exchanged, `exchanged` the last 16 that the vault got by itself, `given_up` those that
+    a newer login has replaced.
 
     `generation` counts the user's pairs from 1: the larger one is newer, whoever wrote it.
     `last_validated` is wall clock time in epoch seconds, `expires_in` seconds as of then, 0 when
@@ -105,14 +107,11 @@ class Record(
 
     def has_spent(self, mark: str) -> bool:
         """Whether the refresh token with this fingerprint was exchanged by the vault before."""
-        # The first look spares cutting up the memories of all users when one is searched for.
-        return (mark in self.seeds and mark in split_fingerprints(self.seeds)) or (
-            mark in self.exchanged and mark in split_fingerprints(self.exchanged)
-        )
+        return mark in self.seeds or mark in self.exchanged
 
     def remembers(self, mark: str) -> bool:
         """Whether the refresh token with this fingerprint was exchanged or replaced before."""
-        return self.has_spent(mark) or mark in split_fingerprints(self.given_up)
+        return self.has_spent(mark) or mark in self.given_up
 
 
 _FIELDS: Final = frozenset(Record.__struct_fields__) - {"extra"}
@@ -158,49 +157,31 @@ def _decode_unusual(value: bytes, user_id: str) -> Record:
     """A record of the schema before, or one with fields that this version does not know."""
     if isinstance(value, Unreadable):
         raise value.error
-    fields = _object(value)
-    schema = fields.pop("schema", None)
+    schema: object = None
+    with suppress(ValueError, RecursionError, TypeError, AttributeError, msgspec.MsgspecError):
+        fields = json.loads(value)
+        schema = fields.pop("schema", None)
+        if schema == 1:
+            fields = _from_schema_1(fields)
+        if schema in {1, SCHEMA}:
+            known = {name: fields.pop(name) for name in _FIELDS & fields.keys()}
+            extra = json.dumps(fields) if fields else ""
+            return msgspec.convert({"schema": SCHEMA, **known, "extra": extra}, Record)
     if isinstance(schema, int) and schema > SCHEMA:
-        msg = (
+        raise CorruptRecord(
             f"the record of user {user_id!r} was written by a newer twitchvault (schema {schema}, "
             f"this version reads up to {SCHEMA}); upgrade twitchvault in this process"
         )
-        raise CorruptRecord(msg)
-    record = None
-    if schema == SCHEMA:
-        record = _convert(fields)
-    elif schema == 1:
-        record = _convert(_from_schema_1(fields))
-    if record is None:
-        msg = f"the record of user {user_id!r} is damaged; a new login of the user replaces it"
-        raise CorruptRecord(msg)
-    return record
-
-
-def _object(value: bytes) -> dict[str, Any]:
-    try:
-        content = json.loads(value)
-    except (ValueError, RecursionError, TypeError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _convert(fields: dict[str, Any]) -> Record | None:
-    known = {name: value for name, value in fields.items() if name in _FIELDS}
-    unknown = {name: value for name, value in fields.items() if name not in _FIELDS}
-    extra = json.dumps(unknown) if unknown else ""
-    try:
-        return msgspec.convert({"schema": SCHEMA, **known, "extra": extra}, Record)
-    except (msgspec.MsgspecError, RecursionError):
-        return None
+    raise CorruptRecord(
+        f"the record of user {user_id!r} is damaged; a new login of the user replaces it"
+    )
 
 
 def _from_schema_1(fields: dict[str, Any]) -> dict[str, Any]:
     """Schema 1 had no generation: the number of tokens it remembers takes its place."""
-    new = {name: value for name, value in fields.items() if name != "dead"}
     spent = len(str(fields.get("seeds", ""))) + len(str(fields.get("exchanged", "")))
-    new["generation"] = 1 + spent // FINGERPRINT_LENGTH
-    new["access_refused"] = fields.get("dead", False)
+    fields["generation"] = 1 + spent // FINGERPRINT_LENGTH
+    fields["access_refused"] = fields.pop("dead", False)
     if fields.get("lease") is not None:
-        new["lease_ttl"] = _SCHEMA_1_LEASE_TTL
-    return new
+        fields["lease_ttl"] = _SCHEMA_1_LEASE_TTL
+    return fields

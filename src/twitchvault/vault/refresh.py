@@ -30,7 +30,6 @@ from twitchvault.errors import AuthFailure, NoAnswer, TokenError, VersionConflic
 from twitchvault.vault.context import Part
 from twitchvault.vault.exchange import SPENT, Exchange
 from twitchvault.vault.jobs import Jobs, Patience
-from twitchvault.vault.outbox import Update
 from twitchvault.vault.record import fingerprint
 from twitchvault.vault.transitions import attached, new_seed
 
@@ -342,14 +341,16 @@ class Refresher(Part):
     ) -> None:
         """Bring a parked pair to its user, then clear the places where it was parked."""
         now = self._clocks.wall()
-        update = Update(lambda held: attached(held, chain, answer, now), asked_for=True)
-        if await self._outbox.apply(key, update) is None:
+        error = await self._outbox.apply(
+            key, lambda held: attached(held, chain, answer, now), asked_for=True
+        )
+        if error is None:
             for sent, parked in chain.items():
                 self._clear_seed(sent, parked.pair)
 
     def _clear_seed(self, sent: str, pair: TokenPair) -> None:
         key = self._repository.seed_key(fingerprint(sent))
-        self._outbox.submit(key, Update(lambda now: now if now and now.pair != pair else None))
+        self._outbox.submit(key, lambda now: now if now and now.pair != pair else None)
 
     async def refuse_chain(self, chain: dict[str, Record], reason: str) -> None:
         """Twitch has refused the last pair of a chain: no token of it is kept."""

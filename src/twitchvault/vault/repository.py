@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     from twitchvault.stores.base import TokenStore
     from twitchvault.vault.mirror import Mirror
 
-__all__ = ["Held", "Repository"]
+__all__ = ["UNREADABLE", "Held", "Repository"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+UNREADABLE: Final = (CorruptRecord, DecryptionError)
+"""What is raised for an entry that is there but cannot be read."""
 STORE_TIMEOUT: Final = 30.0
 BATCH: Final = 500
 """Entries of a scan that are taken in before the loop goes on."""
@@ -147,7 +149,7 @@ class Repository:
             held = (
                 None if entry is None else Held(entry.version, decode(entry.value, user_id or key))
             )
-        except (CorruptRecord, DecryptionError) as error:
+        except UNREADABLE as error:
             if user_id is not None:
                 self._mirror.learn_damage(user_id, error)
             raise
@@ -162,7 +164,7 @@ class Repository:
         """At which version an unreadable entry stands; None if even that cannot be known."""
         try:
             entry = await self.call(self.store.get, key)
-        except (CorruptRecord, DecryptionError):
+        except UNREADABLE:
             return None
         return 0 if entry is None else entry.version
 

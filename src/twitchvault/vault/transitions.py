@@ -7,18 +7,19 @@ returning None means "delete it".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from msgspec.structs import replace
 
 from twitchvault.vault.record import NO_TTL, Record, TokenPair, fingerprint, split_fingerprints
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from twitchvault.models import ClientCredentials, Token, ValidateToken
 
-    Chain = Mapping[str, Record]
+    Chain: TypeAlias = Mapping[str, Record]
+    Transition: TypeAlias = Callable[[Record | None], Record | None]
 
 __all__ = [
     "app_added",
@@ -57,27 +58,23 @@ def logged_in(
         fresh = _confirmed(fresh, answer, now)
     if current is None:
         return fresh
-    if pair.refresh_token is None and pair.access_token == current.access_token:
-        pair = current.pair
-    if pair == current.pair:
+    same = pair.refresh_token in {None, current.refresh_token}
+    if same and pair.access_token == current.access_token:
         return current if answer is None else _confirmed(current, answer, now)
-    if pair.refresh_token is not None and pair.refresh_token == current.refresh_token:
+    if same and pair.refresh_token is not None:
         return _other_access_token(current, fresh, answer)
     return _other_pair(current, fresh, answer)
 
 
 def _other_pair(current: Record, fresh: Record, answer: ValidateToken | None) -> Record:
     mark = fingerprint(fresh.refresh_token or "")
-    spent = current.has_spent(mark)
-    if spent and current.state == "live":
-        return current
-    if answer is None and current.remembers(mark) and current.state != "needs_login":
-        return current
-    if spent and answer is None:
-        return current
-    if spent:
+    if current.has_spent(mark):
+        if answer is None or current.state == "live":
+            return current
         # Its access token lives, but its refresh token must not be sent once more.
         fresh = replace(fresh, refresh_token=None)
+    elif mark in current.given_up and answer is None and current.state != "needs_login":
+        return current
     return _successor(current, fresh)
 
 
@@ -195,21 +192,21 @@ def exchanged(current: Record | None, base: Record, token: Token, now: float) ->
         current = base  # the removal of a leased record leaves an entry: this one was lost
     if current.refresh_token != sent:
         return current if successor == sent else _remember_elsewhere(current, base, sent)
-    return replace(
-        _spent(current, sent, successor, now),
-        access_token=token.access_token,
-        refresh_token=successor,
-        scopes=token.scopes or current.scopes,
-        expires_in=float(token.expires_in),
-    )
+    return _renewed(current, token, now)
 
 
-def _spent(current: Record, sent: str, successor: str | None, now: float) -> Record:
-    """The next generation of `current`, live, with `sent` in its memory unless it goes on."""
-    if sent != successor:
+def _renewed(current: Record, new: Token | Record, now: float) -> Record:
+    """The next generation of `current`, live, whose refresh token was exchanged for `new`."""
+    sent = current.refresh_token or ""
+    successor = new.refresh_token or sent
+    if successor != sent:
         current = _remember(current, sent, seeded=current.seeded)
     return replace(
         _free(current),
+        access_token=new.access_token,
+        refresh_token=successor,
+        scopes=new.scopes or current.scopes,
+        expires_in=float(new.expires_in),
         generation=current.generation + 1,
         last_validated=None if current.last_validated is None else now,
         state="live",
@@ -282,10 +279,8 @@ def removed_login(current: Record | None, base: Record) -> Record | None:
     """The login of `base` is taken out of the vault; another one that came since stays."""
     if current is None:
         return None
-    sent = base.refresh_token
-    same = current.access_token == base.access_token
-    exchanged = not current.seeded and sent is not None and current.has_spent(fingerprint(sent))
-    if same or exchanged:
+    exchanged = not current.seeded and current.has_spent(fingerprint(base.refresh_token or ""))
+    if exchanged or current.access_token == base.access_token:
         return removed(current)
     return current
 
@@ -302,16 +297,14 @@ def seed_exchanged(current: Record | None, base: Record, token: Token) -> Record
     """The seed of `base` was exchanged: its successor waits here until its user is known."""
     if current is not None and current.generation > base.generation:
         return current
-    return replace(
-        _free(base),
-        access_token=token.access_token,
-        refresh_token=token.refresh_token or base.refresh_token,
+    return Record(
+        token.access_token,
+        token.refresh_token or base.refresh_token,
         generation=base.generation + 1,
         scopes=token.scopes,
         expires_in=float(token.expires_in),
-        state="live",
-        reason="",
         seeded=False,
+        extra=base.extra,
     )
 
 
@@ -330,20 +323,11 @@ def attached(
     It counts as a seed itself until it is exchanged: another process may have met it before its
     user was known.
     """
-    marks = [fingerprint(sent) for sent in chain]
     parked = list(chain.values())[-1]
     if current is not None and current.refresh_token in chain:
-        new = _spent(current, current.refresh_token or "", parked.refresh_token, now)
-        new = replace(
-            new,
-            access_token=parked.access_token,
-            refresh_token=parked.refresh_token,
-            scopes=parked.scopes or current.scopes,
-            expires_in=parked.expires_in,
-            seeded=True,
-        )
+        new = replace(_renewed(current, parked, now), seeded=True)
         new = new if answer is None else _confirmed(new, answer, now)
-    elif current is not None and any(map(current.has_spent, marks)):
+    elif current is not None and any(current.has_spent(fingerprint(sent)) for sent in chain):
         new = current
     else:
         new = logged_in(current, parked.pair, answer, now)

@@ -22,7 +22,6 @@ from twitchvault.errors import (
     Unauthorized,
 )
 from twitchvault.vault.context import Part
-from twitchvault.vault.outbox import Update
 from twitchvault.vault.transitions import marked_access_refused, validated
 
 if TYPE_CHECKING:
@@ -81,21 +80,15 @@ class Upkeep(Part):
             self._mirror.on_change = self._note_change
             self._task = asyncio.create_task(self._run(), name="twitchvault upkeep")
 
-    def cancel(self) -> asyncio.Task[None] | None:
+    def cancel(self) -> list[asyncio.Task[None]]:
         """Let the task end without waiting for it."""
-        task, self._task = self._task, None
         for table in (self._due, self._fresh, self._not_before, self._failing):
             table.clear()
-        if task is not None:
-            self._mirror.on_change = None
-            task.cancel()
-        return task
-
-    async def stop(self) -> None:
-        """End the task."""
-        task = self.cancel()
-        if task is not None:
-            await asyncio.wait((task,), timeout=1.0)
+        if self._task is None:
+            return []
+        task, self._task, self._mirror.on_change = self._task, None, None
+        task.cancel()
+        return [task]
 
     # The schedule
 
@@ -264,17 +257,17 @@ class Upkeep(Part):
     async def mark_access_refused(self, user_id: str, access_token: str) -> None:
         """Write into a record that needs a login that its access token was refused as well."""
         key = self._repository.user_key(user_id)
-        await self._outbox.apply(
-            key, Update(lambda held: marked_access_refused(held, access_token))
-        )
+        await self._outbox.apply(key, lambda held: marked_access_refused(held, access_token))
 
     async def note_validation(self, user_id: str, access_token: str, answer: ValidateToken) -> None:
         """Write a validation into the record, if it still holds that token."""
         now = self._clocks.wall()
         owner = (self._identity.client_id, user_id)
+        key = self._repository.user_key(user_id)
         self._backoff.accepted(user_id, access_token, answer.expires_in)
-        update = Update(lambda held: validated(held, access_token, answer, owner, now))
-        await self._outbox.apply(self._repository.user_key(user_id), update)
+        await self._outbox.apply(
+            key, lambda held: validated(held, access_token, answer, owner, now)
+        )
 
 
 class _Guard:

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Final
 from twitchvault.errors import (
     AuthFailure,
     BadRequest,
-    CorruptRecord,
-    DecryptionError,
     StoreError,
     StoreUnavailable,
     TokenError,
@@ -24,10 +22,10 @@ from twitchvault.vault.context import Context
 from twitchvault.vault.events import Events
 from twitchvault.vault.logins import Logins, as_token
 from twitchvault.vault.mirror import Mirror
-from twitchvault.vault.outbox import Outbox, Update
+from twitchvault.vault.outbox import Outbox
 from twitchvault.vault.record import TokenPair, fingerprint
 from twitchvault.vault.refresh import Refresher
-from twitchvault.vault.repository import Repository
+from twitchvault.vault.repository import UNREADABLE, Repository
 from twitchvault.vault.transitions import app_added, app_record, removed, removed_login
 from twitchvault.vault.upkeep import Upkeep
 from twitchvault.vault.watcher import Watcher
@@ -152,11 +150,11 @@ class Vault:
         self._end_opening()
         async with self._turn:
             self._open = False
-            await self._upkeep.stop()
+            await _ended(self._upkeep.cancel())
             await self._refresher.jobs.finish(self._lease_ttl)
             error = await self._flush_in_time()
-            await self._watcher.stop()
-            await self._outbox.stop()
+            await _ended(self._watcher.cancel())
+            await _ended(self._outbox.cancel())
             self.events.end()
         if error is not None:
             _logger.error("closed with changes that are not in the store: %s", error)
@@ -184,15 +182,10 @@ class Vault:
         Returns what says that changes are not in the store; they stay queued.
         """
         self._open = False
-        # Tasks of a closed loop cannot be cancelled: they are let go.
-        with suppress(RuntimeError):
-            self._upkeep.cancel()
-        with suppress(RuntimeError):
-            self._watcher.cancel()
-        with suppress(RuntimeError):
-            self._refresher.jobs.abandon()
-        with suppress(RuntimeError):
-            self._outbox.abandon()
+        jobs = self._refresher.jobs
+        for part in (self._upkeep, self._watcher, jobs, self._outbox):
+            with suppress(RuntimeError):  # tasks of a closed loop are let go
+                part.cancel()
         self._turn, self._opening = asyncio.Lock(), None
         self.events.end()
         return self._outbox.unwritten()
@@ -202,7 +195,7 @@ class Vault:
         await self._watcher.catch_up()
         for user_id in [*self.mirror.damaged]:
             # What could not be read before may be readable by now.
-            with suppress(CorruptRecord, DecryptionError):
+            with suppress(*UNREADABLE):
                 await self._repository.read(self._repository.user_key(user_id))
 
     async def flush(self) -> None:
@@ -236,8 +229,7 @@ class Vault:
     def remove(self, user_id: str) -> None:
         """Take the user's tokens out of the store; nothing is revoked."""
         self._backoff.forget(user_id)
-        key = self._repository.user_key(user_id)
-        self._outbox.submit(key, Update(removed, asked_for=True))
+        self._outbox.submit(self._repository.user_key(user_id), removed, asked_for=True)
 
     # Refreshing
 
@@ -329,8 +321,7 @@ class Vault:
                 raise
         if user_id is not None and record is not None:
             key = self._repository.user_key(user_id)
-            update = Update(lambda held: removed_login(held, record), asked_for=True)
-            self._outbox.submit(key, update)
+            self._outbox.submit(key, lambda held: removed_login(held, record), asked_for=True)
             await self._outbox.written(key)
 
     # The app token
@@ -354,7 +345,7 @@ class Vault:
         """
         try:
             record = self.mirror.get(self._client_id)
-        except (CorruptRecord, DecryptionError):
+        except UNREADABLE:
             record = None
         if record is None:
             return await self._first_app_token()
@@ -374,9 +365,15 @@ class Vault:
         answer = await self.identity.client_credentials()
         fresh = app_record(answer, self._clocks.wall())
         key = self._repository.user_key(self._client_id)
-        self._outbox.submit(key, Update(lambda held: app_added(held, fresh), asked_for=True))
+        self._outbox.submit(key, lambda held: app_added(held, fresh), asked_for=True)
         await self._outbox.written(key)
         return True
+
+
+async def _ended(tasks: list[asyncio.Task[None]]) -> None:
+    """Wait for the end of cancelled tasks, a second at most."""
+    if tasks:
+        await asyncio.wait(tasks, timeout=1.0)
 
 
 def _sign_in_again(user_id: str, record: Record) -> str:

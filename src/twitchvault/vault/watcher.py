@@ -12,7 +12,8 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import CorruptRecord, DecryptionError, StoreError, StoreUnavailable
+from twitchvault.errors import StoreError, StoreUnavailable
+from twitchvault.vault.repository import UNREADABLE
 
 if TYPE_CHECKING:
     from twitchvault.stores.base import Feed, Watchable
@@ -73,12 +74,6 @@ class Watcher:
         for task in tasks:
             task.cancel()
         return tasks
-
-    async def stop(self) -> None:
-        """End the tasks; at most some seconds."""
-        tasks = self.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=1.0)
 
     async def catch_up(self) -> None:
         """Return once the mirror shows all that any process had committed before the call."""
@@ -161,7 +156,7 @@ class Watcher:
     async def _confirm_missing(self, user_id: str, version: int) -> None:
         # A scan may pass over what is written meanwhile; whether it is gone only a read tells.
         lost = self._lost_since_load
-        with suppress(CorruptRecord, DecryptionError):
+        with suppress(*UNREADABLE):
             key = self._repository.user_key(user_id)
             if await self._repository.read(key, absent_is_lost=lost) is None:
                 self._mirror.forget(user_id, "remote", known=version)
@@ -217,7 +212,7 @@ class Watcher:
             await asyncio.gather(*map(self._restore_user, lost[start : start + AT_ONCE]))
 
     async def _restore_user(self, user_id: str) -> None:
-        with suppress(CorruptRecord, DecryptionError):
+        with suppress(*UNREADABLE):
             await self._repository.read(self._repository.user_key(user_id))
         self._lost.discard(user_id)
 
