@@ -87,6 +87,11 @@ class Pair:
     published: bool = False
     """The user has seen it, so that it may come back from a file."""
 
+    @property
+    def is_from_outside(self) -> bool:
+        """Whether somebody outside has exchanged a copy of the one before it."""
+        return self.by is None and self.place > 0
+
     def __str__(self) -> str:
         return f"[{self.access} {self.refresh} of {self.user}]"
 

@@ -241,6 +241,9 @@ def needs_login(books: Books, pair: Pair) -> str | None:
         return ANSWER
     if pair.access in books.lied:
         return LIED
+    if any(one.refresh == pair.refresh and one.is_from_outside for one in books.pairs):
+        # Of a confidential client, whose token goes on: the access token was killed elsewhere.
+        return OUTSIDE
     # Twitch still takes the refresh token, so no exchange has killed the access token.
     if any(one.left_at - MINUTE <= pair.dead_at <= one.failed_at + MINUTE for one in requests):
         return BY_ITSELF
