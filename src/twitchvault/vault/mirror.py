@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ class Mirror:
         self._expected: dict[str, Record | None] = {}
         self._writing: dict[str, bytes | None] = {}
         self._arrived: dict[str, bytes | None] = {}
-        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
+        self._waiters: dict[str, asyncio.Event] = {}
         self._drain: Callable[[], list[Change]] | None = None
         self._thread = 0
         self.cleared = False
@@ -161,17 +162,14 @@ class Mirror:
                 self.learn_damage(user_id, error, version=version)
                 continue
             if user_id in versions:  # the feed was faster, or this vault was open before
-                self._learn_found(user_id, version, record)
+                self.learn(user_id, version, record, "remote")
+                if version < versions[user_id]:
+                    self.on_loss(user_id)  # the store may have gone back in time: a read will tell
                 continue
             versions[user_id], records[user_id] = version, record
             if record.state != "removed":
                 self._show(user_id, record)
         return found
-
-    def _learn_found(self, user_id: str, version: int, record: Record) -> None:
-        self.learn(user_id, version, record, "remote")
-        if version < self.version(user_id):
-            self.on_loss(user_id)  # the store may have gone back in time: a read will tell
 
     def apply(self, changes: Iterable[Change | Entry]) -> None:
         """Take in what a feed or a scan brought."""
@@ -184,11 +182,8 @@ class Mirror:
             if ours:
                 self._arrived[user_id] = value
             origin: Origin = "local" if ours else "remote"
-            if value is None:
-                self.learn(user_id, version, None, origin)
-                continue
             try:
-                record = decode(value, user_id)
+                record = None if value is None else decode(value, user_id)
             except StoreError as error:
                 self.learn_damage(user_id, error, origin, version=version)
             else:
@@ -209,8 +204,7 @@ class Mirror:
         if after is not record:
             self.on_loss(user_id)  # the store went back in time, and gets this
         if after is None or after is not before:
-            self._set(user_id, after)
-            self._emit(user_id, before, after, origin)
+            self._set(user_id, after, origin)
         self._wake(user_id)
 
     def learn_damage(
@@ -235,9 +229,7 @@ class Mirror:
         """
         if self.version(user_id) > known:
             return
-        before = self._records.get(user_id)
-        self._set(user_id, None)
-        self._emit(user_id, before, None, origin)
+        self._set(user_id, None, origin)
         self._wake(user_id)
 
     def clear(self) -> None:
@@ -289,24 +281,23 @@ class Mirror:
     # Waiting
 
     async def changed(self, user_id: str, version: int, timeout: float) -> None:
-        """Return once something newer than `version` is known of this user, or after `timeout`."""
+        """Return once something newer than `version` is known of this user, or after `timeout`.
+
+        Only the one job of a user waits for that.
+        """
         if self.version(user_id) > version:
             return
-        news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = self._waiters.setdefault(user_id, set())
-        waiting.add(news)
+        news = self._waiters[user_id] = asyncio.Event()
         try:
-            await asyncio.wait((news,), timeout=timeout)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await news.wait()
         finally:
-            news.cancel()
-            waiting.discard(news)
-            if not waiting and self._waiters.get(user_id) is waiting:
-                del self._waiters[user_id]
+            self._waiters.pop(user_id, None)
 
     def _wake(self, user_id: str) -> None:
-        for news in self._waiters.get(user_id, ()):
-            if not news.done():
-                news.set_result(None)
+        if user_id in self._waiters:
+            self._waiters[user_id].set()
 
     # Projection
 
@@ -316,13 +307,17 @@ class Mirror:
             return self._expected[user_id]
         return self._records.get(user_id)
 
-    def _set(self, user_id: str, record: Record | None) -> None:
+    def _set(self, user_id: str, record: Record | None, origin: Origin) -> None:
+        before = self._records.get(user_id)
         if record is None:
             self._records.pop(user_id, None)
         else:
             self._records[user_id] = record
         self._damaged.pop(user_id, None)
         self._project(user_id)
+        is_app = user_id == self._client_id
+        for kind, reason in changes_of(_visible(before), _visible(record), is_app=is_app):
+            self._events.emit(kind, user_id, origin, reason)
 
     def _project(self, user_id: str) -> None:
         record = self._records.get(user_id)
@@ -350,13 +345,6 @@ class Mirror:
             self._needs_login[user_id] = record.reason
         else:
             self._needs_login.pop(user_id, None)
-
-    def _emit(
-        self, user_id: str, before: Record | None, after: Record | None, origin: Origin
-    ) -> None:
-        is_app = user_id == self._client_id
-        for kind, reason in changes_of(_visible(before), _visible(after), is_app=is_app):
-            self._events.emit(kind, user_id, origin, reason)
 
 
 def _visible(record: Record | None) -> Record | None:

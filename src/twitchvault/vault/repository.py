@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeVar
 
 from twitchvault.errors import (
@@ -176,7 +177,7 @@ class Repository:
 
     async def scan(self, *, quiet: bool) -> dict[str, int]:
         """Take all users into the mirror; returns whom the store holds, and at which version."""
-        return await self._mapped(self._scan(quiet=quiet))
+        return await self._mapped(partial(self._scan, quiet=quiet), None)
 
     async def _scan(self, *, quiet: bool) -> dict[str, int]:
         clock = asyncio.get_running_loop().time
@@ -276,16 +277,12 @@ class Repository:
 
     async def call(self, method: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
         """What the store answers, within STORE_TIMEOUT; every failure is a `StoreError`."""
+        return await self._mapped(partial(method, *args, **named), STORE_TIMEOUT)
 
-        async def bounded() -> T:
-            async with asyncio.timeout(STORE_TIMEOUT):
-                return await method(*args, **named)
-
-        return await self._mapped(bounded())
-
-    async def _mapped(self, answer: Awaitable[T]) -> T:
+    async def _mapped(self, ask: Callable[[], Awaitable[T]], timeout: float | None) -> T:
         try:
-            return await answer
+            async with asyncio.timeout(timeout):
+                return await ask()
         except (StoreError, WrongEventLoop):
             raise
         except TimeoutError:
