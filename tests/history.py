@@ -18,13 +18,13 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from tests.spawning import CONTEXT, fork
-from twitchvault.errors import StoreUnavailable, VersionConflict
+from twitchvault import StoreUnavailable, VersionConflict
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from multiprocessing.connection import Connection
 
-    from twitchvault.stores.base import Entry, TokenStore
+    from twitchvault import Entry, TokenStore
 
 KEYS: Final = tuple(f"key:{number}" for number in range(5))
 NEVER: Final = math.inf
@@ -155,7 +155,7 @@ def _life(
 
 
 def check(ops: Iterable[Op], content: Mapping[str, Entry]) -> None:
-    """Raise `AssertionError` unless some order explains all that was told."""
+    """Raise `AssertionError` unless some order explains all outcomes."""
     ops = sorted(ops, key=lambda op: op.start)
     by_key: dict[str, list[Op]] = defaultdict(list)
     for op in ops:

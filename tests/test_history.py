@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.history import NEVER, Op, check, record
-from twitchvault.stores import SQLiteStore
-from twitchvault.stores.base import Entry
+from twitchvault import Entry, SQLiteStore
 
 if TYPE_CHECKING:
     from pathlib import Path

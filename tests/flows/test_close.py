@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.environment import on_each_store, our_tasks, within
+from tests.environment import on_each_store, our_tasks
 from tests.own_stores import OwnStore
 from twitchvault import StoreError, TokenError
 
@@ -37,21 +37,6 @@ async def test_clear_forgets_here_and_keeps_there(env: Environment) -> None:
         assert flow.users_scopes[user.user_id] == ("chat:read",)
         assert (await user.get_user()).login == "alice"
     assert env.twitch.counts.app_tokens == 1
-
-
-@on_each_store
-async def test_clear_and_authorize_in_turn(env: Environment) -> None:
-    """No wait is needed between the two, and a flow that was never opened can be cleared."""
-    flow = env.device()
-    flow.clear()
-    await flow.authorize()
-    for number in range(5):
-        flow.clear()
-        await within(flow.authorize())
-        assert len(flow.tokens) == number
-        flow.add_token(str(number), "a", None)
-        await flow.flush()
-        assert len(flow.tokens) == number + 1
 
 
 @on_each_store

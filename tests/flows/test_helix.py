@@ -16,7 +16,6 @@ from twitchvault import (
     Conflict,
     Forbidden,
     HTTPException,
-    NoAnswer,
     NotFound,
     RateLimited,
     TwitchServerError,
@@ -165,17 +164,6 @@ async def test_every_status_has_its_exception(
     assert env.refreshes_sent() == 0
 
 
-async def test_no_answer(env: Environment) -> None:
-    """A dropped connection is a NoAnswer, an HTTPException with status 0."""
-    async with env.device() as flow:
-        user = await env.login(flow)
-        env.twitch.fail("helix:users", drop=True, times=None)
-        with pytest.raises(NoAnswer) as caught:
-            await user.get("users")
-        assert isinstance(caught.value, HTTPException)
-        assert caught.value.status == 0
-
-
 async def test_a_real_rate_limit(env: Environment) -> None:
     """429 is RateLimited; its headers are found whatever their spelling."""
     env.twitch.configure(helix_limit=2, helix_refill=0.001)
@@ -298,19 +286,6 @@ async def test_answers_of_other_shapes(env: Environment) -> None:
         env.twitch.fail("helix:users", status=200, body="<html>maintenance</html>")
         with pytest.raises(HTTPException, match="HTML"):
             await user.get("users")
-
-
-async def test_validate_refresh_revoke(env: Environment) -> None:
-    """A UserAPI does for its token what the flow does for any."""
-    async with env.device() as flow:
-        user = await env.login(flow)
-        assert (await user.validate()).user_id == user.user_id
-        old = user.token
-        token = await user.refresh()
-        assert token.access_token == user.token != old
-        await user.revoke()
-        assert not env.twitch.is_live(token.access_token)
-        assert user.user_id not in flow.tokens
 
 
 async def test_equality_and_hash(env: Environment) -> None:

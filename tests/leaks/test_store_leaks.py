@@ -5,7 +5,6 @@ As in `test_leaks`: each test ends with the fixture `witness`, which must not ha
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import itertools
 import sqlite3
@@ -14,13 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import pytest
-from cryptography.fernet import Fernet
 
 from tests.fernet.makers import CHECK
-from tests.http_servers import free_port
 from tests.own_stores import OwnStore
 from twitchvault import (
-    App,
     CorruptRecord,
     FernetStore,
     MemoryStore,
@@ -29,14 +25,12 @@ from twitchvault import (
     StoreError,
     StoreUnavailable,
     TwitchVaultError,
-    open_store,
 )
 
-from .conftest import CLIENT_SECRET
 from .test_leaks import failing, see_app
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.environment import Environment
@@ -47,12 +41,6 @@ if TYPE_CHECKING:
 
 PASSWORD: Final = "p@ss/w0rd+of redis"
 NUMBERS: Final = itertools.count()
-MAKERS: Final[dict[str, Callable[[str], object]]] = {
-    "store": RedisStore,
-    "by URL": open_store,
-    "encrypted": lambda url: FernetStore(url, Fernet.generate_key()),
-    "app": lambda url: App("client-id", CLIENT_SECRET, store=url),
-}
 
 
 class Backend:
@@ -94,17 +82,12 @@ class Account:
     def __init__(self, server: Server, client: Driver) -> None:
         self._client = client
         self.name = f"user{next(NUMBERS)}"
-        self.where = f"127.0.0.1:{server.port}"
-        self.url = f"redis://{self.name}:{quote(PASSWORD, safe='')}@{self.where}"
+        self.url = f"redis://{self.name}:{quote(PASSWORD, safe='')}@127.0.0.1:{server.port}"
 
     async def allow(self, *rules: str) -> None:
         """What it may do from now on, also on the connections it has."""
-        await self.command("ACL", "SETUSER", self.name, "on", *rules)
-        await self.command("CLIENT", "KILL", "USER", self.name)
-
-    async def command(self, *words: str) -> None:
-        """A command of the server's owner."""
-        await self._client.execute_command(*words)
+        await self._client.execute_command("ACL", "SETUSER", self.name, "on", *rules)
+        await self._client.execute_command("CLIENT", "KILL", "USER", self.name)
 
 
 @pytest.fixture
@@ -177,40 +160,6 @@ def fresh(witness: Witness) -> tuple[str, str]:
     """A pair that is only in memory."""
     number = next(NUMBERS)
     return witness.secret(f"{number}-th-access-token"), witness.secret(f"{number}-th-refresh-token")
-
-
-async def test_redis_refuses(witness: Witness, env: Environment, account: Account) -> None:
-    """Wrong URLs and passwords, no permission for what carries tokens, keys of another kind."""
-    wrong = account.url.replace("p%40ss", witness.secret("wrong-p4ssword"))
-    urls = (
-        wrong,
-        account.url.replace("redis://", "rediss://"),
-        account.url.replace(account.where, f"127.0.0.1:{free_port()}"),
-        f"{account.url}/99",
-    )
-    encrypted = [FernetStore(url, Fernet.generate_key()).open() for url in urls]
-    opening = [*(RedisStore(url).open() for url in urls), *encrypted]
-    await asyncio.gather(*(failing(witness, one) for one in opening))
-    for url in (f"{account.url}?nonsense=1", f"{account.url}:port", f"bad{account.url}"):
-        for make in MAKERS.values():
-            with pytest.raises(ValueError, match="redis") as caught:
-                make(url)
-            witness.catch(caught.value)
-    for denied in ("-hset", "-evalsha", "-xadd"):
-        await account.allow("+@all")
-        async with (
-            RedisStore(account.url) as store,
-            env.device(env.public, store=store) as flow,
-        ):
-            await account.allow(denied)
-            user = flow.add_token("1", *fresh(witness))
-            await failing(witness, flow.flush(), user.refresh(), flow.close())
-            see_app(witness, flow)
-            await account.allow("+@all")
-            await flow.authorize()
-    await account.command("DEL", "{twitchvault}:entries")
-    await account.command("SET", "{twitchvault}:entries", "1:1:a-token")
-    await failing(witness, RedisStore(account.url).open())
 
 
 async def test_wrong_keys(witness: Witness, env: Environment, key: str, tmp_path: Path) -> None:

@@ -23,8 +23,11 @@ from twitchvault import (
     AppAPI,
     AuthorizationCodeGrantFlow,
     DeviceCodeFlow,
+    FernetStore,
     HTTPException,
+    RedisStore,
     UserAPI,
+    open_store,
 )
 
 if TYPE_CHECKING:
@@ -154,6 +157,7 @@ async def test_bad_input(witness: Witness, env: Environment) -> None:
     """Of two arguments one is bad: the frames of its error do not hold the good one."""
     access, refresh = witness.secret("good-access-token/+1"), witness.secret("good-refresh-token/1")
     bad = witness.secret("a-b4d-token/+1 and-an0ther-word")
+    redis = f"redis://user:{witness.secret('redis-passw0rd')}@host:port"
     async with env.device(env.public) as flow:
         user = flow.add_token("1", access, refresh)
         sync: list[Callable[[], object]] = [
@@ -165,6 +169,10 @@ async def test_bad_input(witness: Witness, env: Environment) -> None:
             lambda: App("id:1", witness.secret("a-good-secret/+%s")),
             lambda: App("id", witness.secret("an0ther-secret/%d"), lease_ttl=0),
             lambda: App("id", store=f"bad://user:{witness.secret('passw0rd-in-a-url')}@host"),
+            lambda: App("id", store=redis),
+            lambda: open_store(redis),
+            lambda: RedisStore(redis),
+            lambda: FernetStore(redis, "k" * 43 + "="),
             lambda: App("id", proxy=f"bad://user:{witness.secret('pr0xy-passw0rd')}@host"),
         ]
         for call in sync:

@@ -156,7 +156,7 @@ STOPS = ("on_request_start", "on_connection_create_start", "on_request_headers_s
 
 @pytest.mark.parametrize("seeded", [False, True], ids=["own", "seed"])
 async def test_stopped_before_the_request_left(fleet: Fleet, seeded: bool) -> None:
-    """SIGSTOP with the lease in hand, SIGCONT after a takeover: the sleeper sends nothing.
+    """SIGSTOP with the lease in hand, SIGCONT after a takeover: the stopped one sends nothing.
 
     It goes back to the record instead and finds the pair that the other one has got.
     """
@@ -171,10 +171,10 @@ async def test_stopped_before_the_request_left(fleet: Fleet, seeded: bool) -> No
     def begin(worker: Worker, pair: Pair) -> asyncio.Future[object]:
         return login(worker, pair) if seeded else worker.begin("refresh", user_id=pair.user_id)
 
-    sleeping = []
+    stopped = []
     for where, pair in zip(STOPS, pairs, strict=True):
         await owner.do("stop_at", signal=where)
-        sleeping.append(begin(owner, pair))
+        stopped.append(begin(owner, pair))
         await owner.do("held", timeout=10)
     owner.signal(signal.SIGSTOP)
     await asyncio.gather(*(begin(other, pair) for pair in pairs))
@@ -182,7 +182,7 @@ async def test_stopped_before_the_request_left(fleet: Fleet, seeded: bool) -> No
     sent = await fleet.sent()
     owner.signal(signal.SIGCONT)
     await owner.do("go")
-    for call, pair in zip(sleeping, pairs, strict=True):
+    for call, pair in zip(stopped, pairs, strict=True):
         with suppress_timed_out():
             assert await call == (pair.user_id if seeded else await fleet.live(pair.user_id))
     assert await fleet.sent() == sent
@@ -271,7 +271,7 @@ async def test_an_answer_slower_than_the_ttl(fleet: Fleet) -> None:
     for call, limit in ((asked, TTL), (waiting, 2 * TTL)):
         with pytest.raises(WorkerError):
             await call
-        assert time.monotonic() - started < limit + 1
+        assert time.monotonic() - started < limit + 2
     await asyncio.sleep(max(0.0, started + 2.5 * TTL - time.monotonic()))  # a slow Twitch
     later = other.begin("refresh", user_id=user_id)
     await other.do("sync")

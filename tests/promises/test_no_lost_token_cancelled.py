@@ -166,24 +166,6 @@ async def test_close_waits_for_an_exchange(
     assert env.twitch.counts.replays == 0
 
 
-@pytest.mark.parametrize("act", [seed_refresh, own_refresh, add_user])
-async def test_close_cancelled_during_an_exchange(env: Environment, act: Act) -> None:
-    """`wait_for(app.close(), ...)` that runs out during an exchange does not lose the new pair."""
-    app = env.app()
-    await app.authorize()
-    pair = await prepared(env, app, act)
-    gate = env.twitch.hold(REFRESH, when="after")
-    caller = asyncio.create_task(act(app, pair))
-    await gate.reached()
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(app.close(), 0.1)
-    gate.release()
-    await within(asyncio.gather(caller, return_exceptions=True))
-    await within(app.close())
-    assert await is_safe(env, pair)
-    assert env.twitch.counts.replays == 0
-
-
 async def test_close_cancelled_at_every_step(env: Environment) -> None:
     """However far `close()` came before it was cancelled, a second one ends well, all is stored."""
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.environment import GARBAGE, REFRESH, Environment, text_of, until, within
 from tests.own_stores import Broken, OwnStore, WatchedStore
-from twitchvault import CorruptRecord, SQLiteStore, StoreError, StoreUnavailable
+from twitchvault import CorruptRecord, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
 
 @pytest.fixture(params=[OwnStore, WatchedStore], ids=["scanned", "watched"])
@@ -142,30 +140,6 @@ async def test_a_login_is_durable_or_an_error(env: Environment) -> None:
         broken.down = False
         await within(app.add_user(pair.access_token, pair.refresh_token))
     await env.expect(exchanges=1)
-
-
-async def test_sqlite_locked_by_another_program(env: Environment, tmp_path: Path) -> None:
-    """A file that somebody keeps locked: the same, and nothing waits longer than it has to."""
-    path = tmp_path / "locked.db"
-    store = env.storage.closed_later(SQLiteStore(path, busy_timeout=0.2))
-    app = env.app(store=store)
-    await app.authorize()
-    user = await env.own_pair(app)
-    gate, call = await env.hold_answer(user)
-    lock = sqlite3.connect(path, isolation_level=None)
-    lock.execute("BEGIN IMMEDIATE")
-    gate.release()
-    token = await within(call)
-    assert app.get_token(user.user_id) == env.live() == (token.access_token, token.refresh_token)
-    for _ in range(2):
-        with pytest.raises(StoreUnavailable, match="locked") as caught:
-            await app.flush()
-        assert not env.shows_secret(caught.value)
-    lock.execute("ROLLBACK")
-    lock.close()
-    await app.close()
-    async with env.app(store=store) as app:
-        assert app.get_token(user.user_id) == env.live()
 
 
 # For longer than the ttl

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.environment import REFRESH, Environment, Storage, on_each_store, until, within
-from tests.own_stores import OwnStore, WatchedStore
 from tests.processes.fleet import all_do
-from twitchvault import AuthFailure, BadRequest, TwitchServerError, TwitchVaultError
+from twitchvault import AuthFailure, BadRequest, TwitchServerError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -83,22 +82,6 @@ async def test_the_same_seed_everywhere(fleet: Fleet, how: list[str], public: bo
         await fleet.twitch.expire_access(pair.user_id)
 
 
-async def test_many_seeds_in_many_processes(fleet: Fleet) -> None:
-    """Forty pairs from one configuration, which all processes read in the same order."""
-    await fleet.register()
-    pairs = [await fleet.pair(expired=True) for _ in range(40)]
-    workers = await fleet.start(PROCESSES)
-
-    async def read_configuration(worker: Worker, how: str) -> None:
-        await asyncio.gather(*(start_up(worker, how, pair) for pair in pairs))
-
-    await asyncio.gather(*map(read_configuration, workers, MIXED))
-    counts = await fleet.twitch.counts()
-    assert (counts.exchanges, counts.replays) == (40, 0)
-    for pair in pairs[::8]:
-        await fleet.expect(pair.user_id, exchanges=40)
-
-
 # One process
 
 
@@ -131,18 +114,6 @@ async def by_each(env: Environment, act: Act, pair: Pair, flows: int) -> list[ob
     )
     await asyncio.gather(*(app.close() for app in apps))
     return list(outcomes)
-
-
-@pytest.mark.parametrize("kind", [OwnStore, WatchedStore], ids=["scanned", "watched"])
-async def test_over_a_store_of_ones_own(env: Environment, kind: type[OwnStore]) -> None:
-    """One that cannot be watched is as good."""
-    pair = env.pair(expired=True)
-    apps = [env.app(store=kind(env.storage.store())) for _ in range(4)]
-    await asyncio.gather(*(app.authorize() for app in apps))
-    acts = zip([*ACTS, add_user], apps, strict=True)
-    await within(asyncio.gather(*(act(app, pair) for act, app in acts)))
-    await asyncio.gather(*(app.close() for app in apps))
-    await env.expect(exchanges=1)
 
 
 @on_each_store
@@ -268,16 +239,24 @@ async def test_exchanged_and_then_nobody_says_whose_it_is(
 
 
 async def test_one_pair_under_two_ids(env: Environment) -> None:
-    """A pair that was stored under a wrong user id too: its refresh token is sent once."""
+    """A refresh token that stands under two users is sent for neither, and the error names both.
+
+    When the wrong one is removed, it is sent once.
+    """
     pair = env.pair(expired=True)
     async with env.app() as app:
         wrong = app.add_token("1", pair.access_token, pair.refresh_token)
         right = app.add_token(pair.user_id, pair.access_token, pair.refresh_token)
         await app.flush()
-        for user in (wrong, right):
-            with suppress(TwitchVaultError):
+        for user, other in ((wrong, right), (right, wrong)):
+            words = f"{user.user_id!r} stands under user {other.user_id!r}, too"
+            with pytest.raises(AuthFailure, match=words):
                 await within(user.refresh())
-    assert (env.twitch.counts.exchanges, env.twitch.counts.replays) == (1, 0)
+        assert env.refreshes_sent() == 0
+        app.remove_token("1")
+        await app.flush()
+        await within(right.refresh())
+    await env.expect(exchanges=1)
 
 
 async def test_a_spent_pair_whose_access_token_lives(env: Environment) -> None:

@@ -9,6 +9,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.twitch import RESOURCE
+from twitchvault.vault.record import TokenPair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ACTS", "Act", "disturb", "helix_call", "perform", "plan"]
 
+MISTAKES: Final = 0.1
+"""How many of the pairs that come from a file stand under another user there."""
 REMEMBERED: Final = 16
 """So many exchanges back a vault has to know its own spent tokens."""
 
@@ -170,7 +173,25 @@ def _add(scene: Scene) -> None:
     if not pairs:
         return
     pair = scene.chance.choice((pairs[0], pairs[-1], scene.chance.choice(pairs)))
-    _bring(scene, pair, scene.chance.choice(("add_user", "add_token")))
+    how = scene.chance.choice(("add_user", "add_token"))
+    others = [user for user in scene.world.users if user != pair.user]
+    if others and how == "add_token" and scene.chance.random() < MISTAKES:
+        _mistake(scene, pair, scene.chance.choice(others))
+    else:
+        _bring(scene, pair, how)
+
+
+def _mistake(scene: Scene, pair: Pair, other: str) -> None:
+    """A user's pair is brought as somebody else's."""
+    world, process = scene.world, scene.process
+
+    async def add_token() -> None:
+        if scene.is_recent(pair):
+            world.books.mixed_up |= {pair.user, other}
+            process.vault.add_token(other, TokenPair(pair.access, pair.refresh))
+            world.books.gave(pair, process.lane, world.loop.now)
+
+    scene.begin(f"add_token for {other}", add_token)
 
 
 def _login(scene: Scene) -> None:

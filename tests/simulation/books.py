@@ -87,6 +87,11 @@ class Pair:
     published: bool = False
     """The user has seen it, so that it may come back from a file."""
 
+    @property
+    def is_from_outside(self) -> bool:
+        """Whether somebody outside has exchanged a copy of the one before it."""
+        return self.by is None and self.place > 0
+
     def __str__(self) -> str:
         return f"[{self.access} {self.refresh} of {self.user}]"
 
@@ -158,6 +163,8 @@ class Books:
         """When a store call of it took its time."""
         self.closed: dict[Lane, float] = {}
         """Since when its vault is closed."""
+        self.mixed_up: set[str] = set()
+        """Users of whom somebody has brought a pair as another's, or in whose name one came."""
         self._chains = 0
         self._read: dict[bytes, Stored] = {}
 

@@ -40,8 +40,9 @@ def check(world: World) -> None:
     _failures(world)
     records = {user: _stored(world, user) for user in world.users}
     for user in world.users:
-        _pairs(world, user, records[user])
-        _needs_login(world, user, records[user])
+        if user not in world.books.mixed_up:  # who uses which token then is anybody's guess
+            _pairs(world, user, records[user])
+            _needs_login(world, user, records[user])
     _views(world, records)
     _usable(world, records)
     _close(world)
@@ -126,11 +127,14 @@ def _pairs(world: World, user: str, record: Stored | None) -> None:
             continue
         if any(one.chain == pair.chain and world.twitch.takes_refresh(one.refresh) for one in held):
             continue
-        if _superseded(world, pair):
+        last = _last_decision(world, user)
+        if last is None or last.chain != pair.chain:
             continue
         if not pair.received and pair.by is None:
             continue
-        reason = excuses.lost(world.books, pair, public=world.profile.public)
+        reason = excuses.lost(world.books, pair, public=world.profile.public) or excuses.replaced(
+            world.books, held, last
+        )
         if reason is None:
             world.violation("lost pair", f"the store does not hold {pair.refresh} of {user}")
         else:
@@ -147,11 +151,6 @@ def _held(world: World, record: Stored | None) -> list[Pair]:
     tokens.add(None if record is None else record.refresh_token)
     found = (world.books.of_refresh.get(token or "") for token in tokens)
     return [pair for pair in found if pair is not None]
-
-
-def _superseded(world: World, pair: Pair) -> bool:
-    last = _last_decision(world, pair.user)
-    return last is None or last.chain != pair.chain
 
 
 def _needs_login(world: World, user: str, record: Stored | None) -> None:
@@ -193,7 +192,11 @@ def _views(world: World, records: dict[str, Stored | None]) -> None:
 
 def _usable(world: World, records: dict[str, Stored | None]) -> None:
     """Each process can call for each user whose stored pair is good."""
-    good = [user for user, record in records.items() if record and _is_good(world, record)]
+    good = [
+        user
+        for user, record in records.items()
+        if record and _is_good(world, record) and user not in world.books.mixed_up
+    ]
     for user in good:
         for process in world.processes:
             if _works(world, process, user):

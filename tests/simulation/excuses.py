@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Final
 from tests.simulation.books import NEVER
 
 if TYPE_CHECKING:
-    from tests.simulation.books import Books, Loss, Pair, Request
+    from tests.simulation.books import Books, Decision, Loss, Pair, Request
     from tests.simulation.lane import Lane
 
-__all__ = ["lost", "needs_login", "replay"]
+__all__ = ["lost", "needs_login", "replaced", "replay"]
 
 OUTSIDE: Final = "somebody outside exchanged the token"
 ANSWER: Final = "the answer was lost"
@@ -188,6 +188,20 @@ def lost(books: Books, pair: Pair, *, public: bool) -> str | None:
     return None if all(_had_chance(books, loss, pair, NEVER) for loss in losses) else WENT_BACK
 
 
+def replaced(books: Books, held: list[Pair], last: Decision) -> str | None:
+    """Why the store holds a login that came before the last one; None: that could be avoided.
+
+    It had been lost when the last one came, which then changed nothing: its pair stood there. Who
+    still holds the lost one writes it back afterwards.
+    """
+    for pair in held:
+        losses = _losses(books, last.user, pair.stored_at)
+        lost_before = [loss for loss in losses if loss.at <= last.since]
+        if not all(_had_chance(books, loss, pair, last.since) for loss in lost_before):
+            return WENT_BACK
+    return None
+
+
 def _never_came(books: Books, pair: Pair) -> str | None:
     request = pair.by
     if request is None:
@@ -227,6 +241,9 @@ def needs_login(books: Books, pair: Pair) -> str | None:
         return ANSWER
     if pair.access in books.lied:
         return LIED
+    if any(one.refresh == pair.refresh and one.is_from_outside for one in books.pairs):
+        # Of a confidential client, whose token goes on: the access token was killed elsewhere.
+        return OUTSIDE
     # Twitch still takes the refresh token, so no exchange has killed the access token.
     if any(one.left_at - MINUTE <= pair.dead_at <= one.failed_at + MINUTE for one in requests):
         return BY_ITSELF

@@ -13,9 +13,7 @@ from twitchvault.stores.base import (
     Entry,
     TokenStore,
     Watchable,
-    check_expect,
-    check_key,
-    check_value,
+    check_arguments,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +57,7 @@ class SimStore(TokenStore):
 
     async def get(self, key: str) -> Entry | None:
         """The entry of a key."""
-        check_key(key)
+        check_arguments(key)
         self.check_open()
         entry = await self.call("get", key, lambda: self.server.entries.get(key))
         self.world.showed(self.lane, key, None if entry is None else entry.value)
@@ -67,9 +65,7 @@ class SimStore(TokenStore):
 
     async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
         """Write a value."""
-        check_key(key)
-        check_value(value)
-        check_expect(expect)
+        check_arguments(key, value, expect)
         self.check_open()
 
         def put() -> int:
@@ -83,8 +79,7 @@ class SimStore(TokenStore):
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
         """Remove a key."""
-        check_key(key)
-        check_expect(expect)
+        check_arguments(key, expect=expect)
         self.check_open()
 
         def delete() -> bool:

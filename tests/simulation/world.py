@@ -112,6 +112,7 @@ class World:
     def sent_away(self, call: Call, pair: Pair) -> None:
         """A login was refused, though it may be good, and no other login or removal has come."""
         good = self.twitch.takes_refresh(pair.refresh) and not self.books.is_known(pair)
+        good &= pair.user not in self.books.mixed_up
         self.run_out(pair)
         good &= all(one.chain == pair.chain for one in self.books.decisions_on(pair.user))
         if good and excuses.needs_login(self.books, pair) is None:

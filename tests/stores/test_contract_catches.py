@@ -46,7 +46,7 @@ async def run(contract: StoreContract, kind: type[Right], test: str) -> None:
             await store.open()
             stack.push_async_callback(store.close)
         fixtures: dict[str, Any] = {
-            "opener": make_store,
+            "make_store": make_store,
             "store": stores[0],
             "stores": stores,
             "watch": stores[0].watch,

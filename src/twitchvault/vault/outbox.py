@@ -122,6 +122,8 @@ class Outbox:
             queue.task = None
         for task in tasks:
             task.cancel()
+        for queue in self._queues.values():
+            queue.end_attempt(self.unwritten())  # a task that had not begun yet says nothing
         return tasks
 
     def submit(

@@ -215,13 +215,13 @@ class Processes(ContractFixtures):
     """What holds between processes."""
 
     @pytest.fixture
-    def in_processes(self, opener: MakeStore) -> InProcesses:
+    def in_processes(self, make_store: MakeStore) -> InProcesses:
         """Lets processes write at the same time."""
         try:
-            pickle.dumps(opener)
+            pickle.dumps(make_store)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             pytest.fail(UNPICKLABLE.format(reason=error), pytrace=False)
-        return lambda: _write_in_processes(opener)
+        return lambda: _write_in_processes(make_store)
 
     async def test_compare_and_set_between_processes(
         self, store: TokenStore, in_processes: InProcesses

@@ -145,7 +145,8 @@ class Feeds(ContractFixtures):
             writes = (_write(stores[i % len(stores)], i) for i in range(WRITERS))
             await asyncio.gather(*writes)
             await stores[0].put(END, b"")
-            await reads
+            async with time_limit("wait(), drain() and catch_up() give the last write"):
+                await reads
             for method, feed, replica in readers:
                 replica.apply(await feed.catch_up())
                 await replica.check(stores[0], f"a feed read by {method}() while others wrote")

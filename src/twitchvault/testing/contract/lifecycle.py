@@ -58,9 +58,9 @@ class Lifecycle(ContractFixtures):
             await check_entry(store, entry, "lost by close() and open()")
             assert await store.get("newest") is None, "close() and open() undid a delete"
 
-    async def test_before_open(self, opener: MakeStore) -> None:
+    async def test_before_open(self, make_store: MakeStore) -> None:
         """A store that was never opened works or raises StoreError, and can be closed."""
-        store = opener()
+        store = make_store()
         for call in CALLS:
             await _works(store, call, "before open()")
         await store.close()
@@ -95,14 +95,14 @@ class Lifecycle(ContractFixtures):
                 )
 
     async def test_entries_outlive_their_stores(
-        self, stores: list[TokenStore], opener: MakeStore
+        self, stores: list[TokenStore], make_store: MakeStore
     ) -> None:
         """Closing one store leaves others open; a new one finds the entries, and versions go on."""
         entry, last = ("key", await stores[0].put("key", b"value"), b"value"), 0
         for store in stores:
             last = await _check_newest(store, last, "another store was closed")
             await store.close()
-        async with opened(opener) as new:
+        async with opened(make_store) as new:
             found = await scan_all(new)
             assert found == {"key": entry}, f"a new store must find {entry}, it finds {found}"
             await _check_newest(new, last, "a new store was made")

@@ -50,29 +50,25 @@ class ContractFixtures:
         raise NotImplementedError
 
     @pytest.fixture
-    def opener(self, request: pytest.FixtureRequest) -> MakeStore:
-        """The user's `make_store`, or a failure that says how to write it."""
-        try:
-            make_store: MakeStore = request.getfixturevalue("make_store")
-        except pytest.FixtureLookupError as error:
-            if error.argname != "make_store":
-                raise
-            pytest.fail(MISSING.format(owner=type(self).__name__), pytrace=False)
-        return make_store
+    def make_store(self) -> MakeStore:
+        """Makes a store that is not open yet. Override it."""
+        pytest.fail(MISSING.format(owner=type(self).__name__), pytrace=False)
 
     @pytest_asyncio.fixture(loop_scope="function")
-    async def store(self, opener: MakeStore) -> AsyncIterator[TokenStore]:
+    async def store(self, make_store: MakeStore) -> AsyncIterator[TokenStore]:
         """An open store, closed after the test."""
-        async with opened(opener) as store:
+        async with opened(make_store) as store:
             yield store
 
     @pytest_asyncio.fixture(loop_scope="function")
-    async def stores(self, store: TokenStore, opener: MakeStore) -> AsyncIterator[list[TokenStore]]:
+    async def stores(
+        self, store: TokenStore, make_store: MakeStore
+    ) -> AsyncIterator[list[TokenStore]]:
         """Three open stores on the same data; only one where 'handles' is omitted."""
         if "handles" in self.omits:
             yield [store]
             return
-        async with opened(opener) as second, opened(opener) as third:
+        async with opened(make_store) as second, opened(make_store) as third:
             yield [store, second, third]
 
     @pytest.fixture
