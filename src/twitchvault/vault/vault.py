@@ -7,13 +7,7 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import (
-    AuthFailure,
-    BadRequest,
-    StoreError,
-    StoreUnavailable,
-    Unauthorized,
-)
+from twitchvault.errors import AuthFailure, BadRequest, StoreError, StoreUnavailable, Unauthorized
 from twitchvault.stores.base import Watchable, check_not_encrypted
 from twitchvault.vault.backoff import Backoff
 from twitchvault.vault.clocks import Clocks
