@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from types import SimpleNamespace
 
 
-SIGNALS = ("on_request_start", "on_connection_create_start", "on_request_headers_sent")
+SIGNALS = (
+    "on_request_start",
+    "on_connection_create_start",
+    "on_request_headers_sent",
+    "on_request_chunk_sent",
+)
 
 
 class Bot:

@@ -151,7 +151,12 @@ async def test_killed_between_commit_and_write(fleet: Fleet) -> None:
     assert await others[1].do("call", user_id=user_id) == []
 
 
-STOPS = ("on_request_start", "on_connection_create_start", "on_request_headers_sent")
+STOPS = (
+    "on_request_start",
+    "on_connection_create_start",
+    "on_request_headers_sent",
+    "on_request_chunk_sent",
+)
 
 
 @pytest.mark.parametrize("seeded", [False, True], ids=["own", "seed"])

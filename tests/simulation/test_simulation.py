@@ -1,38 +1,13 @@
-"""The vault in simulated worlds: some fixed seeds, those that ever failed, and the tool itself.
-
-`make simulate SEEDS=1000000` runs more than fit in here.
-"""
+"""The simulation as a tool; what it finds is in `tests/promises/test_every_order_of_events.py`."""
 
 from __future__ import annotations
 
 import re
-from typing import Final
-
 import pytest
 
 from tests.simulation.command import run
-from tests.simulation.known import KNOWN
 from tests.simulation.profile import FAULTS, draw
 from tests.simulation.world import simulate
-
-SEEDS: Final = 4_000
-"""As many as two cores do in some 30 s."""
-ALL_WELL: Final = "0 avoidable replays, 0 lost pairs, 0 wrong needs_login, 0 hung calls"
-
-
-@pytest.mark.long
-@pytest.mark.timeout(300)
-def test_no_seed_breaks_a_promise() -> None:
-    """The first seeds show no avoidable replay, no lost pair, no wrong needs_login, no hang."""
-    done = run("--seeds", str(SEEDS))
-    assert done.stdout.splitlines()[-1] == f"{SEEDS} schedules: {ALL_WELL}", done.stdout[-20_000:]
-    assert done.returncode == 0, done.stdout[-20_000:]
-
-
-def test_no_seed_that_ever_failed_fails_again() -> None:
-    """What the simulation has found stays mended."""
-    done = run("--known")
-    assert done.stdout.splitlines()[-1] == f"{len(KNOWN)} schedules: {ALL_WELL}", done.stdout
 
 
 @pytest.mark.parametrize("seed", range(1, 30, 7))
