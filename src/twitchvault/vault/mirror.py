@@ -2,7 +2,7 @@
 
 Two layers. Below are the records that the store has confirmed; a change counts only if its version
 is larger than the known one, so order and repetition do not matter. Above it is `pending`: what
-this process has changed and the store has not confirmed yet. What comes of it shows at once.
+this process has changed and the store has not confirmed yet.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,12 @@ from twitchvault.vault.record import decode
 from twitchvault.vault.views import LiveView, View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable
 
     from twitchvault.stores.base import Change, Entry
     from twitchvault.vault.events import Events, Origin
     from twitchvault.vault.record import Record
+    from twitchvault.vault.transitions import Transition
 
 __all__ = ["Mirror"]
 
@@ -35,7 +37,11 @@ class Mirror:
     """Every user's record as far as this process knows, projected into the views.
 
     `live`: the store's changes must be fetched, so a view asks for news before each read.
+    `on_loss` is called with a user whose record the store may have lost, `on_change` with one whose
+    record has changed. `cleared`: the picture says nothing about the store.
     """
+
+    on_loss: Callable[[str], None]
 
     def __init__(self, client_id: str, events: Events, *, live: bool) -> None:
         self._client_id = client_id
@@ -43,16 +49,15 @@ class Mirror:
         self._events = events
         self._records: dict[str, Record] = {}
         self._versions: dict[str, int] = {}
-        self._pending: dict[str, Callable[[Record | None], Record | None]] = {}
+        self._pending: dict[str, Transition] = {}
         self._expected: dict[str, Record | None] = {}
         self._writing: dict[str, bytes | None] = {}
         self._arrived: dict[str, bytes | None] = {}
-        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
+        self._waiters: dict[str, asyncio.Event] = {}
         self._drain: Callable[[], list[Change]] | None = None
         self._thread = 0
-        self._cleared = False
+        self.cleared = False
         self.on_change: Callable[[str], None] | None = None
-        self.on_loss: Callable[[str], None] | None = None
 
         def view() -> Any:  # noqa: ANN401  (a View of any values)
             return LiveView(self.fetch) if live else View()
@@ -121,50 +126,18 @@ class Mirror:
         """Whether the store holds something unreadable for this user."""
         return dict.__contains__(self._damaged, user_id)
 
-    @property
-    def cleared(self) -> bool:
-        """Whether the picture says nothing about the store."""
-        return self._cleared
-
     def users(self) -> list[str]:
         """The ids of all whose record is held, the client id and removed users among them."""
         return [*self._records]
 
-    def holder_of(
-        self, *, access: str | None = None, refresh: str | None = None, but: str | None = None
-    ) -> str | None:
-        """The user who holds this access or refresh token. Walks over all: for rare questions."""
+    def find(self, matches: Callable[[Record], bool], but: str | None = None) -> str | None:
+        """Another user with such a record, a removed one too. Looks at all: for rare questions."""
         self.fetch()
-        for user_id, record in self._visible_records():
-            if user_id == but:
-                continue
-            if access is not None and record.access_token == access:
-                return user_id
-            if refresh is not None and record.refresh_token == refresh:
-                return user_id
-        return None
-
-    def find_by_refresh_token(self, token: str, mark: str) -> str | None:
-        """The user whose record holds this refresh token or, by fingerprint, remembers it."""
-        holder = self.holder_of(refresh=token)
-        return holder or self._find(lambda record: record.remembers(mark))
-
-    def spender_of(self, mark: str) -> str | None:
-        """The user whose record remembers this refresh token as spent, by fingerprint."""
-        return self._find(lambda record: record.has_spent(mark))
-
-    def _find(self, matches: Callable[[Record], bool]) -> str | None:
         for user_id in {**self._pending, **self._records}:
             record = self._latest(user_id)
-            if record is not None and matches(record):
+            if record is not None and user_id != but and matches(record):
                 return user_id
         return None
-
-    def _visible_records(self) -> Iterator[tuple[str, Record]]:
-        for user_id in {**self._pending, **self._records}:
-            record = self.peek(user_id)
-            if record is not None:
-                yield user_id, record
 
     # Changes of the store
 
@@ -173,7 +146,7 @@ class Mirror:
 
         `quiet`: it was there before, so it is no event.
         """
-        if not quiet or self._cleared or self._pending or self.on_change is not None:
+        if not quiet or self.cleared or self._pending or self.on_change is not None:
             self.apply(entries)
             return {entry.key[self._prefix :]: entry.version for entry in entries}
         # When a flow opens, all users pass through here: each step less counts a hundred thousand
@@ -189,17 +162,14 @@ class Mirror:
                 self.learn_damage(user_id, error, version=version)
                 continue
             if user_id in versions:  # the feed was faster, or this vault was open before
-                self._learn_found(user_id, version, record)
+                self.learn(user_id, version, record, "remote")
+                if version < versions[user_id]:
+                    self.on_loss(user_id)  # the store may have gone back in time: a read will tell
                 continue
             versions[user_id], records[user_id] = version, record
             if record.state != "removed":
                 self._show(user_id, record)
         return found
-
-    def _learn_found(self, user_id: str, version: int, record: Record) -> None:
-        self.learn(user_id, version, record, "remote")
-        if version < self.version(user_id) and self.on_loss is not None:
-            self.on_loss(user_id)  # the store may have gone back in time: a read will tell
 
     def apply(self, changes: Iterable[Change | Entry]) -> None:
         """Take in what a feed or a scan brought."""
@@ -212,11 +182,8 @@ class Mirror:
             if ours:
                 self._arrived[user_id] = value
             origin: Origin = "local" if ours else "remote"
-            if value is None:
-                self.learn(user_id, version, None, origin)
-                continue
             try:
-                record = decode(value, user_id)
+                record = None if value is None else decode(value, user_id)
             except StoreError as error:
                 self.learn_damage(user_id, error, origin, version=version)
             else:
@@ -224,7 +191,7 @@ class Mirror:
 
     def learn(self, user_id: str, version: int, record: Record | None, origin: Origin) -> None:
         """The store holds `record` at `version` (None: deleted). Older news changes nothing."""
-        if self._cleared:
+        if self.cleared:
             self._wake(user_id)
             return
         known = self._versions.get(user_id, 0)
@@ -234,18 +201,17 @@ class Mirror:
         self._versions[user_id] = version
         before = self._records.get(user_id)
         after = reconciled(record, before)
-        if after is not record and self.on_loss is not None:
+        if after is not record:
             self.on_loss(user_id)  # the store went back in time, and gets this
         if after is None or after is not before:
-            self._set(user_id, after)
-            self._emit(user_id, before, after, origin)
+            self._set(user_id, after, origin)
         self._wake(user_id)
 
     def learn_damage(
         self, user_id: str, error: StoreError, origin: Origin = "remote", *, version: int = 0
     ) -> None:
         """The store holds something unreadable for this user."""
-        if self._cleared:
+        if self.cleared:
             return
         self._versions[user_id] = max(version, self._versions.get(user_id, 0))
         known = dict.get(self._damaged, user_id)
@@ -263,14 +229,12 @@ class Mirror:
         """
         if self.version(user_id) > known:
             return
-        before = self._records.get(user_id)
-        self._set(user_id, None)
-        self._emit(user_id, before, None, origin)
+        self._set(user_id, None, origin)
         self._wake(user_id)
 
     def clear(self) -> None:
         """Forget everything, and show only what this process adds, until `reveal`."""
-        self._cleared = True
+        self.cleared = True
         for table in (self._records, self._versions, self._pending, self._expected):
             table.clear()
         for view in self._views:
@@ -278,22 +242,16 @@ class Mirror:
 
     def reveal(self) -> None:
         """Show what the store holds again, from now on."""
-        self._cleared = False
+        self.cleared = False
 
     # Changes of this process
 
-    def set_pending(
-        self,
-        user_id: str,
-        apply: Callable[[Record | None], Record | None],
-        *,
-        overrides_damage: bool,
-    ) -> None:
+    def set_pending(self, user_id: str, apply: Transition, *, overrides_damage: bool) -> None:
         """Show what `apply` makes of the confirmed record until the store has confirmed it.
 
         While the mirror is cleared, only what the user of the vault has asked for is shown.
         """
-        if self._cleared and not overrides_damage:
+        if self.cleared and not overrides_damage:
             return
         if overrides_damage:
             self._damaged.pop(user_id, None)
@@ -323,24 +281,23 @@ class Mirror:
     # Waiting
 
     async def changed(self, user_id: str, version: int, timeout: float) -> None:
-        """Return once something newer than `version` is known of this user, or after `timeout`."""
+        """Return once something newer than `version` is known of this user, or after `timeout`.
+
+        Only the one job of a user waits for that.
+        """
         if self.version(user_id) > version:
             return
-        news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = self._waiters.setdefault(user_id, set())
-        waiting.add(news)
+        news = self._waiters[user_id] = asyncio.Event()
         try:
-            await asyncio.wait((news,), timeout=timeout)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await news.wait()
         finally:
-            news.cancel()
-            waiting.discard(news)
-            if not waiting and self._waiters.get(user_id) is waiting:
-                del self._waiters[user_id]
+            self._waiters.pop(user_id, None)
 
     def _wake(self, user_id: str) -> None:
-        for news in self._waiters.get(user_id, ()):
-            if not news.done():
-                news.set_result(None)
+        if user_id in self._waiters:
+            self._waiters[user_id].set()
 
     # Projection
 
@@ -350,13 +307,17 @@ class Mirror:
             return self._expected[user_id]
         return self._records.get(user_id)
 
-    def _set(self, user_id: str, record: Record | None) -> None:
+    def _set(self, user_id: str, record: Record | None, origin: Origin) -> None:
+        before = self._records.get(user_id)
         if record is None:
             self._records.pop(user_id, None)
         else:
             self._records[user_id] = record
         self._damaged.pop(user_id, None)
         self._project(user_id)
+        is_app = user_id == self._client_id
+        for kind, reason in changes_of(_visible(before), _visible(record), is_app=is_app):
+            self._events.emit(kind, user_id, origin, reason)
 
     def _project(self, user_id: str) -> None:
         record = self._records.get(user_id)
@@ -384,13 +345,6 @@ class Mirror:
             self._needs_login[user_id] = record.reason
         else:
             self._needs_login.pop(user_id, None)
-
-    def _emit(
-        self, user_id: str, before: Record | None, after: Record | None, origin: Origin
-    ) -> None:
-        is_app = user_id == self._client_id
-        for kind, reason in changes_of(_visible(before), _visible(after), is_app=is_app):
-            self._events.emit(kind, user_id, origin, reason)
 
 
 def _visible(record: Record | None) -> Record | None:

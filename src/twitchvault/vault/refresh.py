@@ -231,17 +231,18 @@ class Refresher(Part):
             await self._repository.delete(key, expect=held.version)
 
     async def _is_unspent(self, key: str, record: Record, mark: str) -> bool:
-        await self.catch_up()
+        await self._repository.catch_up()
         user_id = self._repository.user_of(key)
-        other = self._mirror.holder_of(refresh=record.refresh_token, but=user_id)
+        sent = record.refresh_token
+        other = self._mirror.find(lambda other: other.refresh_token == sent, but=user_id)
         if other is not None:
             msg = (
                 f"the refresh token of user {user_id!r} stands under user {other!r}, too: "
                 "remove the one that it does not belong to"
             )
             raise AuthFailure(msg)
-        spender = self._mirror.spender_of(mark)
-        if spender is None or spender == user_id:
+        spender = self._mirror.find(lambda other: other.has_spent(mark), but=user_id)
+        if spender is None:
             return True
         reason = f"its refresh token was exchanged as that of user {spender!r}"
         await self._exchange.refuse(key, record, reason)
@@ -283,8 +284,10 @@ class Refresher(Part):
     async def find_holder(self, token: str) -> str | None:
         """The user whose record holds this refresh token or remembers it as spent."""
         await self._outbox.flush()  # who is removed here may still be in the store
-        await self.catch_up()
-        return self._mirror.find_by_refresh_token(token, fingerprint(token))
+        await self._repository.catch_up()
+        holder = self._mirror.find(lambda record: record.refresh_token == token)
+        mark = fingerprint(token)
+        return holder or self._mirror.find(lambda record: record.remembers(mark))
 
     async def parked_chain(self, token: str) -> tuple[dict[str, Record], bool]:
         """What this refresh token was exchanged for while its user was not known.
@@ -324,11 +327,6 @@ class Refresher(Part):
         for sent, parked in chain.items():
             key = self._repository.seed_key(fingerprint(sent))
             await self._exchange.refuse(key, parked, reason)
-
-    async def catch_up(self) -> None:
-        """Bring into the mirror all that was committed before the call."""
-        if self._repository.catch_up is not None:
-            await self._repository.catch_up()
 
 
 def unknown_user(user_id: str) -> TokenError:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeVar
 
 from twitchvault.errors import (
@@ -61,11 +62,12 @@ class Repository:
     often the store was found to have lost data.
     """
 
+    catch_up: Callable[[], Awaitable[None]]
+
     def __init__(self, store: TokenStore, client_id: str, mirror: Mirror) -> None:
         self.store = store
         self.watchable = store if isinstance(store, Watchable) else None
         self.prefix = f"{client_id}:"
-        self.catch_up: Callable[[], Awaitable[None]] | None = None
         self._seed_prefix = f"{client_id}/seed/"
         self._seeds: dict[str, Record] = {}
         self.losses = 0
@@ -113,31 +115,36 @@ class Repository:
         keep what is written back.
         """
         user_id = self.user_of(key)
-        if user_id is None:
-            return await self._read_seed(key)
         for _ in range(RESTORES):
             held = await self._get(key)
-            ours = self._mirror.confirmed(user_id)
+            ours = self._seeds.get(key) if user_id is None else self._mirror.confirmed(user_id)
             if ours is None or (held is not None and not self._is_behind(user_id, held, ours)):
                 return held
             if held is None:
                 lost = absent_is_lost
-                if not (await self._is_lost(user_id) if lost is None else lost):
+                if not (await self._is_lost(key, user_id) if lost is None else lost):
                     return None
             with suppress(VersionConflict):
                 await self.write(key, ours, expect=0 if held is None else held.version)
-        msg = f"the store does not keep the record of user {user_id!r}; nothing was sent"
+        msg = f"the store does not keep the record of {user_id or key!r}; nothing was sent"
         raise StoreUnavailable(msg)
 
-    def _is_behind(self, user_id: str, held: Held, ours: Record) -> bool:
+    def _is_behind(self, user_id: str | None, held: Held, ours: Record) -> bool:
         """Whether the store holds something older than this process does."""
-        if held.record.order == ours.order:
+        if held.record.order == ours.order and user_id is not None:
             return held.version < self._mirror.version(user_id)
         return held.record.order < ours.order
 
-    async def _is_lost(self, user_id: str) -> bool:
+    async def _is_lost(self, key: str, user_id: str | None) -> bool:
         """Whether a record that is not in the store is there no more without a delete."""
-        if self.catch_up is None or self.watchable is None:
+        if user_id is None:
+            await self.catch_up()
+            mark = key.removeprefix(self._seed_prefix)
+            if self._mirror.find(lambda record: record.has_spent(mark)) is None:
+                return True
+            self._seeds.pop(key, None)  # it is with its user
+            return False
+        if self.watchable is None:
             return False
         await self.catch_up()
         return self._mirror.confirmed(user_id) is not None
@@ -170,7 +177,7 @@ class Repository:
 
     async def scan(self, *, quiet: bool) -> dict[str, int]:
         """Take all users into the mirror; returns whom the store holds, and at which version."""
-        return await self._mapped(self._scan(quiet=quiet))
+        return await self._mapped(partial(self._scan, quiet=quiet), None)
 
     async def _scan(self, *, quiet: bool) -> dict[str, int]:
         clock = asyncio.get_running_loop().time
@@ -206,7 +213,7 @@ class Repository:
         version = await self.call(self.store.put, key, value, expect=expect)
         self._mirror.end_write(user_id)
         self._mirror.learn(user_id, version, record, "local")
-        if losses != self.losses and self._mirror.on_loss is not None:
+        if losses != self.losses:
             self._mirror.on_loss(user_id)  # it may be among what was lost
         confirmed = self._mirror.confirmed(user_id)
         if confirmed is not None and not descends(confirmed, record):
@@ -239,26 +246,6 @@ class Repository:
 
     # Seeds are in no mirror: what this process knows of them is held until it is with its user.
 
-    async def _read_seed(self, key: str) -> Held | None:
-        """As `read`. A seed that is gone is lost unless a user's record remembers it."""
-        for _ in range(RESTORES):
-            held = await self._get(key)
-            ours = self._seeds.get(key)
-            if ours is None or (held is not None and held.record.order >= ours.order):
-                return held
-            if held is None and await self._has_user(key):
-                self._seeds.pop(key, None)
-                return None
-            with suppress(VersionConflict):
-                await self.write(key, ours, expect=0 if held is None else held.version)
-        msg = "the store does not keep the record of a refresh token; nothing was sent"
-        raise StoreUnavailable(msg)
-
-    async def _has_user(self, key: str) -> bool:
-        if self.catch_up is not None:
-            await self.catch_up()
-        return self._mirror.spender_of(key.removeprefix(self._seed_prefix)) is not None
-
     def _hold_seed(self, key: str, record: Record | None) -> None:
         known = self._seeds.get(key)
         if record is not None and known is not None and record.order < known.order:
@@ -273,7 +260,7 @@ class Repository:
     async def restore_seeds(self) -> None:
         """Write back the seeds that a store has lost."""
         for key in list(self._seeds):
-            await self._read_seed(key)
+            await self.read(key)
 
     async def delete_again(self, found: dict[str, int]) -> None:
         """Delete the users of whom only a store that went back in time still knows.
@@ -290,16 +277,12 @@ class Repository:
 
     async def call(self, method: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
         """What the store answers, within STORE_TIMEOUT; every failure is a `StoreError`."""
+        return await self._mapped(partial(method, *args, **named), STORE_TIMEOUT)
 
-        async def bounded() -> T:
-            async with asyncio.timeout(STORE_TIMEOUT):
-                return await method(*args, **named)
-
-        return await self._mapped(bounded())
-
-    async def _mapped(self, answer: Awaitable[T]) -> T:
+    async def _mapped(self, ask: Callable[[], Awaitable[T]], timeout: float | None) -> T:
         try:
-            return await answer
+            async with asyncio.timeout(timeout):
+                return await ask()
         except (StoreError, WrongEventLoop):
             raise
         except TimeoutError:

@@ -11,16 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from functools import partial
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import (
-    AuthFailure,
-    RateLimited,
-    TokenError,
-    TwitchVaultError,
-    Unauthorized,
-)
+from twitchvault.errors import AuthFailure, RateLimited, TokenError, TwitchVaultError, Unauthorized
 from twitchvault.vault.context import Part
 from twitchvault.vault.transitions import marked_access_refused, validated
 
@@ -77,7 +71,7 @@ class Upkeep(Part):
         """Begin; idempotent."""
         if self._task is None:
             self._news = asyncio.Event()
-            self._mirror.on_change = self._note_change
+            self._mirror.on_change = self._note
             self._task = asyncio.create_task(self._run(), name="twitchvault upkeep")
 
     def cancel(self) -> list[asyncio.Task[None]]:
@@ -92,53 +86,34 @@ class Upkeep(Part):
 
     # The schedule
 
-    def _note_change(self, user_id: str) -> None:
+    def _note(self, user_id: str, *, at_start: bool = False) -> None:
         record = self._mirror.peek(user_id)
         if record is None:
-            self._due.pop(user_id, None)
-            self._fresh.pop(user_id, None)
+            for table in (self._due, self._fresh, self._not_before):
+                table.pop(user_id, None)
             return
-        known = self._fresh.get(user_id)
-        if record.last_validated is not None and (
-            known is None or known[0] != record.last_validated
-        ):
-            self._fresh[user_id] = (record.last_validated, self._clocks.monotonic())
-        self._schedule(user_id, record)
-
-    def _note_found(self, user_id: str) -> None:
-        """A record that was there before: only its time tells how old its validation is."""
-        record = self._mirror.peek(user_id)
-        if record is None or user_id in self._fresh:
-            return
-        if record.last_validated is not None:
-            age = self._clocks.wall() - record.last_validated
-            # A time in the future comes from a wrong clock, and says nothing.
+        validated, known = record.last_validated, self._fresh.get(user_id)
+        if validated is not None and (known is None or known[0] != validated):
+            # What was there before only has its time. One in the future is a wrong clock's.
+            age = self._clocks.wall() - validated if at_start else 0.0
             age = EVERY if age < -SKEW else max(age, 0.0)
-            self._fresh[user_id] = (record.last_validated, self._clocks.monotonic() - age)
+            self._fresh[user_id] = (validated, self._clocks.monotonic() - age)
         self._schedule(user_id, record)
 
     def _schedule(self, user_id: str, record: Record) -> None:
-        due = self._due_at(user_id, record)
-        if due is None:
+        """Set when something is to be done for this user, on the monotonic clock."""
+        if record.access_refused:
             self._due.pop(user_id, None)
             return
-        generation, not_before = self._not_before.get(user_id, (0, 0.0))
-        if generation == record.generation:
-            due = max(due, not_before)
-        else:
-            self._not_before.pop(user_id, None)
-        self._due[user_id] = due
-        self._news.set()
-
-    def _due_at(self, user_id: str, record: Record) -> float | None:
-        """When something is to be done for this user, on the monotonic clock."""
-        if record.access_refused:
-            return None
         fresh = self._fresh.get(user_id)
         if record.last_validated is None or fresh is None:
-            return self._clocks.monotonic()
-        due = fresh[1] + EVERY - HEAD_START * random.random()  # noqa: S311
-        return min(due, self._refresh_at(user_id, record))
+            due = self._clocks.monotonic()
+        else:
+            due = fresh[1] + EVERY - HEAD_START * random.random()  # noqa: S311
+            due = min(due, self._refresh_at(user_id, record))
+        generation, not_before = self._not_before.get(user_id, (0, 0.0))
+        self._due[user_id] = max(due, not_before) if generation == record.generation else due
+        self._news.set()
 
     def _refresh_at(self, user_id: str, record: Record) -> float:
         """When the token is refreshed before it ends."""
@@ -152,7 +127,7 @@ class Upkeep(Part):
 
     async def _run(self) -> None:
         for count, user_id in enumerate(self._mirror.users(), 1):
-            self._note_found(user_id)
+            self._note(user_id, at_start=True)
             if count % STEP == 0:
                 await asyncio.sleep(0)
         self._busy = set()
@@ -168,28 +143,28 @@ class Upkeep(Part):
         # In any order, so that two processes do not ask about the same users at the same time.
         for user_id in random.sample(due, min(len(due), ROUND, AT_ONCE - len(self._busy))):
             self._busy.add(user_id)
-            task = group.create_task(self._maintain_one(user_id), name="twitchvault upkeep of one")
-            task.add_done_callback(partial(self._done, user_id))
+            group.create_task(self._maintain(user_id), name="twitchvault upkeep of one")
             pause = self._pause_until - self._clocks.monotonic()
             await asyncio.sleep(max(1 / PER_SECOND, pause))
         if not due:
             left = min(self._due.values(), default=now + IDLE) - now
-            await _until(self._news, min(max(left, 0.0), IDLE))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(max(left, 0.0), IDLE)):
+                    await self._news.wait()
         await asyncio.sleep(BETWEEN_ROUNDS)
 
-    def _done(self, user_id: str, task: asyncio.Task[None]) -> None:
+    async def _maintain(self, user_id: str) -> None:
+        self._mirror.fetch()
+        record = self._mirror.peek(user_id)
+        if record is not None and self._due.get(user_id, float("inf")) <= self._clocks.monotonic():
+            await self._maintain_record(user_id, record)  # else another process was faster
         self._busy.discard(user_id)
         record = self._mirror.peek(user_id)
-        if record is not None and self._task is not None and not task.cancelled():
+        if record is not None:
             self._schedule(user_id, record)
         self._news.set()
 
-    async def _maintain_one(self, user_id: str) -> None:
-        self._mirror.fetch()
-        record = self._mirror.peek(user_id)
-        due = self._due.get(user_id)
-        if record is None or due is None or due > self._clocks.monotonic():
-            return  # another process was faster
+    async def _maintain_record(self, user_id: str, record: Record) -> None:
         try:
             if self._refresh_at(user_id, record) <= self._clocks.monotonic():
                 await self._refresh(user_id, record, refused=False)
@@ -234,23 +209,16 @@ class Upkeep(Part):
                     self._guard.refused()
                 raise
             except TwitchVaultError as error:
-                self._note_failure(user_id, error)
+                self._events.emit("refresh_failed", user_id, "local", str(error))
+                if user_id not in self._failing:
+                    self._failing.add(user_id)
+                    _logger.warning("refresh of user %r failed, trying on: %s", user_id, error)
                 raise
             if record.refresh_token is not None:
                 self._guard.refreshed()
         if user_id in self._failing:
             self._failing.discard(user_id)
             _logger.info("the token of user %r is refreshed again", user_id)
-
-    def _note_failure(self, user_id: str, error: TwitchVaultError) -> None:
-        self._events.emit("refresh_failed", user_id, "local", str(error))
-        if user_id not in self._failing:
-            self._failing.add(user_id)
-            _logger.warning(
-                "the token of user %r cannot be refreshed in the background, trying on: %s",
-                user_id,
-                error,
-            )
 
     # What is learned of a token, here or elsewhere
 
@@ -312,11 +280,3 @@ class _Guard:
 
     def __exit__(self, *_: object) -> None:
         self._under_way -= 1
-
-
-async def _until(news: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await news.wait()
-    except TimeoutError:
-        return

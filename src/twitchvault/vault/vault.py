@@ -7,13 +7,7 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import (
-    AuthFailure,
-    BadRequest,
-    StoreError,
-    StoreUnavailable,
-    Unauthorized,
-)
+from twitchvault.errors import AuthFailure, BadRequest, StoreError, StoreUnavailable, Unauthorized
 from twitchvault.stores.base import Watchable, check_not_encrypted
 from twitchvault.vault.backoff import Backoff
 from twitchvault.vault.clocks import Clocks
@@ -292,7 +286,7 @@ class Vault:
     async def validate_token(self, token: str) -> ValidateToken:
         """Ask Twitch about an access token; a vaulted one's record learns the answer."""
         answer = await self.identity.validate(token)
-        user_id = self.mirror.holder_of(access=token)
+        user_id = self.mirror.find(lambda record: record.access_token == token)
         if user_id is not None and self._open:
             await self._upkeep.note_validation(user_id, token, answer)
         return answer
@@ -309,7 +303,7 @@ class Vault:
     async def _revoke(self, token: str) -> None:
         if self._open:
             await self.sync()
-        user_id = self.mirror.holder_of(access=token)
+        user_id = self.mirror.find(lambda record: record.access_token == token)
         record = None if user_id is None else self.mirror.get(user_id)
         try:
             await self.identity.revoke(token)

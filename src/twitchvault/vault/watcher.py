@@ -1,8 +1,7 @@
 """Keeps the mirror up with the store: one task per open vault.
 
 It enters the store's feed, scans, and then applies changes; whatever breaks is entered and scanned
-again. A store that cannot be watched is scanned every second and compared. A store that has lost
-data gets back what this process holds.
+again. A store that cannot be watched is scanned every second and compared.
 """
 
 from __future__ import annotations
@@ -40,8 +39,7 @@ class Watcher:
         self._task: asyncio.Task[None] | None = None
         self._restoring: asyncio.Task[None] | None = None
         self._feed: Feed | None = None
-        self._scanning = asyncio.Lock()
-        self._followed = False
+        self._pause = FIRST_PAUSE
         self._lost_all = False
         self._lost_since_load = False
         self._lost: set[str] = set()
@@ -53,18 +51,13 @@ class Watcher:
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._scanning = asyncio.Lock()
         task = self._task = asyncio.create_task(self._run(ready), name="twitchvault watcher")
+        task.add_done_callback(lambda _task: ready.cancel())
         try:
-            await asyncio.wait((ready, task), return_when=asyncio.FIRST_COMPLETED)
-            if not ready.done():
-                msg = "the vault was cleared or closed while it opened: call authorize() again"
-                raise StoreError(msg)
-            ready.result()
+            await ready
         except BaseException:
             task.cancel()
             await asyncio.wait((task,), timeout=LONGEST_PAUSE)
             raise
-        finally:
-            ready.cancel()
 
     def cancel(self) -> list[asyncio.Task[None]]:
         """Let the tasks end without waiting for them."""
@@ -78,8 +71,7 @@ class Watcher:
     async def catch_up(self) -> None:
         """Return once the mirror shows all that any process had committed before the call."""
         if self._task is None:
-            msg = "the vault is not open: call authorize() first"
-            raise StoreError(msg)
+            raise StoreError("the vault is not open: call authorize() first")
         if self._repository.watchable is None:
             async with self._scanning:
                 await self._load(quiet=False)
@@ -90,7 +82,6 @@ class Watcher:
             self._mirror.apply(await self._repository.call(self._feed.catch_up))
 
     async def _run(self, ready: asyncio.Future[None]) -> None:
-        pause = FIRST_PAUSE / 2
         while True:
             try:
                 if self._repository.watchable is not None:
@@ -107,9 +98,8 @@ class Watcher:
                     ready.set_exception(failure)
                     return
                 _logger.warning("the store's changes cannot be followed, trying on: %s", failure)
-            pause = FIRST_PAUSE if self._followed else min(pause * 2, LONGEST_PAUSE)
-            self._followed = False
-            await asyncio.sleep(pause)
+            await asyncio.sleep(self._pause)
+            self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
     async def _follow(self, store: Watchable, ready: asyncio.Future[None]) -> None:
         async with store.watch(self._repository.prefix) as feed:
@@ -119,7 +109,7 @@ class Watcher:
             await self._load(quiet=not ready.done())
             if not getattr(store, "pushes_changes", False):
                 self._mirror.read_with(feed.drain)
-            self._feed, self._followed = feed, True
+            self._feed, self._pause = feed, FIRST_PAUSE
             if not ready.done():
                 ready.set_result(None)
             if self._lost_all or self._lost:
@@ -137,7 +127,7 @@ class Watcher:
                 await self._load(quiet=not ready.done())
             if not ready.done():
                 ready.set_result(None)
-            self._followed = True
+            self._pause = FIRST_PAUSE
             await asyncio.sleep(SCAN_EVERY)
 
     async def _load(self, *, quiet: bool) -> None:
@@ -192,24 +182,20 @@ class Watcher:
         if all_lost:
             if self._feed is None:
                 self._lost_all = True
-                msg = "the feed of changes is being taken up"
-                raise StoreUnavailable(msg)
+                raise StoreUnavailable("the feed of changes is being taken up")
             self._mirror.apply(self._feed.drain())  # what was told before the loss
             self._lost.update(self._mirror.users())
         try:
-            await self._restore_users()
+            # Who is being refreshed just now comes first: others wait for that lease.
+            lost = sorted(self._lost, key=self._is_free)
+            for start in range(0, len(lost), AT_ONCE):
+                await asyncio.gather(*map(self._restore_user, lost[start : start + AT_ONCE]))
             if all_lost:
                 await self._repository.restore_seeds()
                 await self._repository.delete_again(await self._repository.scan(quiet=False))
         except StoreError:
             self._lost_all = self._lost_all or all_lost
             raise
-
-    async def _restore_users(self) -> None:
-        # Who is being refreshed just now comes first: others wait for that lease.
-        lost = sorted(self._lost, key=self._is_free)
-        for start in range(0, len(lost), AT_ONCE):
-            await asyncio.gather(*map(self._restore_user, lost[start : start + AT_ONCE]))
 
     async def _restore_user(self, user_id: str) -> None:
         with suppress(*UNREADABLE):
