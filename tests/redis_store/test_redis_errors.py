@@ -14,7 +14,7 @@ import pytest
 
 from tests.redis_store.proxy import MARK, Proxy
 from tests.redis_store.servers import Server, free_port
-from twitchvault.errors import CorruptRecord, StoreError, StoreUnavailable
+from twitchvault.errors import StoreError, StoreUnavailable
 from twitchvault.stores import RedisStore
 
 if TYPE_CHECKING:
@@ -180,10 +180,10 @@ async def test_key_of_another_type(
         version = await store.put("key", b"value")
         key = f"{{{namespace}}}:{part}"
         await client.set(key, "not ours")
-        with pytest.raises(CorruptRecord, match="something that is not ours"):
+        with pytest.raises(StoreError, match="something that is not ours"):
             await store.put("key", b"new")
         await refused(
-            RedisStore(server.url, namespace=namespace), "something that is not", CorruptRecord
+            RedisStore(server.url, namespace=namespace), "something that is not", StoreError
         )
         assert await client.get(key) == b"not ours"
         if part != "entries":
@@ -194,7 +194,7 @@ async def test_newer_form(server: Server, client: Driver, namespace: str) -> Non
     """A namespace that a newer version wrote is not touched."""
     await client.hset(f"{{{namespace}}}:entries", "", "2 7 7 7")
     store = RedisStore(server.url, namespace=namespace)
-    await refused(store, "written by a newer version of twitchvault", CorruptRecord)
+    await refused(store, "written by a newer version of twitchvault", StoreError)
     assert await client.keys(f"{{{namespace}}}:*") == [f"{{{namespace}}}:entries".encode()]
 
 

@@ -161,7 +161,8 @@ class Mirror:
             except StoreError as error:
                 self.learn_damage(user_id, error, version=version)
                 continue
-            if user_id in versions:  # the feed was faster, or this vault was open before
+            if user_id in versions or user_id in records:
+                # The feed was faster, or this vault was open before.
                 self.learn(user_id, version, record, "remote")
                 if version < versions[user_id]:
                     self.on_loss(user_id)  # the store may have gone back in time: a read will tell
@@ -210,12 +211,14 @@ class Mirror:
     def learn_damage(
         self, user_id: str, error: StoreError, origin: Origin = "remote", *, version: int = 0
     ) -> None:
-        """The store holds something unreadable for this user."""
+        """The store holds something unreadable for this user.
+
+        What is held here stays aside, to be written back if that something goes.
+        """
         if self.cleared:
             return
         self._versions[user_id] = max(version, self._versions.get(user_id, 0))
         known = dict.get(self._damaged, user_id)
-        self._records.pop(user_id, None)
         self._damaged[user_id] = fresh_copy(error)
         self._project(user_id)
         self._wake(user_id)
@@ -241,8 +244,9 @@ class Mirror:
             view.clear()
 
     def reveal(self) -> None:
-        """Show what the store holds again, from now on."""
+        """Show what the store holds again, from now on. Its versions may begin anew."""
         self.cleared = False
+        self._versions.clear()
 
     # Changes of this process
 
@@ -305,7 +309,7 @@ class Mirror:
         """The record as it will be once all that is pending is written."""
         if user_id in self._expected:
             return self._expected[user_id]
-        return self._records.get(user_id)
+        return None if self.is_damaged(user_id) else self._records.get(user_id)
 
     def _set(self, user_id: str, record: Record | None, origin: Origin) -> None:
         before = self._records.get(user_id)
@@ -320,7 +324,7 @@ class Mirror:
             self._events.emit(kind, user_id, origin, reason)
 
     def _project(self, user_id: str) -> None:
-        record = self._records.get(user_id)
+        record = None if self.is_damaged(user_id) else self._records.get(user_id)
         apply = self._pending.get(user_id)
         if apply is not None:
             record = self._expected[user_id] = apply(record)

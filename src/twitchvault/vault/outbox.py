@@ -207,12 +207,11 @@ class Outbox:
             queue.hurry.clear()
             try:
                 await self._write(queue, queue.updates[0])
-            except StoreError as error:
-                if queue.error is None:
-                    _logger.warning("%r: a change is not in the store yet: %s", queue.key, error)
-                if isinstance(error, UNREADABLE) and queue.overrule():
+            except Exception as error:
+                failure = self._failure(queue, error)
+                if isinstance(failure, UNREADABLE) and queue.overrule():
                     continue
-                queue.end_attempt(error)
+                queue.end_attempt(failure)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause):
                         await queue.hurry.wait()
@@ -226,6 +225,15 @@ class Outbox:
         if queue.user_id is not None:
             self._mirror.drop_pending(queue.user_id)
         queue.end_attempt(None)
+
+    def _failure(self, queue: _Queue, error: Exception) -> StoreError:
+        """What callers get; a change stays queued whatever went wrong, also a bug of ours."""
+        if not isinstance(error, StoreError):
+            _logger.error("%r: a change is not in the store yet", queue.key, exc_info=error)
+            return StoreError(f"writing {queue.key!r} failed with {type(error).__name__}")
+        if queue.error is None:
+            _logger.warning("%r: a change is not in the store yet: %s", queue.key, error)
+        return error
 
     async def _write(self, queue: _Queue, update: _Update) -> None:
         key = queue.key

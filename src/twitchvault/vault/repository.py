@@ -26,14 +26,15 @@ from twitchvault.errors import (
 from twitchvault.stores.base import Watchable, check_key
 from twitchvault.vault.losses import descends
 from twitchvault.vault.record import Record, decode, encode
+from twitchvault.vault.transitions import removed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from twitchvault.stores.base import TokenStore
+    from twitchvault.stores.base import Entry, TokenStore
     from twitchvault.vault.mirror import Mirror
 
-__all__ = ["UNREADABLE", "Held", "Repository"]
+__all__ = ["UNREADABLE", "Held", "Repository", "was_cancelled"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -122,6 +123,8 @@ class Repository:
                 return held
             if held is None:
                 lost = absent_is_lost
+                if user_id is not None and removed(ours) is not None:
+                    lost = True  # whoever removes such a user leaves a trace
                 if not (await self._is_lost(key, user_id) if lost is None else lost):
                     return None
             with suppress(VersionConflict):
@@ -153,6 +156,8 @@ class Repository:
         user_id = self.user_of(key)
         try:
             entry = await self.call(self.store.get, key)
+            if entry is not None and not _is_entry(entry):
+                raise self._wrong_answer("get", "an Entry(key, version, value) or None")
             held = (
                 None if entry is None else Held(entry.version, decode(entry.value, user_id or key))
             )
@@ -205,12 +210,12 @@ class Repository:
         user_id = self.user_of(key)
         value = encode(record)
         if user_id is None:
-            version = await self.call(self.store.put, key, value, expect=expect)
+            version = await self._put(key, value, expect)
             self._hold_seed(key, record)
             return version
         losses = self.losses
         self._mirror.begin_write(user_id, value)
-        version = await self.call(self.store.put, key, value, expect=expect)
+        version = await self._put(key, value, expect)
         self._mirror.end_write(user_id)
         self._mirror.learn(user_id, version, record, "local")
         if losses != self.losses:
@@ -219,6 +224,12 @@ class Repository:
         if confirmed is not None and not descends(confirmed, record):
             # Others have written something since without having seen it: it was lost.
             raise VersionConflict(key, version, self._mirror.version(user_id))
+        return version
+
+    async def _put(self, key: str, value: bytes, expect: int | None) -> int:
+        version = await self.call(self.store.put, key, value, expect=expect)
+        if not isinstance(version, int):
+            raise self._wrong_answer("put", "the new version, an int")
         return version
 
     async def delete(self, key: str, *, expect: int | None) -> None:
@@ -287,7 +298,28 @@ class Repository:
             raise
         except TimeoutError:
             msg = f"the store did not answer within {STORE_TIMEOUT:g} s; is it running?"
+        except asyncio.CancelledError:
+            if was_cancelled():
+                raise
+            msg = f"a call of {type(self.store).__name__} was cancelled from within"
         except Exception as error:
             msg = f"{type(self.store).__name__} failed with {type(error).__name__}"
         # Raised out here, it carries no trace of the original, which may quote what it was given.
         raise StoreUnavailable(msg)
+
+    def _wrong_answer(self, method: str, expected: str) -> StoreUnavailable:
+        name = type(self.store).__name__
+        return StoreUnavailable(
+            f"{name}.{method}() must return {expected}; StoreContract tells more"
+        )
+
+
+def was_cancelled() -> bool:
+    """Whether somebody cancels this task; else a `CancelledError` comes from a store's inside."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def _is_entry(entry: Entry) -> bool:
+    version, value = getattr(entry, "version", None), getattr(entry, "value", None)
+    return isinstance(version, int) and isinstance(value, bytes)

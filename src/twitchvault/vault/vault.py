@@ -189,7 +189,9 @@ class Vault:
         for user_id in [*self.mirror.damaged]:
             # What could not be read before may be readable by now.
             with suppress(*UNREADABLE):
-                await self._repository.read(self._repository.user_key(user_id))
+                known = self.mirror.version(user_id)
+                if await self._repository.read(self._repository.user_key(user_id)) is None:
+                    self.mirror.forget(user_id, "remote", known=known)
 
     async def flush(self) -> None:
         """Return once every change of this process is durable; raise what failed."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import StoreError, StoreUnavailable
-from twitchvault.vault.repository import UNREADABLE
+from twitchvault.vault.repository import UNREADABLE, was_cancelled
 
 if TYPE_CHECKING:
     from twitchvault.stores.base import Feed, Watchable
@@ -88,7 +88,9 @@ class Watcher:
                     await self._follow(self._repository.watchable, ready)
                 else:
                     await self._compare(ready)
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and was_cancelled():
+                    raise
                 failure = (
                     error
                     if isinstance(error, StoreError)
@@ -140,7 +142,7 @@ class Watcher:
             await asyncio.gather(*(self._confirm_missing(one, known[one]) for one in some))
         self._lost_since_load = False
         for user_id in [*self._mirror.damaged]:
-            if user_id not in found:
+            if user_id not in found and self._mirror.confirmed(user_id) is None:
                 self._mirror.forget(user_id, "remote", known=self._mirror.version(user_id))
 
     async def _confirm_missing(self, user_id: str, version: int) -> None:
@@ -172,8 +174,10 @@ class Watcher:
         while self._lost_all or self._lost:
             try:
                 await self._restore_once()
-            except StoreError as error:
-                _logger.warning("what the store has lost is not written back yet: %s", error)
+            except Exception as error:
+                # Only a store's own error says what is wrong without quoting what it was given.
+                reason = error if isinstance(error, StoreError) else type(error).__name__
+                _logger.warning("what the store has lost is not written back yet: %s", reason)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
 
@@ -193,7 +197,7 @@ class Watcher:
             if all_lost:
                 await self._repository.restore_seeds()
                 await self._repository.delete_again(await self._repository.scan(quiet=False))
-        except StoreError:
+        except BaseException:
             self._lost_all = self._lost_all or all_lost
             raise
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from redis import exceptions
 
-from twitchvault.errors import CorruptRecord, StoreError, StoreUnavailable
+from twitchvault.errors import StoreError, StoreUnavailable
 from twitchvault.stores.redis.scripts import COMMANDS
 
 _QUOTES: Final = re.compile(r",? with args beginning with.*|,? script: \S*,? ?on @user_script.*")
@@ -45,12 +45,12 @@ def map_error(error: BaseException, server: str, secret: str, *, writes: bool) -
 def _map_reply(server: str, reply: str) -> StoreError:
     """The error for what the server has answered."""
     if "WRONGTYPE" in reply:
-        return CorruptRecord(
+        return StoreError(
             f"{server}: a key of the namespace holds something that is not ours; "
             f"choose another 'namespace'"
         )
     if reply.startswith("FORM "):
-        return CorruptRecord(
+        return StoreError(
             f"{server}: the namespace was written by a newer version of twitchvault; "
             f"upgrade this one"
         )

@@ -41,7 +41,7 @@ class RedisStore(ConnectedStore[Namespace], Watchable):
     some 5 s raises `StoreUnavailable`, which says if a write may have taken place all the same.
 
     Errors: `StoreUnavailable` for all that may heal (server away, wrong password, no permission,
-    out of memory, failover); `CorruptRecord` for a key that holds something else.
+    out of memory, failover); `StoreError` for a key of the namespace that holds something else.
     """
 
     pushes_changes: Final = True

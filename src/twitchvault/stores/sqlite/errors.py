@@ -6,7 +6,7 @@ import os
 import sqlite3
 from typing import Final
 
-from twitchvault.errors import CorruptRecord, StoreError, StoreUnavailable
+from twitchvault.errors import StoreError, StoreUnavailable
 
 _LOCKED: Final = """\
 stayed locked by another program for longer than 'busy_timeout' allows: find what keeps a \
@@ -30,8 +30,8 @@ _BY_CODE: Final[dict[int, tuple[type[StoreError], str]]] = {
     sqlite3.SQLITE_CANTOPEN: (StoreUnavailable, _DENIED),
     sqlite3.SQLITE_FULL: (StoreUnavailable, "cannot grow, the disk is full: make room, try again"),
     sqlite3.SQLITE_IOERR: (StoreUnavailable, _IO_FAILED),
-    sqlite3.SQLITE_NOTADB: (CorruptRecord, _NO_DATABASE),
-    sqlite3.SQLITE_CORRUPT: (CorruptRecord, _DAMAGED),
+    sqlite3.SQLITE_NOTADB: (StoreError, _NO_DATABASE),
+    sqlite3.SQLITE_CORRUPT: (StoreError, _DAMAGED),
 }
 
 
