@@ -87,8 +87,7 @@ class Repository:
     def user_key(self, user_id: str) -> str:
         """The key of a user; `TypeError` or `ValueError` if the id cannot be one."""
         if not isinstance(user_id, str) or not user_id:
-            msg = f"'user_id' must be a non-empty str, not {type(user_id).__name__}"
-            raise TypeError(msg)
+            raise TypeError(f"'user_id' must be a non-empty str, not {type(user_id).__name__}")
         key = self.prefix + user_id
         try:
             check_key(key)
