@@ -49,8 +49,7 @@ class Mirror:
         self._events = events
         self._records: dict[str, Record] = {}
         self._versions: dict[str, int] = {}
-        self._pending: dict[str, Transition] = {}
-        self._expected: dict[str, Record | None] = {}
+        self._pending: dict[str, tuple[Transition, Record | None]] = {}
         self._writing: dict[str, bytes | None] = {}
         self._arrived: dict[str, bytes | None] = {}
         self._waiters: dict[str, asyncio.Event] = {}
@@ -146,7 +145,7 @@ class Mirror:
 
         `quiet`: it was there before, so it is no event.
         """
-        if not quiet or self.cleared or self._pending or self.on_change is not None:
+        if not quiet or self.cleared or self._pending:
             self.apply(entries)
             return {entry.key[self._prefix :]: entry.version for entry in entries}
         # When a flow opens, all users pass through here: each step less counts a hundred thousand
@@ -233,16 +232,12 @@ class Mirror:
         self._wake(user_id)
 
     def clear(self) -> None:
-        """Forget everything, and show only what this process adds, until `reveal`."""
+        """Forget everything, and show only what this process adds."""
         self.cleared = True
-        for table in (self._records, self._versions, self._pending, self._expected):
+        for table in (self._records, self._versions, self._pending):
             table.clear()
         for view in self._views:
             view.clear()
-
-    def reveal(self) -> None:
-        """Show what the store holds again, from now on."""
-        self.cleared = False
 
     # Changes of this process
 
@@ -255,13 +250,12 @@ class Mirror:
             return
         if overrides_damage:
             self._damaged.pop(user_id, None)
-        self._pending[user_id] = apply
+        self._pending[user_id] = apply, None
         self._project(user_id)
 
     def drop_pending(self, user_id: str) -> None:
         """The store has confirmed: show what it holds."""
         if self._pending.pop(user_id, None) is not None:
-            self._expected.pop(user_id, None)
             self._project(user_id)
 
     def begin_write(self, user_id: str, value: bytes | None) -> None:
@@ -303,8 +297,8 @@ class Mirror:
 
     def _latest(self, user_id: str) -> Record | None:
         """The record as it will be once all that is pending is written."""
-        if user_id in self._expected:
-            return self._expected[user_id]
+        if user_id in self._pending:
+            return self._pending[user_id][1]
         return self._records.get(user_id)
 
     def _set(self, user_id: str, record: Record | None, origin: Origin) -> None:
@@ -321,9 +315,10 @@ class Mirror:
 
     def _project(self, user_id: str) -> None:
         record = self._records.get(user_id)
-        apply = self._pending.get(user_id)
-        if apply is not None:
-            record = self._expected[user_id] = apply(record)
+        if user_id in self._pending:
+            apply, _ = self._pending[user_id]
+            record = apply(record)
+            self._pending[user_id] = apply, record
         if record is None or record.state == "removed":
             for view in (self._tokens, self._validity, self._scopes, self._needs_login):
                 view.pop(user_id, None)

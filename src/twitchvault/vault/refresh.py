@@ -1,16 +1,8 @@
-"""Exactly one exchange of each refresh token, in all processes, with no lock service.
+"""Who may exchange a refresh token: exactly one, in all processes, with no lock service.
 
 The record itself is the lock: who wants to exchange its refresh token first puts a lease into it by
-compare-and-set. Twitch forgives nothing here: a public client's refresh token is one-use, and
-presenting a spent one is reported to cut the user's whole connection. So the order of steps matters
-more than their speed:
-
-1. Callers in one process share one task per user, which no caller's cancellation ends.
-2. Read the record. A larger generation than the refused one: somebody was faster, use it.
-3. Take the lease. This also proves that the store can be written before the token is spent.
-4. Somebody else's lease: wait for the next version. A record that stood still for the lease's ttl
-   of this process's own monotonic clock has lost its owner: take over.
-5. Under the lease: `exchange`.
+compare-and-set, which also proves that the store can be written before the token is spent. Who
+finds somebody else's lease waits for the record's next version.
 
 A refresh token from outside may be known under several names at once, or under none yet. While its
 user is not known it is exchanged under a lease on its own fingerprint's key, unless a user's record

@@ -21,25 +21,6 @@ if TYPE_CHECKING:
     Chain: TypeAlias = Mapping[str, Record]
     Transition: TypeAlias = Callable[[Record | None], Record | None]
 
-__all__ = [
-    "app_added",
-    "app_record",
-    "app_renewed",
-    "attached",
-    "exchanged",
-    "leased",
-    "logged_in",
-    "marked_access_refused",
-    "new_seed",
-    "refused",
-    "released",
-    "removed",
-    "removed_login",
-    "seed_exchanged",
-    "seed_refused",
-    "validated",
-]
-
 MAX_SEEDS: Final = 1000
 MAX_EXCHANGED: Final = 16
 

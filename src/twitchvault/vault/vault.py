@@ -95,7 +95,7 @@ class Vault(Part):
         await self._repository.call(check_not_encrypted, store)
         self._refresher.start()
         self._outbox.start()
-        self.mirror.reveal()
+        self.mirror.cleared = False
         await self._watcher.start()
 
     def clear(self) -> None:
@@ -137,9 +137,8 @@ class Vault(Part):
             async with asyncio.timeout(FLUSH_TIMEOUT):
                 await self._outbox.flush()
         except TimeoutError:
-            return StoreUnavailable(
-                f"the store did not take the last changes in {FLUSH_TIMEOUT:g} s"
-            )
+            msg = f"the store did not take the last changes within {FLUSH_TIMEOUT:g} s"
+            return StoreUnavailable(msg)
         except StoreError as error:
             return error
         return None
