@@ -16,6 +16,7 @@ import asyncio
 import os
 import secrets
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import AuthFailure, NoAnswer, TokenError, VersionConflict
@@ -23,7 +24,7 @@ from twitchvault.vault.context import Part
 from twitchvault.vault.exchange import SPENT, Exchange
 from twitchvault.vault.jobs import Jobs
 from twitchvault.vault.record import fingerprint
-from twitchvault.vault.transitions import attached, new_seed
+from twitchvault.vault.transitions import attached, marked_access_refused, new_seed
 
 if TYPE_CHECKING:
     from twitchvault.models import ValidateToken
@@ -64,7 +65,8 @@ class Refresher(Part):
         """A record of this user with a larger generation than that.
 
         `refused`: Twitch says that the access token of that generation is dead. Without a refresh
-        token the user then has to sign in again; else that is only an error.
+        token the user then has to sign in again; else that is only an error. If the user has to,
+        the record says that the access token is dead, so that nobody asks again.
 
         `AuthFailure` if the user has to sign in again, `TokenError` if there is no such user,
         `HTTPException` or `StoreError` if it cannot be done just now; nothing is lost then.
@@ -84,6 +86,9 @@ class Refresher(Part):
             if record.generation > generation:
                 return record
             if record.state == "needs_login":
+                if refused and not record.access_refused:
+                    mark = partial(marked_access_refused, access_token=record.access_token)
+                    await self._outbox.apply(key, mark)
                 raise sign_in_again(user_id, record)
         msg = f"the record of user {user_id!r} changes all the time; try again in a moment"
         raise NoAnswer(msg, sent=False)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from twitchvault.models import Token, ValidateToken
     from twitchvault.stores.base import TokenStore
     from twitchvault.vault.events import EventStream
-    from twitchvault.vault.jobs import Job
     from twitchvault.vault.record import Record
 
 __all__ = ["Vault"]
@@ -202,14 +201,7 @@ class Vault(Part):
     async def renew(self, user_id: str, generation: int) -> Record:
         """A newer record than that of `generation`, whose access token Twitch has just refused."""
         self._require_open()
-        try:
-            return await self._refresher.renew(user_id, generation, refused=True)
-        except AuthFailure:
-            # The user has to sign in again, and the access token is dead, too.
-            record = self.mirror.get(user_id)
-            if record is not None and record.generation == generation:
-                await self._upkeep.mark_access_refused(user_id, record.access_token)
-            raise
+        return await self._refresher.renew(user_id, generation, refused=True)
 
     async def renew_refused(self, user_id: str, refused: str) -> str:
         """An access token for somebody who was told elsewhere that `refused` is dead.
@@ -263,12 +255,9 @@ class Vault(Part):
 
     async def revoke_token(self, token: str) -> None:
         """Revoke an access token; a vaulted one then leaves the vault, durably."""
-
-        async def work(_job: Job) -> None:
-            await self._revoke(token)
-
         # As a job that a cancelled caller does not end: once it is revoked it has to leave.
-        await self._refresher.jobs.join(f"revoke/{fingerprint(token)}", work)
+        name = f"revoke/{fingerprint(token)}"
+        await self._refresher.jobs.join(name, lambda _job: self._revoke(token))
 
     async def _revoke(self, token: str) -> None:
         if self._open:
@@ -308,7 +297,9 @@ class Vault(Part):
         with suppress(*UNREADABLE):
             record = self.mirror.get(client_id)
         if record is None:
-            return await self._first_app_token()
+            if not self._identity.public:
+                await self._add_app_token()
+            return not self._identity.public
         try:
             answer = await self._identity.validate(record.access_token)
         except Unauthorized:
@@ -319,15 +310,12 @@ class Vault(Part):
             await self._upkeep.note_validation(client_id, record.access_token, answer)
         return True
 
-    async def _first_app_token(self) -> bool:
-        if self._identity.public:
-            return False
+    async def _add_app_token(self) -> None:
         answer = await self._identity.client_credentials()
         fresh = app_record(answer, self._clocks.wall())
         key = self._repository.user_key(self._identity.client_id)
         self._outbox.submit(key, lambda held: app_added(held, fresh), asked_for=True)
         await self._outbox.written(key)
-        return True
 
 
 async def _ended(tasks: list[asyncio.Task[None]]) -> None:
