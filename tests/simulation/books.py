@@ -268,7 +268,9 @@ class Books:
             leases.setdefault((lane, lease), (now, self.stored(value or b"").access_token))
         if pair is not None and value is not None and self.stored(value).refresh_token:
             pair.published = pair.published or user is not None
-            pair.stored_at = min(pair.stored_at, now)
+            if user is not None or (pair.by is not None and pair.by.lane is lane):
+                # Else it came from outside, and the store does not know what it followed.
+                pair.stored_at = min(pair.stored_at, now)
         for decision in self._made_by(lane, user):
             if decision.chain == chain:
                 decision.written_at = min(decision.written_at, now)

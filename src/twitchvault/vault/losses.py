@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from twitchvault.vault.record import Record, fingerprint, split_fingerprints
+from twitchvault.vault.record import FINGERPRINT_LENGTH, Record, fingerprint, split_fingerprints
 from twitchvault.vault.transitions import MAX_EXCHANGED, MAX_SEEDS, removed
 
 __all__ = ["descends", "reconciled"]
@@ -18,24 +18,32 @@ def descends(later: Record, record: Record) -> bool:
 def reconciled(stored: Record | None, ours: Record | None) -> Record | None:
     """What should stand when the store holds `stored` and this process held `ours` before.
 
-    Mostly `stored`. A store that has lost data may hold something older: then it is `ours`. Or a
-    login that was made by who did not know `ours`: that stands, with what `ours` remembers.
+    Mostly `stored`. A store that has lost data may hold something older: then it is `ours`. Or one
+    of both is a login that was made by who did not know the other: that stands, and takes over what
+    the other remembers; the stored one if that is true of both.
     """
-    if ours is None or (stored is not None and stored.order > ours.order):
+    if ours is None:
         return stored
     if stored is None:
         return removed(ours)  # whoever removes a user leaves this, if there is anything to remember
+    is_known = not _is_unknown_login(ours, stored)
+    if is_known and stored.order > ours.order:
+        return stored
     if _is_unknown_login(stored, ours):
         return _with_memory_of(stored, ours)
+    if not is_known:
+        return _with_memory_of(ours, stored)
     return ours if stored.order < ours.order else stored
 
 
-def _is_unknown_login(stored: Record, ours: Record) -> bool:
-    if stored.refresh_token in {None, ours.refresh_token}:
+def _is_unknown_login(record: Record, other: Record) -> bool:
+    """Whether `record` descends from a login that `other` does not know."""
+    if record.refresh_token in {None, other.refresh_token} or other.state == "removed":
         return False
-    if stored.seeded:
-        return not ours.remembers(fingerprint(stored.refresh_token or ""))
-    return any(mark not in ours.seeds for mark in split_fingerprints(stored.seeds))
+    login = record.seeds[-FINGERPRINT_LENGTH:]
+    if record.seeded:
+        login = fingerprint(record.refresh_token or "")
+    return bool(login) and not other.remembers(login)
 
 
 def _with_memory_of(current: Record, other: Record) -> Record:
@@ -44,10 +52,10 @@ def _with_memory_of(current: Record, other: Record) -> Record:
     given_up = other.given_up if current.has_spent(mark) else other.given_up + mark
     return replace(
         current,
-        generation=other.generation + 1,
+        generation=max(current.generation, other.generation) + 1,
         seeds=_joined(other.seeds, current.seeds, MAX_SEEDS),
         exchanged=_joined(other.exchanged, current.exchanged, MAX_EXCHANGED),
-        given_up=_joined(given_up, current.given_up, MAX_EXCHANGED),
+        given_up=_joined(given_up, current.given_up, MAX_SEEDS),
     )
 
 

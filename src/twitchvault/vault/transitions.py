@@ -83,7 +83,7 @@ def _successor(current: Record, fresh: Record) -> Record:
     if current.refresh_token != fresh.refresh_token:
         if current.refresh_token is not None:
             mark = fingerprint(current.refresh_token)
-            given_up = _append(given_up, mark, MAX_EXCHANGED)
+            given_up = _append(given_up, mark, MAX_SEEDS)
             if lease is not None:
                 replaced_lease = (mark, lease, ttl)
         lease, ttl = None, NO_TTL
