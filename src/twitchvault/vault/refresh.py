@@ -24,7 +24,7 @@ from twitchvault.vault.context import Part
 from twitchvault.vault.exchange import SPENT, Exchange
 from twitchvault.vault.jobs import Jobs
 from twitchvault.vault.record import fingerprint
-from twitchvault.vault.transitions import attached, marked_access_refused, new_seed
+from twitchvault.vault.transitions import attached, cleared_seed, marked_access_refused, new_seed
 
 if TYPE_CHECKING:
     from twitchvault.models import ValidateToken
@@ -56,7 +56,7 @@ class Refresher(Part):
 
     def start(self) -> None:
         """Name the leases of this process; a fork gets names of its own."""
-        self.jobs.start()
+        self.jobs.ending = False
         process = f"{os.getpid():x}."
         if not self._owner.startswith(process):
             self._owner = f"{process}{secrets.token_hex(6)}."
@@ -79,7 +79,7 @@ class Refresher(Part):
             if record is None or (record.generation <= generation and record.state == "live"):
                 self._backoff.check(user_id)
                 record = await self.jobs.join(
-                    key, lambda job: self._renew(job, key, generation, refused=refused)
+                    key, lambda job: self._renew(job, user_id, generation, refused=refused)
                 )
             if record is None:
                 raise unknown_user(user_id)
@@ -93,8 +93,10 @@ class Refresher(Part):
         msg = f"the record of user {user_id!r} changes all the time; try again in a moment"
         raise NoAnswer(msg, sent=False)
 
-    async def _renew(self, job: Job, key: str, generation: int, *, refused: bool) -> Record | None:
-        user_id = self._repository.user_of(key) or ""
+    async def _renew(
+        self, job: Job, user_id: str, generation: int, *, refused: bool
+    ) -> Record | None:
+        key = self._repository.user_key(user_id)
         while job.left > 0:
             held = await self._read(key)
             if held is None:
@@ -110,7 +112,7 @@ class Refresher(Part):
                 await self._exchange.refuse(key, record, reason)
                 continue
             job.seconds_left(key, held)  # the waiting for a lease begins before that for a seed
-            if not await self._seed_is_free(job, key, record):
+            if not await self._seed_is_free(job, user_id, record):
                 continue
             abandoned = await self._wait_for_lease(job, key, held)
             if abandoned is None:
@@ -199,7 +201,7 @@ class Refresher(Part):
 
     # Seeds
 
-    async def _seed_is_free(self, job: Job, key: str, record: Record) -> bool:
+    async def _seed_is_free(self, job: Job, user_id: str, record: Record) -> bool:
         """Whether nobody exchanges the token of a record as one whose user is not known.
 
         Of interest before the first exchange only, unless the store has lost data: then others may
@@ -208,11 +210,11 @@ class Refresher(Part):
         sent = record.refresh_token
         if sent is None or not (record.seeded or self._repository.losses):
             return True
-        mark = fingerprint(sent)
-        seed_key = self._repository.seed_key(mark)
+        key = self._repository.user_key(user_id)
+        seed_key = self._repository.seed_key(fingerprint(sent))
         seed = await self._read(seed_key)
         if seed is None:
-            return await self._is_unspent(key, record, mark)
+            return await self._is_unspent(user_id, record, sent)
         if seed.record.state == "needs_login":
             await self._exchange.refuse(key, record, seed.record.reason)
         elif not seed.record.seeded:
@@ -227,10 +229,8 @@ class Refresher(Part):
         with suppress(VersionConflict):
             await self._repository.delete(key, expect=held.version)
 
-    async def _is_unspent(self, key: str, record: Record, mark: str) -> bool:
+    async def _is_unspent(self, user_id: str, record: Record, sent: str) -> bool:
         await self._repository.catch_up()
-        user_id = self._repository.user_of(key)
-        sent = record.refresh_token
         other = self._mirror.find(lambda other: other.refresh_token == sent, but=user_id)
         if other is not None:
             msg = (
@@ -238,12 +238,12 @@ class Refresher(Part):
                 "remove the one that it does not belong to"
             )
             raise AuthFailure(msg)
+        mark = fingerprint(sent)
         spender = self._mirror.find(lambda other: other.has_spent(mark), but=user_id)
-        if spender is None:
-            return True
-        reason = f"its refresh token was exchanged as that of user {spender!r}"
-        await self._exchange.refuse(key, record, reason)
-        return False
+        if spender is not None:
+            reason = f"its refresh token was exchanged as that of user {spender!r}"
+            await self._exchange.refuse(self._repository.user_key(user_id), record, reason)
+        return spender is None
 
     async def exchange_seed(self, job: Job, pair: TokenPair, name: str) -> Record | None:
         """Exchange a refresh token from outside, leased on its fingerprint's own key.
@@ -313,11 +313,8 @@ class Refresher(Part):
         )
         if error is None:
             for sent, parked in chain.items():
-                self._clear_seed(sent, parked.pair)
-
-    def _clear_seed(self, sent: str, pair: TokenPair) -> None:
-        key = self._repository.seed_key(fingerprint(sent))
-        self._outbox.submit(key, lambda now: now if now and now.pair != pair else None)
+                seed_key = self._repository.seed_key(fingerprint(sent))
+                self._outbox.submit(seed_key, partial(cleared_seed, parked=parked))
 
     async def refuse_chain(self, chain: dict[str, Record], reason: str) -> None:
         """Twitch has refused the last pair of a chain: no token of it is kept."""

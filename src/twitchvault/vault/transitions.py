@@ -296,6 +296,11 @@ def seed_refused(current: Record | None, base: Record, reason: str) -> Record | 
     return Record("", state="needs_login", reason=reason, generation=current.generation)
 
 
+def cleared_seed(current: Record | None, parked: Record) -> Record | None:
+    """What was parked is with its user."""
+    return None if current is None or current.pair == parked.pair else current
+
+
 def attached(
     current: Record | None, chain: Chain, answer: ValidateToken | None, now: float
 ) -> Record:
