@@ -311,8 +311,7 @@ class Vault(Part):
         return True
 
     async def _add_app_token(self) -> None:
-        answer = await self._identity.client_credentials()
-        fresh = app_record(answer, self._clocks.wall())
+        fresh = app_record(await self._identity.client_credentials(), self._clocks.wall())
         key = self._repository.user_key(self._identity.client_id)
         self._outbox.submit(key, lambda held: app_added(held, fresh), asked_for=True)
         await self._outbox.written(key)
