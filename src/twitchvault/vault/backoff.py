@@ -7,6 +7,8 @@ Calls get the error at once meanwhile.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from twitchvault.errors import HTTPException, TwitchVaultError, Unauthorized, fresh_copy
@@ -31,17 +33,15 @@ MARGIN: Final = 10.0
 """Seconds that a validation's answer may have been under way."""
 
 
+@dataclass(slots=True)
 class _Attempts:
     """What this process has tried for one user since Twitch accepted a token of theirs."""
 
-    __slots__ = ("error", "pause", "rested", "sent", "until")
-
-    def __init__(self) -> None:
-        self.sent = 0
-        self.pause = 0.0
-        self.until = 0.0
-        self.rested = False
-        self.error: TwitchVaultError | None = None
+    sent: int = 0
+    pause: float = 0.0
+    until: float = 0.0
+    rested: bool = False
+    error: TwitchVaultError | None = None
 
 
 class _Accepted(NamedTuple):
@@ -62,15 +62,13 @@ class Backoff:
 
     def __init__(self, clocks: Clocks) -> None:
         self._clocks = clocks
-        self._attempts: dict[str, _Attempts] = {}
+        self._attempts: defaultdict[str, _Attempts] = defaultdict(_Attempts)
         self._accepted: dict[str, _Accepted] = {}
 
     def check(self, name: str) -> None:
         """Raise the last error while this user is not to be asked for."""
         attempts = self._attempts.get(name)
-        if attempts is None or attempts.error is None:
-            return
-        if self._clocks.monotonic() < attempts.until:
+        if attempts and attempts.error and self._clocks.monotonic() < attempts.until:
             raise fresh_copy(attempts.error)
 
     def is_exhausted(self, name: str) -> bool:
@@ -80,7 +78,7 @@ class Backoff:
 
     def rest(self, name: str) -> Unauthorized:
         """Begin to rest; returns the error for all who ask meanwhile."""
-        attempts = self._get(name)
+        attempts = self._attempts[name]
         attempts.pause = min(max(attempts.pause * 2, FIRST_REST), LONGEST_REST)
         msg = (
             f"Twitch accepts none of the tokens that it gave in {attempts.sent} refreshes; "
@@ -93,20 +91,20 @@ class Backoff:
 
     def failed(self, name: str, error: HTTPException) -> None:
         """A refresh has failed: do not ask again in the next seconds."""
-        attempts = self._get(name)
+        attempts = self._attempts[name]
         attempts.pause = min(max(attempts.pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
         attempts.error = error
         attempts.until = self._clocks.monotonic() + attempts.pause
 
     def sent(self, name: str) -> None:
         """A refresh request leaves."""
-        attempts = self._get(name)
+        attempts = self._attempts[name]
         attempts.sent += 1
         attempts.rested = False
 
     def succeeded(self, name: str) -> None:
         """A refresh gave a pair; whether it is good is not known."""
-        attempts = self._get(name)
+        attempts = self._attempts[name]
         attempts.error = None
         if attempts.sent <= UNPROVEN:
             attempts.pause = 0.0
@@ -149,6 +147,3 @@ class Backoff:
         """Forget all."""
         self._attempts.clear()
         self._accepted.clear()
-
-    def _get(self, name: str) -> _Attempts:
-        return self._attempts.setdefault(name, _Attempts())

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from twitchvault.stores.base import Watchable
+from twitchvault.vault.backoff import Backoff
+from twitchvault.vault.events import Events
+from twitchvault.vault.mirror import Mirror
+from twitchvault.vault.outbox import Outbox
+from twitchvault.vault.repository import Repository
 
 if TYPE_CHECKING:
     from twitchvault.identity import Identity
-    from twitchvault.vault.backoff import Backoff
+    from twitchvault.stores.base import TokenStore
     from twitchvault.vault.clocks import Clocks
-    from twitchvault.vault.events import Events
-    from twitchvault.vault.mirror import Mirror
-    from twitchvault.vault.outbox import Outbox
-    from twitchvault.vault.repository import Repository
 
 __all__ = ["Context", "Part"]
 
+LONGEST_PAUSE: Final = 5.0
+"""Seconds between two attempts to write into a store that is down."""
 
-@dataclass(frozen=True, slots=True)
+
 class Context:
     """Made once by `Vault`, from the bottom up."""
 
-    identity: Identity
-    clocks: Clocks
-    events: Events
-    mirror: Mirror
-    repository: Repository
-    outbox: Outbox
-    backoff: Backoff
-    lease_ttl: float
+    def __init__(
+        self, store: TokenStore, identity: Identity, clocks: Clocks, lease_ttl: float
+    ) -> None:
+        live = isinstance(store, Watchable) and not getattr(store, "pushes_changes", False)
+        self.identity = identity
+        self.clocks = clocks
+        self.lease_ttl = lease_ttl
+        self.events = Events()
+        self.mirror = Mirror(identity.client_id, self.events, live=live)
+        self.repository = Repository(store, identity.client_id, self.mirror)
+        # A pair that waits for the store is tried often enough that no waiter takes its lease over.
+        self.outbox = Outbox(self.repository, self.mirror, min(LONGEST_PAUSE, lease_ttl / 4))
+        self.backoff = Backoff(clocks)
 
 
 class Part:
@@ -37,9 +46,9 @@ class Part:
     def __init__(self, context: Context) -> None:
         self._identity = context.identity
         self._clocks = context.clocks
+        self._lease_ttl = context.lease_ttl
         self._events = context.events
         self._mirror = context.mirror
         self._repository = context.repository
         self._outbox = context.outbox
         self._backoff = context.backoff
-        self._lease_ttl = context.lease_ttl

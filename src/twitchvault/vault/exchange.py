@@ -193,7 +193,7 @@ class Exchange(Part):
     async def _send(self, lease: Lease) -> Transition:
         """One request to Twitch; the change that its answer makes to the record."""
         request = asyncio.ensure_future(self._ask(lease))
-        loss = asyncio.ensure_future(self._repository.next_loss())
+        loss = asyncio.ensure_future(self._repository.loss.wait())
         try:
             while True:
                 waiting = (request,) if loss.done() else (request, loss)

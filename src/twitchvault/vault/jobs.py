@@ -46,11 +46,6 @@ class Job:
         """Seconds for which a caller goes on waiting."""
         return self._started + self.limit - self._clocks.monotonic()
 
-    @property
-    def is_sending(self) -> bool:
-        """Whether a request of it has left whose successor is not home yet."""
-        return self.lease is not None and self.lease.sent
-
     def cancel(self) -> None:
         """End the work; from now on nothing is sent."""
         if self.lease is not None:
@@ -90,23 +85,19 @@ class Job:
 
 
 class Jobs:
-    """The jobs under way, by key."""
+    """The jobs under way, by key. None begins while they are `ending`."""
 
     def __init__(self, clocks: Clocks, limit: float) -> None:
         self._clocks = clocks
         self._limit = limit
         self._jobs: dict[str, Job] = {}
-        self._ending = False
-
-    def start(self) -> None:
-        """Take new jobs."""
-        self._ending = False
+        self.ending = False
 
     async def join(self, key: str, work: Work) -> Record | None:
         """The result of the one job for `key`; a caller's cancellation does not end it."""
         job = self._jobs.get(key)
         if job is None or job.task.done():
-            if self._ending:
+            if self.ending:
                 raise StoreError("the vault is closed: call authorize() first")
             job = self._jobs[key] = Job(self._clocks, self._limit, work)
             job.task.add_done_callback(partial(self._ended, key))
@@ -120,9 +111,9 @@ class Jobs:
 
     async def finish(self, patience: float) -> None:
         """End the jobs that have sent nothing, and wait `patience` seconds for the others."""
-        self._ending = True
+        self.ending = True
         jobs = list(self._jobs.values())
-        sending = {job.task for job in jobs if job.is_sending}
+        sending = {job.task for job in jobs if job.lease and job.lease.sent}
         others = {job.task for job in jobs} - sending
         for job in jobs:
             if job.task in others:

@@ -87,10 +87,6 @@ class Logins(Part):
         store for the next call.
         """
         user_id = await self._find_user(TokenPair("", token))
-        return as_token(await self._renewed(user_id, token))
-
-    async def _renewed(self, user_id: str, token: str) -> Record:
-        """The record of the user who holds this refresh token, or has spent it."""
         record = self._mirror.get(user_id)
         if record is not None and record.refresh_token == token:
             record = await self._refresher.renew(user_id, record.generation, refused=False)
@@ -99,7 +95,7 @@ class Logins(Part):
             raise AuthFailure(msg)
         if record.state == "needs_login":
             raise sign_in_again(user_id, record)
-        return record
+        return as_token(record)
 
     def _user_of(self, answer: ValidateToken) -> str:
         """The user of a validated token; `AuthFailure` if it is not a user token of ours."""

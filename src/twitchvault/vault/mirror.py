@@ -49,8 +49,7 @@ class Mirror:
         self._events = events
         self._records: dict[str, Record] = {}
         self._versions: dict[str, int] = {}
-        self._pending: dict[str, Transition] = {}
-        self._expected: dict[str, Record | None] = {}
+        self._pending: dict[str, tuple[Transition, Record | None]] = {}
         self._writing: dict[str, bytes | None] = {}
         self._arrived: dict[str, bytes | None] = {}
         self._waiters: dict[str, asyncio.Event] = {}
@@ -146,7 +145,7 @@ class Mirror:
 
         `quiet`: it was there before, so it is no event.
         """
-        if not quiet or self.cleared or self._pending or self.on_change is not None:
+        if not quiet or self.cleared or self._pending:
             self.apply(entries)
             return {entry.key[self._prefix :]: entry.version for entry in entries}
         # When a flow opens, all users pass through here: each step less counts a hundred thousand
@@ -236,9 +235,9 @@ class Mirror:
         self._wake(user_id)
 
     def clear(self) -> None:
-        """Forget everything, and show only what this process adds, until `reveal`."""
+        """Forget everything, and show only what this process adds."""
         self.cleared = True
-        for table in (self._records, self._versions, self._pending, self._expected):
+        for table in (self._records, self._versions, self._pending):
             table.clear()
         for view in self._views:
             view.clear()
@@ -259,13 +258,12 @@ class Mirror:
             return
         if overrides_damage:
             self._damaged.pop(user_id, None)
-        self._pending[user_id] = apply
+        self._pending[user_id] = apply, None
         self._project(user_id)
 
     def drop_pending(self, user_id: str) -> None:
         """The store has confirmed: show what it holds."""
         if self._pending.pop(user_id, None) is not None:
-            self._expected.pop(user_id, None)
             self._project(user_id)
 
     def begin_write(self, user_id: str, value: bytes | None) -> None:
@@ -307,8 +305,8 @@ class Mirror:
 
     def _latest(self, user_id: str) -> Record | None:
         """The record as it will be once all that is pending is written."""
-        if user_id in self._expected:
-            return self._expected[user_id]
+        if user_id in self._pending:
+            return self._pending[user_id][1]
         return None if self.is_damaged(user_id) else self._records.get(user_id)
 
     def _set(self, user_id: str, record: Record | None, origin: Origin) -> None:
@@ -325,9 +323,10 @@ class Mirror:
 
     def _project(self, user_id: str) -> None:
         record = None if self.is_damaged(user_id) else self._records.get(user_id)
-        apply = self._pending.get(user_id)
-        if apply is not None:
-            record = self._expected[user_id] = apply(record)
+        if user_id in self._pending:
+            apply, _ = self._pending[user_id]
+            record = apply(record)
+            self._pending[user_id] = apply, record
         if record is None or record.state == "removed":
             for view in (self._tokens, self._validity, self._scopes, self._needs_login):
                 view.pop(user_id, None)

@@ -16,16 +16,7 @@ import msgspec
 from twitchvault.errors import CorruptRecord
 from twitchvault.stores.base import Unreadable
 
-__all__ = [
-    "NO_TTL",
-    "SCHEMA",
-    "Record",
-    "TokenPair",
-    "decode",
-    "encode",
-    "fingerprint",
-    "split_fingerprints",
-]
+__all__ = ["NO_TTL", "Record", "TokenPair", "decode", "encode", "fingerprint", "split_fingerprints"]
 
 SCHEMA: Final = 2
 FINGERPRINT_LENGTH: Final = 12

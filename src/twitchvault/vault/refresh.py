@@ -1,16 +1,8 @@
-"""Exactly one exchange of each refresh token, in all processes, with no lock service.
+"""Who may exchange a refresh token: exactly one, in all processes, with no lock service.
 
 The record itself is the lock: who wants to exchange its refresh token first puts a lease into it by
-compare-and-set. Twitch forgives nothing here: a public client's refresh token is one-use, and
-presenting a spent one is reported to cut the user's whole connection. So the order of steps matters
-more than their speed:
-
-1. Callers in one process share one task per user, which no caller's cancellation ends.
-2. Read the record. A larger generation than the refused one: somebody was faster, use it.
-3. Take the lease. This also proves that the store can be written before the token is spent.
-4. Somebody else's lease: wait for the next version. A record that stood still for the lease's ttl
-   of this process's own monotonic clock has lost its owner: take over.
-5. Under the lease: `exchange`.
+compare-and-set, which also proves that the store can be written before the token is spent. Who
+finds somebody else's lease waits for the record's next version.
 
 A refresh token from outside may be known under several names at once, or under none yet. While its
 user is not known it is exchanged under a lease on its own fingerprint's key, unless a user's record
@@ -24,6 +16,7 @@ import asyncio
 import os
 import secrets
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import AuthFailure, NoAnswer, TokenError, VersionConflict
@@ -31,7 +24,7 @@ from twitchvault.vault.context import Part
 from twitchvault.vault.exchange import SPENT, Exchange
 from twitchvault.vault.jobs import Jobs
 from twitchvault.vault.record import fingerprint
-from twitchvault.vault.transitions import attached, new_seed
+from twitchvault.vault.transitions import attached, cleared_seed, marked_access_refused, new_seed
 
 if TYPE_CHECKING:
     from twitchvault.models import ValidateToken
@@ -63,7 +56,7 @@ class Refresher(Part):
 
     def start(self) -> None:
         """Name the leases of this process; a fork gets names of its own."""
-        self.jobs.start()
+        self.jobs.ending = False
         process = f"{os.getpid():x}."
         if not self._owner.startswith(process):
             self._owner = f"{process}{secrets.token_hex(6)}."
@@ -72,7 +65,8 @@ class Refresher(Part):
         """A record of this user with a larger generation than that.
 
         `refused`: Twitch says that the access token of that generation is dead. Without a refresh
-        token the user then has to sign in again; else that is only an error.
+        token the user then has to sign in again; else that is only an error. If the user has to,
+        the record says that the access token is dead, so that nobody asks again.
 
         `AuthFailure` if the user has to sign in again, `TokenError` if there is no such user,
         `HTTPException` or `StoreError` if it cannot be done just now; nothing is lost then.
@@ -85,19 +79,24 @@ class Refresher(Part):
             if record is None or (record.generation <= generation and record.state == "live"):
                 self._backoff.check(user_id)
                 record = await self.jobs.join(
-                    key, lambda job: self._renew(job, key, generation, refused=refused)
+                    key, lambda job: self._renew(job, user_id, generation, refused=refused)
                 )
             if record is None:
                 raise unknown_user(user_id)
             if record.generation > generation:
                 return record
             if record.state == "needs_login":
+                if refused and not record.access_refused:
+                    mark = partial(marked_access_refused, access_token=record.access_token)
+                    await self._outbox.apply(key, mark)
                 raise sign_in_again(user_id, record)
         msg = f"the record of user {user_id!r} changes all the time; try again in a moment"
         raise NoAnswer(msg, sent=False)
 
-    async def _renew(self, job: Job, key: str, generation: int, *, refused: bool) -> Record | None:
-        user_id = self._repository.user_of(key) or ""
+    async def _renew(
+        self, job: Job, user_id: str, generation: int, *, refused: bool
+    ) -> Record | None:
+        key = self._repository.user_key(user_id)
         while job.left > 0:
             held = await self._read(key)
             if held is None:
@@ -113,7 +112,7 @@ class Refresher(Part):
                 await self._exchange.refuse(key, record, reason)
                 continue
             job.seconds_left(key, held)  # the waiting for a lease begins before that for a seed
-            if not await self._seed_is_free(job, key, record):
+            if not await self._seed_is_free(job, user_id, record):
                 continue
             abandoned = await self._wait_for_lease(job, key, held)
             if abandoned is None:
@@ -202,7 +201,7 @@ class Refresher(Part):
 
     # Seeds
 
-    async def _seed_is_free(self, job: Job, key: str, record: Record) -> bool:
+    async def _seed_is_free(self, job: Job, user_id: str, record: Record) -> bool:
         """Whether nobody exchanges the token of a record as one whose user is not known.
 
         Of interest before the first exchange only, unless the store has lost data: then others may
@@ -211,11 +210,11 @@ class Refresher(Part):
         sent = record.refresh_token
         if sent is None or not (record.seeded or self._repository.losses):
             return True
-        mark = fingerprint(sent)
-        seed_key = self._repository.seed_key(mark)
+        key = self._repository.user_key(user_id)
+        seed_key = self._repository.seed_key(fingerprint(sent))
         seed = await self._read(seed_key)
         if seed is None:
-            return await self._is_unspent(key, record, mark)
+            return await self._is_unspent(user_id, record, sent)
         if seed.record.state == "needs_login":
             await self._exchange.refuse(key, record, seed.record.reason)
         elif not seed.record.seeded:
@@ -230,10 +229,8 @@ class Refresher(Part):
         with suppress(VersionConflict):
             await self._repository.delete(key, expect=held.version)
 
-    async def _is_unspent(self, key: str, record: Record, mark: str) -> bool:
+    async def _is_unspent(self, user_id: str, record: Record, sent: str) -> bool:
         await self._repository.catch_up()
-        user_id = self._repository.user_of(key)
-        sent = record.refresh_token
         other = self._mirror.find(lambda other: other.refresh_token == sent, but=user_id)
         if other is not None:
             msg = (
@@ -241,12 +238,12 @@ class Refresher(Part):
                 "remove the one that it does not belong to"
             )
             raise AuthFailure(msg)
+        mark = fingerprint(sent)
         spender = self._mirror.find(lambda other: other.has_spent(mark), but=user_id)
-        if spender is None:
-            return True
-        reason = f"its refresh token was exchanged as that of user {spender!r}"
-        await self._exchange.refuse(key, record, reason)
-        return False
+        if spender is not None:
+            reason = f"its refresh token was exchanged as that of user {spender!r}"
+            await self._exchange.refuse(self._repository.user_key(user_id), record, reason)
+        return spender is None
 
     async def exchange_seed(self, job: Job, pair: TokenPair, name: str) -> Record | None:
         """Exchange a refresh token from outside, leased on its fingerprint's own key.
@@ -316,11 +313,8 @@ class Refresher(Part):
         )
         if error is None:
             for sent, parked in chain.items():
-                self._clear_seed(sent, parked.pair)
-
-    def _clear_seed(self, sent: str, pair: TokenPair) -> None:
-        key = self._repository.seed_key(fingerprint(sent))
-        self._outbox.submit(key, lambda now: now if now and now.pair != pair else None)
+                seed_key = self._repository.seed_key(fingerprint(sent))
+                self._outbox.submit(seed_key, partial(cleared_seed, parked=parked))
 
     async def refuse_chain(self, chain: dict[str, Record], reason: str) -> None:
         """Twitch has refused the last pair of a chain: no token of it is kept."""

@@ -59,8 +59,8 @@ class Held(NamedTuple):
 class Repository:
     """Reads and writes records; what it learns of users goes into the mirror.
 
-    `catch_up` brings into the mirror all that was committed before its call, `losses` counts how
-    often the store was found to have lost data.
+    `catch_up` brings into the mirror all that was committed before its call. `losses` counts how
+    often the store was found to have lost data; `loss` is set the next time.
     """
 
     catch_up: Callable[[], Awaitable[None]]
@@ -72,24 +72,19 @@ class Repository:
         self._seed_prefix = f"{client_id}/seed/"
         self._seeds: dict[str, Record] = {}
         self.losses = 0
-        self._loss = asyncio.Event()
+        self.loss = asyncio.Event()
         self._mirror = mirror
 
     def note_loss(self) -> None:
         """The store was found to have lost data."""
         self.losses += 1
-        reported, self._loss = self._loss, asyncio.Event()
-        reported.set()
-
-    async def next_loss(self) -> None:
-        """Return once the store is found to have lost data again."""
-        await self._loss.wait()
+        loss, self.loss = self.loss, asyncio.Event()
+        loss.set()
 
     def user_key(self, user_id: str) -> str:
         """The key of a user; `TypeError` or `ValueError` if the id cannot be one."""
         if not isinstance(user_id, str) or not user_id:
-            msg = f"'user_id' must be a non-empty str, not {type(user_id).__name__}"
-            raise TypeError(msg)
+            raise TypeError(f"'user_id' must be a non-empty str, not {type(user_id).__name__}")
         key = self.prefix + user_id
         try:
             check_key(key)
@@ -156,19 +151,18 @@ class Repository:
         user_id = self.user_of(key)
         try:
             entry = await self.call(self.store.get, key)
-            if entry is not None and not _is_entry(entry):
+            if entry is None:
+                return None  # the feed tells the mirror: it knows a delete from a loss
+            if not _is_entry(entry):
                 raise self._wrong_answer("get", "an Entry(key, version, value) or None")
-            held = (
-                None if entry is None else Held(entry.version, decode(entry.value, user_id or key))
-            )
+            held = Held(entry.version, decode(entry.value, user_id or key))
         except UNREADABLE as error:
             if user_id is not None:
                 self._mirror.learn_damage(user_id, error)
             raise
-        # That nothing was found is for the feed to tell the mirror: it knows a delete from a loss.
-        if user_id is not None and held is not None:
+        if user_id is not None:
             self._mirror.learn(user_id, held.version, held.record, "remote")
-        elif user_id is None and held is not None and held.record.lease is None:
+        elif held.record.lease is None:
             self._hold_seed(key, held.record)
         return held
 

@@ -21,25 +21,6 @@ if TYPE_CHECKING:
     Chain: TypeAlias = Mapping[str, Record]
     Transition: TypeAlias = Callable[[Record | None], Record | None]
 
-__all__ = [
-    "app_added",
-    "app_record",
-    "app_renewed",
-    "attached",
-    "exchanged",
-    "leased",
-    "logged_in",
-    "marked_access_refused",
-    "new_seed",
-    "refused",
-    "released",
-    "removed",
-    "removed_login",
-    "seed_exchanged",
-    "seed_refused",
-    "validated",
-]
-
 MAX_SEEDS: Final = 1000
 MAX_EXCHANGED: Final = 16
 
@@ -313,6 +294,11 @@ def seed_refused(current: Record | None, base: Record, reason: str) -> Record | 
     if current is None or current.pair != base.pair:
         return current
     return Record("", state="needs_login", reason=reason, generation=current.generation)
+
+
+def cleared_seed(current: Record | None, parked: Record) -> Record | None:
+    """What was parked is with its user."""
+    return None if current is None or current.pair == parked.pair else current
 
 
 def attached(

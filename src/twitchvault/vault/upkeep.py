@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import AuthFailure, RateLimited, TokenError, TwitchVaultError, Unauthorized
 from twitchvault.vault.context import Part
-from twitchvault.vault.transitions import marked_access_refused, validated
+from twitchvault.vault.transitions import validated
 
 if TYPE_CHECKING:
     from twitchvault.models import ValidateToken
@@ -190,10 +190,7 @@ class Upkeep(Part):
         try:
             answer = await self._identity.validate(record.access_token)
         except Unauthorized:
-            try:
-                await self._refresh(user_id, record, refused=True)
-            except AuthFailure:
-                await self.mark_access_refused(user_id, record.access_token)
+            await self._refresh(user_id, record, refused=True)
         else:
             await self.note_validation(user_id, record.access_token, answer)
 
@@ -219,13 +216,6 @@ class Upkeep(Part):
         if user_id in self._failing:
             self._failing.discard(user_id)
             _logger.info("the token of user %r is refreshed again", user_id)
-
-    # What is learned of a token, here or elsewhere
-
-    async def mark_access_refused(self, user_id: str, access_token: str) -> None:
-        """Write into a record that needs a login that its access token was refused as well."""
-        key = self._repository.user_key(user_id)
-        await self._outbox.apply(key, lambda held: marked_access_refused(held, access_token))
 
     async def note_validation(self, user_id: str, access_token: str, answer: ValidateToken) -> None:
         """Write a validation into the record, if it still holds that token."""

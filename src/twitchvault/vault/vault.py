@@ -8,17 +8,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import AuthFailure, BadRequest, StoreError, StoreUnavailable, Unauthorized
-from twitchvault.stores.base import Watchable, check_not_encrypted
-from twitchvault.vault.backoff import Backoff
+from twitchvault.stores.base import check_not_encrypted
 from twitchvault.vault.clocks import Clocks
-from twitchvault.vault.context import Context
-from twitchvault.vault.events import Events
+from twitchvault.vault.context import Context, Part
 from twitchvault.vault.logins import Logins, as_token
-from twitchvault.vault.mirror import Mirror
-from twitchvault.vault.outbox import Outbox
 from twitchvault.vault.record import TokenPair, fingerprint
 from twitchvault.vault.refresh import Refresher, sign_in_again, unknown_user
-from twitchvault.vault.repository import UNREADABLE, Repository
+from twitchvault.vault.repository import UNREADABLE
 from twitchvault.vault.transitions import app_added, app_record, removed, removed_login
 from twitchvault.vault.upkeep import Upkeep
 from twitchvault.vault.watcher import Watcher
@@ -28,21 +24,18 @@ if TYPE_CHECKING:
     from twitchvault.models import Token, ValidateToken
     from twitchvault.stores.base import TokenStore
     from twitchvault.vault.events import EventStream
-    from twitchvault.vault.jobs import Job
     from twitchvault.vault.record import Record
 
 __all__ = ["Vault"]
 
 _logger = logging.getLogger(__name__)
 
-LONGEST_PAUSE: Final = 5.0
-"""Seconds between two attempts to write into a store that is down."""
 FLUSH_TIMEOUT: Final = 2.0
 """Seconds that closing waits for the store to take what is still to be written."""
 INVALID_TOKEN: Final = "invalid token"  # noqa: S105  (what Twitch says)
 
 
-class Vault:
+class Vault(Part):
     """The tokens of one application in one store.
 
     It belongs to the event loop on which it was opened. `clocks` are this machine's unless others
@@ -58,32 +51,11 @@ class Vault:
         lease_ttl: float,
         clocks: Clocks | None = None,
     ) -> None:
-        clocks = clocks or Clocks()
-        live = isinstance(store, Watchable) and not getattr(store, "pushes_changes", False)
-        self.identity = identity
-        self.events = Events()
-        self.mirror = Mirror(identity.client_id, self.events, live=live)
-        self._client_id = identity.client_id
-        self._store = store
+        context = Context(store, identity, clocks or Clocks(), lease_ttl)
+        super().__init__(context)
+        self.mirror = context.mirror
         self._maintain = maintain
-        self._lease_ttl = lease_ttl
-        self._clocks = clocks
-        self._backoff = Backoff(clocks)
-        self._repository = Repository(store, identity.client_id, self.mirror)
         self._watcher = Watcher(self._repository, self.mirror)
-        # A pair that waits for the store is tried often enough that no waiter takes its lease over.
-        pause = min(LONGEST_PAUSE, lease_ttl / 4)
-        self._outbox = Outbox(self._repository, self.mirror, pause)
-        context = Context(
-            identity,
-            clocks,
-            self.events,
-            self.mirror,
-            self._repository,
-            self._outbox,
-            self._backoff,
-            lease_ttl,
-        )
         self._refresher = Refresher(context)
         self._logins = Logins(context, self._refresher)
         self._upkeep = Upkeep(context, self._refresher)
@@ -117,8 +89,9 @@ class Vault:
                 self._upkeep.start()
 
     async def _begin(self) -> None:
-        await self._repository.call(self._store.open)
-        await self._repository.call(check_not_encrypted, self._store)
+        store = self._repository.store
+        await self._repository.call(store.open)
+        await self._repository.call(check_not_encrypted, store)
         self._refresher.start()
         self._outbox.start()
         self.mirror.reveal()
@@ -132,7 +105,7 @@ class Vault:
         self._watcher.cancel()
         self._backoff.clear()
         self.mirror.clear()
-        self.events.end()
+        self._events.end()
 
     async def close(self) -> None:
         """Bring home what is under way, write what is waiting, end all tasks; bounded in time.
@@ -148,7 +121,7 @@ class Vault:
             error = await self._flush_in_time()
             await _ended(self._watcher.cancel())
             await _ended(self._outbox.cancel())
-            self.events.end()
+            self._events.end()
         if error is not None:
             _logger.error("closed with changes that are not in the store: %s", error)
             raise error
@@ -163,7 +136,7 @@ class Vault:
             async with asyncio.timeout(FLUSH_TIMEOUT):
                 await self._outbox.flush()
         except TimeoutError:
-            msg = f"the store did not take the last changes within {FLUSH_TIMEOUT:.0f} s"
+            msg = f"the store did not take the last changes within {FLUSH_TIMEOUT:g} s"
             return StoreUnavailable(msg)
         except StoreError as error:
             return error
@@ -180,7 +153,7 @@ class Vault:
             with suppress(RuntimeError):  # tasks of a closed loop are let go
                 part.cancel()
         self._turn, self._opening = asyncio.Lock(), None
-        self.events.end()
+        self._events.end()
         return self._outbox.unwritten()
 
     async def sync(self) -> None:
@@ -199,12 +172,11 @@ class Vault:
 
     def event_stream(self) -> EventStream:
         """Events from now on."""
-        return self.events.stream()
+        return self._events.stream()
 
     def _require_open(self) -> None:
         if not self._open:
-            msg = "the vault is not open: call authorize() first"
-            raise StoreError(msg)
+            raise StoreError("the vault is not open: call authorize() first")
 
     # Users
 
@@ -231,17 +203,7 @@ class Vault:
     async def renew(self, user_id: str, generation: int) -> Record:
         """A newer record than that of `generation`, whose access token Twitch has just refused."""
         self._require_open()
-        try:
-            return await self._refresher.renew(user_id, generation, refused=True)
-        except AuthFailure:
-            await self._note_refused(user_id, generation)
-            raise
-
-    async def _note_refused(self, user_id: str, generation: int) -> None:
-        """Somebody has to sign in again whose access token is dead: nobody needs to ask again."""
-        record = self.mirror.get(user_id)
-        if record is not None and record.generation == generation:
-            await self._upkeep.mark_access_refused(user_id, record.access_token)
+        return await self._refresher.renew(user_id, generation, refused=True)
 
     async def renew_refused(self, user_id: str, refused: str) -> str:
         """An access token for somebody who was told elsewhere that `refused` is dead.
@@ -256,7 +218,7 @@ class Vault:
         if record.access_refused:
             raise sign_in_again(user_id, record)
         try:
-            answer = await self.identity.validate(refused)
+            answer = await self._identity.validate(refused)
         except Unauthorized:
             return (await self.renew(user_id, record.generation)).access_token
         await self._upkeep.note_validation(user_id, refused, answer)
@@ -287,7 +249,7 @@ class Vault:
 
     async def validate_token(self, token: str) -> ValidateToken:
         """Ask Twitch about an access token; a vaulted one's record learns the answer."""
-        answer = await self.identity.validate(token)
+        answer = await self._identity.validate(token)
         user_id = self.mirror.find(lambda record: record.access_token == token)
         if user_id is not None and self._open:
             await self._upkeep.note_validation(user_id, token, answer)
@@ -295,12 +257,9 @@ class Vault:
 
     async def revoke_token(self, token: str) -> None:
         """Revoke an access token; a vaulted one then leaves the vault, durably."""
-
-        async def work(_job: Job) -> None:
-            await self._revoke(token)
-
         # As a job that a cancelled caller does not end: once it is revoked it has to leave.
-        await self._refresher.jobs.join(f"revoke/{fingerprint(token)}", work)
+        name = f"revoke/{fingerprint(token)}"
+        await self._refresher.jobs.join(name, lambda _job: self._revoke(token))
 
     async def _revoke(self, token: str) -> None:
         if self._open:
@@ -308,7 +267,7 @@ class Vault:
         user_id = self.mirror.find(lambda record: record.access_token == token)
         record = None if user_id is None else self.mirror.get(user_id)
         try:
-            await self.identity.revoke(token)
+            await self._identity.revoke(token)
         except BadRequest as error:
             # Dead already, by expiry or by the user's own hand: for a vaulted one that is the goal.
             if user_id is None or error.message.strip().lower() != INVALID_TOKEN:
@@ -322,46 +281,42 @@ class Vault:
 
     async def take_app_token(self, token: str) -> None:
         """Use an app access token that somebody brings along."""
-        answer = await self.identity.validate(token)
-        if answer.client_id != self._client_id:
+        answer = await self._identity.validate(token)
+        if answer.client_id != self._identity.client_id:
             msg = "'token' belongs to another client id: use an app token of this application"
             raise AuthFailure(msg)
         if answer.user_id:
-            msg = "'token' is a user's access token: use add_user() for it"
-            raise AuthFailure(msg)
-        self._logins.store(self._client_id, TokenPair(token, None), answer)
-        await self._outbox.written(self._repository.user_key(self._client_id))
+            raise AuthFailure("'token' is a user's access token: use add_user() for it")
+        pair = TokenPair(token, None)
+        await self._outbox.written(self._logins.store(self._identity.client_id, pair, answer))
 
     async def ensure_app_token(self) -> bool:
         """Have an app token that validates: the vault's own, else a new one.
 
         False: a public client has none and cannot get one.
         """
-        try:
-            record = self.mirror.get(self._client_id)
-        except UNREADABLE:
-            record = None
+        record, client_id = None, self._identity.client_id
+        with suppress(*UNREADABLE):
+            record = self.mirror.get(client_id)
         if record is None:
-            return await self._first_app_token()
+            if not self._identity.public:
+                await self._add_app_token()
+            return not self._identity.public
         try:
-            answer = await self.identity.validate(record.access_token)
+            answer = await self._identity.validate(record.access_token)
         except Unauthorized:
-            if self.identity.public:
+            if self._identity.public:
                 return False
-            await self._refresher.renew(self._client_id, record.generation, refused=True)
+            await self._refresher.renew(client_id, record.generation, refused=True)
         else:
-            await self._upkeep.note_validation(self._client_id, record.access_token, answer)
+            await self._upkeep.note_validation(client_id, record.access_token, answer)
         return True
 
-    async def _first_app_token(self) -> bool:
-        if self.identity.public:
-            return False
-        answer = await self.identity.client_credentials()
-        fresh = app_record(answer, self._clocks.wall())
-        key = self._repository.user_key(self._client_id)
+    async def _add_app_token(self) -> None:
+        fresh = app_record(await self._identity.client_credentials(), self._clocks.wall())
+        key = self._repository.user_key(self._identity.client_id)
         self._outbox.submit(key, lambda held: app_added(held, fresh), asked_for=True)
         await self._outbox.written(key)
-        return True
 
 
 async def _ended(tasks: list[asyncio.Task[None]]) -> None:
