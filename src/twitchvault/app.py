@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
 from twitchvault import inputs
@@ -101,15 +100,9 @@ class App:
 
     async def __aenter__(self) -> Self:
         if self._shared:
-            return self
-        self._core.enter_loop()
-        try:
+            self._check_shared()
+        else:
             await self.authorize()
-        except BaseException:
-            # What went wrong matters more than what then cannot be closed.
-            with suppress(StoreError):
-                await self.close()
-            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -121,11 +114,17 @@ class App:
 
         The app access token is `token` if given (validated first), else the vault's own if it
         still validates, else a new one. A public client needs none. From now on the app belongs to
-        the running event loop. Raises `AuthFailure` if `token` is not an app token of this client,
-        `HTTPException` as Twitch says (403: wrong secret), `StoreError` if the store cannot be
-        opened.
+        the running event loop. If it fails, all is closed again: `AuthFailure` if `token` is not an
+        app token of this client, `HTTPException` as Twitch says (403: wrong secret), `StoreError`
+        if the store cannot be opened, or if the app was cleared or closed meanwhile.
         """
+        if self._shared:
+            self._check_shared()
         await self._core.authorize(None if token is None else inputs.token("token", token))
+
+    def _check_shared(self) -> None:
+        if not self._core.authorized:
+            raise NotAuthorized("the app is not authorized: call 'await app.authorize()' first")
 
     def clear(self) -> None:
         """Forget local state and background tasks; the store keeps everything.
@@ -156,11 +155,9 @@ class App:
         work. Closing it leaves `app` open. `NotAuthorized` (a `TokenError` and an `IndexError`)
         if `app` is not authorized.
         """
-        if not app._core.authorized:
-            msg = "the app is not authorized: call 'await app.authorize()' first"
-            raise NotAuthorized(msg)
         flow = cls.__new__(cls)
         flow._core, flow._shared = app._core, True  # noqa: SLF001
+        flow._check_shared()  # noqa: SLF001
         return flow
 
     # Views

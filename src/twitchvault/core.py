@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from twitchvault.errors import StoreError
 from twitchvault.helix.api import AppAPI
 from twitchvault.helix.client import HelixClient
 from twitchvault.loops import LoopBinding, running_loop
 
 if TYPE_CHECKING:
-    from twitchvault.errors import StoreError
     from twitchvault.http import HTTPClient
     from twitchvault.identity import Identity
     from twitchvault.stores.base import TokenStore
@@ -46,6 +47,8 @@ class Core:
         self.application: AppAPI | None = None
         self.authorized = False
         self._own_store = own_store
+        self._turn = asyncio.Lock()
+        self._resets = 0
         self._closing: asyncio.Task[None] | None = None
 
     def enter_loop(self) -> None:
@@ -61,14 +64,29 @@ class Core:
             await asyncio.wait((self._closing,))
         self.binding.bind()
         self.http.closed = False
+        async with self._turn:
+            resets = self._resets
+            try:
+                application = await self._open(token)
+            except BaseException:
+                if not self.authorized and resets == self._resets:
+                    # What went wrong matters more than what then cannot be closed.
+                    with suppress(StoreError):
+                        await self.close()
+                raise
+            if resets != self._resets:
+                msg = "the flow was cleared or closed while it authorized: call authorize() again"
+                raise StoreError(msg)
+            self.application, self.authorized = application, True
+
+    async def _open(self, token: str | None) -> AppAPI | None:
         await self.vault.open()
         if token is not None:
             await self.vault.take_app_token(token)
             has_token = True
         else:
             has_token = await self.vault.ensure_app_token()
-        self.application = AppAPI(self.http.client_id, self.helix) if has_token else None
-        self.authorized = True
+        return AppAPI(self.http.client_id, self.helix) if has_token else None
 
     def clear(self) -> None:
         """Forget local state; what is on its way is still written."""
@@ -120,11 +138,12 @@ class Core:
 
     def _reset(self) -> None:
         self.application, self.authorized = None, False
+        self._resets += 1
 
     def _abandon(self) -> StoreError | None:
         """The loop was closed first: drop what belongs to it; what was not written is returned."""
         self._reset()
-        self._closing = None
+        self._closing, self._turn = None, asyncio.Lock()
         self.binding.release()
         error = self.vault.abandon()
         if error is not None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.environment import on_each_store, within
+from tests.environment import on_each_store, our_tasks, until, within
 from twitchvault import (
     App,
     AppAPI,
@@ -17,7 +18,10 @@ from twitchvault import (
     BadRequest,
     ClientException,
     DeviceCodeFlow,
+    Forbidden,
+    NotAuthorized,
     TokenError,
+    TwitchVaultError,
     Unauthorized,
 )
 
@@ -231,3 +235,47 @@ async def test_an_unknown_client_is_a_bad_request(env: Environment) -> None:
     flow = env.device(client_id="nobody-knows-this-client", client_secret="s")
     with pytest.raises(BadRequest, match="invalid client"):
         await flow.authorize()
+
+
+async def test_many_at_once_fetch_one_app_token(env: Environment) -> None:
+    """Whoever authorizes while another does so waits, and finds the app token."""
+    app = env.app()
+    await within(asyncio.gather(*(app.authorize() for _ in range(5))))
+    assert env.twitch.counts.app_tokens == 1
+
+
+@pytest.mark.parametrize("steps", [0, 1, 5, 20, 60])
+async def test_closed_while_it_authorizes(env: Environment, steps: int) -> None:
+    """It says so, or had ended before; afterwards nothing is authorized, and nothing runs."""
+    app = env.app()
+    begun = asyncio.ensure_future(app.authorize())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    await within(app.close())
+    with suppress(TwitchVaultError):
+        await within(begun)
+    assert app.application is None
+    await until(lambda: not our_tasks())
+    await within(app.authorize())
+    application_of(app)
+
+
+async def test_a_failure_closes_everything(env: Environment) -> None:
+    """Whoever lets go of a flow that could not be authorized leaves nothing behind."""
+    app = env.app(client_secret="x" * 30)
+    with pytest.raises(Forbidden):
+        await app.authorize()
+    assert our_tasks() == []
+
+
+async def test_a_flow_of_a_closed_app(env: Environment) -> None:
+    """It cannot be authorized or entered: that is for the app to do."""
+    app = env.app()
+    await app.authorize()
+    flow = DeviceCodeFlow.from_app(app)
+    await app.close()
+    with pytest.raises(NotAuthorized):
+        await flow.authorize()
+    with pytest.raises(NotAuthorized):
+        async with flow:
+            pass

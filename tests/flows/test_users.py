@@ -125,9 +125,12 @@ async def test_add_user_with_a_wrong_secret(env: Environment) -> None:
     """A wrong secret is configuration: Forbidden, and with the right one the same pair works."""
     env.client = env.confidential
     pair = env.pair(expired=True)
+    async with env.device(store=None) as right:
+        token = (await right.credentials_grant_flow()).access_token
     flow = env.device(client_secret="wrong")
     with pytest.raises(Forbidden):
         await flow.authorize()
+    await flow.authorize(token=token)
     with pytest.raises(Forbidden):
         await flow.add_user(pair.access_token, pair.refresh_token)
     await flow.close()

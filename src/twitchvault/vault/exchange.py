@@ -130,7 +130,12 @@ class Exchange(Part):
         return lease
 
     def _release_later(self, lease: Lease) -> None:
-        self._outbox.submit(lease.key, lambda now: transitions.released(now, lease.name))
+        self._outbox.submit(lease.key, self._release(lease))
+
+    def _release(self, lease: Lease) -> Transition:
+        if self._repository.user_of(lease.key) is None:
+            return lambda now: transitions.seed_released(now, lease.name)
+        return lambda now: transitions.released(now, lease.name)
 
     async def run(self, lease: Lease) -> Record | None:
         """Send until there is an answer. None: look at the record again. Errors end the lease.
@@ -144,9 +149,7 @@ class Exchange(Part):
                 self._backoff.failed(lease.user, error)
             if not lease.in_doubt:
                 # One that may be spent stays leased: whoever takes it over asks as we do.
-                await self._outbox.apply(
-                    lease.key, lambda now: transitions.released(now, lease.name)
-                )
+                await self._outbox.apply(lease.key, self._release(lease))
             raise
         except asyncio.CancelledError:
             lease.in_doubt = lease.in_doubt or lease.sent

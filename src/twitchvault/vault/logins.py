@@ -150,6 +150,7 @@ class Logins(Part):
                 if parked is None:
                     continue
                 if parked.state == "needs_login":
+                    self._backoff.forget(name)  # the entry in the store says enough
                     await self._refresher.refuse_chain(chain, parked.reason)
                     msg = f"the refresh token does not work ({parked.reason}): sign in again"
                     raise AuthFailure(msg)
@@ -160,6 +161,7 @@ class Logins(Part):
                     pair = parked.pair
                     continue
                 user_id = self._user_of(answer)
+                self._backoff.forget(name)
                 self._backoff.forget(user_id)
                 self._backoff.accepted(user_id, parked.access_token, answer.expires_in)
             if chain:

@@ -274,6 +274,13 @@ def new_seed(pair: TokenPair) -> Record:
     return Record(pair.access_token, pair.refresh_token)
 
 
+def seed_released(current: Record | None, name: str) -> Record | None:
+    """The lease `name` of a seed is given back; of one that was not sent nothing stays."""
+    if current is not None and current.lease == name and current.seeded:
+        return None
+    return released(current, name)
+
+
 def seed_exchanged(current: Record | None, base: Record, token: Token) -> Record:
     """The seed of `base` was exchanged: its successor waits here until its user is known."""
     if current is not None and current.generation > base.generation:

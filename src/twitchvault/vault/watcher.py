@@ -120,8 +120,9 @@ class Watcher:
                 while True:
                     self._mirror.apply(await feed.wait())
             finally:
-                self._feed = None
-                self._mirror.read_with(None)
+                if self._feed is feed:  # else a later `start` has its own by now
+                    self._feed = None
+                    self._mirror.read_with(None)
 
     async def _compare(self, ready: asyncio.Future[None]) -> None:
         while True:
