@@ -9,7 +9,7 @@ anything else is configuration or a fault at Twitch's side; it is raised, and no
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import logging
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import (
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from twitchvault.vault.transitions import Transition
 
 __all__ = ["SPENT", "Exchange", "Lease"]
+
+_logger = logging.getLogger(__name__)
 
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 4.0
@@ -151,7 +153,7 @@ class Exchange(Part):
                 # One that may be spent stays leased: whoever takes it over asks as we do.
                 await self._outbox.apply(lease.key, self._release(lease))
             raise
-        except asyncio.CancelledError:
+        except BaseException:
             lease.in_doubt = lease.in_doubt or lease.sent
             if not lease.in_doubt:
                 self._release_later(lease)
@@ -251,19 +253,27 @@ class Exchange(Part):
 
     async def _renew(self, lease: Lease) -> None:
         """The answer takes its time: show the others that the owner lives."""
-        with suppress(StoreError, TimeoutError):
+        try:
             async with asyncio.timeout(lease.ttl / 3):
-                try:
-                    await self._put(lease)
-                except VersionConflict:
-                    held = await self._repository.read(lease.key)
-                    if held is None or held.record.refresh_token != lease.record.refresh_token:
-                        return
-                    # A store that went back in time may have lost the lease; others keep theirs.
-                    if held.record.lease in {lease.name, None} and held.record.state == "live":
-                        lease.version = held.version
-                        lease.record = transitions.leased(held.record, lease.name, lease.ttl)
-                        await self._put(lease)
+                await self._put_again(lease)
+        except (StoreError, TimeoutError):
+            pass  # the next third of the ttl tries again
+        except Exception:
+            # Nothing may end the wait for the answer.
+            _logger.exception("a lease could not be renewed")
+
+    async def _put_again(self, lease: Lease) -> None:
+        try:
+            await self._put(lease)
+        except VersionConflict:
+            held = await self._repository.read(lease.key)
+            if held is None or held.record.refresh_token != lease.record.refresh_token:
+                return
+            # A store that went back in time may have lost the lease; others keep theirs.
+            if held.record.lease in {lease.name, None} and held.record.state == "live":
+                lease.version = held.version
+                lease.record = transitions.leased(held.record, lease.name, lease.ttl)
+                await self._put(lease)
 
     async def _put(self, lease: Lease) -> None:
         lease.version = await self._repository.write(lease.key, lease.record, expect=lease.version)

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 from contextlib import suppress
-from typing import Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, NoReturn
 
 import msgspec
 
@@ -21,6 +21,8 @@ __all__ = ["NO_TTL", "Record", "TokenPair", "decode", "encode", "fingerprint", "
 SCHEMA: Final = 2
 FINGERPRINT_LENGTH: Final = 12
 _SCHEMA_1_LEASE_TTL: Final = 60.0
+LONGEST_TTL: Final = 1e6
+"""Seconds; more than that is damage, and nobody waits for it."""
 NO_TTL: Final = 0.0
 """The very default: only that one is left out of the stored form."""
 
@@ -74,7 +76,7 @@ class Record(
     reason: str = ""
     access_refused: bool = False
     lease: str | None = None
-    lease_ttl: float = NO_TTL
+    lease_ttl: Annotated[float, msgspec.Meta(le=LONGEST_TTL)] = NO_TTL
     replaced_lease: tuple[str, str, float] | None = None
     seeded: bool = True
     seeds: str = ""
@@ -150,8 +152,10 @@ def _decode_unusual(value: bytes, user_id: str) -> Record:
         raise value.error
     schema: object = None
     with suppress(ValueError, RecursionError, TypeError, AttributeError, msgspec.MsgspecError):
-        fields = json.loads(value)
+        fields = json.loads(value, parse_constant=_refuse)
         schema = fields.pop("schema", None)
+        if isinstance(schema, bool):
+            schema = None
         if schema == 1:
             fields = _from_schema_1(fields)
         if schema in {1, SCHEMA}:
@@ -166,6 +170,10 @@ def _decode_unusual(value: bytes, user_id: str) -> Record:
     raise CorruptRecord(
         f"the record of user {user_id!r} is damaged; a new login of the user replaces it"
     )
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)  # NaN and the infinities are no JSON
 
 
 def _from_schema_1(fields: dict[str, Any]) -> dict[str, Any]:

@@ -196,7 +196,8 @@ class Upkeep(Part):
 
     async def _refresh(self, user_id: str, record: Record, *, refused: bool) -> None:
         if not self._guard.allows():
-            self._later(user_id, record, random.uniform(5.0, 15.0))  # noqa: S311
+            pause = self._guard.rest_left + random.uniform(5.0, 15.0)  # noqa: S311
+            self._later(user_id, record, pause)
             return
         with self._guard:
             try:
@@ -241,9 +242,14 @@ class _Guard:
         self._proven = False
         self._rest_until = 0.0
 
+    @property
+    def rest_left(self) -> float:
+        """Seconds for which nobody is refreshed."""
+        return max(self._rest_until - self._clocks.monotonic(), 0.0)
+
     def allows(self) -> bool:
         """Whether a refresh may begin now."""
-        if self._clocks.monotonic() < self._rest_until:
+        if self.rest_left:
             return False
         return self._proven or self._refused + self._under_way < REFUSED_IN_A_ROW
 
