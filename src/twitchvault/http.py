@@ -20,7 +20,7 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
-from twitchvault.errors import ClientException, NoAnswer, TwitchVaultError, WrongType
+from twitchvault.errors import ClientException, NoAnswer, WrongType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -186,11 +186,13 @@ class HTTPClient:
                 trace_request_ctx=body,
             ) as response:
                 return Answer(response.status, response.headers, await _read(response))
-        except TwitchVaultError:
-            raise
-        except Exception as error:
-            # A trace or a middleware of the caller's may raise anything, also after the body left.
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             reason = _reason(error)
+        except Exception as error:
+            if body is None or not body.sent:
+                raise
+            # A trace or a middleware of the caller's: what the answer would have been is not known.
+            reason = f"the request failed with {type(error).__name__}"
         # Raised out here, it carries no trace of the original, which can hold URLs and headers.
         raise _no_answer(url, body, reason)
 
@@ -326,10 +328,7 @@ def _reason(error: Exception) -> str:
         if isinstance(error, kind) or isinstance(underlying, kind):
             return reason
     number = error.errno if isinstance(error, OSError) else None
-    if number and number > 0:
-        return os.strerror(number)
-    known = isinstance(error, (aiohttp.ClientError, HttpProcessingError, OSError, ValueError))
-    return "the connection failed" if known else f"the request failed with {type(error).__name__}"
+    return os.strerror(number) if number and number > 0 else "the connection failed"
 
 
 def _proxy(proxy: str | URL, auth: aiohttp.BasicAuth | None) -> URL:

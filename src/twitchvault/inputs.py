@@ -26,13 +26,21 @@ __all__ = [
 
 _PREFIX: Final = re.compile(r"^(?:oauth:|bearer(?=\s|$))\s*", re.IGNORECASE)
 """What IRC clients and HTTP headers have in front of a token."""
+_SYNTAX: Final = re.compile("[\"':]")
 _LONGEST: Final = 10**9
 """Seconds: more than anybody waits, and few enough for a clock."""
 
 
 def token(name: str, value: object) -> str:
-    """A token without surrounding white space and a leading `oauth:` or `Bearer `: see `word`."""
-    return word(name, _PREFIX.sub("", value.strip()) if isinstance(value, str) else value)
+    """A token without surrounding white space and a leading `oauth:` or `Bearer `: see `word`.
+
+    `ValueError` also for a quotation mark or a colon, which come from a file's syntax.
+    """
+    text = word(name, _PREFIX.sub("", value.strip()) if isinstance(value, str) else value)
+    if found := _SYNTAX.search(text):
+        msg = f"{name!r} must be a token alone; this one holds {found.group()!r}"
+        raise ValueError(msg)
+    return text
 
 
 def optional_token(name: str, value: object) -> str | None:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.environment import REFRESH, Environment, Storage, on_each_store, until, within
 from tests.processes.fleet import all_do
-from twitchvault import AuthFailure, BadRequest, TwitchServerError
+from twitchvault import AuthFailure, BadRequest, TokenError, TwitchServerError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -250,7 +250,7 @@ async def test_one_pair_under_two_ids(env: Environment) -> None:
         await app.flush()
         for user, other in ((wrong, right), (right, wrong)):
             words = f"{user.user_id!r} stands under user {other.user_id!r}, too"
-            with pytest.raises(AuthFailure, match=words):
+            with pytest.raises(TokenError, match=words):
                 await within(user.refresh())
         assert env.refreshes_sent() == 0
         app.remove_token("1")

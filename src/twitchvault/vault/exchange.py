@@ -181,6 +181,8 @@ class Exchange(Part):
         if isinstance(error, NoAnswer) and not error.sent:
             if error.too_late and lease.in_doubt:
                 raise error
+            if error.too_late:
+                self._release_later(lease)
             return not error.too_late
         if lease.record.refresh_token is None:
             raise error
@@ -335,6 +337,11 @@ class Exchange(Part):
         if error is not None or user_id is None or self._mirror.cleared:
             return transition(lease.record)
         return self._mirror.peek(user_id)
+
+    def leave_in_doubt(self, lease: Lease) -> None:
+        """Nobody waits any more for the answer to what was sent under this lease."""
+        lease.in_doubt = True
+        self._note_doubt(lease)
 
     def _note_doubt(self, lease: Lease) -> None:
         token = lease.record.refresh_token

@@ -132,3 +132,8 @@ class Jobs:
         """End all jobs, without waiting for them."""
         for job in list(self._jobs.values()):
             job.cancel()
+
+    def abandon(self) -> list[Lease]:
+        """Forget all jobs, whose loop is gone; the leases under which something was sent."""
+        jobs, self._jobs = self._jobs, {}
+        return [job.lease for job in jobs.values() if job.lease and job.lease.sent]

@@ -61,6 +61,12 @@ class Refresher(Part):
         if not self._owner.startswith(process):
             self._owner = f"{process}{secrets.token_hex(6)}."
 
+    def abandon(self) -> None:
+        """The loop is gone, and with it all that was under way."""
+        for lease in self.jobs.abandon():
+            self._exchange.leave_in_doubt(lease)
+        self._leases.clear()
+
     async def renew(self, user_id: str, generation: int, *, refused: bool) -> Record:
         """A record of this user with a larger generation than that.
 
@@ -237,7 +243,7 @@ class Refresher(Part):
                 f"the refresh token of user {user_id!r} stands under user {other!r}, too: "
                 "remove the one that it does not belong to"
             )
-            raise AuthFailure(msg)
+            raise TokenError(msg)
         mark = fingerprint(sent)
         spender = self._mirror.find(lambda other: other.has_spent(mark), but=user_id)
         if spender is not None:

@@ -148,10 +148,10 @@ class Vault(Part):
         Returns what says that changes are not in the store; they stay queued.
         """
         self._open = False
-        jobs = self._refresher.jobs
-        for part in (self._upkeep, self._watcher, jobs, self._outbox):
+        for part in (self._upkeep, self._watcher, self._refresher.jobs, self._outbox):
             with suppress(RuntimeError):  # tasks of a closed loop are let go
                 part.cancel()
+        self._refresher.abandon()
         self._turn, self._opening = asyncio.Lock(), None
         self._events.end()
         return self._outbox.unwritten()
