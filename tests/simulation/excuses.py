@@ -75,6 +75,7 @@ def _could_know(books: Books, first: Request, second: Request) -> bool:
     old = next(pair for pair in books.pairs if pair.refresh == first.token)
     accepted = books.accepted.get((first.lane, old.access), ())
     refused = books.refused.get((first.lane, old.access), ())
+    dead = books.validated_dead.get((first.lane, old.access), ())
     lived = max((at for at in accepted if at <= first.left_at), default=-NEVER)
     return (
         books.lease_of(first)[1] == old.access
@@ -83,7 +84,7 @@ def _could_know(books: Books, first: Request, second: Request) -> bool:
         and first.left_at - lived <= MINUTE
         and not any(lived <= at <= first.left_at for at in refused)
         and not any(first.failed_at <= at <= second.left_at for at in accepted)
-        and any(first.failed_at <= at < old.ends_at for at in (*refused, second.left_at))
+        and any(first.failed_at <= at < old.ends_at for at in (*dead, second.left_at))
     )
 
 
@@ -123,7 +124,7 @@ def _forgotten(books: Books, old: Pair, second: Request) -> str | None:
     known = min((heir.stored_at for heir in heirs), default=NEVER)
     losses = [loss for loss in _losses(books, old.user, known) if loss.at <= second.left_at]
     leased, _ = books.lease_of(second)
-    if any(heir.holders.get(second.lane, NEVER) < leased for heir in heirs):
+    if books.knew_spent(second.lane, old, leased):
         return None
     return None if all(_healed(books, loss, heirs, leased) for loss in losses) else WENT_BACK
 
