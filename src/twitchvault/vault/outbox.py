@@ -173,6 +173,7 @@ class Outbox:
             return None
         if not self._running:
             return self.unwritten()
+        self._ensure_task(queue)  # whatever may have ended it
         queue.hurry.set()
         await queue.attempted.wait()
         return queue.error
