@@ -300,12 +300,18 @@ class Books:
             pair.by is not None
             and pair.by.token == old.refresh
             and pair.by.lane is lane
-            and pair.received.get(lane, NEVER) < before
+            and pair.holders.get(lane, NEVER) < before
             for pair in self.pairs
         ) or any(
             one is lane and at < before and self.stored(value).has_spent(mark)
             for one, at, value in self.shown
         )
+
+    def forgot(self, lane: Lane) -> None:
+        """A process has cleared what it knew."""
+        for pair in self.pairs:
+            pair.holders.pop(lane, None)
+        self.shown = [one for one in self.shown if one[0] is not lane]
 
     # Processes
 

@@ -40,6 +40,8 @@ CHANCE: Final = 0.5
 GLANCE: Final = 1.0
 """Seconds from the last look at the record until the request has left, over a new connection."""
 MINUTE: Final = 60.0
+LATE: Final = 10.0
+"""Seconds before its end in which an access token may be dead by itself, as clients can tell."""
 SLACK: Final = 0.6
 """The part of its lease for which an owner may be disturbed and keep it: it renews each third."""
 
@@ -84,7 +86,7 @@ def _could_know(books: Books, first: Request, second: Request) -> bool:
         and first.left_at - lived <= MINUTE
         and not any(lived <= at <= first.left_at for at in refused)
         and not any(first.failed_at <= at <= second.left_at for at in accepted)
-        and any(first.failed_at <= at < old.ends_at for at in (*dead, second.left_at))
+        and any(first.failed_at <= at < old.ends_at - LATE for at in (*dead, second.left_at))
     )
 
 

@@ -263,8 +263,7 @@ class World:
         self.note(process.lane.name, "clears")
         process.vault.clear()
         self.books.closed[process.lane] = self.loop.now
-        for pair in self.books.pairs:
-            pair.holders.pop(process.lane, None)
+        self.books.forgot(process.lane)
         await asyncio.sleep(pause)
         await process.open()
 
