@@ -159,6 +159,8 @@ class Books:
         self.validated_dead: dict[tuple[Lane, str], list[float]] = {}
         self.shown: list[tuple[Lane, float, bytes]] = []
         self.first_stored: dict[bytes, float] = {}
+        self.misplaced: set[str] = set()
+        """Users of whom a pair was stored under another's id."""
         self.refused_falsely: set[str] = set()
         """Refresh tokens that Twitch refused though it takes them."""
         self.lied: dict[str, float] = {}
@@ -284,6 +286,8 @@ class Books:
             if user is not None or (pair.by is not None and pair.by.lane is lane):
                 # Else it came from outside, and the store does not know what it followed.
                 pair.stored_at = min(pair.stored_at, now)
+        if pair is not None and user not in {None, pair.user}:
+            self.misplaced.add(pair.user)
         # What stood before a decision was made and is written back does not carry it out.
         first = NEVER if value is None else self.first_stored.setdefault(value, now)
         for decision in self._made_by(lane, user):

@@ -148,7 +148,11 @@ def _untold(books: Books, ttl: dict[Lane, float], old: Pair, second: Request) ->
 
 
 def _losses(books: Books, user: str, since: float) -> list[Loss]:
-    return [loss for loss in books.losses if loss.at >= since and loss.concerns(user)]
+    return [
+        loss
+        for loss in books.losses
+        if loss.at >= since and (loss.concerns(user) or user in books.misplaced)
+    ]
 
 
 def _healed(books: Books, loss: Loss, pairs: list[Pair], until: float) -> bool:

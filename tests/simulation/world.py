@@ -265,6 +265,7 @@ class World:
         self.books.closed[process.lane] = self.loop.now
         self.books.forgot(process.lane)
         await asyncio.sleep(pause)
+        self.books.forgot(process.lane)  # it took nothing in until now
         await process.open()
 
     # The course of a run
