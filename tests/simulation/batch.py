@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import sys
 import time
+import warnings
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -72,6 +73,8 @@ def run(seeds: Iterable[int]) -> Summary:
 def prepare() -> None:
     """Make a process ready for many runs."""
     logging.disable(logging.CRITICAL)
+    # A process that is killed before a task of its own began leaves that task's coroutine.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from twitchvault.vault.record import fingerprint
+
 if TYPE_CHECKING:
     from tests.simulation.lane import Lane
 
@@ -28,6 +30,12 @@ class Stored(msgspec.Struct, gc=False):
     reason: str = ""
     lease: str | None = None
     generation: int = 1
+    seeds: str = ""
+    exchanged: str = ""
+
+    def has_spent(self, mark: str) -> bool:
+        """Whether it remembers the refresh token with this fingerprint as exchanged."""
+        return mark in self.seeds or mark in self.exchanged
 
 
 _decode = msgspec.json.Decoder(Stored).decode
@@ -148,6 +156,11 @@ class Books:
         self.accepted: dict[tuple[Lane, str], list[float]] = {}
         """When Twitch told a process that it takes this access token."""
         self.refused: dict[tuple[Lane, str], list[float]] = {}
+        self.validated_dead: dict[tuple[Lane, str], list[float]] = {}
+        self.shown: list[tuple[Lane, float, bytes]] = []
+        self.first_stored: dict[bytes, float] = {}
+        self.misplaced: set[str] = set()
+        """Users of whom a pair was stored under another's id."""
         self.refused_falsely: set[str] = set()
         """Refresh tokens that Twitch refused though it takes them."""
         self.lied: dict[str, float] = {}
@@ -244,6 +257,8 @@ class Books:
         pair = self.pair_in(value)
         if pair is not None:
             pair.holders.setdefault(lane, now)
+        if value is not None:
+            self.shown.append((lane, now, value))
         chain = self._chain_in(value)
         for decision in self._made_by(lane, user):
             if decision.chain == chain and decision.written_at < NEVER:
@@ -271,9 +286,36 @@ class Books:
             if user is not None or (pair.by is not None and pair.by.lane is lane):
                 # Else it came from outside, and the store does not know what it followed.
                 pair.stored_at = min(pair.stored_at, now)
+        if pair is not None and user not in {None, pair.user}:
+            self.misplaced.add(pair.user)
+        # What stood before a decision was made and is written back does not carry it out.
+        first = NEVER if value is None else self.first_stored.setdefault(value, now)
         for decision in self._made_by(lane, user):
-            if decision.chain == chain:
+            if decision.chain == chain and first >= decision.since:
                 decision.written_at = min(decision.written_at, now)
+
+    def knew_spent(self, lane: Lane, old: Pair, before: float) -> bool:
+        """Whether a process could know by then that this refresh token had been exchanged.
+
+        By an answer to itself, or by a record that remembers it.
+        """
+        mark = fingerprint(old.refresh)
+        return any(
+            pair.by is not None
+            and pair.by.token == old.refresh
+            and pair.by.lane is lane
+            and pair.holders.get(lane, NEVER) < before
+            for pair in self.pairs
+        ) or any(
+            one is lane and at < before and self.stored(value).has_spent(mark)
+            for one, at, value in self.shown
+        )
+
+    def forgot(self, lane: Lane) -> None:
+        """A process has cleared what it knew."""
+        for pair in self.pairs:
+            pair.holders.pop(lane, None)
+        self.shown = [one for one in self.shown if one[0] is not lane]
 
     # Processes
 

@@ -40,6 +40,8 @@ CHANCE: Final = 0.5
 GLANCE: Final = 1.0
 """Seconds from the last look at the record until the request has left, over a new connection."""
 MINUTE: Final = 60.0
+LATE: Final = 10.0
+"""Seconds before its end in which an access token may be dead by itself, as clients can tell."""
 SLACK: Final = 0.6
 """The part of its lease for which an owner may be disturbed and keep it: it renews each third."""
 
@@ -75,6 +77,7 @@ def _could_know(books: Books, first: Request, second: Request) -> bool:
     old = next(pair for pair in books.pairs if pair.refresh == first.token)
     accepted = books.accepted.get((first.lane, old.access), ())
     refused = books.refused.get((first.lane, old.access), ())
+    dead = books.validated_dead.get((first.lane, old.access), ())
     lived = max((at for at in accepted if at <= first.left_at), default=-NEVER)
     return (
         books.lease_of(first)[1] == old.access
@@ -83,7 +86,7 @@ def _could_know(books: Books, first: Request, second: Request) -> bool:
         and first.left_at - lived <= MINUTE
         and not any(lived <= at <= first.left_at for at in refused)
         and not any(first.failed_at <= at <= second.left_at for at in accepted)
-        and any(first.failed_at <= at < old.ends_at for at in (*refused, second.left_at))
+        and any(first.failed_at <= at < old.ends_at - LATE for at in (*dead, second.left_at))
     )
 
 
@@ -123,7 +126,7 @@ def _forgotten(books: Books, old: Pair, second: Request) -> str | None:
     known = min((heir.stored_at for heir in heirs), default=NEVER)
     losses = [loss for loss in _losses(books, old.user, known) if loss.at <= second.left_at]
     leased, _ = books.lease_of(second)
-    if any(heir.holders.get(second.lane, NEVER) < leased for heir in heirs):
+    if books.knew_spent(second.lane, old, leased):
         return None
     return None if all(_healed(books, loss, heirs, leased) for loss in losses) else WENT_BACK
 
@@ -145,7 +148,11 @@ def _untold(books: Books, ttl: dict[Lane, float], old: Pair, second: Request) ->
 
 
 def _losses(books: Books, user: str, since: float) -> list[Loss]:
-    return [loss for loss in books.losses if loss.at >= since and loss.concerns(user)]
+    return [
+        loss
+        for loss in books.losses
+        if loss.at >= since and (loss.concerns(user) or user in books.misplaced)
+    ]
 
 
 def _healed(books: Books, loss: Loss, pairs: list[Pair], until: float) -> bool:

@@ -194,6 +194,8 @@ class SimHTTP:
                 books.accepted.setdefault(key, []).append(now)
             elif answer.status == 401:
                 books.refused.setdefault(key, []).append(now)
+                if request.endpoint == "validate":
+                    books.validated_dead.setdefault(key, []).append(now)
         self._world.note(
             self._lane.name, f"has {request.endpoint} {answer.status}", request.token, request.pair
         )

@@ -263,9 +263,9 @@ class World:
         self.note(process.lane.name, "clears")
         process.vault.clear()
         self.books.closed[process.lane] = self.loop.now
-        for pair in self.books.pairs:
-            pair.holders.pop(process.lane, None)
+        self.books.forgot(process.lane)
         await asyncio.sleep(pause)
+        self.books.forgot(process.lane)  # it took nothing in until now
         await process.open()
 
     # The course of a run

@@ -25,6 +25,8 @@ UNPROVEN: Final = 3
 """Refreshes for one user before one of the tokens that they gave was accepted."""
 FIRST_REST: Final = 10.0
 LONGEST_REST: Final = 3600.0
+FORGOTTEN_AFTER: Final = 3600.0
+"""Seconds after which the last pair proves nothing: whoever uses it may be another process."""
 ACCEPTED_FOR: Final = 60.0
 """Seconds for which it counts that Twitch has accepted a token."""
 UNKNOWN_LIFE: Final = 360.0
@@ -37,7 +39,8 @@ MARGIN: Final = 10.0
 class _Attempts:
     """What this process has tried for one user since Twitch accepted a token of theirs."""
 
-    sent: int = 0
+    unproven: int = 0
+    last: float = 0.0
     pause: float = 0.0
     until: float = 0.0
     rested: bool = False
@@ -74,14 +77,16 @@ class Backoff:
     def is_exhausted(self, name: str) -> bool:
         """Whether no refresh is left until a token was accepted, or this process has rested."""
         attempts = self._attempts.get(name)
-        return attempts is not None and attempts.sent >= UNPROVEN and not attempts.rested
+        if attempts is None or attempts.rested or attempts.unproven < UNPROVEN:
+            return False
+        return self._clocks.monotonic() - attempts.last < FORGOTTEN_AFTER
 
     def rest(self, name: str) -> Unauthorized:
         """Begin to rest; returns the error for all who ask meanwhile."""
         attempts = self._attempts[name]
         attempts.pause = min(max(attempts.pause * 2, FIRST_REST), LONGEST_REST)
         msg = (
-            f"Twitch accepts none of the tokens that it gave in {attempts.sent} refreshes; "
+            f"Twitch accepts none of the tokens that it gave in {attempts.unproven} refreshes; "
             f"the next one is tried in {attempts.pause:.0f} s"
         )
         error = Unauthorized(401, msg)
@@ -98,15 +103,18 @@ class Backoff:
 
     def sent(self, name: str) -> None:
         """A refresh request leaves."""
-        attempts = self._attempts[name]
-        attempts.sent += 1
-        attempts.rested = False
+        self._attempts[name].rested = False
 
     def succeeded(self, name: str) -> None:
         """A refresh gave a pair; whether it is good is not known."""
         attempts = self._attempts[name]
         attempts.error = None
-        if attempts.sent <= UNPROVEN:
+        now = self._clocks.monotonic()
+        if now - attempts.last >= FORGOTTEN_AFTER:
+            attempts.unproven = 0
+        attempts.unproven += 1
+        attempts.last = now
+        if attempts.unproven <= UNPROVEN:
             attempts.pause = 0.0
 
     def accepted(self, name: str, token: str, lives: float = 0.0) -> None:

@@ -234,6 +234,8 @@ class Exchange(Part):
                 return False
             lease.sent = True
             self._backoff.sent(lease.user)
+            if seconds := self._backoff.alive_for(lease.user, base.access_token):
+                lease.note_alive(seconds)
             return True
 
         token = await self._identity.refresh(sent, may_send=may_send, timeout=lease.left)

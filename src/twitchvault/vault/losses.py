@@ -43,7 +43,9 @@ def _is_unknown_login(record: Record, other: Record) -> bool:
     login = record.seeds[-FINGERPRINT_LENGTH:]
     if record.seeded:
         login = fingerprint(record.refresh_token or "")
-    return bool(login) and not other.remembers(login)
+    if not login or login == fingerprint(other.refresh_token or ""):
+        return False
+    return not other.remembers(login)
 
 
 def _with_memory_of(current: Record, other: Record) -> Record:

@@ -234,6 +234,14 @@ class Mirror:
         self._set(user_id, None, origin)
         self._wake(user_id)
 
+    def forget_deletes(self) -> None:
+        """The store has lost data: its versions go on below those of deletes that it knew."""
+        self._versions = {
+            user_id: version
+            for user_id, version in self._versions.items()
+            if user_id in self._records or self.is_damaged(user_id)
+        }
+
     def clear(self) -> None:
         """Forget everything, and show only what this process adds."""
         self.cleared = True

@@ -274,7 +274,7 @@ class Repository:
         """
         for user_id, version in found.items():
             gone = self._mirror.confirmed(user_id) is None and not self._mirror.is_damaged(user_id)
-            if gone and version < self._mirror.version(user_id):
+            if gone and version <= self._mirror.version(user_id):
                 with suppress(VersionConflict):
                     await self.delete(self.user_key(user_id), expect=version)
 

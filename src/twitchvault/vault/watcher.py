@@ -198,6 +198,7 @@ class Watcher:
             if all_lost:
                 await self._repository.restore_seeds()
                 await self._repository.delete_again(await self._repository.scan(quiet=False))
+                self._mirror.forget_deletes()
         except BaseException:
             self._lost_all = self._lost_all or all_lost
             raise
