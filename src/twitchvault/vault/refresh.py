@@ -237,14 +237,17 @@ class Refresher(Part):
 
     async def _is_unspent(self, user_id: str, record: Record, sent: str) -> bool:
         await self._repository.catch_up()
-        other = self._mirror.find(lambda other: other.refresh_token == sent, but=user_id)
+        mark = fingerprint(sent)
+        other = self._mirror.find(
+            lambda other: other.refresh_token == sent or mark in (other.replaced_lease or ()),
+            but=user_id,
+        )
         if other is not None:
             msg = (
                 f"the refresh token of user {user_id!r} stands under user {other!r}, too: "
                 "remove the one that it does not belong to"
             )
             raise TokenError(msg)
-        mark = fingerprint(sent)
         spender = self._mirror.find(lambda other: other.has_spent(mark), but=user_id)
         if spender is not None:
             reason = f"its refresh token was exchanged as that of user {spender!r}"
