@@ -150,8 +150,3 @@ class Backoff:
         """Nothing has to be remembered any more."""
         self._attempts.pop(name, None)
         self._accepted.pop(name, None)
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._attempts.clear()
-        self._accepted.clear()

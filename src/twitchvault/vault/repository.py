@@ -267,17 +267,6 @@ class Repository:
         for key in list(self._seeds):
             await self.read(key)
 
-    async def delete_again(self, found: dict[str, int]) -> None:
-        """Delete the users of whom only a store that went back in time still knows.
-
-        `found` has the versions at which it holds them; their deletes took larger ones.
-        """
-        for user_id, version in found.items():
-            gone = self._mirror.confirmed(user_id) is None and not self._mirror.is_damaged(user_id)
-            if gone and version <= self._mirror.version(user_id):
-                with suppress(VersionConflict):
-                    await self.delete(self.user_key(user_id), expect=version)
-
     # Calling the store
 
     async def call(self, method: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:

@@ -227,7 +227,8 @@ def refused(current: Record | None, base: Record, reason: str) -> Record | None:
     sent = base.refresh_token
     if current is None or current.refresh_token != sent:
         return current if sent is None else _remember_elsewhere(current, base, sent)
-    if current.generation != base.generation or current.state != "live":
+    is_its = current.generation == base.generation or current.lease == base.lease is not None
+    if not is_its or current.state != "live":
         return current
     if sent is not None:
         current = _remember(current, sent, seeded=current.seeded)

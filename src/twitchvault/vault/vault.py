@@ -103,7 +103,6 @@ class Vault(Part):
         self._open = False
         self._upkeep.cancel()
         self._watcher.cancel()
-        self._backoff.clear()
         self.mirror.clear()
         self._events.end()
 
