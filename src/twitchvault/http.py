@@ -129,6 +129,9 @@ class HTTPClient:
         an answer that has reached this machine is read.
         """
         body = _body(form, json, may_send)
+        if body is not None:
+            # Named here, for else a default of the caller's session would go before the body's own.
+            headers = {**(headers or {}), "Content-Type": body.content_type}
         request = self._request(body, method, url, headers=headers, params=params)
         exchange = asyncio.create_task(request, name="twitchvault request")
         exchange.add_done_callback(_note_outcome)
