@@ -204,3 +204,10 @@ def test_a_missing_package_is_named_with_its_extra(package: str) -> None:
     assert run.stderr == (
         f"The 'twitchvault' command needs the package '{package}': pip install 'twitchvault[cli]'\n"
     )
+
+
+async def test_a_misspelled_command_is_one_line(shell: Shell) -> None:
+    """In a pipe what is wrong stands on one line, without a box around it."""
+    outcome = await shell.run("list", "--a-rather-long-option-that-there-is-not", COLUMNS="40")
+    assert outcome.code == 2
+    assert "Error: No such option: --a-rather-long-option-that-there-is-not" in outcome.err

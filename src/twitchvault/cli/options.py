@@ -44,7 +44,10 @@ KeyFile = Annotated[
 ClientId = Annotated[
     str | None,
     typer.Option(
-        "--client-id", envvar="TWITCHVAULT_CLIENT_ID", help="From Twitch's developer console."
+        "--client-id",
+        envvar="TWITCHVAULT_CLIENT_ID",
+        metavar="ID",
+        help="From Twitch's developer console.",
     ),
 ]
 Secret = Annotated[

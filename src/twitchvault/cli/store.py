@@ -101,7 +101,10 @@ def _keys(file: Path) -> list[bytes]:
 
 
 def _warn_if_readable(file: Path) -> None:
-    mode = file.stat().st_mode
+    try:
+        mode = file.stat().st_mode
+    except OSError:
+        return  # it was there when it was read
     if os.name == "posix" and stat.S_ISREG(mode) and mode & OTHERS:
         warn(
             f"{str(file)!r} holds keys that other users of this machine can read (it has mode "

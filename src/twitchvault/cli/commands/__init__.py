@@ -16,7 +16,13 @@ from twitchvault.cli.console import out, prepare
 
 __all__ = ["commands"]
 
-commands = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+commands = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 120},
+    rich_markup_mode=None,  # whose boxes wrap errors, in a pipe too
+)
 
 
 def _show_version(wanted: bool) -> None:

@@ -42,7 +42,7 @@ def command(
     client_id: ClientId = None,
     secret: Secret = False,
     scope: Annotated[
-        list[str] | None, typer.Option("--scope", help="Repeat it for several.")
+        list[str] | None, typer.Option("--scope", metavar="SCOPE", help="Repeat it for several.")
     ] = None,
     store: Store = None,
     key_file: KeyFile = None,
