@@ -20,6 +20,7 @@ help:  ## list the targets
 setup: $(STAMP)  ## make the virtual environment .venv
 
 $(STAMP): pyproject.toml
+	@echo 'Installing the project and its tools into $(VENV), half a minute or so ...'
 	@command -v uv >/dev/null 2>&1 \
 	&& { uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) \
 	     && uv pip install --quiet --python $(BIN)/python --group dev -e '.[all]'; } \

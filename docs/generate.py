@@ -13,6 +13,7 @@ import pkgutil
 import re
 import sys
 import textwrap
+from dataclasses import fields
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +31,7 @@ DOCS: Final = Path(__file__).parent
 PAGES: Final = sorted(DOCS.rglob("*.md"))
 FIRST_TABLE: Final = re.compile(r"^(\|.*)\n(\|.*)\n(\|.*)$", re.MULTILINE)
 TABLE: Final = re.compile(r"(<!-- (\w+): ([\w. ]+) -->\n)(?:[|`].*\n)*")
+OPTION: Final = re.compile(r"^([a-z_]+(?:, [a-z_]+)*): (.*(?:\n +.*)*)", re.MULTILINE)
 KINDS: Final[tuple[tuple[type, str], ...]] = (
     (Enum, "enum"),
     (BaseModel, "model"),
@@ -159,6 +161,21 @@ def _fields(model: Any) -> list[str]:  # noqa: ANN401
     return [name for name in fields if name != "raw"] + ["raw"] * ("raw" in fields)
 
 
+def _options(options: Any) -> Iterable[str]:  # noqa: ANN401
+    """The fields of a dataclass; its docstring explains them as `name, name: text`."""
+    defaults = {field.name: repr(field.default) for field in fields(options)}
+    rows = []
+    for found, text in OPTION.findall(inspect.getdoc(options) or ""):
+        names = found.split(", ")
+        values = (defaults[name] for name in names)
+        rows.append((_codes(names), _codes(values), " ".join(text.split()).removesuffix(".")))
+    return _table(("name", "default", "meaning"), *rows)
+
+
+def _codes(words: Iterable[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
+
+
 def _commands(_: object) -> Iterable[str]:
     """The commands of the command line."""
     group = typer.main.get_group(commands)
@@ -184,6 +201,7 @@ WRITERS: Final[dict[str, Callable[..., Iterable[str]]]] = {
     "members": _members,
     "flows": _flows,
     "models": _models,
+    "options": _options,
     "commands": _commands,
     "stores": _stores,
 }

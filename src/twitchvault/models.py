@@ -156,7 +156,7 @@ class DeviceCode(AnswerModel):
     """The start of a device code flow: show the user `verification_uri` and `user_code`.
 
     `expires_in` and `interval` (the least time between two polls) are in seconds; `expires_in` 0
-    means not stated. `device_code` is a secret: who has it can fetch the tokens.
+    means not stated. `device_code` is a secret: whoever has it can get the tokens.
     """
 
     device_code: _Secret

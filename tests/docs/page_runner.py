@@ -7,6 +7,7 @@ The examples are run as they stand. Only where Twitch is differs: the defaults o
   word, else as a public client. `http://localhost:3000` is its redirect URI;
 - the users are alice (1001), who approves every login, and bob (1002);
 - `tokens.db`, in the folder, holds alice's tokens;
+- the double that a page starts in a terminal, `http://127.0.0.1:8080`, is this one;
 - `input()` is answered by a browser that opens the last address printed and says where it led.
 
 Code on the top level may `await`, as in `python -m asyncio`. A block that begins with a comment
@@ -42,6 +43,7 @@ PATIENCE: Final = 50
 RUN_ELSEWHERE: Final = frozenset({"test_my_store.py"})
 """test_own_store runs it, test by test: the contract takes long."""
 REDIRECT: Final = "http://localhost:3000"
+BY_HAND: Final = "http://127.0.0.1:8080"
 SCOPES: Final = ("chat:read", "user:read:chat")
 SECRET: Final = "CLIENT_SECRET"
 
@@ -49,7 +51,8 @@ SECRET: Final = "CLIENT_SECRET"
 class PageRunner:
     """Runs the blocks of one page, one after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, url: str) -> None:
+        self._url = url
         self.names: dict[str, Any] = {
             "__name__": "__main__",
             "print": self._print,
@@ -69,7 +72,7 @@ class PageRunner:
             self._execute(block, runner)
 
     def _execute(self, block: Block, runner: asyncio.Runner) -> None:
-        padded = "\n" * (block.line - 1) + block.text
+        padded = "\n" * (block.line - 1) + block.text.replace(BY_HAND, self._url)
         flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         self.names["__name__"] = "__main__" if block.file is None else Path(block.file).stem
         code = compile(padded, str(block.page), "exec", flags=flags, dont_inherit=True)
@@ -108,7 +111,7 @@ def _pytest(file: str) -> None:
 @contextmanager
 def running_double(secret: bool, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTwitch]:
     """A double with its own event loop, in a thread; `App`'s defaults lead to it."""
-    twitch = FakeTwitch(seed=5, device_interval=1)
+    twitch = FakeTwitch(seed=5, device_interval=1, control=True)
     twitch.register_client(
         client_id="CLIENT_ID",
         public=not secret,

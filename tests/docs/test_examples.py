@@ -24,7 +24,7 @@ def test_the_examples_of_a_page_run(
     monkeypatch.chdir(tmp_path)
     secret = SECRET in page.read_text(encoding="utf-8")
     with running_double(secret, monkeypatch) as twitch, asyncio.Runner() as loop_runner:
-        runner = PageRunner()
+        runner = PageRunner(twitch.url)
         for block in blocks(page, *RUN):
             runner.run(block, loop_runner)
         assert twitch.counts.replays == 0

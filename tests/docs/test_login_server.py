@@ -52,8 +52,10 @@ async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
             yield module | {"base": base, "twitch": twitch}
 
 
-async def visit(server: dict[str, Any], *, meddle: bool = False) -> tuple[int, str]:
-    """Follow the way of a browser, from /login to Twitch and back."""
+async def visit(
+    server: dict[str, Any], *, meddle: bool = False, reloads: int = 0
+) -> tuple[int, str]:
+    """Follow the way of a browser, from /login to Twitch and back; what it shows in the end."""
     jar = aiohttp.CookieJar(unsafe=True)
     async with aiohttp.ClientSession(cookie_jar=jar) as browser:
         async with browser.get(server["base"] / "login", allow_redirects=False) as answer:
@@ -61,8 +63,10 @@ async def visit(server: dict[str, Any], *, meddle: bool = False) -> tuple[int, s
         async with browser.get(to_twitch, allow_redirects=False) as answer:
             back = URL(answer.headers["Location"])
         query = {**back.query, "state": "another"} if meddle else back.query
-        async with browser.get(server["base"].with_query(query)) as answer:
-            return answer.status, await answer.text()
+        for _ in range(1 + reloads):
+            async with browser.get(server["base"].with_query(query)) as answer:
+                page = answer.status, await answer.text()
+        return page
 
 
 async def test_a_user_comes_back_signed_in(server: dict[str, Any]) -> None:
@@ -78,6 +82,23 @@ async def test_a_strange_state_is_turned_away(server: dict[str, Any]) -> None:
     server["twitch"].auto_consent(server["twitch"].add_user("alice"))
     assert await visit(server, meddle=True) == (400, "This is not the login that began here.")
     assert server["twitch"].counts.code_exchanges == 0
+
+
+async def test_a_reload_is_turned_away(server: dict[str, Any]) -> None:
+    """The state is used up: the code is not sent again, and the user stays signed in."""
+    alice = server["twitch"].add_user("alice")
+    server["twitch"].auto_consent(alice)
+    status, _ = await visit(server, reloads=1)
+    assert status == 400
+    assert server["twitch"].counts.code_exchanges == 1
+    assert server["flow"].get_token(alice.user_id) is not None
+
+
+async def test_a_code_that_is_no_longer_good(server: dict[str, Any]) -> None:
+    """The user is asked to sign in again; it is not an error of the server."""
+    server["twitch"].auto_consent(server["twitch"].add_user("alice"))
+    server["twitch"].code_lifetime = 0
+    assert await visit(server) == (400, "This code is no longer good: sign in again.")
 
 
 async def test_a_user_who_refuses_is_not_signed_in(server: dict[str, Any]) -> None:

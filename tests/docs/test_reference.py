@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import fields
 from typing import TYPE_CHECKING, Final, get_args, get_type_hints
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import twitchvault
 from docs.generate import PAGES, generated
 from twitchvault import errors
+from twitchvault.testing.fake import Settings, Switches
 
 from .pages import ROOT, name, prose
 
@@ -47,6 +49,15 @@ def test_every_argument_of_the_constructor_is_explained() -> None:
         r"\*(\w+)\*", REFERENCE.partition("| argument |")[2].partition("\n\n")[0]
     )
     assert explained == list(inspect.signature(twitchvault.App).parameters)
+
+
+@pytest.mark.parametrize("options", [Settings, Switches])
+def test_every_option_of_the_double_is_explained(options: type) -> None:
+    """The table of each dataclass comes from its docstring, which has to name every field."""
+    marker = f"<!-- options: twitchvault.testing.fake.{options.__name__} -->"
+    table = REFERENCE.partition(marker)[2].partition("\n\n")[0]
+    explained = re.findall(r"`(\w+)`", "".join(re.findall(r"^\|[^|]*", table, re.MULTILINE)))
+    assert sorted(explained) == sorted(field.name for field in fields(options))
 
 
 def test_every_kind_of_event_is_named() -> None:

@@ -177,7 +177,7 @@ async def expire_tokens(twitch: Twitch, workers: list[Worker], seconds: float) -
         count += twitch.server.expire_access(user)
         new = await wait_for_new_token(twitch, user, old, workers)
         exchanges = twitch.server.counts.exchanges - exchanges
-        say(f"  {user.login}'s token {old} expired: exchanges {exchanges}, all use {new}")
+        say(f"  {user.login}'s token {old} has expired; exchanges: {exchanges}; all use {new}")
     return count
 
 
@@ -234,7 +234,7 @@ def verdict(expired: int, counts: Counts, reports: list[Report]) -> list[tuple[b
         ),
         (
             counts.replays == counts.refused_refreshes == 0,
-            f"{counts.replays} replays of a spent refresh token",
+            f"{counts.replays} replays: exchanged refresh tokens that were sent again",
         ),
         (
             sum(refreshes) == counts.exchanges,
@@ -247,9 +247,9 @@ def verdict(expired: int, counts: Counts, reports: list[Report]) -> list[tuple[b
     ]
 
 
-async def demo(store_kind: str, seconds: float) -> bool:
+async def demo(store_kind: str, seconds: float, folder: Path) -> bool:
     """Run it all; True if every promise was kept."""
-    folder = Path(tempfile.mkdtemp(prefix="twitchvault-demo-"))
+    say("A fake server of Twitch and a store start on this machine; nothing leaves it.")
     async with (
         store_url(store_kind, folder) as store,
         FakeTwitch(device_interval=1, helix_limit=1_000_000) as server,
@@ -257,13 +257,13 @@ async def demo(store_kind: str, seconds: float) -> bool:
         twitch = Twitch.prepare(server)
         await sign_in(twitch, store)
         say(f"Four processes share {store.partition('?')[0]} and nothing else;")
-        say("  each calls Twitch for both users, some 40 times a second")
+        say("  each calls the fake server for both users, some 40 times a second.")
+        say("A token is named by its fingerprint, the first digits of its SHA-256.")
         expired, reports = await run_workers(twitch, store, seconds)
         found = verdict(expired, server.counts, reports)
-    say("By Twitch's own count:")
+    say("What the fake server and the processes have counted:")
     for good, text in found:
         say(f"  {'ok' if good else 'NO'}  {text}")
-    say(f"The tokens stay in {folder}")
     return all(good for good, _ in found)
 
 
@@ -274,7 +274,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="how long tokens expire")
     arguments = parser.parse_args()
     try:
-        return 0 if asyncio.run(demo(arguments.store, arguments.seconds)) else 1
+        with tempfile.TemporaryDirectory(prefix="twitchvault-demo-") as folder:
+            done = asyncio.run(demo(arguments.store, arguments.seconds, Path(folder)))
+        return 0 if done else 1
     except DemoError as error:
         sys.stderr.write(f"The demo cannot go on: {error}\n")
         return 2

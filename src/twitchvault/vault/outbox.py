@@ -106,7 +106,7 @@ class Outbox:
     def start(self) -> None:
         """The store is open: begin to write what is waiting."""
         self._running = True
-        for queue in self._queues.values():
+        for queue in list(self._queues.values()):  # an eager task may end its queue at once
             self._ensure_task(queue)
 
     def show(self) -> None:

@@ -129,7 +129,8 @@ class FernetStore(TokenStore):
     async def rotate(self) -> rotation.EncryptionReport:
         """Bring all entries under the first key, while any process reads and writes.
 
-        Before, give every process the new key first. May be broken off anywhere and called again.
+        Before: give every process the new key as the second one, and when all have it, as the
+        first. May be broken off anywhere and called again.
         """
         cipher = self._opened()
         renewed = await self._unlock(check_entry.read)
