@@ -124,3 +124,10 @@ async def test_ctrl_c_ends_the_wait(shell: Shell) -> None:
     outcome = await shell.interrupt(process, after="Waiting")
     assert outcome.code == 130
     assert outcome.err == "Stopped.\n"
+
+
+async def test_a_secret_that_is_not_typed(shell: Shell) -> None:
+    """Leaving the question is not taken for a user who has to sign in."""
+    outcome = await shell.run("login", "--secret", *shell.urls)
+    assert outcome.code == 130
+    assert outcome.err.endswith("Stopped.\n")

@@ -14,7 +14,7 @@ from twitchvault.errors import TwitchVaultError, WrongType, WrongValue
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-__all__ = ["FAILED", "NEEDS_LOGIN", "fail", "out", "prepare", "run", "warn"]
+__all__ = ["FAILED", "NEEDS_LOGIN", "ask", "fail", "out", "prepare", "run", "warn"]
 
 T = TypeVar("T")
 
@@ -54,8 +54,21 @@ def run(work: Coroutine[None, None, T]) -> T:
     except (TwitchVaultError, TimeoutError) as error:
         fail(str(error))
     except KeyboardInterrupt:
-        warn("Stopped.")
-        raise typer.Exit(INTERRUPTED) from None
+        _stop()
+
+
+def ask(question: str) -> str:
+    """What somebody types, who does not see it."""
+    try:
+        answer: str = typer.prompt(question, hide_input=True)
+    except typer.Abort:
+        _stop()
+    return answer
+
+
+def _stop() -> NoReturn:
+    warn("Stopped.")
+    raise typer.Exit(INTERRUPTED)
 
 
 def warn(text: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from twitchvault.cli.console import fail
+from twitchvault.cli.console import ask, fail
 
 __all__ = [
     "ApiUrl",
@@ -69,9 +69,8 @@ def required_client_id(client_id: str | None) -> str:
     return client_id
 
 
-def client_secret(ask: bool) -> str | None:
+def client_secret(asked: bool) -> str | None:
     """The client secret; None for a public client."""
-    if ask:
-        answer: str = typer.prompt("Client secret", hide_input=True)
-        return answer
+    if asked:
+        return ask("Client secret")
     return os.environ.get(SECRET_VARIABLE) or None
