@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from contextlib import contextmanager
@@ -258,3 +259,24 @@ async def test_it_ends(env: Environment, how: str) -> None:
     await app.authorize()
     await until(lambda: asked() >= 10)
     await app.close()
+
+
+async def test_a_pair_that_was_never_validated(env: Environment) -> None:
+    """Exchanged once, it is validated, not refreshed by the age of the pair before it."""
+    old, new = env.pair(), env.pair(expired=True)
+    record = {
+        "schema": 2,
+        "access_token": old.access_token,
+        "refresh_token": old.refresh_token,
+        "last_validated": time.time() - 14_390,
+        "expires_in": 14_400.0,
+    }
+    await env.storage.write(env.key(old.user_id), json.dumps(record).encode())
+    gate = env.twitch.hold("validate")
+    async with env.app(maintain=True) as app:
+        await gate.reached()
+        app.add_token(new.user_id, new.access_token, new.refresh_token)
+        await app.flush()
+        gate.release()
+        await until(lambda: app.tokens_validity.get(new.user_id, (0.0, 0.0))[0] > time.time() - 60)
+    assert env.refreshes_sent() == 1

@@ -159,6 +159,8 @@ class Books:
         self.validated_dead: dict[tuple[Lane, str], list[float]] = {}
         self.shown: list[tuple[Lane, float, bytes]] = []
         self.first_stored: dict[bytes, float] = {}
+        self.jumps: dict[Lane, list[float]] = {}
+        """When wall clocks were set: for all that a process knows, that much time has passed."""
         self.misplaced: set[str] = set()
         """Users of whom a pair was stored under another's id."""
         self.refused_falsely: set[str] = set()

@@ -84,6 +84,7 @@ def _could_know(books: Books, first: Request, second: Request) -> bool:
         and old.dead_at <= first.failed_at
         and old.access not in books.killed
         and first.left_at - lived <= MINUTE
+        and not any(lived <= at <= second.left_at for at in books.jumps.get(first.lane, ()))
         and not any(lived <= at <= first.left_at for at in refused)
         and not any(first.failed_at <= at <= second.left_at for at in accepted)
         and any(first.failed_at <= at < old.ends_at - LATE for at in (*dead, second.left_at))

@@ -266,6 +266,7 @@ class Process:
         """Its wall clock is set."""
         self._wall_off += seconds
         self.clocks.wall_off = self._wall_off
+        self.world.books.jumps.setdefault(self.lane, []).append(self.world.loop.now)
         self.world.note(self.lane.name, f"wall clock jumps by {seconds:.0f} s")
 
     def trap(self, step: int, act: Callable[[], None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tests.simulation.server import Queue
 from twitchvault.errors import StoreError, StoreUnavailable
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["SimStore", "WatchedStore", "store_of"]
 
 _T = TypeVar("_T")
+
+RETRY: Final = 0.3
+"""Seconds after an error in which nobody asks the store again."""
 
 
 class SimStore(TokenStore):
@@ -137,7 +140,9 @@ class SimStore(TokenStore):
         due = loop.now + delay
         arrival = self._arrivals[key] = max(due, self._arrivals.get(key, 0.0))
         if fault or arrival > due:
-            self.world.books.stall(self.lane, loop.now, arrival + back)
+            # After an error a process waits a moment before it tries again.
+            pause = RETRY if fault.startswith("error") else 0.0
+            self.world.books.stall(self.lane, loop.now, arrival + back + pause)
         loop.at(arrival - loop.now, self._arrive, waiter, act, fault, back)
 
     def _arrive(

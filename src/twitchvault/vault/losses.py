@@ -29,11 +29,20 @@ def reconciled(stored: Record | None, ours: Record | None) -> Record | None:
     is_known = not _is_unknown_login(ours, stored)
     if is_known and stored.order > ours.order:
         return stored
+    return _after_a_loss(stored, ours, is_known=is_known)
+
+
+def _after_a_loss(stored: Record, ours: Record, *, is_known: bool) -> Record:
+    behind = stored.order < ours.order
     if _is_unknown_login(stored, ours):
-        return _with_memory_of(stored, ours)
+        return _with_memory_of(stored, ours, ours.generation + 1 if behind else stored.generation)
+    if behind:
+        return ours
     if not is_known:
-        return _with_memory_of(ours, stored)
-    return ours if stored.order < ours.order else stored
+        return _with_memory_of(ours, stored, stored.generation + 1)
+    if ours.seeds[-FINGERPRINT_LENGTH:] not in stored.seeds:
+        return _with_memory_of(stored, ours, stored.generation)
+    return stored
 
 
 def _is_unknown_login(record: Record, other: Record) -> bool:
@@ -48,13 +57,15 @@ def _is_unknown_login(record: Record, other: Record) -> bool:
     return not other.remembers(login)
 
 
-def _with_memory_of(current: Record, other: Record) -> Record:
-    """`current` as a successor of `other`."""
-    mark = fingerprint(other.refresh_token or "")
-    given_up = other.given_up if current.has_spent(mark) else other.given_up + mark
+def _with_memory_of(current: Record, other: Record, generation: int) -> Record:
+    """`current`, which knows what `other` remembers."""
+    given_up = other.given_up
+    if current.refresh_token != other.refresh_token:
+        mark = fingerprint(other.refresh_token or "")
+        given_up = given_up if current.has_spent(mark) else given_up + mark
     return replace(
         current,
-        generation=max(current.generation, other.generation) + 1,
+        generation=generation,
         seeds=_joined(other.seeds, current.seeds, MAX_SEEDS),
         exchanged=_joined(other.exchanged, current.exchanged, MAX_EXCHANGED),
         given_up=_joined(given_up, current.given_up, MAX_SEEDS),

@@ -226,7 +226,7 @@ class Refresher(Part):
         elif not seed.record.seeded:
             chain, _ = await self.parked_chain(sent)
             if chain:
-                await self.attach(key, chain, None)
+                await self.attach(key, chain, None, only_if_held=True)
         elif await self._wait_for_lease(job, seed_key, seed) is not None:
             await self._delete_seed(seed_key, seed)
         return False
@@ -237,14 +237,17 @@ class Refresher(Part):
 
     async def _is_unspent(self, user_id: str, record: Record, sent: str) -> bool:
         await self._repository.catch_up()
-        other = self._mirror.find(lambda other: other.refresh_token == sent, but=user_id)
+        mark = fingerprint(sent)
+        other = self._mirror.find(
+            lambda other: other.refresh_token == sent or mark in (other.replaced_lease or ()),
+            but=user_id,
+        )
         if other is not None:
             msg = (
                 f"the refresh token of user {user_id!r} stands under user {other!r}, too: "
                 "remove the one that it does not belong to"
             )
             raise TokenError(msg)
-        mark = fingerprint(sent)
         spender = self._mirror.find(lambda other: other.has_spent(mark), but=user_id)
         if spender is not None:
             reason = f"its refresh token was exchanged as that of user {spender!r}"
@@ -310,16 +313,31 @@ class Refresher(Part):
         return chain, False
 
     async def attach(
-        self, key: str, chain: dict[str, Record], answer: ValidateToken | None
+        self,
+        key: str,
+        chain: dict[str, Record],
+        answer: ValidateToken | None,
+        *,
+        only_if_held: bool = False,
     ) -> None:
-        """Bring a parked pair to its user, then clear the places where it was parked."""
+        """Bring a parked pair to its user, then clear the places where it was parked.
+
+        `only_if_held`: only to a record that still holds a token of the chain.
+        """
         now = self._clocks.wall()
-        error = await self._outbox.apply(
-            key, lambda held: attached(held, chain, answer, now), asked_for=True
-        )
-        if error is None:
-            for sent, parked in chain.items():
-                seed_key = self._repository.seed_key(fingerprint(sent))
+
+        def attach(held: Record | None) -> Record | None:
+            if only_if_held and (held is None or held.refresh_token not in chain):
+                return held
+            return attached(held, chain, answer, now)
+
+        if await self._outbox.apply(key, attach, asked_for=True) is not None:
+            return
+        record = self._mirror.confirmed(self._repository.user_of(key) or "")
+        for sent, parked in chain.items():
+            mark = fingerprint(sent)
+            if record is not None and (record.has_spent(mark) or record.refresh_token == sent):
+                seed_key = self._repository.seed_key(mark)
                 self._outbox.submit(seed_key, partial(cleared_seed, parked=parked))
 
     async def refuse_chain(self, chain: dict[str, Record], reason: str) -> None:

@@ -93,7 +93,9 @@ class Upkeep(Part):
                 table.pop(user_id, None)
             return
         validated, known = record.last_validated, self._fresh.get(user_id)
-        if validated is not None and (known is None or known[0] != validated):
+        if validated is None:
+            self._fresh.pop(user_id, None)  # it was another token's
+        elif known is None or known[0] != validated:
             # What was there before only has its time. One in the future is a wrong clock's.
             age = self._clocks.wall() - validated if at_start else 0.0
             age = EVERY if age < -SKEW else max(age, 0.0)

@@ -26,6 +26,7 @@ _logger = logging.getLogger(__name__)
 SCAN_EVERY: Final = 1.0
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
+GRACE: Final = 1.0
 AT_ONCE: Final = 100
 """Users that are looked for, or written back, at the same time."""
 
@@ -197,6 +198,8 @@ class Watcher:
                 await asyncio.gather(*map(self._restore_user, lost[start : start + AT_ONCE]))
             if all_lost:
                 await self._repository.restore_seeds()
+                # First let the others write back what they hold: it may be a newer login.
+                await asyncio.sleep(GRACE)
                 await self._repository.delete_again(await self._repository.scan(quiet=False))
                 self._mirror.forget_deletes()
         except BaseException:
