@@ -99,6 +99,22 @@ async def test_given_session_is_used_and_stays_open() -> None:
         assert not session.closed
 
 
+async def test_defaults_of_a_given_session_leave_a_body_readable() -> None:
+    """A Content-Type that the session has for all its requests does not replace the body's."""
+
+    async def content_type(request: web.Request) -> web.Response:
+        return web.Response(text=request.content_type)
+
+    async with (
+        aiohttp.ClientSession(headers={"Content-Type": "text/plain"}) as session,
+        web_server(content_type) as url,
+    ):
+        client = HTTPClient(client_id="abc", session=session)
+        form = await client.send("POST", url, form=FORM)
+        assert form.body == b"application/x-www-form-urlencoded"
+        assert (await client.send("POST", url, json={})).body == b"application/json"
+
+
 async def test_given_session_that_is_closed_is_named() -> None:
     """A closed session is the caller's mistake, not a network failure."""
     session = aiohttp.ClientSession()

@@ -216,6 +216,17 @@ def test_overlapping_secrets_leave_no_rest() -> None:
     assert error.message == "[secret] [secret]"
 
 
+def test_the_beginning_of_a_secret_is_cut_out() -> None:
+    """A service that echoes the first part of a secret, of 8 characters or more, shows none."""
+    secret = "0123456789abcdef+ghi"
+    words = (
+        f"Got more: b'Bearer {secret[:15]}', {secret[:8].upper()}, {secret[:16]}%2Bg {secret}ghi"
+    )
+    error = error_of(answer(400, {"message": words}), secret)
+    assert error.message == "Got more: b'Bearer [secret]', [secret], [secret] [secret]ghi"
+    assert error_of(answer(400, {"message": "0123456"}), secret).message == "0123456"
+
+
 @pytest.mark.parametrize("secret", ["token", "Invalid refresh token", "e", "refresh", "a"])
 def test_odd_secrets_do_not_hide_a_refusal(secret: str) -> None:
     """The service's own words are never mistaken for a secret."""

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Final, Self
 
 from twitchvault import inputs
 from twitchvault.core import Core
-from twitchvault.errors import NotAuthorized, StoreError, scrub_traceback
+from twitchvault.errors import NotAuthorized, StoreError, WrongType, WrongValue, scrub_traceback
 from twitchvault.helix.api import UserAPI
 from twitchvault.http import HTTPClient
 from twitchvault.identity import Identity
 from twitchvault.loops import on_bound_loop
-from twitchvault.stores.base import TokenStore
+from twitchvault.stores.base import TokenStore, check_key
 from twitchvault.stores.memory import MemoryStore
 from twitchvault.stores.url import open_store
 from twitchvault.vault.record import TokenPair
@@ -123,7 +123,7 @@ class App:
         await self._core.authorize(None if token is None else inputs.token("token", token))
 
     def _check_shared(self) -> None:
-        if not self._core.authorized:
+        if not self._core.helix.authorized:
             raise NotAuthorized("the app is not authorized: call 'await app.authorize()' first")
 
     def clear(self) -> None:
@@ -235,7 +235,8 @@ class App:
     def get_user_by_id(self, user_id: str) -> UserAPI:
         """Helix in the name of a stored user.
 
-        `ValueError` for the client id (use `application`), `TokenError` if nothing is stored.
+        `ValueError` for the client id (use `application`), `TokenError` if nothing is stored;
+        `NotAuthorized`, which is one, if that is because `authorize()` was not called yet.
         """
         user_id = self._user_id(user_id, app=False)
         self._core.helix.record(user_id)
@@ -279,9 +280,10 @@ class App:
     def _user_id(self, user_id: object, *, app: bool = True) -> str:
         """A checked user id; `app`: the client id will do as well."""
         text = inputs.user_id(user_id)
+        check_key(f"{self.http.client_id}:{text}", "user_id")
         if text == self.http.client_id and not app:
             msg = "'user_id' is the client id: use the 'application' property for the app token"
-            raise ValueError(msg)
+            raise WrongValue(msg)
         return text
 
     # Tokens
@@ -323,7 +325,7 @@ def _store(store: TokenStore | str | None) -> TokenStore:
     if isinstance(store, TokenStore):
         return store
     msg = f"'store' must be a TokenStore, a URL or None, not {type(store).__name__}"
-    raise TypeError(msg)
+    raise WrongType(msg)
 
 
 def _pair(access_token: str, refresh_token: str | None) -> TokenPair:

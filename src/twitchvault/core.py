@@ -45,7 +45,6 @@ class Core:
         self.binding = LoopBinding()
         self.helix = HelixClient(http, vault, self.binding, api_url)
         self.application: AppAPI | None = None
-        self.authorized = False
         self._own_store = own_store
         self._turn = asyncio.Lock()
         self._resets = 0
@@ -69,7 +68,7 @@ class Core:
             try:
                 application = await self._open(token)
             except BaseException:
-                if not self.authorized and resets == self._resets:
+                if not self.helix.authorized and resets == self._resets:
                     # What went wrong matters more than what then cannot be closed.
                     with suppress(StoreError):
                         await self.close()
@@ -77,7 +76,7 @@ class Core:
             if resets != self._resets:
                 msg = "the flow was cleared or closed while it authorized: call authorize() again"
                 raise StoreError(msg)
-            self.application, self.authorized = application, True
+            self.application, self.helix.authorized = application, True
 
     async def _open(self, token: str | None) -> AppAPI | None:
         await self.vault.open()
@@ -137,7 +136,7 @@ class Core:
             task.exception()  # it has been logged, should nobody wait for it any more
 
     def _reset(self) -> None:
-        self.application, self.authorized = None, False
+        self.application, self.helix.authorized = None, False
         self._resets += 1
 
     def _abandon(self) -> StoreError | None:

@@ -215,6 +215,10 @@ class WrongType(TypeError):
     """A `TypeError` raised on purpose, for an argument: it shows no frame of ours either."""
 
 
+class WrongValue(ValueError):
+    """A `ValueError` raised on purpose, for an argument: it shows no frame of ours either."""
+
+
 def _version(version: int) -> str:
     return f"version {version}" if version else "no entry"
 
@@ -250,8 +254,8 @@ def scrub_traceback(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
     The local variables of those frames are tokens and keys, which debuggers, rich and error
     trackers show; causes and contexts have such frames too, or quote what they were given.
-    Expected are our own errors, `ValueError`, `WrongType`, `TimeoutError`, `CancelledError`, and
-    any `TypeError` of a plain function. Every other error is a bug and keeps its traceback.
+    Expected are our own errors, `TimeoutError`, `CancelledError`, and the `TypeError` of a call
+    that does not fit the function. Every other error is a bug and keeps its traceback.
     """
     if inspect.iscoroutinefunction(function):
 
@@ -268,10 +272,15 @@ def scrub_traceback(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
     @wraps(function)
     def called(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        failure: BaseException
         try:
             return function(*args, **kwargs)
-        except (*_EXPECTED, TypeError) as error:
+        except _EXPECTED as error:
             failure = error
+        except TypeError as error:
+            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+                raise
+            failure = error  # the function was not entered: the arguments do not fit
         del args, kwargs
         raise _without_frames(failure)
 
@@ -280,8 +289,8 @@ def scrub_traceback(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
 _EXPECTED: Final = (
     TwitchVaultError,
-    ValueError,
     WrongType,
+    WrongValue,
     TimeoutError,
     asyncio.CancelledError,
 )

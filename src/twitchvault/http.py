@@ -20,7 +20,7 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
-from twitchvault.errors import ClientException, NoAnswer, WrongType
+from twitchvault.errors import ClientException, NoAnswer, WrongType, WrongValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -89,7 +89,7 @@ class HTTPClient:
     ) -> None:
         if session is not None and (connector is not None or http_trace is not None):
             msg = "'connector' and 'http_trace' belong to a session: give them to your 'session'"
-            raise ValueError(msg)
+            raise WrongValue(msg)
         self.client_id = client_id
         self.closed = False
         self._given = session
@@ -129,6 +129,9 @@ class HTTPClient:
         an answer that has reached this machine is read.
         """
         body = _body(form, json, may_send)
+        if body is not None:
+            # Named here, for else a default of the caller's session would go before the body's own.
+            headers = {**(headers or {}), "Content-Type": body.content_type}
         request = self._request(body, method, url, headers=headers, params=params)
         exchange = asyncio.create_task(request, name="twitchvault request")
         exchange.add_done_callback(_note_outcome)
@@ -290,7 +293,7 @@ def _body(
     try:
         content = jsonlib.dumps(json, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        kind = WrongType if isinstance(error, TypeError) else ValueError
+        kind = WrongType if isinstance(error, TypeError) else WrongValue
         raise kind(f"'json' cannot be sent as JSON: {error}") from None
     return RequestBody(content, "application/json", may_send)
 
@@ -339,5 +342,5 @@ def _proxy(proxy: str | URL, auth: aiohttp.BasicAuth | None) -> URL:
         url = URL()
     if url.scheme not in {"http", "https"} or not url.host:
         msg = "'proxy' must be an absolute http or https URL"
-        raise ValueError(msg)
+        raise WrongValue(msg)
     return url if auth is None else url.with_user(auth.login).with_password(auth.password)

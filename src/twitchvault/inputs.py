@@ -11,7 +11,7 @@ from typing import Final
 
 from yarl import URL
 
-from twitchvault.errors import WrongType
+from twitchvault.errors import WrongType, WrongValue
 
 __all__ = [
     "base_url",
@@ -39,7 +39,7 @@ def token(name: str, value: object) -> str:
     text = word(name, _PREFIX.sub("", value.strip()) if isinstance(value, str) else value)
     if found := _SYNTAX.search(text):
         msg = f"{name!r} must be a token alone; this one holds {found.group()!r}"
-        raise ValueError(msg)
+        raise WrongValue(msg)
     return text
 
 
@@ -58,12 +58,12 @@ def word(name: str, value: object) -> str:
     """
     if not isinstance(value, str):
         msg = f"{name!r} must be a str, not {type(value).__name__}"
-        raise ValueError(msg)
+        raise WrongValue(msg)
     text = value.strip()
     fault = _fault(text)
     if fault:
         msg = f"{name!r} must be one word; this one {fault}"
-        raise ValueError(msg)
+        raise WrongValue(msg)
     return text
 
 
@@ -82,7 +82,7 @@ def client_id(value: object) -> str:
     text = word("client_id", value)
     if ":" in text:
         msg = f"'client_id' must be the id from Twitch's developer console, without ':': {text!r}"
-        raise ValueError(msg)
+        raise WrongValue(msg)
     return text
 
 
@@ -90,7 +90,7 @@ def client_secret(value: object) -> str | None:
     """A client secret, or None for a public client."""
     if value == "":
         msg = "'client_secret' is empty: leave it out, or pass None, for a public client"
-        raise ValueError(msg)
+        raise WrongValue(msg)
     return None if value is None else word("client_secret", value)
 
 
@@ -112,7 +112,7 @@ def base_url(name: str, value: object) -> str:
     extras = (url.raw_user, url.raw_password, url.raw_query_string, url.raw_fragment)
     if url.scheme not in {"http", "https"} or not url.host or any(extras):
         msg = f"{name!r} must be an http or https URL without user, password, query and fragment"
-        raise ValueError(msg)
+        raise WrongValue(msg)
     return str(url).rstrip("/")
 
 
@@ -124,5 +124,5 @@ def seconds(name: str, value: object, *, least: float | None = None) -> float:
     if not (number > 0 if least is None else number >= least):
         bound = "above 0" if least is None else f"{least:g} or more"
         msg = f"{name!r} must be a number of seconds {bound}, not {value!r}"
-        raise ValueError(msg)
+        raise WrongValue(msg)
     return float(number)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, quote_plus
 
@@ -34,6 +35,9 @@ _TEXT: Final = "text instead of JSON"
 _MESSAGE_LENGTH: Final = 200
 _MOST_READ: Final = 10_000
 """Characters of a text that are looked at, so that a huge one does not hold up the loop."""
+
+_LEAST_CUT: Final = 8
+"""Characters: so long a beginning of a secret is cut out of a text as the whole secret is."""
 
 TOKEN_FIELDS: Final = frozenset(
     {"access_token", "client_secret", "device_code", "id_token", "refresh_token", "token"}
@@ -149,13 +153,30 @@ def _one_line(text: str) -> str:
 
 
 def _hide(secrets: Iterable[str | None], answer: object) -> Callable[[str], str]:
-    """A function that cuts secrets out of a text: the ones given, and the tokens in an answer."""
+    """A function that cuts secrets out of a text: the ones given, and the tokens in an answer.
+
+    A service that shortens what it echoes shows the beginning of a secret: that is cut out, too.
+    """
     known = {text for text in (*secrets, *_tokens_in(answer)) if text}
     spellings = {spelling for text in known for spelling in _spellings(text)}
-    # Longest first, so that no part of a secret is left because another is its beginning.
-    ordered = sorted(spellings, key=len, reverse=True)
-    pattern = re.compile("|".join(map(re.escape, ordered)) or r"(?!)", re.IGNORECASE)
-    return lambda text: pattern.sub("[secret]", text)
+    starts = "|".join(re.escape(spelling[:_LEAST_CUT]) for spelling in spellings)
+    pattern = re.compile(starts or r"(?!)", re.IGNORECASE)
+
+    def hide(text: str) -> str:
+        parts, end = "", 0
+        while found := pattern.search(text, end):
+            parts += f"{text[end : found.start()]}[secret]"
+            rest = text[found.start() :]
+            end = max(found.end(), found.start() + max(_alike(rest, each) for each in spellings))
+        return parts + text[end:]
+
+    return hide
+
+
+def _alike(text: str, secret: str) -> int:
+    """How many characters both begin with, in upper or lower case."""
+    pairs = zip(text, secret, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0].casefold() == pair[1].casefold(), pairs))
 
 
 def _spellings(text: str) -> set[str]:

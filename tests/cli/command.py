@@ -63,9 +63,18 @@ class Shell:
     client: Client
 
     @property
+    def file(self) -> Path:
+        """Where the commands keep tokens."""
+        return self.folder / "tokens.db"
+
+    @property
     def store(self) -> str:
         """The store that the commands use."""
-        return f"sqlite:///{self.folder / 'tokens.db'}"
+        return f"sqlite:///{self.file}"
+
+    def named(self, text: str) -> str:
+        """What a command prints: the store's name, and this text."""
+        return f"Store: {self.file}\n{text}"
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -83,6 +92,12 @@ class Shell:
         ) as app:
             await app.add_user(pair.access_token, pair.refresh_token)
         return pair
+
+    async def leave_empty(self) -> None:
+        """A store in which nobody is."""
+        store = open_store(self.store)
+        await store.open()
+        await store.close()
 
     async def damage(self, key: str) -> None:
         """Put something into the store that is no record."""

@@ -16,6 +16,7 @@ async def test_check_is_content_when_all_works(shell: Shell) -> None:
     before = len(shell.twitch.validations_of(pair.access_token))
     outcome = await shell.run("check", *shell.urls)
     assert outcome.code == 0, outcome.err
+    assert outcome.out.startswith(shell.named("Application"))
     assert row(outcome.out, "alice")[2] == "live"
     assert len(shell.twitch.validations_of(pair.access_token)) > before
 

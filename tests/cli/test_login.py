@@ -33,6 +33,7 @@ async def test_a_user_signs_in(shell: Shell) -> None:
     """The address and the code are shown, and in the end the pair is in the store."""
     outcome = await shell.run("login", "--scope", "chat:read", "--scope", "chat:edit", *shell.urls)
     assert outcome.code == 0, outcome.err
+    assert outcome.out.startswith(shell.named(""))
     assert f"{shell.twitch.url}/activate?device-code=" in outcome.out
     assert "Code  " in outcome.out
     assert "Signed in: alice (1001)." in outcome.out
@@ -41,6 +42,15 @@ async def test_a_user_signs_in(shell: Shell) -> None:
     assert set(pair.scopes) == {"chat:read", "chat:edit"}
     tokens = await stored(shell, shell.folder / "tokens.db")
     assert tokens == {"1001": (pair.access_token, pair.refresh_token)}
+
+
+async def test_scopes_in_one_option(shell: Shell) -> None:
+    """Several scopes in one --scope are what they are in two."""
+    outcome = await shell.run("login", "--scope", "chat:read chat:edit", *shell.urls)
+    assert (outcome.code, outcome.err) == (0, "")
+    pair = shell.twitch.live_pair(shell.client, "alice")
+    assert pair is not None
+    assert set(pair.scopes) == {"chat:read", "chat:edit"}
 
 
 async def test_a_terminal_shows_a_picture_of_the_address(shell: Shell) -> None:
@@ -114,3 +124,10 @@ async def test_ctrl_c_ends_the_wait(shell: Shell) -> None:
     outcome = await shell.interrupt(process, after="Waiting")
     assert outcome.code == 130
     assert outcome.err == "Stopped.\n"
+
+
+async def test_a_secret_that_is_not_typed(shell: Shell) -> None:
+    """Leaving the question is not taken for a user who has to sign in."""
+    outcome = await shell.run("login", "--secret", *shell.urls)
+    assert outcome.code == 130
+    assert outcome.err.endswith("Stopped.\n")

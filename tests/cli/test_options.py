@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.fernet import Fernet
 
+from tests.redis_store.servers import Server, running
 from twitchvault import FernetStore, open_store
 
 if TYPE_CHECKING:
@@ -17,11 +19,19 @@ if TYPE_CHECKING:
     from .command import Outcome, Shell
 
 KEY, SECOND, WRONG = (Fernet.generate_key().decode() for _ in range(3))
+BAD_URLS = {
+    "tokens.db": "--store has no scheme: expected one of ",
+    "file:///tokens": "'file://...' names no store known here: expected one of ",
+    "redis://[": "--store is a URL that the driver cannot read",
+    "sqlite:///%00": "--store must name a file",
+    "memory://": "a store in memory ends with the command",
+}
 
 
-def written(file: Path, text: str) -> Path:
-    """The file, with that in it."""
+def written(file: Path, text: str, mode: int = 0o600) -> Path:
+    """The file, with that in it, for its owner alone unless `mode` says otherwise."""
     file.write_text(text)
+    file.chmod(mode)
     return file
 
 
@@ -68,7 +78,8 @@ async def test_an_encrypted_store_without_its_keys(shell: Shell, file: Path) -> 
     assert (login.code, login.err) == (2, f"twitchvault: {wants}\n")
     wrong = await run(shell, "list", keys=written(file, WRONG))
     assert wrong.code == 2
-    assert wrong.err.startswith("twitchvault: none of the keys decrypts this store")
+    why = f"none of the keys in {str(file)!r} decrypts this store: name another file"
+    assert wrong.err == f"twitchvault: {why}\n"
     assert [entry async for entry in inner.scan()] == before
     await inner.close()
 
@@ -80,8 +91,35 @@ async def test_a_bad_key_file(shell: Shell, file: Path) -> None:
     assert away.err.startswith(f"twitchvault: the key file {str(file.with_name('away'))!r}")
     bad = await run(shell, "list", keys=written(file, KEY[1:]))
     assert bad.code == 2
-    assert bad.err.startswith("twitchvault: 'keys'[0] is not a Fernet key: expected 44 characters")
+    where = f"twitchvault: the key file {str(file)!r}"
+    assert bad.err.startswith(f"{where}: key 1 is not a Fernet key: expected 44 characters")
     assert KEY[1:] not in bad.err
+    empty = await run(shell, "list", keys=written(file, "\n"))
+    assert (empty.code, empty.err) == (2, f"{where} is empty: it holds Fernet keys, one a line\n")
+    assert not shell.file.exists()
+
+
+async def test_a_key_file_for_all_to_read(shell: Shell, file: Path) -> None:
+    """As for a store's file there is a warning that says what to do."""
+    login = await run(shell, "login", *shell.urls, keys=written(file, KEY, 0o644))
+    assert login.code == 0
+    assert login.err.startswith(f"{str(file)!r} holds keys that other users of this machine can")
+    assert login.err.endswith("(it has mode 644): 'chmod 600' it\n")
+
+
+@pytest.mark.parametrize("command", ["list", "check", "remove alice", "login"])
+@pytest.mark.parametrize("somebody", [True, False])
+async def test_keys_for_a_store_without_encryption(
+    shell: Shell, file: Path, command: str, somebody: bool
+) -> None:
+    """They are refused, and the store stays as it is; only a login may encrypt an empty one."""
+    await (shell.sign_in("alice") if somebody else shell.leave_empty())
+    if command != "login" or somebody:
+        urls = () if command in {"list", "remove alice"} else shell.urls
+        refused = await run(shell, *command.split(), *urls, keys=file)
+        assert (refused.code, refused.out) == (2, "")
+        assert refused.err == "twitchvault: this store is not encrypted: leave --key-file out\n"
+    assert (await shell.run("list")).code == 0
 
 
 async def test_the_client_id_is_asked_for(shell: Shell) -> None:
@@ -95,15 +133,64 @@ async def test_the_client_id_is_asked_for(shell: Shell) -> None:
 
 @pytest.mark.parametrize("command", ["login", "list", "check", "remove alice"])
 async def test_a_store_that_cannot_be_is_one_line(shell: Shell, command: str) -> None:
-    """An unknown kind of URL gives a message and exit code 2."""
-    outcome = await shell.run(*command.split(), "--store", "file:///tokens")
+    """What is no URL, or of an unknown kind, gives a message and exit code 2."""
+    for url, text in BAD_URLS.items():
+        outcome = await shell.run(*command.split(), "--store", url, COLUMNS="40")
+        assert outcome.code == 2
+        assert outcome.err.startswith(f"twitchvault: {text}")
+        assert outcome.err.count("\n") == 1
+        assert "store object" not in outcome.err
+
+
+@pytest.mark.parametrize("command", ["list", "check", "remove alice"])
+@pytest.mark.parametrize("where", ["wrong.db", "no folder/tokens.db", "empty.db", None])
+async def test_a_store_that_is_not_there(shell: Shell, command: str, where: str | None) -> None:
+    """All commands but login name the file, and make none."""
+    (shell.folder / "empty.db").touch()
+    before = set(shell.folder.rglob("*"))
+    default = "twitchvault/tokens.db"
+    url = "" if where is None else f"sqlite:///{shell.folder / where}"
+    outcome = await shell.run(*command.split(), TWITCHVAULT_STORE=url)
+    file = str(shell.folder / (where or default))
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == (
+        f"twitchvault: there is no store in {file!r}: name another one, --store, or sign in first\n"
+    )
+    assert set(shell.folder.rglob("*")) == before
+    assert (shell.folder / "empty.db").stat().st_size == 0
+
+
+async def test_a_server_is_named_without_its_password(shell: Shell) -> None:
+    """Neither the store's name nor an error shows a password in the URL."""
+    server = Server()
+    with running(server):
+        await server.ready()
+        place = f"127.0.0.1:{server.port}"
+        named = await shell.run("list", "--store", f"redis://{place}/0?client_name=s3cret")
+        assert named.out == f"Store: redis://{place}/0\nNobody is in the store.\n"
+        refused = await shell.run("list", "--store", f"redis://u:s3cret@{place}/0")
+        assert refused.code == 2
+        assert "s3cret" not in refused.err
+
+
+def test_the_version() -> None:
+    """`--version` is the version of the package."""
+    command = [sys.executable, "-c", "from twitchvault.cli import main; main()", "--version"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, f"twitchvault {version('twitchvault')}\n")
+
+
+@pytest.mark.parametrize("option", ["--id-url", "--api-url", "--client-id"])
+async def test_an_argument_is_called_as_the_command_calls_it(shell: Shell, option: str) -> None:
+    """A message names the option, not the parameter of the library behind it."""
+    outcome = await shell.run("login", option, "not one word")
     assert outcome.code == 2
-    assert outcome.err.startswith("twitchvault: 'file://...' names no store known here")
+    assert outcome.err.startswith(f"twitchvault: {option} must be ")
 
 
 async def test_a_store_without_a_folder_is_one_line(shell: Shell) -> None:
     """The message of the store is shown as it is."""
-    outcome = await shell.run("list", "--store", f"sqlite:///{shell.folder}/none/tokens.db")
+    outcome = await shell.run("login", "--store", f"sqlite:///{shell.folder}/none/tokens.db")
     assert outcome.code == 2
     assert "its folder does not exist, make that first" in outcome.err
 
@@ -117,3 +204,10 @@ def test_a_missing_package_is_named_with_its_extra(package: str) -> None:
     assert run.stderr == (
         f"The 'twitchvault' command needs the package '{package}': pip install 'twitchvault[cli]'\n"
     )
+
+
+async def test_a_misspelled_command_is_one_line(shell: Shell) -> None:
+    """In a pipe what is wrong stands on one line, without a box around it."""
+    outcome = await shell.run("list", "--a-rather-long-option-that-there-is-not", COLUMNS="40")
+    assert outcome.code == 2
+    assert "Error: No such option: --a-rather-long-option-that-there-is-not" in outcome.err

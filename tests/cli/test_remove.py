@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .command import row
@@ -11,13 +12,14 @@ if TYPE_CHECKING:
 
 
 async def test_remove_takes_a_user_out(shell: Shell) -> None:
-    """By login or by id; the tokens live on at Twitch."""
+    """By login or by id, without a request to Twitch; the tokens live on there."""
+    shell = replace(shell, client=shell.twitch.register_client())
     pairs = [await shell.sign_in("alice"), await shell.sign_in("bob")]
     by_login, by_id = await shell.run("remove", "alice"), await shell.run("remove", "1002")
     assert by_login.code == by_id.code == 0
-    assert by_login.out.startswith("Removed alice (1001)")
-    assert by_id.out.startswith("Removed bob (1002)")
-    assert (await shell.run("list")).out == "Nobody is in the store.\n"
+    assert by_login.out.startswith(shell.named("Removed alice (1001)"))
+    assert by_id.out.startswith(shell.named("Removed bob (1002)"))
+    assert (await shell.run("list")).out == shell.named("Nobody is in the store.\n")
     assert all(shell.twitch.is_live(pair.access_token) for pair in pairs)
 
 

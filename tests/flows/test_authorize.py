@@ -260,6 +260,23 @@ async def test_closed_while_it_authorizes(env: Environment, steps: int) -> None:
     application_of(app)
 
 
+@pytest.mark.parametrize("revoke", [True, False])
+async def test_an_app_token_that_has_gone(env: Environment, revoke: bool) -> None:
+    """Nobody can sign an application in: its calls name `authorize()`, which brings a new one."""
+    async with env.app() as app:
+        application = application_of(app)
+        if revoke:
+            await application.revoke()
+        else:
+            app.remove_token(env.client.client_id)
+        calls = (application.refresh, application.validate, lambda: application.get("users"))
+        for call in (*calls, lambda: application.renew("refused")):
+            with pytest.raises(NotAuthorized, match=r"authorize\(\)"):
+                await call()
+        await app.authorize()
+        await application.get_user(login="alice")
+
+
 async def test_a_failure_closes_everything(env: Environment) -> None:
     """Whoever lets go of a flow that could not be authorized leaves nothing behind."""
     app = env.app(client_secret="x" * 30)

@@ -11,6 +11,7 @@ from twitchvault import (
     AuthFailure,
     Forbidden,
     NoAnswer,
+    NotAuthorized,
     RateLimited,
     TokenError,
     TwitchServerError,
@@ -159,6 +160,21 @@ async def test_get_token_and_get_user_by_id(env: Environment) -> None:
         app_token = flow.get_token(env.confidential.client_id)
         assert app_token is not None
         assert app_token[1] is None
+
+
+async def test_a_user_before_authorize(env: Environment) -> None:
+    """Whoever forgot `authorize()` is told so, and not to sign the user in; `add_token` works."""
+    async with env.device() as flow:
+        await env.login(flow)
+    forgotten = env.device()
+    with pytest.raises(NotAuthorized, match=r"authorize\(\)"):
+        forgotten.get_user_by_id(env.alice.user_id)
+    added = forgotten.add_token("7", "access", None)
+    assert forgotten.get_user_by_id("7") == added
+    async with forgotten:
+        assert forgotten.get_user_by_id(env.alice.user_id).login == "alice"
+        with pytest.raises(TokenError, match="sign the user in"):
+            forgotten.get_user_by_id("8")
 
 
 @on_each_store

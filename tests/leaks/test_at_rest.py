@@ -34,7 +34,7 @@ encrypted = pytest.mark.parametrize("encrypted", [True, False], ids=["fernet", "
 
 async def a_life(env: Environment, store: TokenStore) -> set[str]:
     """Users come, are refreshed, and go; what was ever stored of them."""
-    client, stored = env.public, {'odd"access/token+ö', 'odd"refresh/token+ö'}
+    client, stored = env.public, {"odd\\access/token+ö", "odd\\refresh/token+ö"}
     async with env.device(client, store=store) as flow:
         flow.add_token("7", *sorted(stored))
         for number in range(3):

@@ -153,7 +153,7 @@ async def test_users(witness: Witness, env: Environment) -> None:
             flow.add_user(pair.access_token, witness.secret("r3fresh/token&of-nobody")),
         )
         odd = flow.add_token(
-            "7", witness.secret('odd"access/token+ö'), witness.secret('odd"refresh/token+ö')
+            "7", witness.secret("odd\\access/token+ö"), witness.secret("odd\\refresh/token+ö")
         )
         await failing(witness, odd.get("users"), odd.refresh(), odd.validate())
         with pytest.raises(TypeError, match="user_id") as caught:

@@ -134,8 +134,16 @@ async def test_what_is_no_user_id(env: Environment, user_id: Any) -> None:  # no
 async def test_a_user_id_that_no_store_takes(env: Environment, user_id: str) -> None:
     """It is a ValueError, and the flow goes on as if nothing had been passed."""
     async with env.device() as flow:
-        with pytest.raises(ValueError, match="'user_id'"):
-            flow.add_token(user_id, "access", None)
+        calls: list[Callable[[str], object]] = [
+            lambda name: flow.add_token(name, "access", None),
+            flow.get_token,
+            flow.get_token_quota,
+            flow.get_user_by_id,
+            flow.remove_token,
+        ]
+        for call in calls:
+            with pytest.raises(ValueError, match="'user_id'"):
+                call(user_id)
         await within(flow.flush())
     async with env.device() as flow:
         assert (dict(flow.tokens), dict(flow.damaged)) == ({}, {})

@@ -25,13 +25,14 @@ from twitchvault import (
     DeviceCodeFlow,
     FernetStore,
     HTTPException,
+    MemoryStore,
     RedisStore,
     UserAPI,
     open_store,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from tests.environment import Environment
     from tests.leaks.witness import Witness
@@ -226,6 +227,31 @@ async def test_a_bug_keeps_its_traceback(env: Environment) -> None:
     files = [frame.filename for frame in traceback.extract_tb(caught.value.__traceback__)]
     assert any(name.endswith("twitchvault/identity.py") for name in files)
     assert any(name.endswith("twitchvault/http.py") for name in files)
+
+
+@pytest.mark.parametrize("kind", [ValueError, TypeError])
+async def test_a_bug_of_a_common_kind_keeps_its_traceback(
+    env: Environment, kind: type[Exception]
+) -> None:
+    """A ValueError or TypeError that nobody raised on purpose is shown with its frames, too."""
+
+    def scopes() -> Iterator[str]:
+        raise kind("a bug")
+        yield ""
+
+    class Broken(MemoryStore):
+        @property
+        def pushes_changes(self) -> bool:  # type: ignore[override]
+            raise kind("a bug")
+
+    async with env.device(env.public) as flow:
+        with pytest.raises(kind, match="a bug") as in_coroutine:
+            await flow.request_device_code(scopes())
+    with pytest.raises(kind, match="a bug") as in_function:
+        FernetStore(Broken(), "k" * 43 + "=")
+    for caught in (in_coroutine, in_function):
+        names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+        assert names[-1] in {"scopes", "pushes_changes"}
 
 
 async def test_an_error_of_a_shared_refresh(witness: Witness, env: Environment) -> None:

@@ -4,6 +4,7 @@
 | --- | --- |
 | `commands` | a module for each command, named like it |
 | `options` | the options that commands share |
+| `store` | the store that a command works on |
 | `users` | the users in a store |
 | `console` | output and exit codes |
 """

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import os
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
-from urllib.parse import quote
+from typing import Annotated, Final
 
-import platformdirs
 import typer
 
-from twitchvault.cli.console import fail
-from twitchvault.errors import DecryptionError, StoreError
-from twitchvault.stores import FernetStore, open_store
-from twitchvault.stores.base import check_not_encrypted
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from twitchvault.stores import TokenStore
+from twitchvault.cli.console import ask, fail
 
 __all__ = [
     "ApiUrl",
@@ -29,7 +18,6 @@ __all__ = [
     "Secret",
     "Store",
     "client_secret",
-    "opened_store",
     "required_client_id",
 ]
 
@@ -56,7 +44,10 @@ KeyFile = Annotated[
 ClientId = Annotated[
     str | None,
     typer.Option(
-        "--client-id", envvar="TWITCHVAULT_CLIENT_ID", help="From Twitch's developer console."
+        "--client-id",
+        envvar="TWITCHVAULT_CLIENT_ID",
+        metavar="ID",
+        help="From Twitch's developer console.",
     ),
 ]
 Secret = Annotated[
@@ -78,45 +69,8 @@ def required_client_id(client_id: str | None) -> str:
     return client_id
 
 
-def client_secret(ask: bool) -> str | None:
+def client_secret(asked: bool) -> str | None:
     """The client secret; None for a public client."""
-    if ask:
-        answer: str = typer.prompt("Client secret", hide_input=True)
-        return answer
+    if asked:
+        return ask("Client secret")
     return os.environ.get(SECRET_VARIABLE) or None
-
-
-@asynccontextmanager
-async def opened_store(url: str | None, key_file: Path | None) -> AsyncIterator[TokenStore]:
-    """The store that the options name, open for the length of the block."""
-    store = open_store(url or _default_url())
-    if key_file is not None:
-        store = FernetStore(store, _keys(key_file))
-    try:
-        await store.open()
-        await _check_keys_given(store)
-        yield store
-    finally:
-        await store.close()
-
-
-async def _check_keys_given(store: TokenStore) -> None:
-    try:
-        await check_not_encrypted(store)
-    except DecryptionError:
-        msg = "this store is encrypted: name the file with its keys, --key-file"
-        raise StoreError(msg) from None
-
-
-def _keys(file: Path) -> list[bytes]:
-    try:
-        return file.read_bytes().split()
-    except OSError as error:
-        msg = f"the key file {str(file)!r} cannot be read: {error.strerror}"
-        raise StoreError(msg) from None
-
-
-def _default_url() -> str:
-    folder = Path(platformdirs.user_data_dir("twitchvault"))
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return f"sqlite:///{quote(str(folder / 'tokens.db'))}"

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from twitchvault.app import App
+from twitchvault import inputs
 from twitchvault.cli.console import out, warn
+from twitchvault.errors import StoreError
+from twitchvault.vault.record import decode
 
 if TYPE_CHECKING:
-    from twitchvault.stores import TokenStore
+    from twitchvault.stores import Entry, TokenStore
 
-__all__ = ["StoredUser", "read_users", "show_users", "users_of"]
+__all__ = ["StoredUser", "read_users", "show_users"]
 
 _COLOURS = {"live": "green", "needs login": "yellow", "damaged": "red"}
 
@@ -38,40 +40,31 @@ class StoredUser(NamedTuple):
 
 
 async def read_users(store: TokenStore, client_id: str | None = None) -> list[StoredUser]:
-    """The users of one application, or of all, in an open store."""
-    found: list[StoredUser] = []
-    for name in [client_id] if client_id else await _client_ids(store):
-        # A public client with nothing to maintain sends no request.
-        async with App(name, store=store, maintain=False) as app:
-            found += users_of(app)
-    return found
+    """The users of one application, or of all, in an open store; by application and name."""
+    prefix = f"{inputs.client_id(client_id)}:" if client_id else ""
+    users = [user async for entry in store.scan(prefix) if (user := _user(entry))]
+    return sorted(users, key=lambda user: (user.client_id, user.name, user.user_id))
 
 
-async def _client_ids(store: TokenStore) -> list[str]:
-    keys = [entry.key.partition(":") async for entry in store.scan()]
-    return sorted({client_id for client_id, colon, _ in keys if colon})
-
-
-def users_of(app: App) -> list[StoredUser]:
-    """The users of an application, by name."""
-    user_ids = {*app.tokens, *app.needs_login, *app.damaged} - {app.http.client_id}
-    users = [_user(app, user_id) for user_id in user_ids]
-    return sorted(users, key=lambda user: (user.name, user.user_id))
-
-
-def _user(app: App, user_id: str) -> StoredUser:
-    client_id = app.http.client_id
-    if user_id in app.damaged:
-        return StoredUser(client_id, user_id, "damaged", str(app.damaged[user_id]))
-    reason = app.needs_login.get(user_id, "")
+def _user(entry: Entry) -> StoredUser | None:
+    """The user whose entry it is; None for an app token's, a seed's and a removed user's."""
+    client_id, _, user_id = entry.key.partition(":")
+    if user_id in {"", client_id}:
+        return None
+    try:
+        record = decode(entry.value, user_id)
+    except StoreError as error:
+        return StoredUser(client_id, user_id, "damaged", str(error))
+    if record.state == "removed":
+        return None
     return StoredUser(
         client_id,
         user_id,
-        "needs login" if user_id in app.needs_login else "live",
-        reason,
-        app.get_user_by_id(user_id).login,
-        app.users_scopes.get(user_id, ()),
-        app.tokens_validity.get(user_id, (None,))[0],
+        record.state.replace("_", " "),
+        record.reason,
+        record.login,
+        record.scopes or (),
+        record.last_validated,
     )
 
 

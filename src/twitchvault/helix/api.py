@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from twitchvault import inputs
-from twitchvault.errors import HTTPException, NotFound
+from twitchvault.errors import HTTPException, NotFound, WrongValue
 from twitchvault.loops import on_bound_loop
 
 if TYPE_CHECKING:
@@ -147,6 +147,7 @@ class _API:
         Asked for by two processes at once it is one exchange. `AuthFailure` if the user has to
         sign in again. For an access token that somebody refused there is `renew`.
         """
+        self._helix.record(self.user_id)  # its errors say what to do
         return await self._helix.vault.refresh(self.user_id)
 
     @on_bound_loop
@@ -157,6 +158,7 @@ class _API:
         `refused` is dead; if it is, it is refreshed, exactly once in all processes.
         """
         token = inputs.token("refused", refused)
+        self._helix.record(self.user_id)
         return await self._helix.vault.renew_refused(self.user_id, token)
 
     @on_bound_loop
@@ -217,7 +219,7 @@ class AppAPI(_API):
         """One user, by id or by login; `NotFound` if there is none."""
         if (user_id is None) == (login is None):
             msg = "get_user() takes one of 'user_id' and 'login'"
-            raise ValueError(msg)
+            raise WrongValue(msg)
         if user_id is not None:
             user_id = inputs.user_id(user_id)
         return await self._user({"id": user_id, "login": login})

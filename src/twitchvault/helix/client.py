@@ -12,9 +12,17 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from twitchvault.errors import AuthFailure, HTTPException, TokenError, WrongType, fresh_copy
+from twitchvault.errors import (
+    AuthFailure,
+    HTTPException,
+    NotAuthorized,
+    WrongType,
+    WrongValue,
+    fresh_copy,
+)
 from twitchvault.inputs import base_url
 from twitchvault.responses import is_good, json_of, message_of
+from twitchvault.vault.refresh import unknown_user
 
 if TYPE_CHECKING:
     from twitchvault.http import Answer, HTTPClient
@@ -47,6 +55,8 @@ class HelixClient:
         self.binding = binding
         self._http = http
         self._api_url = base_url("api_url", api_url) + "/"
+        self.authorized = False
+        """Whether `authorize()` has been called, and neither `clear()` nor `close()` since."""
         self._points: dict[str, int] = {}
         self._contradicted: set[str] = set()
 
@@ -62,10 +72,14 @@ class HelixClient:
     def record(self, user_id: str) -> Record:
         """The record of a user; `TokenError` if there is none, or the error of a damaged one."""
         record = self.vault.record(user_id)
-        if record is None:
-            msg = f"no token is stored for user {user_id!r}; sign the user in first"
-            raise TokenError(msg)
-        return record
+        if record is not None:
+            return record
+        if not self.authorized:
+            raise NotAuthorized("the flow is not open: call 'await flow.authorize()' first")
+        if user_id == self._http.client_id:
+            msg = "the app token is gone: call 'await flow.authorize()' to get another one"
+            raise NotAuthorized(msg)
+        raise unknown_user(user_id)
 
     async def call(
         self,
@@ -139,7 +153,7 @@ class HelixClient:
         # A token must not go anywhere but to the API.
         if not isinstance(path, str) or not path.isprintable() or not _PATH.fullmatch(path):
             msg = f"'path' must be a path below the API's base, like 'users', not {path!r}"
-            raise ValueError(msg)
+            raise WrongValue(msg)
         return self._api_url + path.lstrip("/")
 
 
@@ -147,7 +161,7 @@ def _method(method: object) -> str:
     name = str(method).upper()
     if name not in _METHODS:
         msg = f"'method' must be one of {', '.join(_METHODS)}, not {method!r}"
-        raise ValueError(msg)
+        raise WrongValue(msg)
     return name
 
 
@@ -175,4 +189,4 @@ def _text(value: object) -> str:
         return jsonlib.dumps(value, allow_nan=False)
     except ValueError as error:
         msg = f"'params' holds what cannot be sent: {error}"
-        raise ValueError(msg) from None
+        raise WrongValue(msg) from None

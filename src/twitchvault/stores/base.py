@@ -17,7 +17,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self, runtime_checkable
 
-from twitchvault.errors import DecryptionError, MissingDriver
+from twitchvault.errors import DecryptionError, MissingDriver, WrongType, WrongValue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -206,22 +206,22 @@ def check_key(key: str, name: str = "key") -> None:
     """Raise `ValueError` unless `key` is a non-empty string of at most 512 bytes in UTF-8."""
     if not isinstance(key, str):
         msg = f"{name!r} must be a str, not {type(key).__name__}"
-        raise TypeError(msg)
+        raise WrongType(msg)
     try:
         size = len(key.encode())
     except UnicodeEncodeError:
         msg = f"{name!r} must be encodable as UTF-8; it holds a lone surrogate"
-        raise ValueError(msg) from None
+        raise WrongValue(msg) from None
     if not 0 < size <= MAX_KEY_BYTES:
         msg = f"{name!r} must have 1 to {MAX_KEY_BYTES} bytes in UTF-8, this one has {size}"
-        raise ValueError(msg)
+        raise WrongValue(msg)
 
 
 def check_value(value: bytes) -> None:
     """Raise `TypeError` unless `value` is bytes."""
     if not isinstance(value, bytes):
         msg = f"'value' must be bytes, not {type(value).__name__}"
-        raise TypeError(msg)
+        raise WrongType(msg)
 
 
 def check_expect(expect: int | None) -> None:
@@ -230,7 +230,7 @@ def check_expect(expect: int | None) -> None:
         return
     if isinstance(expect, bool) or not isinstance(expect, int):
         msg = f"'expect' must be None or an int, not {type(expect).__name__}"
-        raise TypeError(msg)
+        raise WrongType(msg)
     if expect < 0:
         msg = f"'expect' must be None, 0 (absent) or a version, not {expect}"
-        raise ValueError(msg)
+        raise WrongValue(msg)

@@ -7,7 +7,7 @@ import threading
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from twitchvault.errors import StoreError, VersionConflict
+from twitchvault.errors import StoreError, VersionConflict, WrongValue
 from twitchvault.stores.base import (
     CLOSED,
     NOT_OPEN,
@@ -122,7 +122,7 @@ class MemoryStore(TokenStore, Watchable):
 def from_url(url: str) -> MemoryStore:
     """A new store, for 'memory://'."""
     if url.partition("://")[2]:
-        raise ValueError("a 'memory' URL is 'memory://' and nothing after it")
+        raise WrongValue("a 'memory' URL is 'memory://' and nothing after it")
     return MemoryStore()
 
 

@@ -7,7 +7,14 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import MissingDriver, StoreError, TwitchVaultError, scrub_traceback
+from twitchvault.errors import (
+    MissingDriver,
+    StoreError,
+    TwitchVaultError,
+    WrongType,
+    WrongValue,
+    scrub_traceback,
+)
 from twitchvault.stores.base import TokenStore
 
 if TYPE_CHECKING:
@@ -31,10 +38,10 @@ def open_store(url: str) -> TokenStore:
     """
     if not isinstance(url, str):
         msg = f"'url' must be a str, not {type(url).__name__}"
-        raise TypeError(msg)
+        raise WrongType(msg)
     found = _SCHEME.match(url)
     if found is None:
-        raise ValueError(f"'url' has no scheme: {_expected()}")
+        raise WrongValue(f"'url' has no scheme: {_expected()}")
     scheme = found[1].lower()
     for example, module in _examples().items():
         if scheme == example.partition("://")[0]:
@@ -46,10 +53,10 @@ def open_store(url: str) -> TokenStore:
 def _registered(scheme: str, url: str) -> TokenStore:
     points = {_package(p): p for p in entry_points(group=ENTRY_POINT_GROUP, name=scheme)}
     if not points:
-        raise ValueError(f"'{scheme}://...' names no store known here: {_expected()}")
+        raise WrongValue(f"'{scheme}://...' names no store known here: {_expected()}")
     if len(points) > 1:
         msg = f"'{scheme}://...' is registered by several packages, {', '.join(sorted(points))}: "
-        raise ValueError(msg + "uninstall all but one")
+        raise WrongValue(msg + "uninstall all but one")
     ((package, point),) = points.items()
     try:
         make = point.load()
@@ -66,7 +73,7 @@ def _registered(scheme: str, url: str) -> TokenStore:
         raise StoreError(msg) from None
     if not isinstance(store, TokenStore):
         msg = f"{package} made a {type(store).__name__} of '{scheme}://...', which is no TokenStore"
-        raise TypeError(msg)
+        raise WrongType(msg)
     return store
 
 

@@ -7,17 +7,41 @@ from __future__ import annotations
 
 import pkgutil
 from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
+from twitchvault.cli.console import out, prepare
+
 __all__ = ["commands"]
 
-commands = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+commands = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 120},
+    rich_markup_mode=None,  # whose boxes wrap errors, in a pipe too
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"twitchvault {version('twitchvault')}")
+        raise typer.Exit
 
 
 @commands.callback()
-def _about() -> None:
+def _about(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
     """Sign Twitch users in and look after their tokens; no token is ever shown."""
+    prepare()
 
 
 for _module in pkgutil.iter_modules(__path__):

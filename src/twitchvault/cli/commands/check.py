@@ -16,10 +16,10 @@ from twitchvault.cli.options import (
     Secret,
     Store,
     client_secret,
-    opened_store,
     required_client_id,
 )
-from twitchvault.cli.users import StoredUser, show_users, users_of
+from twitchvault.cli.store import opened_store
+from twitchvault.cli.users import StoredUser, read_users, show_users
 from twitchvault.errors import AuthFailure, TwitchVaultError, Unauthorized
 
 if TYPE_CHECKING:
@@ -46,16 +46,17 @@ def command(
             opened_store(store, key_file) as opened,
             App(*application, store=opened, maintain=False, id_url=id_url, api_url=api_url) as app,
         ):
-            errors = await _validate_all(app)
-            return users_of(app), errors
+            errors = await _validate_all(app, await read_users(opened, app.http.client_id))
+            await app.flush()
+            return await read_users(opened, app.http.client_id), errors
 
     _report(*run(check()))
 
 
-async def _validate_all(app: App) -> Errors:
+async def _validate_all(app: App, users: list[StoredUser]) -> Errors:
     """Validate every readable user; the errors that say nothing about the user's tokens."""
     errors: Errors = {}
-    for user in users_of(app):
+    for user in users:
         if user.state == "damaged":
             continue
         try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from twitchvault.cli.console import run
-from twitchvault.cli.options import ClientId, KeyFile, Store, opened_store
+from twitchvault.cli.options import ClientId, KeyFile, Store  # noqa: TC001 - typer reads them
+from twitchvault.cli.store import opened_store
 from twitchvault.cli.users import StoredUser, read_users, show_users
 
 __all__ = ["command"]

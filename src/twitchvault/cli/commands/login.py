@@ -22,9 +22,9 @@ from twitchvault.cli.options import (
     Secret,
     Store,
     client_secret,
-    opened_store,
     required_client_id,
 )
+from twitchvault.cli.store import opened_store
 from twitchvault.oauth import DeviceCodeFlow
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def command(
     client_id: ClientId = None,
     secret: Secret = False,
     scope: Annotated[
-        list[str] | None, typer.Option("--scope", help="Repeat it for several.")
+        list[str] | None, typer.Option("--scope", metavar="SCOPE", help="Repeat it for several.")
     ] = None,
     store: Store = None,
     key_file: KeyFile = None,
@@ -54,12 +54,12 @@ def command(
 
     async def login() -> None:
         async with (
-            opened_store(store, key_file) as opened,
+            opened_store(store, key_file, make=True) as opened,
             DeviceCodeFlow(
                 *application, store=opened, maintain=False, id_url=id_url, api_url=api_url
             ) as flow,
         ):
-            await _sign_in(flow, scope or [])
+            await _sign_in(flow, " ".join(scope or []).split())
 
     run(login())
 
@@ -83,8 +83,7 @@ def _show(code: DeviceCode) -> None:
     user_code: RenderableType = Text.assemble("Code  ", (code.user_code, "bold magenta"))
     if out.is_terminal and out.encoding.startswith("utf"):
         user_code = _beside_qr_code(code.verification_uri, user_code)
-    text = Padding(Group(address, user_code), (0, 0, 0, INDENT))
-    out.print(text, soft_wrap=not out.is_terminal)
+    out.print(Padding.indent(Group(address, user_code), INDENT))
 
 
 def _beside_qr_code(address: str, user_code: RenderableType) -> RenderableType:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from twitchvault.app import App
+from twitchvault.app import ID_URL, LEASE_TTL
 from twitchvault.cli.console import fail, out, run
-from twitchvault.cli.options import ClientId, KeyFile, Store, opened_store
+from twitchvault.cli.options import ClientId, KeyFile, Store  # noqa: TC001 - typer reads them
+from twitchvault.cli.store import opened_store
 from twitchvault.cli.users import StoredUser, read_users
+from twitchvault.http import HTTPClient
+from twitchvault.identity import Identity
+from twitchvault.vault.vault import Vault
+
+if TYPE_CHECKING:
+    from twitchvault.stores import TokenStore
 
 __all__ = ["command"]
 
@@ -26,14 +33,25 @@ def command(
     async def remove() -> StoredUser:
         async with opened_store(store, key_file) as opened:
             found = _only_one(user, await read_users(opened, client_id))
-            async with App(found.client_id, store=opened, maintain=False) as app:
-                app.remove_token(found.user_id)
-                await app.flush()
+            await _remove(found, opened)
             return found
 
     gone = run(remove())
     out.print(Text(f"Removed {gone.name} ({gone.user_id}) of application {gone.client_id}."))
     out.print("The tokens still live at Twitch: the user can disconnect the application there.")
+
+
+async def _remove(user: StoredUser, store: TokenStore) -> None:
+    """Let the vault do it, which remembers spent tokens; an `App` would ask Twitch first."""
+    http = HTTPClient(client_id=user.client_id)
+    identity = Identity(http, user.client_id, None, ID_URL)
+    vault = Vault(store, identity, maintain=False, lease_ttl=LEASE_TTL)
+    await vault.open()
+    try:
+        vault.remove(user.user_id)
+        await vault.flush()
+    finally:
+        await vault.close()
 
 
 def _only_one(name: str, users: list[StoredUser]) -> StoredUser:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final, TypeAlias
 
-from twitchvault.errors import StoreError, StoreUnavailable
+from twitchvault.errors import StoreError, StoreUnavailable, WrongType, WrongValue
 from twitchvault.stores.base import missing_driver
 
 try:
@@ -35,9 +35,9 @@ class KeyRing:
         if not isinstance(keys, list | tuple):
             msg = "'keys' must be a Fernet key, a list or tuple of keys, or a callable, not "
             msg += f"{type(keys).__name__}: their order counts, the first one encrypts"
-            raise TypeError(msg)
+            raise WrongType(msg)
         if not keys:
-            raise ValueError("'keys' is empty: give at least one Fernet key")
+            raise WrongValue("'keys' is empty: give at least one Fernet key")
         self._fernets = dict(_named_fernet(key, place) for place, key in enumerate(keys))
         self.names = tuple(self._fernets)
         self.encrypt = self._fernets[self.names[0]].encrypt
@@ -67,15 +67,12 @@ async def load(keys: KeyRing | KeysCallable) -> KeyRing:
     except Exception as error:  # its text might hold a key
         msg = f"the callable 'keys' gave no keys within {_TIMEOUT:.0f} s: {type(error).__name__}"
         raise StoreUnavailable(msg) from None
-    try:
-        return KeyRing(given)
-    except TypeError as error:  # a `ValueError` leaves `open` without this frame, which holds keys
-        raise ValueError(str(error)) from None
+    return KeyRing(given)
 
 
 def _named_fernet(key: object, place: int) -> tuple[str, Fernet]:
     if not isinstance(key, str | bytes):
-        raise TypeError(f"'keys'[{place}] must be str or bytes, not {type(key).__name__}")
+        raise WrongType(f"'keys'[{place}] must be str or bytes, not {type(key).__name__}")
     text = key.strip()  # the last line of a file ends with a newline
     # Python's base64 stops at the first '=': "new,old" would be taken for "new".
     if len(text) == _KEY_LENGTH:
@@ -83,4 +80,4 @@ def _named_fernet(key: object, place: int) -> tuple[str, Fernet]:
             return hashlib.sha256(urlsafe_b64decode(text)).hexdigest()[:8], Fernet(text)
     msg = f"'keys'[{place}] is not a Fernet key: expected {_KEY_LENGTH} characters of url-safe "
     msg += f"base64, as Fernet.generate_key() makes them; this has {len(text)}"
-    raise ValueError(msg)
+    raise WrongValue(msg)

@@ -7,7 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from twitchvault.errors import StoreError, scrub_traceback
+from twitchvault.errors import StoreError, WrongType, WrongValue, scrub_traceback
 from twitchvault.stores.base import (
     CLOSED,
     ENCRYPTION_CHECK_KEY,
@@ -58,7 +58,7 @@ class FernetStore(TokenStore):
         self._inner = open_store(inner) if isinstance(inner, str) else inner
         if not isinstance(self._inner, TokenStore):
             msg = f"'inner' must be a TokenStore or a URL, not {type(inner).__name__}"
-            raise TypeError(msg)
+            raise WrongType(msg)
         self._cipher: EntryCipher | None = None
         self._refusal = NOT_OPEN
         self.pushes_changes = bool(getattr(self._inner, "pushes_changes", False))
@@ -226,4 +226,4 @@ class _FernetFeed(Feed):
 def _refuse_check_entry(key: str) -> None:
     if key == ENCRYPTION_CHECK_KEY:
         msg = f"'key' must not be {key!r}: a FernetStore keeps its key check entry there"
-        raise ValueError(msg)
+        raise WrongValue(msg)

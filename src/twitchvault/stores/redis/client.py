@@ -15,7 +15,7 @@ from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
-from twitchvault.errors import StoreError
+from twitchvault.errors import StoreError, WrongType, WrongValue
 from twitchvault.stores.redis.errors import map_error
 from twitchvault.stores.redis.scripts import READ, STEP
 
@@ -42,22 +42,22 @@ def check_source(source: object) -> None:
             "'url_or_client' must be a URL (redis://, rediss://, unix://) or a client of "
             f"redis.asyncio, not {type(source).__module__}.{type(source).__name__}"
         )
-        raise TypeError(msg)
+        raise WrongType(msg)
     if source.get_encoder().decode_responses:
         msg = "'url_or_client' decodes answers, but a store keeps bytes: leave decode_responses out"
-        raise ValueError(msg)
+        raise WrongValue(msg)
     if getattr(source, "single_connection_client", False):
         msg = "'url_or_client' has a single connection, which a feed would keep busy: use a pool"
-        raise ValueError(msg)
+        raise WrongValue(msg)
 
 
 def _connect(url: str) -> Redis:
     """A client of our own for this URL; it connects on first use."""
     if not url.startswith(_SCHEMES):
         msg = f"'url_or_client' must begin with {', '.join(_SCHEMES)}"
-        raise ValueError(msg)
+        raise WrongValue(msg)
     if url.startswith("unix://") and not hasattr(socket, "AF_UNIX"):
-        raise ValueError("a 'unix' URL needs Unix sockets, which this system lacks: use 'redis://'")
+        raise WrongValue("a 'unix' URL needs Unix sockets, which this system lacks: use 'redis://'")
     # A '/', '?' or '#' in a password would end the host's part of the URL before the '@'.
     if "@" not in re.sub(r".*?://[^/?#]*", "", url, flags=re.DOTALL):
         try:
@@ -80,7 +80,7 @@ def _connect(url: str) -> Redis:
         "'url_or_client' is a URL that the driver cannot read; expected e.g. "
         "redis://user:password@host:6379/0, with special characters percent-encoded"
     )
-    raise ValueError(msg)
+    raise WrongValue(msg)
 
 
 class Client:

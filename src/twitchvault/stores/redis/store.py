@@ -6,7 +6,7 @@ import importlib
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from twitchvault.errors import scrub_traceback
+from twitchvault.errors import WrongValue, scrub_traceback
 from twitchvault.stores.base import Watchable, check_arguments, check_key, missing_driver
 from twitchvault.stores.connected import ConnectedStore, Write
 from twitchvault.stores.redis.namespace import Namespace
@@ -58,10 +58,10 @@ class RedisStore(ConnectedStore[Namespace], Watchable):
         _client_module().check_source(url_or_client)
         check_key(namespace, "namespace")
         if "{" in namespace or "}" in namespace:
-            raise ValueError(f"'namespace' must not hold a brace: {namespace!r}")
+            raise WrongValue(f"'namespace' must not hold a brace: {namespace!r}")
         if type(min_replicas) is not int or min_replicas < 0:
             msg = f"'min_replicas' must be 0 or a positive int, not {min_replicas!r}"
-            raise ValueError(msg)
+            raise WrongValue(msg)
         # A function, so that a look at the attributes does not show the password.
         self._source: Callable[[], str | Redis | RedisCluster] = lambda: url_or_client
         self._name = namespace

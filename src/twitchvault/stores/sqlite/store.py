@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
-from twitchvault.errors import MissingDriver, VersionConflict
+from twitchvault.errors import MissingDriver, VersionConflict, WrongType, WrongValue
 from twitchvault.stores.base import (
     Entry,
     Feed,
@@ -53,7 +53,7 @@ class SQLiteStore(ConnectedStore["Database"], Watchable):
         self._path = _absolute(path)
         if not 0 <= busy_timeout <= 86_400:  # noqa: PLR2004
             msg = f"'busy_timeout' must be 0 to 86400 seconds, not {busy_timeout!r}"
-            raise ValueError(msg)
+            raise WrongValue(msg)
         self._busy_timeout = float(busy_timeout)
 
     def __repr__(self) -> str:
@@ -115,11 +115,11 @@ def from_url(url: str) -> SQLiteStore:
     if not path.startswith("/") or len(path) == 1:
         msg = "a 'sqlite' URL has three slashes and a path, 'sqlite:///relative.db' or "
         msg += "'sqlite:///C:/path.db', or four, 'sqlite:////absolute.db'"
-        raise ValueError(msg)
+        raise WrongValue(msg)
     if "?" in path or "#" in path:
         msg = "a 'sqlite' URL takes no '?' options and no '#' part: give options to "
         msg += "SQLiteStore(path), and write '%3F' or '%23' if the file's name holds such a sign"
-        raise ValueError(msg)
+        raise WrongValue(msg)
     return SQLiteStore(unquote(path[1:]))
 
 
@@ -127,13 +127,13 @@ def _absolute(path: str | os.PathLike[str]) -> str:
     name = os.fspath(path)
     if not isinstance(name, str):
         msg = f"'path' must be a str or a path, not {type(path).__name__}"
-        raise TypeError(msg)
+        raise WrongType(msg)
     if name == ":memory:":
         msg = "'path' must name a file: for a store in memory use MemoryStore()"
-        raise ValueError(msg)
+        raise WrongValue(msg)
     if not name or "\0" in name:
         msg = f"'path' must name a file, {name!r} cannot"
-        raise ValueError(msg)
+        raise WrongValue(msg)
     return os.path.abspath(name)  # noqa: PTH100 - Path.absolute() keeps '..'
 
 
