@@ -175,7 +175,7 @@ class Vault(Part):
 
     def _require_open(self) -> None:
         if not self._open:
-            raise StoreError("the vault is not open: call authorize() first")
+            raise StoreError("the flow is not open: call authorize() first")
 
     # Users
 

@@ -71,7 +71,7 @@ class Watcher:
     async def catch_up(self) -> None:
         """Return once the mirror shows all that any process had committed before the call."""
         if self._task is None:
-            raise StoreError("the vault is not open: call authorize() first")
+            raise StoreError("the flow is not open: call authorize() first")
         if self._repository.watchable is None:
             async with self._scanning:
                 await self._load(quiet=False)
