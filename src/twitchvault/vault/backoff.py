@@ -137,7 +137,7 @@ class Backoff:
         known = self._accepted.get(name)
         if known is None or known.token != token:
             return False
-        return self._clocks.monotonic() - known.at < ACCEPTED_FOR
+        return known.since.elapsed() < ACCEPTED_FOR
 
     def alive_for(self, name: str, token: str) -> float:
         """Seconds for which this access token, which lives, cannot die by itself."""

@@ -245,14 +245,16 @@ class Exchange(Part):
         return lambda current: transitions.exchanged(current, base, token, now)
 
     def _is_overtaken(self, lease: Lease) -> bool:
-        """Whether this process has heard of a later record without the lease."""
+        """Whether this process has heard of a newer pair, or of a record without the lease."""
         user_id = self._repository.user_of(lease.key)
         if user_id is None:
             return False
         self._mirror.fetch()
+        record = self._mirror.confirmed(user_id)
+        if record is not None and record.generation > lease.record.generation:
+            return True  # whatever its version: the store may have gone back in time
         if self._mirror.version(user_id) <= lease.version:
             return False
-        record = self._mirror.confirmed(user_id)
         return record is None or record.lease != lease.name
 
     async def _renew(self, lease: Lease) -> None:
