@@ -20,7 +20,7 @@ SECRET: Final = 'a-canary/"söng" + 100 %, of thirty'
 Plant = Callable[[Witness], object]
 
 
-class Shown:
+class Displayed:
     """An object that shows texts; only what is `inside` stands among its attributes."""
 
     def __init__(
@@ -105,10 +105,10 @@ PLACES: Final[dict[str, Plant]] = {
     "warning": lambda _: warnings.warn(SECRET, stacklevel=1),
     "callback": lambda _: called_back(SECRET),
     "task": lambda witness: named(witness, SECRET),
-    "repr": lambda witness: witness.see(Shown(shown=SECRET)),
-    "str": lambda witness: witness.see(Shown(text=SECRET)),
-    "attribute": lambda witness: witness.see(Shown(inside=SECRET)),
-    "rich": lambda witness: witness.see(Shown(rich=SECRET)),
+    "repr": lambda witness: witness.see(Displayed(shown=SECRET)),
+    "str": lambda witness: witness.see(Displayed(text=SECRET)),
+    "attribute": lambda witness: witness.see(Displayed(inside=SECRET)),
+    "rich": lambda witness: witness.see(Displayed(rich=SECRET)),
     "error": lambda witness: witness.catch(ValueError(SECRET)),
     "error's cause": lambda witness: witness.catch(raised(KeyError(1), ValueError(SECRET))),
     "error's context": lambda witness: witness.catch(in_context(SECRET, suppressed=False)),
@@ -148,7 +148,7 @@ async def test_nothing_is_found_where_nothing_is() -> None:
     own = witness.secret(SECRET)
     with witness.listening():
         LOG.debug("nothing")
-        witness.see(Shown())
+        witness.see(Displayed())
         witness.catch(raised(ValueError("nothing"), KeyError(len(own))))
         witness.catch(from_elsewhere("nothing"))
         witness.tasks()

@@ -71,7 +71,7 @@ def one(seed: int) -> int:
     return 1 if result.violations else 0
 
 
-def tell(findings: Iterable[Finding]) -> int:
+def print_findings(findings: Iterable[Finding]) -> int:
     """Print which planted faults were found; the exit code."""
     missed = 0
     for finding in findings:
@@ -97,7 +97,7 @@ def main() -> int:
     options = parser.parse_args()
     prepare()
     if options.plants or options.search:
-        return tell(search() if options.search else try_recorded())
+        return print_findings(search() if options.search else try_recorded())
     if options.known:
         return report(run_known())
     if options.seed is not None:

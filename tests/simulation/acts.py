@@ -126,7 +126,7 @@ class Scene:
         """Whether a vault has to know that it is spent, if it is."""
         return not pair.place or len(self.world.books.heirs(pair)) < REMEMBERED
 
-    def shown(self) -> Any:  # noqa: ANN401
+    def visible_pair(self) -> Any:  # noqa: ANN401
         """(access, refresh) as the process' view shows them, or None."""
         return self.process.vault.mirror.tokens.get(self.user)
 
@@ -189,7 +189,7 @@ def _mistake(scene: Scene, pair: Pair, other: str) -> None:
         if scene.is_recent(pair):
             world.books.mixed_up |= {pair.user, other}
             process.vault.add_token(other, TokenPair(pair.access, pair.refresh))
-            world.books.gave(pair, process.lane, world.loop.now)
+            world.books.gave(pair, process.host, world.loop.now)
 
     scene.begin(f"add_token for {other}", add_token)
 
@@ -214,7 +214,7 @@ def _refresh(scene: Scene) -> None:
 
 
 def _renew(scene: Scene) -> None:
-    pairs, shown = scene.published(), scene.shown()
+    pairs, shown = scene.published(), scene.visible_pair()
     tokens = [pair.access for pair in pairs[-2:]] + ["access-unknown"]
     refused = scene.chance.choice(tokens if shown is None else [shown[0], shown[0], *tokens])
     scene.begin("renew", lambda: scene.process.vault.renew_refused(scene.user, refused))
@@ -277,8 +277,8 @@ def _cancel(scene: Scene) -> None:
     if running and scene.process.alive:
         call = scene.chance.choice(running)
         assert call.task is not None
-        scene.world.note(call.lane.name, f"cancels {call.what}", call.user)
-        scene.world.loop.post(call.lane, 0, call.task.cancel)
+        scene.world.note(call.host.name, f"cancels {call.what}", call.user)
+        scene.world.loop.post(call.host, 0, call.task.cancel)
 
 
 def _close(scene: Scene) -> None:
@@ -377,7 +377,7 @@ def disturb(world: World, process: Process, place: str, user: str) -> None:
         return
     chance = process.weather.chance
     scene = Scene(world, process, user, lambda: chance)
-    world.loop.post(process.lane, chance.randrange(6), _unless_calm, what, scene)
+    world.loop.post(process.host, chance.randrange(6), _unless_calm, what, scene)
 
 
 def _unless_calm(what: str, scene: Scene) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from twitchvault.vault.record import fingerprint
 
 if TYPE_CHECKING:
-    from tests.simulation.lane import Lane
+    from tests.simulation.host import Host
 
 __all__ = ["Books", "Decision", "Loss", "Pair", "Request", "Stored"]
 
@@ -46,7 +46,7 @@ class Request:
     """A request that a process sent to Twitch; times are virtual."""
 
     number: int
-    lane: Lane
+    host: Host
     endpoint: str
     token: str
     """The refresh or access token that it presents."""
@@ -81,9 +81,9 @@ class Pair:
     issued_at: float
     by: Request | None = None
     """The exchange that it came from; None for a login, or if somebody outside did it."""
-    holders: dict[Lane, float] = field(default_factory=dict)
+    holders: dict[Host, float] = field(default_factory=dict)
     """The processes that had it, by an answer, a login or the store, and since when."""
-    received: dict[Lane, float] = field(default_factory=dict)
+    received: dict[Host, float] = field(default_factory=dict)
     """Those of them that Twitch or the user gave it to."""
     stored_at: float = NEVER
     """When the store first had it."""
@@ -110,7 +110,7 @@ class Decision:
 
     user: str
     chain: int
-    lane: Lane
+    host: Host
     since: float
     written_at: float = NEVER
     """When it stood in the store; never, if it is not known to."""
@@ -131,7 +131,7 @@ class Loss:
 
     at: float
     keys: frozenset[str]
-    told: dict[Lane, float] = field(default_factory=dict)
+    told: dict[Host, float] = field(default_factory=dict)
     """When each process was told."""
 
     def concerns(self, user: str) -> bool:
@@ -153,13 +153,13 @@ class Books:
         self.requests: list[Request] = []
         self.decisions: list[Decision] = []
         self.losses: list[Loss] = []
-        self.accepted: dict[tuple[Lane, str], list[float]] = {}
+        self.accepted: dict[tuple[Host, str], list[float]] = {}
         """When Twitch told a process that it takes this access token."""
-        self.refused: dict[tuple[Lane, str], list[float]] = {}
-        self.validated_dead: dict[tuple[Lane, str], list[float]] = {}
-        self.shown: list[tuple[Lane, float, bytes]] = []
+        self.refused: dict[tuple[Host, str], list[float]] = {}
+        self.validated_dead: dict[tuple[Host, str], list[float]] = {}
+        self.records_seen: list[tuple[Host, float, bytes]] = []
         self.first_stored: dict[bytes, float] = {}
-        self.jumps: dict[Lane, list[float]] = {}
+        self.jumps: dict[Host, list[float]] = {}
         """When wall clocks were set: for all that a process knows, that much time has passed."""
         self.misplaced: set[str] = set()
         """Users of whom a pair was stored under another's id."""
@@ -169,14 +169,14 @@ class Books:
         """Access tokens that Twitch called dead though they lived."""
         self.killed: dict[str, float] = {}
         """Access tokens that died by something else than their refresh, and when."""
-        self.leased: dict[str, dict[tuple[Lane, str], tuple[float, str]]] = {}
+        self.leased: dict[str, dict[tuple[Host, str], tuple[float, str]]] = {}
         """The leases on each refresh token, since when, and the access token beside it."""
-        self.died: dict[Lane, float] = {}
-        self.trouble: dict[Lane, list[tuple[float, float]]] = {}
+        self.died: dict[Host, float] = {}
+        self.trouble: dict[Host, list[tuple[float, float]]] = {}
         """When a process stood still or could not reach the store."""
-        self.stalls: dict[Lane, list[tuple[float, float]]] = {}
+        self.stalls: dict[Host, list[tuple[float, float]]] = {}
         """When a store call of it took its time."""
-        self.closed: dict[Lane, float] = {}
+        self.closed: dict[Host, float] = {}
         """Since when its vault is closed."""
         self.mixed_up: set[str] = set()
         """Users of whom somebody has brought a pair as another's, or in whose name one came."""
@@ -192,9 +192,9 @@ class Books:
 
     # Twitch
 
-    def request(self, lane: Lane, endpoint: str, token: str) -> Request:
+    def request(self, host: Host, endpoint: str, token: str) -> Request:
         """A process is about to send this."""
-        request = Request(len(self.requests) + 1, lane, endpoint, token)
+        request = Request(len(self.requests) + 1, host, endpoint, token)
         self.requests.append(request)
         return request
 
@@ -230,12 +230,12 @@ class Books:
         """The process has the answer."""
         request.answered_at = now
         if request.pair is not None:
-            self.gave(request.pair, request.lane, now)
+            self.gave(request.pair, request.host, now)
 
-    def gave(self, pair: Pair, lane: Lane, now: float) -> None:
+    def gave(self, pair: Pair, host: Host, now: float) -> None:
         """A process got this pair from Twitch or from its user."""
-        pair.received.setdefault(lane, now)
-        pair.holders.setdefault(lane, now)
+        pair.received.setdefault(host, now)
+        pair.holders.setdefault(host, now)
 
     def died_access(self, access: str, now: float) -> None:
         """An access token is dead."""
@@ -254,15 +254,15 @@ class Books:
         both = self.of_both.get((access, refresh))
         return both or self.first_of.get(refresh) or self.of_access.get(access)
 
-    def showed(self, lane: Lane, user: str, value: bytes | None, now: float) -> None:
+    def showed(self, host: Host, user: str, value: bytes | None, now: float) -> None:
         """A process was told by the store what stands under a user's key."""
         pair = self.pair_in(value)
         if pair is not None:
-            pair.holders.setdefault(lane, now)
+            pair.holders.setdefault(host, now)
         if value is not None:
-            self.shown.append((lane, now, value))
+            self.records_seen.append((host, now, value))
         chain = self._chain_in(value)
-        for decision in self._made_by(lane, user):
+        for decision in self._made_by(host, user):
             if decision.chain == chain and decision.written_at < NEVER:
                 decision.told_at = min(decision.told_at, now)
 
@@ -272,31 +272,31 @@ class Books:
         gone = value is None or self.stored(value).state == "removed"
         return 0 if gone or pair is None else pair.chain
 
-    def _made_by(self, lane: Lane, user: str | None) -> list[Decision]:
-        return [one for one in self.decisions if one.lane is lane and one.user == user]
+    def _made_by(self, host: Host, user: str | None) -> list[Decision]:
+        return [one for one in self.decisions if one.host is host and one.user == user]
 
-    def committed(self, lane: Lane, user: str | None, value: bytes | None, now: float) -> None:
+    def committed(self, host: Host, user: str | None, value: bytes | None, now: float) -> None:
         """The store took a write of a process to a user's key."""
         pair = self.pair_in(value)
         chain = self._chain_in(value)
         lease = None if value is None else self.stored(value).lease
         if pair is not None and lease is not None:
             leases = self.leased.setdefault(pair.refresh, {})
-            leases.setdefault((lane, lease), (now, self.stored(value or b"").access_token))
+            leases.setdefault((host, lease), (now, self.stored(value or b"").access_token))
         if pair is not None and value is not None and self.stored(value).refresh_token:
             pair.published = pair.published or user is not None
-            if user is not None or (pair.by is not None and pair.by.lane is lane):
+            if user is not None or (pair.by is not None and pair.by.host is host):
                 # Else it came from outside, and the store does not know what it followed.
                 pair.stored_at = min(pair.stored_at, now)
         if pair is not None and user not in {None, pair.user}:
             self.misplaced.add(pair.user)
         # What stood before a decision was made and is written back does not carry it out.
         first = NEVER if value is None else self.first_stored.setdefault(value, now)
-        for decision in self._made_by(lane, user):
+        for decision in self._made_by(host, user):
             if decision.chain == chain and first >= decision.since:
                 decision.written_at = min(decision.written_at, now)
 
-    def knew_spent(self, lane: Lane, old: Pair, before: float) -> bool:
+    def knew_spent(self, host: Host, old: Pair, before: float) -> bool:
         """Whether a process could know by then that this refresh token had been exchanged.
 
         By an answer to itself, or by a record that remembers it.
@@ -305,58 +305,58 @@ class Books:
         return any(
             pair.by is not None
             and pair.by.token == old.refresh
-            and pair.by.lane is lane
-            and pair.holders.get(lane, NEVER) < before
+            and pair.by.host is host
+            and pair.holders.get(host, NEVER) < before
             for pair in self.pairs
         ) or any(
-            one is lane and at < before and self.stored(value).has_spent(mark)
-            for one, at, value in self.shown
+            one is host and at < before and self.stored(value).has_spent(mark)
+            for one, at, value in self.records_seen
         )
 
-    def forgot(self, lane: Lane) -> None:
+    def forgot(self, host: Host) -> None:
         """A process has cleared what it knew."""
         for pair in self.pairs:
-            pair.holders.pop(lane, None)
-        self.shown = [one for one in self.shown if one[0] is not lane]
+            pair.holders.pop(host, None)
+        self.records_seen = [one for one in self.records_seen if one[0] is not host]
 
     # Processes
 
-    def disturbed(self, lane: Lane, since: float, until: float) -> float:
+    def disturbed(self, host: Host, since: float, until: float) -> float:
         """For how many seconds between the two a process stood still or was cut off."""
         total, reached = 0.0, since
-        times = [*self.trouble.get(lane, ()), *self.stalls.get(lane, ())]
-        if lane in self.closed:
-            times.append((self.closed[lane], NEVER))
+        times = [*self.trouble.get(host, ()), *self.stalls.get(host, ())]
+        if host in self.closed:
+            times.append((self.closed[host], NEVER))
         for start, end in sorted(times):
             start, end = max(start, reached), min(end, until)  # noqa: PLW2901
             if end > start:
                 total, reached = total + end - start, end
         return total
 
-    def upset(self, lane: Lane, since: float, until: float) -> None:
+    def upset(self, host: Host, since: float, until: float) -> None:
         """A process stands still or is cut off for this time."""
-        self.trouble.setdefault(lane, []).append((since, until))
+        self.trouble.setdefault(host, []).append((since, until))
 
-    def stall(self, lane: Lane, since: float, until: float) -> None:
+    def stall(self, host: Host, since: float, until: float) -> None:
         """A store call of a process takes so long."""
-        self.stalls.setdefault(lane, []).append((since, until))
+        self.stalls.setdefault(host, []).append((since, until))
 
-    def die(self, lane: Lane, now: float) -> None:
+    def die(self, host: Host, now: float) -> None:
         """A process is dead: it writes nothing any more."""
-        self.died[lane] = now
+        self.died[host] = now
         for decision in self.decisions:
-            if decision.lane is lane and decision.written_at < NEVER:
+            if decision.host is host and decision.written_at < NEVER:
                 decision.told_at = min(decision.told_at, now)
 
-    def opened(self, lane: Lane, now: float) -> None:
+    def opened(self, host: Host, now: float) -> None:
         """A vault is open (again)."""
-        if lane in self.closed:
-            self.upset(lane, self.closed.pop(lane), now)
+        if host in self.closed:
+            self.upset(host, self.closed.pop(host), now)
 
     def calm_down(self, now: float) -> None:
         """All trouble ends now, whatever was planned."""
-        for lane, times in self.trouble.items():
-            self.trouble[lane] = [(start, min(end, now)) for start, end in times]
+        for host, times in self.trouble.items():
+            self.trouble[host] = [(start, min(end, now)) for start, end in times]
 
     def is_known(self, pair: Pair) -> bool:
         """Whether one of the processes has exchanged it, or was told that it is dead.
@@ -382,7 +382,7 @@ class Books:
     def lease_of(self, request: Request) -> tuple[float, str]:
         """When the lease was taken under which a request left, and the access token beside it."""
         leases = self.leased.get(request.token, {})
-        mine = [found for (lane, _), found in leases.items() if lane is request.lane]
+        mine = [found for (host, _), found in leases.items() if host is request.host]
         until = request.left_at
         return max((found for found in mine if found[0] <= until), default=(until, ""))
 

@@ -11,7 +11,7 @@ from tests.simulation.books import NEVER
 
 if TYPE_CHECKING:
     from tests.simulation.books import Decision, Pair, Stored
-    from tests.simulation.lane import Lane
+    from tests.simulation.host import Host
     from tests.simulation.process import Call, Process
     from tests.simulation.world import World
 
@@ -59,18 +59,18 @@ def _stored(world: World, user: str) -> Stored | None:
 
 def _bound(world: World, call: Call) -> float:
     until = world.loop.now if call.ended is None else call.ended
-    stalled = world.books.disturbed(call.lane, call.begun, until)
+    stalled = world.books.disturbed(call.host, call.begun, until)
     return BOUND_LEASES * max(world.profile.ttls) + BOUND_SECONDS + stalled
 
 
 def _end_of_calls(world: World) -> None:
     for call in world.calls:
-        if call.lane.dead:
+        if call.host.dead:
             continue
-        took = call.lane.ran(world.loop.now) - call.ran if call.ended is None else call.took
+        took = call.host.ran(world.loop.now) - call.ran if call.ended is None else call.took
         if took > _bound(world, call):
             state = "hangs" if call.ended is None else "took"
-            world.violation("hung call", f"{call.what} in {call.lane.name} {state} {took:.0f} s")
+            world.violation("hung call", f"{call.what} in {call.host.name} {state} {took:.0f} s")
 
 
 def _requests(world: World) -> None:
@@ -79,20 +79,20 @@ def _requests(world: World) -> None:
     if len(sent) > allowed or world.loop.too_long():
         text = f"{len(sent)} requests to Twitch, of which {allowed} are enough"
         world.violation("too many requests", text)
-    for lane in dict.fromkeys(one.lane for one in sent):
+    for host in dict.fromkeys(one.host for one in sent):
         for chain in dict.fromkeys(pair.chain for pair in world.books.pairs):
-            if _too_often(world, lane, chain):
-                text = f"{lane.name} gets one dead token of login {chain} after the other"
+            if _too_often(world, host, chain):
+                text = f"{host.name} gets one dead token of login {chain} after the other"
                 world.violation("too many requests", text)
 
 
-def _too_often(world: World, lane: Lane, chain: int) -> bool:
+def _too_often(world: World, host: Host, chain: int) -> bool:
     """More tokens in a row than allowed, with nothing in between that lets the vault begin anew."""
     mine = [pair for pair in world.books.pairs if pair.chain == chain]
     user = mine[0].user
-    got = sorted(pair.received[lane] for pair in mine if pair.by and lane in pair.received)
-    again = [call.begun for call in world.calls if call.lane is lane and call.login == user]
-    again += [at for pair in mine for at in world.books.accepted.get((lane, pair.access), ())]
+    got = sorted(pair.received[host] for pair in mine if pair.by and host in pair.received)
+    again = [call.begun for call in world.calls if call.host is host and call.login == user]
+    again += [at for pair in mine for at in world.books.accepted.get((host, pair.access), ())]
     return any(
         last - first < WINDOW and not any(first <= at <= last for at in again)
         for first, last in zip(got, got[UNPROVEN:], strict=False)
@@ -100,10 +100,10 @@ def _too_often(world: World, lane: Lane, chain: int) -> bool:
 
 
 def _failures(world: World) -> None:
-    for lane, context in world.loop.failures:
+    for host, context in world.loop.failures:
         error = context.get("exception")
         text = f"{context.get('message')}: {type(error).__name__}: {error}"
-        world.violation("other", f"nobody caught in {lane.name}: {text}")
+        world.violation("other", f"nobody caught in {host.name}: {text}")
 
 
 # Pairs
@@ -227,7 +227,7 @@ def _works(world: World, process: Process, user: str) -> bool:
 
 def _close(world: World) -> None:
     for process in world.processes:
-        bound = CLOSING + (process.ttl if process.lane in world.sending() else 0.0)
+        bound = CLOSING + (process.ttl if process.host in world.sending() else 0.0)
         call = process.begin("last close", "", process.vault.close, None)
         world.probe(bound)
         if call.ended is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from twitchvault.vault.clocks import Clocks
 
 if TYPE_CHECKING:
-    from tests.simulation.lane import Lane
+    from tests.simulation.host import Host
     from tests.simulation.loop import SimLoop
 
 __all__ = ["EPOCH", "SimClocks"]
@@ -19,15 +19,15 @@ EPOCH: Final = 1_700_000_000.0
 class SimClocks(Clocks):
     """What one process reads time from. `wall_off`: seconds by which its wall clock is wrong."""
 
-    def __init__(self, loop: SimLoop, lane: Lane, boot_offset: float, wall_off: float) -> None:
+    def __init__(self, loop: SimLoop, host: Host, boot_offset: float, wall_off: float) -> None:
         self._loop = loop
-        self._lane = lane
+        self._host = host
         self._boot_offset = boot_offset
         self.wall_off = wall_off
 
     def monotonic(self) -> float:
         """Seconds without those in suspend."""
-        return self._loop.now + self._lane.offset
+        return self._loop.now + self._host.offset
 
     def boottime(self) -> float:
         """Seconds with those in suspend."""

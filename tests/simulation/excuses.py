@@ -21,7 +21,7 @@ from tests.simulation.books import NEVER
 
 if TYPE_CHECKING:
     from tests.simulation.books import Books, Decision, Loss, Pair, Request
-    from tests.simulation.lane import Lane
+    from tests.simulation.host import Host
 
 __all__ = ["lost", "needs_login", "replaced", "replay"]
 
@@ -46,7 +46,7 @@ SLACK: Final = 0.6
 """The part of its lease for which an owner may be disturbed and keep it: it renews each third."""
 
 
-def replay(books: Books, ttl: dict[Lane, float], again: Request, old: Pair) -> str | None:
+def replay(books: Books, ttl: dict[Host, float], again: Request, old: Pair) -> str | None:
     """Why the spent token of `old` was presented by `again`; None: that could be avoided."""
     spender = old.spent_by
     if spender is None:
@@ -64,7 +64,7 @@ def _ended(books: Books, first: Request, second: Request) -> str | None:
     """The exchange brought nothing, and who asked again could not know that the token is spent."""
     if first.failed_at > second.left_at or first.abandoned:
         return None
-    if first.lane is second.lane and _could_know(books, first, second):
+    if first.host is second.host and _could_know(books, first, second):
         return None
     return CLOSED if first.fate == "closed" else ANSWER
 
@@ -75,16 +75,16 @@ def _could_know(books: Books, first: Request, second: Request) -> bool:
     Once the token would have run out by itself, that says nothing any more.
     """
     old = next(pair for pair in books.pairs if pair.refresh == first.token)
-    accepted = books.accepted.get((first.lane, old.access), ())
-    refused = books.refused.get((first.lane, old.access), ())
-    dead = books.validated_dead.get((first.lane, old.access), ())
+    accepted = books.accepted.get((first.host, old.access), ())
+    refused = books.refused.get((first.host, old.access), ())
+    dead = books.validated_dead.get((first.host, old.access), ())
     lived = max((at for at in accepted if at <= first.left_at), default=-NEVER)
     return (
         books.lease_of(first)[1] == old.access
         and old.dead_at <= first.failed_at
         and old.access not in books.killed
         and first.left_at - lived <= MINUTE
-        and not any(lived <= at <= second.left_at for at in books.jumps.get(first.lane, ()))
+        and not any(lived <= at <= second.left_at for at in books.jumps.get(first.host, ()))
         and not any(lived <= at <= first.left_at for at in refused)
         and not any(first.failed_at <= at <= second.left_at for at in accepted)
         and any(first.failed_at <= at < old.ends_at - LATE for at in (*dead, second.left_at))
@@ -92,23 +92,23 @@ def _could_know(books: Books, first: Request, second: Request) -> bool:
 
 
 def _unprotected(
-    books: Books, ttl: dict[Lane, float], old: Pair, first: Request, second: Request
+    books: Books, ttl: dict[Host, float], old: Pair, first: Request, second: Request
 ) -> str | None:
     """Its owner could keep nobody from taking over."""
-    died = books.died.get(first.lane, NEVER)
+    died = books.died.get(first.host, NEVER)
     if first.pair is not None and first.pair.stored_at <= second.left_at - GLANCE:
         late = _had_time(books, first.pair, second) or not _in_its_half(books, ttl, second)
         return None if late else STILL
     if died <= second.left_at:
         return DIED
-    lease = ttl[first.lane]
-    if books.disturbed(first.lane, first.left_at - lease, second.left_at) >= lease * SLACK:
+    lease = ttl[first.host]
+    if books.disturbed(first.host, first.left_at - lease, second.left_at) >= lease * SLACK:
         return STILL
     losses = [
         one for one in _losses(books, old.user, first.left_at - lease) if one.at <= second.left_at
     ]
     leased, _ = books.lease_of(second)
-    return None if all(_could_act(books, first.lane, one, leased) for one in losses) else WENT_BACK
+    return None if all(_could_act(books, first.host, one, leased) for one in losses) else WENT_BACK
 
 
 def _had_time(books: Books, pair: Pair, second: Request) -> bool:
@@ -116,8 +116,8 @@ def _had_time(books: Books, pair: Pair, second: Request) -> bool:
 
     One that stands still sees nothing before its request leaves, unless it was told by then.
     """
-    told = pair.holders.get(second.lane, NEVER) < second.left_at
-    still = 0.0 if told else books.disturbed(second.lane, pair.stored_at, second.left_at)
+    told = pair.holders.get(second.host, NEVER) < second.left_at
+    still = 0.0 if told else books.disturbed(second.host, pair.stored_at, second.left_at)
     return pair.stored_at <= second.left_at - GLANCE - still
 
 
@@ -127,23 +127,23 @@ def _forgotten(books: Books, old: Pair, second: Request) -> str | None:
     known = min((heir.stored_at for heir in heirs), default=NEVER)
     losses = [loss for loss in _losses(books, old.user, known) if loss.at <= second.left_at]
     leased, _ = books.lease_of(second)
-    if books.knew_spent(second.lane, old, leased):
+    if books.knew_spent(second.host, old, leased):
         return None
     return None if all(_healed(books, loss, heirs, leased) for loss in losses) else WENT_BACK
 
 
-def _in_its_half(books: Books, ttl: dict[Lane, float], request: Request) -> bool:
+def _in_its_half(books: Books, ttl: dict[Host, float], request: Request) -> bool:
     """Whether it left in the first half of its lease, as its owner's clocks could tell."""
     leased, _ = books.lease_of(request)
-    return request.left_at - leased <= ttl[request.lane] / 2
+    return request.left_at - leased <= ttl[request.host] / 2
 
 
-def _untold(books: Books, ttl: dict[Lane, float], old: Pair, second: Request) -> str | None:
+def _untold(books: Books, ttl: dict[Host, float], old: Pair, second: Request) -> str | None:
     """The store had lost its lease, and nobody had told it of that before its request left."""
     leased, _ = books.lease_of(second)
     losses = [loss for loss in _losses(books, old.user, leased) if loss.at <= second.left_at]
-    untold = any(loss.told.get(second.lane, NEVER) >= second.left_at for loss in losses)
-    shown = any(one.holders.get(second.lane, NEVER) < second.left_at for one in books.heirs(old))
+    untold = any(loss.told.get(second.host, NEVER) >= second.left_at for loss in losses)
+    shown = any(one.holders.get(second.host, NEVER) < second.left_at for one in books.heirs(old))
     in_time = _in_its_half(books, ttl, second)
     return WENT_BACK if untold and in_time and not shown else None
 
@@ -166,16 +166,16 @@ def _had_chance(books: Books, loss: Loss, pair: Pair, until: float) -> bool:
     removed = [one.written_at for one in books.decisions_on(pair.user) if not one.chain]
     until = min([until, *(at for at in removed if at > loss.at)])
     return any(
-        since <= loss.at and _could_act(books, lane, loss, until)
-        for lane, since in pair.holders.items()
+        since <= loss.at and _could_act(books, host, loss, until)
+        for host, since in pair.holders.items()
     )
 
 
-def _could_act(books: Books, lane: Lane, loss: Loss, until: float) -> bool:
+def _could_act(books: Books, host: Host, loss: Loss, until: float) -> bool:
     """Whether a process was told of a loss in time, and could do something about it."""
-    told = loss.told.get(lane, NEVER)
+    told = loss.told.get(host, NEVER)
     done = told + CHANCE
-    return done < min(until, books.died.get(lane, NEVER)) and not books.disturbed(lane, told, done)
+    return done < min(until, books.died.get(host, NEVER)) and not books.disturbed(host, told, done)
 
 
 def lost(books: Books, pair: Pair, *, public: bool) -> str | None:
@@ -189,7 +189,7 @@ def lost(books: Books, pair: Pair, *, public: bool) -> str | None:
     if doubtful or _overtaken(books, pair):
         return DOUBT
     if pair.stored_at == NEVER:
-        if any(lane not in books.died for lane in pair.received):
+        if any(host not in books.died for host in pair.received):
             return None
         return DIED if pair.received else _never_came(books, pair)
     losses = _losses(books, pair.user, pair.stored_at)
@@ -214,7 +214,7 @@ def _never_came(books: Books, pair: Pair) -> str | None:
     request = pair.by
     if request is None:
         return OUTSIDE
-    if request.lane in books.died:
+    if request.host in books.died:
         return DIED
     if request.fate == "closed":
         return CLOSED

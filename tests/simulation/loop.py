@@ -1,8 +1,8 @@
 """An event loop in which no time passes: a seed decides whose callback runs next.
 
-Each simulated process is a `Lane`. Inside a lane callbacks run in the order in which asyncio would
-run them; between lanes the seed chooses. Time goes on only when no lane has anything to run, and
-then to the next timer. A held lane runs nothing, and what becomes due meanwhile is due at once when
+Each simulated process is a `Host`. Inside a host callbacks run in the order in which asyncio would
+run them; between hosts the seed chooses. Time goes on only when no host has anything to run, and
+then to the next timer. A held host runs nothing, and what becomes due meanwhile is due at once when
 it goes on.
 """
 
@@ -18,14 +18,14 @@ from asyncio.events import _get_running_loop, _set_running_loop
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from tests.simulation.lane import LANE, Callback, Lane
+from tests.simulation.host import LANE, Callback, Host
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
     from contextvars import Context
 
-    from tests.simulation.lane import Timer
+    from tests.simulation.host import Timer
 
 __all__ = ["IdleError", "SimLoop"]
 
@@ -73,18 +73,18 @@ class SimFuture(asyncio.Future[_T]):
 
 
 class SimLoop(asyncio.BaseEventLoop):
-    """The loop of all lanes; `ground` is the world's own: what no context claims belongs to it."""
+    """The loop of all hosts; `ground` is the world's own: what no context claims belongs to it."""
 
     def __init__(self, chance: random.Random, limit: float = math.inf) -> None:
         super().__init__()
         self.now = 0.0
         """Virtual time, in seconds."""
-        self.ground = Lane("world")
-        self.lanes = [self.ground]
+        self.ground = Host("world")
+        self.hosts = [self.ground]
         self._timers: list[Timer] = []
         self._queues = [self.ground.ready]
         self.current = self.ground
-        self.failures: list[tuple[Lane, dict[str, Any]]] = []
+        self.failures: list[tuple[Host, dict[str, Any]]] = []
         self.steps = 0
         self.limit = limit
         """A run that takes more steps goes round in circles."""
@@ -94,62 +94,62 @@ class SimLoop(asyncio.BaseEventLoop):
 
     # Lanes
 
-    def add(self, lane: Lane) -> Lane:
-        """From now on run this lane."""
-        self.lanes.append(lane)
+    def add(self, host: Host) -> Host:
+        """From now on run this host."""
+        self.hosts.append(host)
         self._choose_from()
-        return lane
+        return host
 
     def _choose_from(self) -> None:
-        self._queues = [lane.ready for lane in self.lanes if not lane.held]
+        self._queues = [host.ready for host in self.hosts if not host.held]
 
-    def hold(self, lane: Lane) -> None:
-        """Run nothing of this lane any more."""
-        if not lane.held:
-            lane.held, lane.held_since = True, self.now
+    def hold(self, host: Host) -> None:
+        """Run nothing of this host any more."""
+        if not host.held:
+            host.held, host.held_since = True, self.now
             self._choose_from()
 
-    def release(self, lane: Lane, *, suspended: bool = False) -> None:
+    def release(self, host: Host, *, suspended: bool = False) -> None:
         """Go on with it; if it was suspended, its monotonic clock has stood still meanwhile."""
-        if not lane.held:
+        if not host.held:
             return
-        away = self.now - lane.held_since
-        lane.held = False
-        lane.still += away
+        away = self.now - host.held_since
+        host.held = False
+        host.still += away
         if suspended:
-            lane.offset -= away
-            self._put_off(lane, away)
-        missed, lane.missed = lane.missed, []
+            host.offset -= away
+            self._put_off(host, away)
+        missed, host.missed = host.missed, []
         for timer in missed:
             if timer[0] <= self.now:
-                lane.ready.append(timer[-1])
+                host.ready.append(timer[-1])
             else:
                 heapq.heappush(self._timers, timer)
         self._choose_from()
 
-    def _put_off(self, lane: Lane, seconds: float) -> None:
-        for timers in (lane.missed, self._timers):
+    def _put_off(self, host: Host, seconds: float) -> None:
+        for timers in (host.missed, self._timers):
             timers[:] = [
                 (due + seconds, number, owner, callback)
-                if owner is lane
+                if owner is host
                 else (due, number, owner, callback)
                 for due, number, owner, callback in timers
             ]
         heapq.heapify(self._timers)
 
-    def kill(self, lane: Lane) -> None:
-        """This lane never runs again. Its tasks are kept: nothing of it is collected yet."""
-        lane.dead = True
-        lane.ready.clear()
-        lane.missed.clear()
-        if lane in self.lanes:
-            self.lanes.remove(lane)
+    def kill(self, host: Host) -> None:
+        """This host never runs again. Its tasks are kept: nothing of it is collected yet."""
+        host.dead = True
+        host.ready.clear()
+        host.missed.clear()
+        if host in self.hosts:
+            self.hosts.remove(host)
             self._choose_from()
 
-    def post(self, lane: Lane, hops: int, call: Callable[..., object], *args: object) -> None:
-        """Let `call` run in a lane after so many turns of it, as what comes from a socket does."""
-        if not lane.dead:
-            lane.ready.append(Callback(lane.context.run, (call, *args), 0.0, hops))
+    def post(self, host: Host, hops: int, call: Callable[..., object], *args: object) -> None:
+        """Let `call` run in a host after so many turns of it, as what comes from a socket does."""
+        if not host.dead:
+            host.ready.append(Callback(host.context.run, (call, *args), 0.0, hops))
 
     def at(self, delay: float, call: Callable[..., object], *args: object) -> None:
         """Let the world do this so many seconds from now."""
@@ -194,20 +194,20 @@ class SimLoop(asyncio.BaseEventLoop):
             if self.steps > self.limit:
                 return False
             ready = queues[int(chance() * len(queues))] if len(queues) > 1 else queues[0]
-            callback, lane = ready.popleft(), ready.lane
+            callback, host = ready.popleft(), ready.host
             if callback.gone:
                 continue
-            lane.steps += 1
-            if lane.steps == lane.trap_at:
+            host.steps += 1
+            if host.steps == host.trap_at:
                 ready.appendleft(callback)
-                lane.trap()
+                host.trap()
                 continue
             self.steps += 1
             if callback.hops:
                 callback.hops -= 1
                 ready.append(callback)
                 continue
-            self.current = lane
+            self.current = host
             try:
                 callback.call(*callback.parameters)
             except (SystemExit, KeyboardInterrupt):
@@ -220,17 +220,17 @@ class SimLoop(asyncio.BaseEventLoop):
     def _advance(self) -> None:
         timers, ready = self._timers, False
         while timers:
-            due, _, lane, callback = timers[0]
-            if lane.held and not callback.gone:
-                lane.missed.append(timers[0])
-            elif not (callback.gone or lane.dead):
+            due, _, host, callback = timers[0]
+            if host.held and not callback.gone:
+                host.missed.append(timers[0])
+            elif not (callback.gone or host.dead):
                 if not ready:
                     # As on a real machine never too early, and next to nothing too late.
                     self.now = max(self.now, math.ceil(due * TICKS) / TICKS)
                     ready = True
                 elif due > self.now:
                     return
-                lane.ready.append(callback)
+                host.ready.append(callback)
             heapq.heappop(timers)
         if not ready:
             raise IdleError
@@ -238,18 +238,18 @@ class SimLoop(asyncio.BaseEventLoop):
     # What asyncio asks of a loop
 
     def time(self) -> float:
-        """The monotonic clock of the lane that runs."""
+        """The monotonic clock of the host that runs."""
         return self.now + self.current.offset
 
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: object, context: Context | None = None
     ) -> Callback:
-        """Run it after what its lane has to run already."""
+        """Run it after what its host has to run already."""
         context = copy_context() if context is None else context
         handle = Callback(context.run, (callback, *args))
-        lane = context.get(LANE, self.ground)
-        if not lane.dead:
-            lane.ready.append(handle)
+        host = context.get(LANE, self.ground)
+        if not host.dead:
+            host.ready.append(handle)
         return handle
 
     def call_at(  # type: ignore[override]
@@ -259,17 +259,17 @@ class SimLoop(asyncio.BaseEventLoop):
         *args: object,
         context: Context | None = None,
     ) -> Callback:
-        """Run it at a time of its lane's monotonic clock."""
+        """Run it at a time of its host's monotonic clock."""
         context = copy_context() if context is None else context
         handle = Callback(context.run, (callback, *args), when)
-        lane = context.get(LANE, self.ground)
-        if lane.dead:
+        host = context.get(LANE, self.ground)
+        if host.dead:
             return handle
-        if when <= self.now + lane.offset and not lane.held:
-            lane.ready.append(handle)
+        if when <= self.now + host.offset and not host.held:
+            host.ready.append(handle)
         else:
-            due = when - lane.offset
-            heapq.heappush(self._timers, (due, next(self._number), lane, handle))
+            due = when - host.offset
+            heapq.heappush(self._timers, (due, next(self._number), host, handle))
         return handle
 
     def call_later(  # type: ignore[override]
@@ -301,10 +301,10 @@ class SimLoop(asyncio.BaseEventLoop):
         name: str | None = None,
         context: Context | None = None,
     ) -> SimTask[_T]:
-        """A task of the lane that its context belongs to; that lane keeps it."""
+        """A task of the host that its context belongs to; that host keeps it."""
         task = SimTask(next(self._number), coro, self, name, context)
-        lane = LANE.get(self.ground) if context is None else context.get(LANE, self.ground)
-        lane.tasks.append(task)
+        host = LANE.get(self.ground) if context is None else context.get(LANE, self.ground)
+        host.tasks.append(task)
         return task
 
     def get_debug(self) -> bool:
@@ -331,27 +331,27 @@ class SimLoop(asyncio.BaseEventLoop):
         return task.result()
 
     async def shutdown_asyncgens(self) -> None:
-        """Nothing: the lanes keep them."""
+        """Nothing: the hosts keep them."""
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """Nothing: there is none."""
 
     def close(self) -> None:
-        """End all lanes, and everything that their tasks still hold open."""
+        """End all hosts, and everything that their tasks still hold open."""
         self._closed = True
-        lanes, self.lanes = self.lanes, []
-        for lane in lanes:
-            self.kill(lane)
+        hosts, self.hosts = self.hosts, []
+        for host in hosts:
+            self.kill(host)
 
-    def dispose(self, lane: Lane) -> None:
-        """Unwind the tasks of a dead lane. What they would still do has no effect any more."""
-        self.current = lane
+    def dispose(self, host: Host) -> None:
+        """Unwind the tasks of a dead host. What they would still do has no effect any more."""
+        self.current = host
         hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
         try:
-            for task in lane.tasks:
+            for task in host.tasks:
                 if not task.done():
-                    lane.context.copy().run(_unwind, task)
-            lane.tasks.clear()
+                    host.context.copy().run(_unwind, task)
+            host.tasks.clear()
         finally:
             sys.unraisablehook = hook
 

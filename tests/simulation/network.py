@@ -38,7 +38,7 @@ class SimHTTP:
         self.client_id = client_id
         self._world = world
         self._loop = world.loop
-        self._lane = process.lane
+        self._host = process.host
         self._process = process
         self._weather = process.weather
 
@@ -59,12 +59,12 @@ class SimHTTP:
         """Send one request and await its answer, or `NoAnswer`."""
         del params, limit
         call = _call(method, url, headers, form, json)
-        request = self._world.books.request(self._lane, *_kind(call))
+        request = self._world.books.request(self._host, *_kind(call))
         fault = self._weather.pick(request.endpoint) or ""
         began = self._loop.time()
         await self._connect(fault, timeout)
         if may_send is not None and not may_send():
-            self._world.note(self._lane.name, "sends nothing, it is too late", request.token)
+            self._world.note(self._host.name, "sends nothing, it is too late", request.token)
             raise NoAnswer("too late to send", sent=False, too_late=True)
         rest = timeout - (self._loop.time() - began)
         return await self._carry(request, call, fault, rest, answer_timeout)
@@ -86,7 +86,7 @@ class SimHTTP:
         self._leave(request, call, fault)
         waiter: asyncio.Future[Answer] = self._loop.waiter()
         self._travel(request, call, waiter)
-        begun, limit = self._lane.ran(self._loop.now), rest if patience is None else patience
+        begun, limit = self._host.ran(self._loop.now), rest if patience is None else patience
         timer = self._loop.call_later(
             max(limit, 0.0), self._give_up, request, waiter, begun, patience
         )
@@ -101,7 +101,7 @@ class SimHTTP:
     def _leave(self, request: Request, call: Call, fault: str) -> None:
         request.fate = fault
         request.left_at = self._loop.now
-        self._world.note(self._lane.name, f"sends {call.endpoint}", request.token, fault or None)
+        self._world.note(self._host.name, f"sends {call.endpoint}", request.token, fault or None)
 
     def _give_up(
         self,
@@ -113,7 +113,7 @@ class SimHTTP:
         # An exchange's answer is awaited for seconds in which this process ran.
         if waiter.done():
             return
-        left = 0.0 if patience is None else patience - (self._lane.ran(self._loop.now) - begun)
+        left = 0.0 if patience is None else patience - (self._host.ran(self._loop.now) - begun)
         if left > 0:
             self._loop.call_later(left, self._give_up, request, waiter, begun, patience)
             return
@@ -124,13 +124,13 @@ class SimHTTP:
         waiter.set_exception(NoAnswer("nothing came in time"))
 
     def _abandon(self, request: Request, why: str) -> None:
-        if request.failed_at > self._loop.now and not self._lane.dead:
+        if request.failed_at > self._loop.now and not self._host.dead:
             request.abandoned = self._process.waited_enough(request) is False
             self._fail(request, why)
 
     def _fail(self, request: Request, what: str) -> None:
         request.failed_at = min(request.failed_at, self._loop.now)
-        self._world.note(self._lane.name, f"{request.endpoint}: {what}", request.token)
+        self._world.note(self._host.name, f"{request.endpoint}: {what}", request.token)
 
     # On the way
 
@@ -145,7 +145,7 @@ class SimHTTP:
         at(slow, self._arrive, request, call, waiter)
 
     def _break(self, request: Request, waiter: asyncio.Future[Answer]) -> None:
-        self._world.loop.post(self._lane, self._weather.hops(), self._broken, request, waiter)
+        self._world.loop.post(self._host, self._weather.hops(), self._broken, request, waiter)
 
     def _broken(self, request: Request, waiter: asyncio.Future[Answer]) -> None:
         if not waiter.done():
@@ -177,7 +177,7 @@ class SimHTTP:
 
     def _deliver(self, request: Request, waiter: asyncio.Future[Answer], answer: Wire) -> None:
         hops = self._weather.hops()
-        self._world.loop.post(self._lane, hops, self._answer, request, waiter, answer)
+        self._world.loop.post(self._host, hops, self._answer, request, waiter, answer)
 
     def _answer(self, request: Request, waiter: asyncio.Future[Answer], answer: Wire) -> None:
         if waiter.done():
@@ -189,7 +189,7 @@ class SimHTTP:
         else:
             request.failed_at = now
         if request.endpoint in {"helix", "validate"} and right:
-            key = (self._lane, request.token)
+            key = (self._host, request.token)
             if answer.status == 200:
                 books.accepted.setdefault(key, []).append(now)
             elif answer.status == 401:
@@ -197,7 +197,7 @@ class SimHTTP:
                 if request.endpoint == "validate":
                     books.validated_dead.setdefault(key, []).append(now)
         self._world.note(
-            self._lane.name, f"has {request.endpoint} {answer.status}", request.token, request.pair
+            self._host.name, f"has {request.endpoint} {answer.status}", request.token, request.pair
         )
         headers = _HEADERS.setdefault(answer.content_type, {"Content-Type": answer.content_type})
         waiter.set_result(Answer(answer.status, headers, answer.body))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from tests.simulation.clocks import SimClocks
-from tests.simulation.lane import Lane
+from tests.simulation.host import Host
 from tests.simulation.network import SimHTTP
 from tests.simulation.store import SimStore, store_of
 from tests.simulation.weather import Weather
@@ -48,7 +48,7 @@ class Call:
     """A public call: who made it, when, and what came of it."""
 
     process: Process
-    lane: Lane
+    host: Host
     what: str
     user: str
     begun: float
@@ -65,7 +65,7 @@ class Call:
 
 
 class Process:
-    """One process and its machine. A restart gives it a new lane, a new vault, and no memory."""
+    """One process and its machine. A restart gives it a new host, a new vault, and no memory."""
 
     def __init__(self, world: World, number: int) -> None:
         profile = world.profile
@@ -89,14 +89,14 @@ class Process:
         world = self.world
         self.starts += 1
         name = self.name if self.starts == 1 else f"{self.name}'{self.starts}"
-        self.lane = world.loop.add(Lane(name, offset=self._boot_offset - self._slept))
-        self.clocks = SimClocks(world.loop, self.lane, self._boot_offset, self._wall_off)
-        world.ttl[self.lane] = self.ttl
+        self.host = world.loop.add(Host(name, offset=self._boot_offset - self._slept))
+        self.clocks = SimClocks(world.loop, self.host, self._boot_offset, self._wall_off)
+        world.ttl[self.host] = self.ttl
         self.store: SimStore = store_of(world, self)
         client = world.twitch.client
         self.http = SimHTTP(world, self, client.client_id)
         identity = Identity(self.http, client.client_id, client.client_secret, ID_URL)  # type: ignore[arg-type]
-        self.vault = self.lane.context.copy().run(self._vault, identity)
+        self.vault = self.host.context.copy().run(self._vault, identity)
         self.helix = HelixClient(self.http, self.vault, LoopBinding(), API_URL)  # type: ignore[arg-type]
         self.closing_since = None
         self.up = False
@@ -123,14 +123,14 @@ class Process:
             try:
                 await self.vault.open()
             except StoreError as error:
-                self.world.note(self.lane.name, f"open: {error}")
+                self.world.note(self.host.name, f"open: {error}")
                 await asyncio.sleep(REOPEN)
             else:
                 break
         self.up = True
         self.closing_since = None
-        self.world.books.opened(self.lane, self.world.loop.now)
-        self.world.note(self.lane.name, "is open")
+        self.world.books.opened(self.host, self.world.loop.now)
+        self.world.note(self.host.name, "is open")
 
     async def take(self, seed: Seed) -> None:
         """What start-up code does with a pair of its configuration."""
@@ -142,7 +142,7 @@ class Process:
 
     async def login(self, how: str, pair: Pair) -> None:
         """Bring a pair in by `add_user`, `add_token`, `refresh_token` or the last two."""
-        world, lane = self.world, self.lane
+        world, host = self.world, self.host
         if how in {"refresh_token", "both"}:
             token = await self.vault.refresh_token(pair.refresh)
             found = world.books.of_access.get(token.access_token)
@@ -155,13 +155,13 @@ class Process:
             self.vault.add_token(pair.user, TokenPair(pair.access, pair.refresh))
         else:
             await self.vault.add_user(TokenPair(pair.access, pair.refresh))
-        world.books.gave(pair, lane, world.loop.now)
+        world.books.gave(pair, host, world.loop.now)
 
     # Calls
 
     def spawn(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """A task of this process."""
-        context = self.lane.context.copy()
+        context = self.host.context.copy()
         return self.world.loop.create_task(coroutine, context=context)
 
     def begin(self, what: str, user: str, make: Making, pair: Pair | None) -> Call:
@@ -178,13 +178,13 @@ class Process:
 
     def _call(self, what: str, user: str, pair: Pair | None) -> Call:
         loop = self.world.loop
-        call = Call(self, self.lane, what, user, loop.now, self.lane.ran(loop.now))
+        call = Call(self, self.host, what, user, loop.now, self.host.ran(loop.now))
         call.login = "" if pair is None else user
         self.world.calls.append(call)
         return call
 
     async def _follow(self, call: Call, make: Making, pair: Pair | None) -> None:
-        self.world.note(call.lane.name, f"calls {call.what}", call.user, pair)
+        self.world.note(call.host.name, f"calls {call.what}", call.user, pair)
         try:
             await make()
             call.outcome, call.fine = "done", True
@@ -198,15 +198,15 @@ class Process:
             call.outcome = f"{type(error).__name__}: {error}"
             self.world.bug(call, error)
         call.ended = self.world.loop.now
-        call.took = call.lane.ran(call.ended) - call.ran
-        self.world.note(call.lane.name, f"{call.what}: {call.outcome}", call.user)
+        call.took = call.host.ran(call.ended) - call.ran
+        self.world.note(call.host.name, f"{call.what}: {call.outcome}", call.user)
 
     # What happens to it
 
     @property
     def alive(self) -> bool:
         """Whether it runs or stands still, but is not dead."""
-        return not self.lane.dead
+        return not self.host.dead
 
     def out_of_reach(self) -> float:
         """Seconds until a store call fails that is made now; 0: it reaches the store."""
@@ -220,19 +220,19 @@ class Process:
         if since is None:
             return False
         # It counts in slices, each of which a standstill may cut off.
-        return request.lane.ran(self.world.loop.now) - since >= self.ttl * (1 - SLICE)
+        return request.host.ran(self.world.loop.now) - since >= self.ttl * (1 - SLICE)
 
     def crash(self) -> None:
         """It is killed; nothing of it runs any more."""
         if not self.alive:
             return
         world = self.world
-        world.note(self.lane.name, "is killed")
+        world.note(self.host.name, "is killed")
         for feed in tuple(self.store.feeds):
             feed.end()
-        world.loop.kill(self.lane)
-        world.books.die(self.lane, world.loop.now)
-        world.graves.append(self.lane)
+        world.loop.kill(self.host)
+        world.books.die(self.host, world.loop.now)
+        world.graves.append(self.host)
         self.up = False
 
     def restart(self, *, seeds: bool) -> None:
@@ -244,32 +244,32 @@ class Process:
 
     def stop(self, seconds: float, *, suspended: bool = False) -> None:
         """It stands still for a while; its monotonic clock too, if the machine is suspended."""
-        lane, world = self.lane, self.world
-        if lane.held or lane.dead:
+        host, world = self.host, self.world
+        if host.held or host.dead:
             return
         what = "is suspended" if suspended else "is stopped"
-        world.note(lane.name, f"{what} for {seconds:.2f} s")
-        world.books.upset(lane, world.loop.now, world.loop.now + seconds)
+        world.note(host.name, f"{what} for {seconds:.2f} s")
+        world.books.upset(host, world.loop.now, world.loop.now + seconds)
         self._suspended = suspended
-        world.loop.hold(lane)
-        world.loop.at(seconds, self.go_on, lane)
+        world.loop.hold(host)
+        world.loop.at(seconds, self.go_on, host)
 
-    def go_on(self, lane: Lane) -> None:
+    def go_on(self, host: Host) -> None:
         """It stands still no longer, if it is still the same process."""
-        if lane.held and not lane.dead:
-            self.world.note(lane.name, "goes on")
+        if host.held and not host.dead:
+            self.world.note(host.name, "goes on")
             if self._suspended:
-                self._slept += self.world.loop.now - lane.held_since
-            self.world.loop.release(lane, suspended=self._suspended)
+                self._slept += self.world.loop.now - host.held_since
+            self.world.loop.release(host, suspended=self._suspended)
 
     def jump(self, seconds: float) -> None:
         """Its wall clock is set."""
         self._wall_off += seconds
         self.clocks.wall_off = self._wall_off
-        self.world.books.jumps.setdefault(self.lane, []).append(self.world.loop.now)
-        self.world.note(self.lane.name, f"wall clock jumps by {seconds:.0f} s")
+        self.world.books.jumps.setdefault(self.host, []).append(self.world.loop.now)
+        self.world.note(self.host.name, f"wall clock jumps by {seconds:.0f} s")
 
     def trap(self, step: int, act: Callable[[], None]) -> None:
         """Do something right before its step of that number from now."""
-        self.lane.trap_at = self.lane.steps + step
-        self.lane.trap = act
+        self.host.trap_at = self.host.steps + step
+        self.host.trap = act

@@ -68,7 +68,7 @@ class Server:
         self.version += 1
         self._log.append((now, key, self.entries.get(key)))
         self.entries[key] = Entry(key, self.version, value)
-        self._tell(Change(key, self.version, value), now)
+        self._publish(Change(key, self.version, value), now)
         return self.version
 
     def delete(self, key: str, expect: int | None, now: float) -> bool:
@@ -79,7 +79,7 @@ class Server:
             return False
         self.version += 1
         self._log.append((now, key, entry))
-        self._tell(Change(key, self.version, None), now)
+        self._publish(Change(key, self.version, None), now)
         return True
 
     def _compare(self, key: str, expect: int | None) -> None:
@@ -88,7 +88,7 @@ class Server:
         if expect is not None and expect != found:
             raise VersionConflict(key, expect, found)
 
-    def _tell(self, change: Change, now: float) -> None:
+    def _publish(self, change: Change, now: float) -> None:
         for queue in self.queues:
             if change.key.startswith(queue.prefix):
                 queue.add(change, now)

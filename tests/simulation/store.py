@@ -19,7 +19,7 @@ from twitchvault.stores.base import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from tests.simulation.lane import Lane
+    from tests.simulation.host import Host
     from tests.simulation.process import Process
     from tests.simulation.world import World
     from twitchvault.stores.base import Feed
@@ -36,7 +36,7 @@ class SimStore(TokenStore):
     """The shared server as one process sees it. It can only be scanned."""
 
     def __init__(self, world: World, process: Process) -> None:
-        self.lane: Lane = process.lane
+        self.host: Host = process.host
         self.world = world
         self.server = world.server
         self.weather = process.weather
@@ -63,7 +63,7 @@ class SimStore(TokenStore):
         check_arguments(key)
         self.check_open()
         entry = await self.call("get", key, lambda: self.server.entries.get(key))
-        self.world.showed(self.lane, key, None if entry is None else entry.value)
+        self.world.showed(self.host, key, None if entry is None else entry.value)
         return entry
 
     async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
@@ -73,11 +73,11 @@ class SimStore(TokenStore):
 
         def put() -> int:
             version = self.server.put(key, value, expect, self.world.loop.now)
-            self.world.stored(self._process, self.lane, key, value)
+            self.world.stored(self._process, self.host, key, value)
             return version
 
         version = await self.call("put", key, put)
-        self.world.showed(self.lane, key, value)
+        self.world.showed(self.host, key, value)
         return version
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
@@ -88,18 +88,18 @@ class SimStore(TokenStore):
         def delete() -> bool:
             gone = self.server.delete(key, expect, self.world.loop.now)
             if gone:
-                self.world.stored(self._process, self.lane, key, None)
+                self.world.stored(self._process, self.host, key, None)
             return gone
 
         gone = await self.call("delete", key, delete)
-        self.world.showed(self.lane, key, None)
+        self.world.showed(self.host, key, None)
         return gone
 
     async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
         """All entries under a prefix."""
         self.check_open()
         for entry in await self.call("scan", prefix, lambda: self._found(prefix)):
-            self.world.showed(self.lane, entry.key, entry.value)
+            self.world.showed(self.host, entry.key, entry.value)
             yield entry
 
     def _found(self, prefix: str) -> list[Entry]:
@@ -117,8 +117,8 @@ class SimStore(TokenStore):
         waiter = loop.waiter()
         out = self._process.out_of_reach()
         if out:
-            self.world.note(self.lane.name, f"store {what}: out of reach", key)
-            self.world.books.stall(self.lane, loop.now, loop.now + out)
+            self.world.note(self.host.name, f"store {what}: out of reach", key)
+            self.world.books.stall(self.host, loop.now, loop.now + out)
             loop.at(out, self._answer, waiter, None, StoreUnavailable("the store is out of reach"))
         else:
             self._send(what, key, act, waiter)
@@ -132,7 +132,7 @@ class SimStore(TokenStore):
         fault = self.weather.pick("store") or ""
         back = 0.0
         if fault:
-            self.world.note(self.lane.name, f"store {what}: {fault}", key)
+            self.world.note(self.host.name, f"store {what}: {fault}", key)
         if fault.startswith("stall"):
             stall = self.weather.away()
             delay, back = (delay + stall, 0.0) if fault == "stall before" else (delay, stall)
@@ -142,7 +142,7 @@ class SimStore(TokenStore):
         if fault or arrival > due:
             # After an error a process waits a moment before it tries again.
             pause = RETRY if fault.startswith("error") else 0.0
-            self.world.books.stall(self.lane, loop.now, arrival + back + pause)
+            self.world.books.stall(self.host, loop.now, arrival + back + pause)
         loop.at(arrival - loop.now, self._arrive, waiter, act, fault, back)
 
     def _arrive(
@@ -165,10 +165,10 @@ class SimStore(TokenStore):
     def _answer(
         self, waiter: asyncio.Future[Any], result: object, error: StoreError | None
     ) -> None:
-        self.world.loop.post(self.lane, self.weather.hops(), _settle, waiter, result, error)
+        self.world.loop.post(self.host, self.weather.hops(), _set_result, waiter, result, error)
 
 
-def _settle(waiter: asyncio.Future[Any], result: object, error: StoreError | None) -> None:
+def _set_result(waiter: asyncio.Future[Any], result: object, error: StoreError | None) -> None:
     if waiter.done():
         return
     if error is not None:
@@ -227,7 +227,7 @@ class SimFeed:
             self._store.server.queues.remove(self._queue)
         if self in self._store.feeds:
             self._store.feeds.remove(self)
-        if not self._store.lane.dead:
+        if not self._store.host.dead:
             self._news.set()
 
     async def wait(self) -> list[Change]:
@@ -239,18 +239,18 @@ class SimFeed:
 
     def drain(self) -> list[Change]:
         """What has arrived; where the store must be asked, all that was committed."""
-        self._check()
+        self._check_reading()
         if not self._store.pushes_changes:
             self._take(self._queue.take(float("inf")))
         changes = list(self._pending.values())
         self._pending.clear()
         for change in changes:
-            self._store.world.showed(self._store.lane, change.key, change.value)
+            self._store.world.showed(self._store.host, change.key, change.value)
         return changes
 
     async def catch_up(self) -> list[Change]:
         """All that was committed before the call."""
-        self._check()
+        self._check_reading()
         await self._store.call("catch up", "", self._hurry)
         return self.drain()
 
@@ -260,7 +260,7 @@ class SimFeed:
         if self._lost:
             self._tell_loss()
 
-    def _check(self) -> None:
+    def _check_reading(self) -> None:
         if self._ended:
             raise StoreError("the feed has ended")
         self._store.check_open()
@@ -275,12 +275,12 @@ class SimFeed:
     def _deliver(self) -> None:
         items = self._queue.take(self._loop.now)
         if items:
-            self._loop.post(self._store.lane, 0, self._take, items)
+            self._loop.post(self._store.host, 0, self._take, items)
 
     def _hurry(self) -> None:
         items = self._queue.take(float("inf"))
         if items:
-            self._loop.post(self._store.lane, 0, self._take, items)
+            self._loop.post(self._store.host, 0, self._take, items)
 
     def _take(self, items: list[Change | None]) -> None:
         for change in items:
@@ -295,7 +295,7 @@ class SimFeed:
     def _tell_loss(self) -> None:
         self._lost = self._listener is None
         if self._listener is not None:
-            self._store.world.told_of_loss(self._store.lane)
+            self._store.world.told_of_loss(self._store.host)
             self._listener()
 
 

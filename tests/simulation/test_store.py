@@ -17,7 +17,7 @@ from twitchvault.testing import StoreContract
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.simulation.lane import Lane
+    from tests.simulation.host import Host
     from tests.simulation.loop import SimLoop
     from tests.simulation.process import Process
     from tests.simulation.world import World
@@ -33,7 +33,7 @@ class Empty:
         muted = Muted()
         muted.calm = True
         self.loop = loop
-        self.lane: Lane = loop.ground
+        self.host: Host = loop.ground
         self.server = Server()
         self.books = Books()
         self.profile: Profile = draw(1)

@@ -28,7 +28,7 @@ from twitchvault.testing.fake.messages import Answer, helix_error, identity_erro
 
 if TYPE_CHECKING:
     from tests.simulation.books import Pair, Request
-    from tests.simulation.lane import Lane
+    from tests.simulation.host import Host
     from tests.simulation.process import Call, Making
 from twitchvault.testing.fake.messages import Call as Wire
 
@@ -84,9 +84,9 @@ class World:
         self.violations: list[Violation] = []
         self.unavoidable: Counter[str] = Counter()
         self.calls: list[Call] = []
-        self.graves: list[Lane] = []
+        self.graves: list[Host] = []
         self.outage_until = 0.0
-        self.ttl: dict[Lane, float] = {}
+        self.ttl: dict[Host, float] = {}
         self.twitch = Twitch(self, seed)
         self.users = [user.user_id for user in self.twitch.users]
         self.processes: list[Process] = []
@@ -129,7 +129,7 @@ class World:
         self.run_out(old)
         reason = excuses.replay(self.books, self.ttl, request, old)
         if reason is None:
-            text = f"{request.lane.name} presented {old.refresh}, which was spent"
+            text = f"{request.host.name} presented {old.refresh}, which was spent"
             self.violation("avoidable replay", text)
         else:
             self.unavoidable[f"replay: {reason}"] += 1
@@ -138,7 +138,7 @@ class World:
     def exchanged(self, request: Request, old: Pair, pair: Pair) -> None:
         """Twitch has committed an exchange of a process."""
         del old
-        process = self.process_of(request.lane)
+        process = self.process_of(request.host)
         if process is not None:
             disturb(self, process, "committed", pair.user)
 
@@ -165,29 +165,29 @@ class World:
         user = key.removeprefix(f"{self.twitch.client.client_id}:")
         return user if user in self.users else None
 
-    def stored(self, process: Process, lane: Lane, key: str, value: bytes | None) -> None:
+    def stored(self, process: Process, host: Host, key: str, value: bytes | None) -> None:
         """The store took a write."""
         user = self.user_of(key)
         if user is None and value is not None and not value.startswith(b'{"schema"'):
             return
-        self.books.committed(lane, user, value, self.loop.now)
+        self.books.committed(host, user, value, self.loop.now)
         stored = None if value is None else self.books.stored(value)
         pair = self.books.pair_in(value)
         state = "deleted" if stored is None else stored.state
         leased = stored is not None and stored.lease is not None
         number = 0 if stored is None else stored.generation
-        self.note(lane.name, f"wrote {state} {number}{', leased' if leased else ''}", key, pair)
-        if lane is process.lane and user is not None and not lane.dead:
+        self.note(host.name, f"wrote {state} {number}{', leased' if leased else ''}", key, pair)
+        if host is process.host and user is not None and not host.dead:
             if leased:
                 disturb(self, process, "leased", user)
-            elif pair is not None and lane in pair.received:
+            elif pair is not None and host in pair.received:
                 disturb(self, process, "written", user)
 
-    def showed(self, lane: Lane, key: str, value: bytes | None) -> None:
+    def showed(self, host: Host, key: str, value: bytes | None) -> None:
         """A process was told what stands under a key. It keeps what is of users."""
         user = self.user_of(key)
         if user is not None:
-            self.books.showed(lane, user, value, self.loop.now)
+            self.books.showed(host, user, value, self.loop.now)
 
     def lose(self, chance: random.Random) -> None:
         """The store goes back in time."""
@@ -196,24 +196,24 @@ class World:
         self.books.losses.append(Loss(self.loop.now, frozenset(keys)))
         self.note("store", f"loses data ({kind})", *sorted(keys))
 
-    def told_of_loss(self, lane: Lane) -> None:
+    def told_of_loss(self, host: Host) -> None:
         """A process is told of a loss."""
-        self.note(lane.name, "is told that the store lost data")
+        self.note(host.name, "is told that the store lost data")
         for loss in self.books.losses:
-            loss.told.setdefault(lane, self.loop.now)
+            loss.told.setdefault(host, self.loop.now)
 
     def outage(self, seconds: float) -> None:
         """Nobody reaches the store."""
         self.outage_until = max(self.outage_until, self.loop.now + seconds)
         for process in self.processes:
-            self.books.upset(process.lane, self.loop.now, self.outage_until)
+            self.books.upset(process.host, self.loop.now, self.outage_until)
         self.note("store", f"is out of reach for {seconds:.2f} s")
 
     def cut(self, process: Process, seconds: float) -> None:
         """One process does not reach the store."""
         process.cut_until = max(process.cut_until, self.loop.now + seconds)
-        self.books.upset(process.lane, self.loop.now, process.cut_until)
-        self.note(process.lane.name, f"is cut off from the store for {seconds:.2f} s")
+        self.books.upset(process.host, self.loop.now, process.cut_until)
+        self.note(process.host.name, f"is cut off from the store for {seconds:.2f} s")
 
     # Users and processes
 
@@ -228,7 +228,7 @@ class World:
         if known and not forgotten and not unclear:
             return make
         chain = 0 if pair is None else pair.chain
-        decision = Decision(user, chain, process.lane, self.loop.now)
+        decision = Decision(user, chain, process.host, self.loop.now)
         self.books.decisions.append(decision)
         if unclear:
             return make
@@ -246,26 +246,26 @@ class World:
 
         return watched
 
-    def process_of(self, lane: Lane) -> Process | None:
-        """The process that runs in this lane now."""
-        return next((one for one in self.processes if one.lane is lane), None)
+    def process_of(self, host: Host) -> Process | None:
+        """The process that runs in this host now."""
+        return next((one for one in self.processes if one.host is host), None)
 
     async def reopen(self, process: Process, pause: float) -> None:
         """Close the vault and open it again."""
-        process.closing_since = process.lane.ran(self.loop.now)
+        process.closing_since = process.host.ran(self.loop.now)
         await process.call("close", "", process.vault.close, None)
-        self.books.closed[process.lane] = self.loop.now
+        self.books.closed[process.host] = self.loop.now
         await asyncio.sleep(pause)
         await process.open()
 
     async def clear_and_open(self, process: Process, pause: float) -> None:
         """Clear the vault and open it again."""
-        self.note(process.lane.name, "clears")
+        self.note(process.host.name, "clears")
         process.vault.clear()
-        self.books.closed[process.lane] = self.loop.now
-        self.books.forgot(process.lane)
+        self.books.closed[process.host] = self.loop.now
+        self.books.forgot(process.host)
         await asyncio.sleep(pause)
-        self.books.forgot(process.lane)  # it took nothing in until now
+        self.books.forgot(process.host)  # it took nothing in until now
         await process.open()
 
     # The course of a run
@@ -278,7 +278,7 @@ class World:
             self.loop.at(act.at, perform, self, act)
         self._run_until(acts[-1].at + 0.1)
         self._calm()
-        self._settle()
+        self._end_faults()
         check(self)
 
     def _begin(self) -> None:
@@ -307,11 +307,11 @@ class World:
         self.books.calm_down(self.loop.now)
         for process in self.processes:
             process.cut_until = 0.0
-            process.lane.trap_at = 0
-            process.go_on(process.lane)
+            process.host.trap_at = 0
+            process.go_on(process.host)
             process.restart(seeds=True)
 
-    def _settle(self) -> None:
+    def _end_faults(self) -> None:
         end = self.loop.now + SETTLING + 3 * max(self.profile.ttls)
         limit = self.loop.now + LONGEST
         self._run_until(end)
@@ -322,15 +322,15 @@ class World:
         """Whether a living process is still at something that somebody waits for."""
         if not all(process.up for process in self.processes):
             return True
-        if any(call.ended is None and not call.lane.dead for call in self.calls):
+        if any(call.ended is None and not call.host.dead for call in self.calls):
             return True
         sending = self.sending()
-        return any(process.lane in sending for process in self.processes)
+        return any(process.host in sending for process in self.processes)
 
-    def sending(self) -> set[Lane]:
+    def sending(self) -> set[Host]:
         """Those whose exchanges are on their way."""
         return {
-            one.lane for one in self.books.requests if one.endpoint == "refresh" and one.is_open
+            one.host for one in self.books.requests if one.endpoint == "refresh" and one.is_open
         }
 
     def probe(self, seconds: float) -> None:
@@ -345,10 +345,10 @@ class World:
 
     def end(self) -> None:
         """Take everything down. What still wants to run has no effect any more."""
-        lanes = [*self.graves, *self.loop.lanes]
+        hosts = [*self.graves, *self.loop.hosts]
         self.loop.close()
-        for lane in lanes:
-            self.loop.dispose(lane)
+        for host in hosts:
+            self.loop.dispose(host)
 
 
 def simulate(seed: int, muted: frozenset[str] = frozenset()) -> Result:

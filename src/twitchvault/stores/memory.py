@@ -148,7 +148,7 @@ class _MemoryFeed(Feed):
 
     def drain(self) -> list[Change]:
         """Every change made so far and not handed out yet; may be empty."""
-        self._check()
+        self._check_reading()
         with self._lock:
             changes = list(self._changes.values())
             self._changes.clear()
@@ -182,7 +182,7 @@ class _MemoryFeed(Feed):
         self._changes.clear()
         self.wake()
 
-    def _check(self) -> None:
+    def _check_reading(self) -> None:
         if self._ended:
             msg = "this feed has ended with its context: enter 'store.watch()' again"
             raise StoreError(msg)

@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
     from tests.simulation.loop import SimTask
 
-__all__ = ["LANE", "Callback", "Lane", "Timer"]
+__all__ = ["LANE", "Callback", "Host", "Timer"]
 
-Timer: TypeAlias = "tuple[float, int, Lane, Callback]"
+Timer: TypeAlias = "tuple[float, int, Host, Callback]"
 """The virtual time at which it is due, a number, and what has to run then."""
 
 
 class Callback(msgspec.Struct, eq=False):
-    """What a lane has to run, or a timer: as an `asyncio.TimerHandle`, and quickly made."""
+    """What a host has to run, or a timer: as an `asyncio.TimerHandle`, and quickly made."""
 
     call: Callable[..., object]
     parameters: tuple[Any, ...]
     due: float = 0.0
     hops: int = 0
-    """Turns of its lane that it lets pass first."""
+    """Turns of its host that it lets pass first."""
     gone: bool = False
 
     def cancel(self) -> None:
@@ -38,19 +38,19 @@ class Callback(msgspec.Struct, eq=False):
         return self.gone
 
     def when(self) -> float:
-        """The time of its lane's monotonic clock at which it is due."""
+        """The time of its host's monotonic clock at which it is due."""
         return self.due
 
 
 class Ready(deque[Callback]):
-    """The callbacks that a lane has to run now, in order."""
+    """The callbacks that a host has to run now, in order."""
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, host: Host) -> None:
         super().__init__()
-        self.lane = lane
+        self.host = host
 
 
-class Lane:
+class Host:
     """One simulated process as the loop sees it: what it has to run, its timers, its clock."""
 
     def __init__(self, name: str, *, offset: float = 0.0) -> None:
@@ -74,11 +74,11 @@ class Lane:
         self.held_since = 0.0
 
     def __repr__(self) -> str:
-        return f"<Lane {self.name}>"
+        return f"<Host {self.name}>"
 
     def ran(self, now: float) -> float:
         """Seconds for which it was not held, plus a constant."""
         return now - self.still - (now - self.held_since if self.held else 0.0)
 
 
-LANE: Final[ContextVar[Lane]] = ContextVar("lane")
+LANE: Final[ContextVar[Host]] = ContextVar("host")
