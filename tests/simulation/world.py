@@ -278,7 +278,7 @@ class World:
             self.loop.at(act.at, perform, self, act)
         self._run_until(acts[-1].at + 0.1)
         self._calm()
-        self._end_faults()
+        self._run_until_quiet()
         check(self)
 
     def _begin(self) -> None:
@@ -311,7 +311,7 @@ class World:
             process.go_on(process.host)
             process.restart(seeds=True)
 
-    def _end_faults(self) -> None:
+    def _run_until_quiet(self) -> None:
         end = self.loop.now + SETTLING + 3 * max(self.profile.ttls)
         limit = self.loop.now + LONGEST
         self._run_until(end)
