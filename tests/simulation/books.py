@@ -369,15 +369,17 @@ class Books:
             for one in self.requests
         )
 
-    def may_be_either(self, pair: Pair) -> bool:
+    def may_be_either(self, pair: Pair, *, lives: bool) -> bool:
         """Whether it may be old news or a login: one of its tokens lives on, and others came since.
 
-        That happens to a confidential client's refresh token, and to an access token that Twitch
+        That happens to both tokens of a confidential client's, and to an access token that Twitch
         gives once more. A vault that has forgotten the user may take it.
         """
         heirs = self.heirs(pair)
         same = any(heir.refresh == pair.refresh or heir.access == pair.access for heir in heirs)
-        return same and any(one.chain != pair.chain for one in self.decisions_on(pair.user))
+        return (same or (lives and bool(heirs))) and any(
+            one.chain != pair.chain for one in self.decisions_on(pair.user)
+        )
 
     def lease_of(self, request: Request) -> tuple[float, str]:
         """When the lease was taken under which a request left, and the access token beside it."""

@@ -224,7 +224,9 @@ class World:
         # An exchanged pair changes nothing, unless a loss has made everybody forget that.
         forgotten = any(loss.concerns(user) for loss in self.books.losses)
         known = pair is not None and self.books.is_known(pair) and how != "both"
-        unclear = pair is not None and self.books.may_be_either(pair)
+        unclear = pair is not None and self.books.may_be_either(
+            pair, lives=self.twitch.takes(pair.access)
+        )
         if known and not forgotten and not unclear:
             return make
         chain = 0 if pair is None else pair.chain
