@@ -98,6 +98,7 @@ class Process:
         identity = Identity(self.http, client.client_id, client.client_secret, ID_URL)  # type: ignore[arg-type]
         self.vault = self.host.context.copy().run(self._vault, identity)
         self.helix = HelixClient(self.http, self.vault, LoopBinding(), API_URL)  # type: ignore[arg-type]
+        self.helix.authorized = True
         self.closing_since = None
         self.up = False
         world.note(name, "starts")
