@@ -273,7 +273,11 @@ class Exchange(Part):
             await self._put(lease)
         except VersionConflict:
             held = await self._repository.read(lease.key)
-            if held is None or held.record.refresh_token != lease.record.refresh_token:
+            if held is None:
+                lease.version = 0
+                await self._put(lease)
+                return
+            if held.record.refresh_token != lease.record.refresh_token:
                 return
             # A store that went back in time may have lost the lease; others keep theirs.
             if held.record.lease in {lease.name, None} and held.record.state == "live":
