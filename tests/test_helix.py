@@ -187,3 +187,18 @@ async def test_an_exchange_whose_answer_holds_no_token(
         assert "canary" not in str(flow.get_token(user.user_id))
         assert (await user.get_user()).login == "alice"
     assert env.twitch.counts.replays == 0
+
+
+async def test_a_page_with_status_200_proves_nothing(env: Environment) -> None:
+    """A proxy's page is no word of Twitch's: it does not make a dead token a living one."""
+    pair = env.pair()
+    async with env.device() as flow:
+        user = flow.add_token(pair.user_id, pair.access_token, pair.refresh_token)
+        env.twitch.expire_access(pair.access_token)
+        env.twitch.fail("helix:users", status=200, body="<html>hello</html>")
+        with pytest.raises(HTTPException, match="HTML"):
+            await user.get_user()
+        env.twitch.fail("token:refresh_token", status=502, body="<html>no</html>", times=None)
+        with pytest.raises(HTTPException, match="502"):
+            await within(user.refresh())
+        assert user.needs_login is None

@@ -26,6 +26,7 @@ __all__ = [
     "is_good",
     "is_json",
     "json_of",
+    "looks_like_json",
     "message_of",
     "unusable",
 ]
@@ -99,6 +100,11 @@ def is_good(answer: Answer) -> bool:
 def is_json(answer: Answer) -> bool:
     """True for a body that is JSON, as all of Twitch's own answers are, or empty."""
     return _decoded(answer)[0] or not answer.body.strip()
+
+
+def looks_like_json(answer: Answer) -> bool:
+    """As `is_json`, by the first byte alone: a page of a proxy's says nothing about a token."""
+    return answer.body.lstrip()[:1] in {b"", b"{", b"["}
 
 
 def unusable(answer: Answer, problem: str, secrets: Iterable[str | None]) -> HTTPException:

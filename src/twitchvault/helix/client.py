@@ -21,7 +21,7 @@ from twitchvault.errors import (
     fresh_copy,
 )
 from twitchvault.inputs import base_url
-from twitchvault.responses import is_good, json_of, message_of
+from twitchvault.responses import is_good, json_of, looks_like_json, message_of
 from twitchvault.vault.refresh import unknown_user
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class HelixClient:
         token = record.access_token
         headers = {"Authorization": f"Bearer {token}", "Client-Id": self._http.client_id}
         answer = await self._http.send(**request, headers=headers)
-        if is_good(answer):
+        if is_good(answer) and looks_like_json(answer):
             self._contradicted.discard(user_id)
             self.vault.accepted(user_id, token)
         left = answer.headers.get("Ratelimit-Remaining", "")
