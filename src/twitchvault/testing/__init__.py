@@ -1,10 +1,8 @@
 """For tests, ours and yours: `FakeTwitch`, a double of Twitch, and `StoreContract`, for stores.
 
-    from twitchvault.testing import FakeTwitch, FakeTwitchProcess
-    from twitchvault.testing import StoreContract          # needs pytest
+    from twitchvault.testing import FakeTwitch, FakeTwitchProcess, StoreContract
 
-`StoreContract` is imported on first use, so the double does not need pytest. See
-`twitchvault.testing.fake` for its whole surface.
+`StoreContract` alone needs pytest. `twitchvault.testing.fake` tells of the double's whole surface.
 """
 
 from __future__ import annotations
