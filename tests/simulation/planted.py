@@ -147,16 +147,16 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
     "a late answer is thrown away": {
         "exchange": (
             (
-                "                    await self._renew(lease)\n",
-                "                    raise NoAnswer('too late')\n",
+                "                await self._renew(lease)\n",
+                "                raise NoAnswer('too late')\n",
             ),
         )
     },
     "the lease is not renewed": {
         "exchange": (
             (
-                "                    await self._renew(lease)\n",
-                "                    pass\n",
+                "                await self._renew(lease)\n",
+                "                pass\n",
             ),
         )
     },

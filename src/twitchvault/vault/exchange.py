@@ -209,8 +209,7 @@ class Exchange(Part):
                 )
                 if request.done():
                     return request.result()
-                if lease.sent:
-                    await self._renew(lease)
+                await self._renew(lease)
                 lease.note_put()  # or try again a third of the ttl later
         finally:
             request.cancel()  # does nothing to one that is done
