@@ -61,7 +61,11 @@ class Core:
         self.enter_loop()
         if self._closing is not None:
             await asyncio.wait((self._closing,))
-        self.binding.bind()
+        if self.binding.bind():
+            self._turn = (
+                asyncio.Lock()
+            )  # a lock belongs to the loop on which somebody waited for it
+            self.vault.enter_loop()
         self.http.closed = False
         async with self._turn:
             resets = self._resets
@@ -142,7 +146,7 @@ class Core:
     def _abandon(self) -> StoreError | None:
         """The loop was closed first: drop what belongs to it; what was not written is returned."""
         self._reset()
-        self._closing, self._turn = None, asyncio.Lock()
+        self._closing = None
         self.binding.release()
         error = self.vault.abandon()
         if error is not None:

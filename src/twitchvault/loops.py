@@ -44,9 +44,11 @@ class LoopBinding:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def bind(self) -> None:
-        """From now on the running loop is the one."""
+    def bind(self) -> bool:
+        """From now on the running loop is the one; True if there was none."""
+        is_new = self._loop is None
         self._loop = running_loop()
+        return is_new
 
     def release(self) -> None:
         """From now on there is none, and any loop will do."""

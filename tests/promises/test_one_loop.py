@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -175,6 +176,25 @@ async def test_two_asyncio_runs(env: Environment) -> None:
     assert (env.twitch.counts.exchanges, env.twitch.counts.replays) == (1, 0)
 
 
+async def test_crowded_starts_and_ends_on_two_loops(env: Environment) -> None:
+    """Calls that waited for each other on one loop may do so on the next one."""
+    flow = env.device()
+
+    async def start_and_end() -> None:
+        await asyncio.gather(*(flow.authorize() for _ in range(3)))
+        await flow.close()
+        begun = asyncio.ensure_future(flow.authorize())
+        await asyncio.sleep(0)
+        await flow.close()
+        with suppress(StoreError):
+            await begun
+        async with flow:
+            await (await env.login(flow)).refresh()
+
+    for _ in range(2):
+        await within(asyncio.to_thread(asyncio.run, start_and_end()))
+
+
 async def test_entering_elsewhere_disturbs_nobody(env: Environment) -> None:
     """`async with flow` on another loop is refused, and the flow in use stays open."""
 
@@ -268,6 +288,7 @@ async def test_a_loop_that_was_closed_under_a_refresh(env: Environment) -> None:
 
     def run_and_close() -> None:
         loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda _loop, _context: None)  # it tells of the tasks it loses
         loop.run_until_complete(first())
         loop.close()
 

@@ -65,6 +65,11 @@ class Vault(Part):
 
     # Life
 
+    def enter_loop(self) -> None:
+        """The vault is about to be opened on a loop that may be another one than before."""
+        self._turn = asyncio.Lock()
+        self._repository.loss = asyncio.Event()
+
     async def open(self) -> None:
         """Open the store if it is not open, fill the views, begin the upkeep; idempotent."""
         async with self._turn:
@@ -151,7 +156,7 @@ class Vault(Part):
             with suppress(RuntimeError):  # tasks of a closed loop are let go
                 part.cancel()
         self._refresher.abandon()
-        self._turn, self._opening = asyncio.Lock(), None
+        self._opening = None
         self._events.end()
         return self._outbox.unwritten()
 
