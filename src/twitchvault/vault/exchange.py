@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from twitchvault.vault.repository import Held
     from twitchvault.vault.transitions import Transition
 
-__all__ = ["SPENT", "Exchange", "Lease"]
+__all__ = ["CONFIRMING", "SPENT", "Exchange", "Lease"]
 
 _logger = logging.getLogger(__name__)
 

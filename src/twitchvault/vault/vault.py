@@ -225,7 +225,7 @@ class Vault(Part):
             answer = await self._identity.validate(refused)
         except Unauthorized:
             return (await self.renew(user_id, record.generation)).access_token
-        await self._upkeep.note_validation(user_id, refused, answer)
+        await self._refresher.note_validation(user_id, refused, answer)
         return self._needed(user_id).access_token
 
     async def refresh(self, user_id: str) -> Token:
@@ -256,7 +256,7 @@ class Vault(Part):
         answer = await self._identity.validate(token)
         user_id = self.mirror.find(lambda record: record.access_token == token)
         if user_id is not None and self._open:
-            await self._upkeep.note_validation(user_id, token, answer)
+            await self._refresher.note_validation(user_id, token, answer)
         return answer
 
     async def revoke_token(self, token: str) -> None:
@@ -313,7 +313,7 @@ class Vault(Part):
                 return False
             await self._refresher.renew(client_id, record.generation, refused=True)
         else:
-            await self._upkeep.note_validation(client_id, record.access_token, answer)
+            await self._refresher.note_validation(client_id, record.access_token, answer)
         return True
 
     async def _add_app_token(self) -> None:
