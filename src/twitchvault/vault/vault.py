@@ -200,7 +200,9 @@ class Vault(Part):
     def remove(self, user_id: str) -> None:
         """Take the user's tokens out of the store; nothing is revoked."""
         self._backoff.forget(user_id)
-        self._outbox.submit(self._repository.user_key(user_id), removed, asked_for=True)
+        # A removal that is on its way already: a second one could meet a login that came since.
+        if not self.mirror.is_leaving(user_id):
+            self._outbox.submit(self._repository.user_key(user_id), removed, asked_for=True)
 
     # Refreshing
 
