@@ -354,6 +354,24 @@ async def test_somebody_elses_token(env: Environment, whose: str, how: str) -> N
         assert (await app.get_user_by_id(alice).get_user()).login == "alice"
 
 
+@on_each_store
+async def test_somebody_elses_expired_pair(env: Environment) -> None:
+    """The first call renews it, sees whose it is, and is not made in the wrong name."""
+    pair = env.pair(user=env.bob, expired=True)
+    alice = env.alice.user_id
+    async with env.app() as app:
+        user = app.add_token(alice, pair.access_token, pair.refresh_token)
+        for _ in range(2):
+            with pytest.raises(AuthFailure, match="belongs to user"):
+                await user.get_user()
+        with pytest.raises(AuthFailure, match="belongs to user"):
+            await user.refresh()
+        assert alice in app.needs_login
+        assert alice not in app.users_scopes
+        assert env.refreshes_sent() == 1
+        assert env.log("helix") == [("helix", 401)]
+
+
 # Events
 
 

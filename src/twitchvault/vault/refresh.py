@@ -19,12 +19,18 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import AuthFailure, NoAnswer, TokenError, VersionConflict
+from twitchvault.errors import AuthFailure, HTTPException, NoAnswer, TokenError, VersionConflict
 from twitchvault.vault.context import Part
-from twitchvault.vault.exchange import SPENT, Exchange
+from twitchvault.vault.exchange import CONFIRMING, SPENT, Exchange
 from twitchvault.vault.jobs import Jobs
 from twitchvault.vault.record import fingerprint
-from twitchvault.vault.transitions import attached, cleared_seed, marked_access_refused, new_seed
+from twitchvault.vault.transitions import (
+    attached,
+    cleared_seed,
+    marked_access_refused,
+    new_seed,
+    validated,
+)
 
 if TYPE_CHECKING:
     from twitchvault.models import ValidateToken
@@ -89,7 +95,7 @@ class Refresher(Part):
                 )
             if record is None:
                 raise unknown_user(user_id)
-            if record.generation > generation:
+            if record.generation > generation and not record.access_refused:
                 return record
             if record.state == "needs_login":
                 if refused and not record.access_refused:
@@ -127,8 +133,31 @@ class Refresher(Part):
                 job, key, user_id, held, abandoned=abandoned, refused=refused
             )
             if renewed is not None:
-                return renewed
+                await self._find_out_whose(user_id, renewed)
+                return self._mirror.peek(user_id) or renewed
         raise job.timed_out()
+
+    async def _find_out_whose(self, user_id: str, record: Record) -> None:
+        """Validate the first pair that the vault got for a user whom nobody has validated yet.
+
+        It would act in the wrong name if the pair before came under the wrong user id. Where Twitch
+        cannot say now, upkeep asks again.
+        """
+        if record.last_validated is not None or user_id == self._identity.client_id:
+            return
+        with suppress(HTTPException):
+            answer = await self._identity.validate(record.access_token, timeout=CONFIRMING)
+            await self.note_validation(user_id, record.access_token, answer)
+
+    async def note_validation(self, user_id: str, access_token: str, answer: ValidateToken) -> None:
+        """Write a validation into the record, if it still holds that token."""
+        now = self._clocks.wall()
+        owner = (self._identity.client_id, user_id)
+        key = self._repository.user_key(user_id)
+        self._backoff.accepted(user_id, access_token, answer.expires_in)
+        await self._outbox.apply(
+            key, lambda held: validated(held, access_token, answer, owner, now)
+        )
 
     async def _read(self, key: str) -> Held | None:
         # What this process has changed itself must be in the store before the store is asked.

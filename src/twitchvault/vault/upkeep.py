@@ -16,10 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import AuthFailure, RateLimited, TokenError, TwitchVaultError, Unauthorized
 from twitchvault.vault.context import Part
-from twitchvault.vault.transitions import validated
 
 if TYPE_CHECKING:
-    from twitchvault.models import ValidateToken
     from twitchvault.vault.clocks import Clocks
     from twitchvault.vault.context import Context
     from twitchvault.vault.record import Record
@@ -194,7 +192,7 @@ class Upkeep(Part):
         except Unauthorized:
             await self._refresh(user_id, record, refused=True)
         else:
-            await self.note_validation(user_id, record.access_token, answer)
+            await self._refresher.note_validation(user_id, record.access_token, answer)
 
     async def _refresh(self, user_id: str, record: Record, *, refused: bool) -> None:
         if not self._guard.allows():
@@ -219,16 +217,6 @@ class Upkeep(Part):
         if user_id in self._failing:
             self._failing.discard(user_id)
             _logger.info("the token of user %r is refreshed again", user_id)
-
-    async def note_validation(self, user_id: str, access_token: str, answer: ValidateToken) -> None:
-        """Write a validation into the record, if it still holds that token."""
-        now = self._clocks.wall()
-        owner = (self._identity.client_id, user_id)
-        key = self._repository.user_key(user_id)
-        self._backoff.accepted(user_id, access_token, answer.expires_in)
-        await self._outbox.apply(
-            key, lambda held: validated(held, access_token, answer, owner, now)
-        )
 
 
 class _Guard:

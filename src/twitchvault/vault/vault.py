@@ -225,7 +225,7 @@ class Vault(Part):
             answer = await self._identity.validate(refused)
         except Unauthorized:
             return (await self.renew(user_id, record.generation)).access_token
-        await self._upkeep.note_validation(user_id, refused, answer)
+        await self._refresher.note_validation(user_id, refused, answer)
         return self._needed(user_id).access_token
 
     async def refresh(self, user_id: str) -> Token:
@@ -256,7 +256,7 @@ class Vault(Part):
         answer = await self._identity.validate(token)
         user_id = self.mirror.find(lambda record: record.access_token == token)
         if user_id is not None and self._open:
-            await self._upkeep.note_validation(user_id, token, answer)
+            await self._refresher.note_validation(user_id, token, answer)
         return answer
 
     async def revoke_token(self, token: str) -> None:
@@ -269,17 +269,24 @@ class Vault(Part):
         if self._open:
             await self.sync()
         user_id = self.mirror.find(lambda record: record.access_token == token)
-        record = None if user_id is None else self.mirror.get(user_id)
-        try:
+        if user_id is None:
             await self._identity.revoke(token)
-        except BadRequest as error:
-            # Dead already, by expiry or by the user's own hand: for a vaulted one that is the goal.
-            if user_id is None or error.message.strip().lower() != INVALID_TOKEN:
-                raise
-        if user_id is not None and record is not None:
-            key = self._repository.user_key(user_id)
-            self._outbox.submit(key, lambda held: removed_login(held, record), asked_for=True)
-            await self._outbox.written(key)
+            return
+        key, base = self._repository.user_key(user_id), self._needed(user_id)
+        await self._refresher.jobs.ended(key)  # what a refresh brings would outlive the login
+        record = self.mirror.get(user_id)
+        tokens = [token]
+        if record is not None and removed_login(record, base) is not record:
+            tokens.append(record.access_token)
+        for each in dict.fromkeys(tokens):
+            try:
+                await self._identity.revoke(each)
+            except BadRequest as error:
+                # Dead already, by expiry or by the user's own hand: that is the goal.
+                if error.message.strip().lower() != INVALID_TOKEN:
+                    raise
+        self._outbox.submit(key, lambda held: removed_login(held, base), asked_for=True)
+        await self._outbox.written(key)
 
     # The app token
 
@@ -313,7 +320,7 @@ class Vault(Part):
                 return False
             await self._refresher.renew(client_id, record.generation, refused=True)
         else:
-            await self._upkeep.note_validation(client_id, record.access_token, answer)
+            await self._refresher.note_validation(client_id, record.access_token, answer)
         return True
 
     async def _add_app_token(self) -> None:

@@ -26,6 +26,8 @@ _logger = logging.getLogger(__name__)
 SCAN_EVERY: Final = 1.0
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
+QUIET: Final = 60.0
+"""Seconds between two warnings of losses."""
 AT_ONCE: Final = 100
 """Users that are looked for, or written back, at the same time."""
 
@@ -40,6 +42,7 @@ class Watcher:
         self._restoring: asyncio.Task[None] | None = None
         self._feed: Feed | None = None
         self._pause = FIRST_PAUSE
+        self._quiet_until = 0.0
         self._lost_all = False
         self._lost_since_load = False
         self._lost: set[str] = set()
@@ -161,7 +164,10 @@ class Watcher:
         self._start_restoring()
 
     def _note_all_lost(self) -> None:
-        _logger.warning("the store has lost data: writing back what this process holds")
+        now = asyncio.get_running_loop().time()
+        if now >= self._quiet_until:  # a server that evicts keys loses some all the time
+            self._quiet_until = now + QUIET
+            _logger.warning("the store has lost data: writing back what this process holds")
         self._lost_all = self._lost_since_load = True
         self._repository.note_loss()
         self._start_restoring()
