@@ -33,7 +33,6 @@ define install
 	|| { $(PYTHON) -m venv $(1) \
 	     && $(1)/$(notdir $(BIN))/python -m pip install $(QUIET) --upgrade 'pip>=25.1' \
 	     && $(1)/$(notdir $(BIN))/python -m pip install $(QUIET) $(2); }
-	@echo '*' > $(1)/.gitignore
 	@touch $(1)/.installed
 endef
 QUIET := --quiet --disable-pip-version-check

@@ -37,13 +37,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_build_of_the_same_source_is_the_same_bytes(built: Path, tmp_path: Path) -> None:
-    """Twice from here, and once from what the sdist holds."""
+    """A second one from here; and the wheel, if it is built from what the sdist holds."""
     first = {path.name: path.read_bytes() for path in built.iterdir()}
-    assert len(first) == 2
+    assert build(ROOT, tmp_path / "second") == first
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path, filter="data")
-    assert build(tmp_path / sdist.name.removesuffix(".tar.gz"), tmp_path / "dist") == first
+    third = build(tmp_path / sdist.name.removesuffix(".tar.gz"), tmp_path / "third")
+    (wheel,) = built.glob("*.whl")
+    assert third[wheel.name] == first[wheel.name]
 
 
 def test_the_wheel_holds_the_package_alone(built: Path) -> None:
