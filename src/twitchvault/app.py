@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from twitchvault.loops import LoopBinding
     from twitchvault.models import ClientCredentials, Token, ValidateToken
     from twitchvault.vault.events import VaultEvent
+    from twitchvault.vault.history import HistoryEntry
 
 __all__ = ["App"]
 
@@ -207,6 +208,14 @@ class App:
     def events(self) -> AsyncIterator[VaultEvent]:
         """Every change of a token from now on, until `close()` or `clear()`."""
         return self._core.vault.event_stream()
+
+    def history(self, user_id: str) -> tuple[HistoryEntry, ...]:
+        """The last ten things that happened to a user's tokens, newest last.
+
+        Also of a user who was removed, as far as the store remembers; empty for an unknown one.
+        Hourly validations are left out. Raises as `get_token` does.
+        """
+        return self._core.vault.history(self._user_id(user_id))
 
     @on_bound_loop
     async def sync(self) -> None:

@@ -44,7 +44,7 @@ class Mirror:
     on_loss: Callable[[str], None]
 
     def __init__(self, client_id: str, events: Events, *, live: bool) -> None:
-        self._client_id = client_id
+        self.client_id = client_id
         self._prefix = len(client_id) + 1
         self._events = events
         self._records: dict[str, Record] = {}
@@ -329,7 +329,7 @@ class Mirror:
             self._records[user_id] = record
         self._damaged.pop(user_id, None)
         self._project(user_id)
-        is_app = user_id == self._client_id
+        is_app = user_id == self.client_id
         for kind, reason in changes_of(_visible(before), _visible(record), is_app=is_app):
             self._events.emit(kind, user_id, origin, reason)
 
@@ -354,7 +354,7 @@ class Mirror:
             self._scopes.pop(user_id, None)
         else:
             self._validity[user_id] = (record.last_validated, record.expires_in)
-            if user_id != self._client_id:  # the app token has no scopes
+            if user_id != self.client_id:  # the app token has no scopes
                 self._scopes[user_id] = record.scopes or ()
         if record.state == "needs_login":
             self._needs_login[user_id] = record.reason

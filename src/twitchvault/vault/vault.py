@@ -11,6 +11,7 @@ from twitchvault.errors import AuthFailure, BadRequest, StoreError, StoreUnavail
 from twitchvault.stores.base import check_not_encrypted
 from twitchvault.vault.clocks import Clocks
 from twitchvault.vault.context import Context, Part
+from twitchvault.vault.history import entries_of
 from twitchvault.vault.logins import Logins, as_token
 from twitchvault.vault.record import TokenPair, fingerprint
 from twitchvault.vault.refresh import Refresher, sign_in_again, unknown_user
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from twitchvault.models import Token, ValidateToken
     from twitchvault.stores.base import TokenStore
     from twitchvault.vault.events import EventStream
+    from twitchvault.vault.history import HistoryEntry
     from twitchvault.vault.record import Record
 
 __all__ = ["Vault"]
@@ -187,6 +189,10 @@ class Vault(Part):
     def record(self, user_id: str) -> Record | None:
         """The record of a user as shown, or None; raises the error of a damaged one."""
         return self.mirror.get(user_id)
+
+    def history(self, user_id: str) -> tuple[HistoryEntry, ...]:
+        """What happened to a user's record, of a removed user too, newest last."""
+        return entries_of(self.mirror.get(user_id) or self.mirror.confirmed(user_id))
 
     def add_token(self, user_id: str, pair: TokenPair) -> None:
         """Take a pair in without asking Twitch."""
