@@ -77,14 +77,14 @@ async def opened_store(
     `raw`: the entries as they lie, encrypted or not.
     """
     url = options.store or _default_url(make)
+    inner = _store(url)
+    store = inner if raw or options.key_file is None else _encrypted(inner, options.key_file)
     if not make and not store_is_there(options):
         fail(
             f"there is no store in {store_name(options)!r}: name another one, --store, or sign in "
             "first"
         )
-    inner = _store(url)
     try:
-        store = inner if raw or options.key_file is None else _encrypted(inner, options.key_file)
         await inner.open()
         if not raw and not await _unlock(inner, store, options.key_file, make, plain):
             store = inner
