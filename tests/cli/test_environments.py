@@ -34,13 +34,14 @@ async def put_many(shell: Shell) -> None:
 @pytest.mark.parametrize("home", [None, "/", "/dev/null", "/proc", "relative"])
 async def test_a_home_that_is_none(shell: Shell, home: str | None) -> None:
     """Whatever HOME is, no command shows a traceback, and one that reads makes nothing."""
-    nowhere = {"HOME": home, "XDG_DATA_HOME": None, "TWITCHVAULT_STORE": None}
-    listed = await shell.run("list", **nowhere)
+    listed = await shell.run("list", HOME=home, XDG_DATA_HOME=None, TWITCHVAULT_STORE=None)
     assert (listed.code, listed.out) == (2, "")
     assert listed.err.startswith("twitchvault: ")
     assert listed.err.count("\n") == 1
     if home in {"/dev/null", "/proc"}:
-        login = await shell.run("login", *shell.urls, **nowhere)
+        login = await shell.run(
+            "login", *shell.urls, HOME=home, XDG_DATA_HOME=None, TWITCHVAULT_STORE=None
+        )
         assert (login.code, login.out) == (2, "")
         assert login.err.startswith(f"twitchvault: '{home}/.local")
 
