@@ -67,8 +67,9 @@ simulate: $(STAMP)  ## the vault's code in a simulated world; SEED=, SEEDS=, STA
 	@PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation \
 	    $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --start $(START))
 
-docs: $(STAMP)  ## write the tables of docs/ that the code dictates
+docs: $(STAMP)  ## write the tables of docs/ that the code dictates, build the site in site/
 	@$(BIN)/python -m docs.generate
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: $(STAMP)  ## format the code, and fix what ruff can fix
 	$(BIN)/ruff format .
@@ -92,4 +93,4 @@ bench-compare: $(BENCH_STAMP)  ## measure, beside the recorded baseline
 	@$(BENCH)/bin/python -m benchmarks --compare
 
 clean:  ## remove all that make has made
-	rm -rf $(VENV) $(BENCH) build dist htmlcov .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) build dist site htmlcov .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -125,6 +125,10 @@ class Mirror:
         """Whether the store holds something unreadable for this user."""
         return dict.__contains__(self._damaged, user_id)
 
+    def is_leaving(self, user_id: str) -> bool:
+        """Whether this process has removed the user and the store has not confirmed it yet."""
+        return user_id in self._pending and self.peek(user_id) is None
+
     def users(self) -> list[str]:
         """The ids of all whose record is held, the client id and removed users among them."""
         return [*self._records]

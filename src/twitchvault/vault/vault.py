@@ -200,7 +200,9 @@ class Vault(Part):
     def remove(self, user_id: str) -> None:
         """Take the user's tokens out of the store; nothing is revoked."""
         self._backoff.forget(user_id)
-        self._outbox.submit(self._repository.user_key(user_id), removed, asked_for=True)
+        # A removal that is on its way already: a second one could meet a login that came since.
+        if not self.mirror.is_leaving(user_id):
+            self._outbox.submit(self._repository.user_key(user_id), removed, asked_for=True)
 
     # Refreshing
 
@@ -269,17 +271,24 @@ class Vault(Part):
         if self._open:
             await self.sync()
         user_id = self.mirror.find(lambda record: record.access_token == token)
-        record = None if user_id is None else self.mirror.get(user_id)
-        try:
+        if user_id is None:
             await self._identity.revoke(token)
-        except BadRequest as error:
-            # Dead already, by expiry or by the user's own hand: for a vaulted one that is the goal.
-            if user_id is None or error.message.strip().lower() != INVALID_TOKEN:
-                raise
-        if user_id is not None and record is not None:
-            key = self._repository.user_key(user_id)
-            self._outbox.submit(key, lambda held: removed_login(held, record), asked_for=True)
-            await self._outbox.written(key)
+            return
+        key, base = self._repository.user_key(user_id), self._needed(user_id)
+        await self._refresher.jobs.ended(key)  # what a refresh brings would outlive the login
+        record = self.mirror.get(user_id)
+        tokens = [token]
+        if record is not None and removed_login(record, base) is not record:
+            tokens.append(record.access_token)
+        for each in dict.fromkeys(tokens):
+            try:
+                await self._identity.revoke(each)
+            except BadRequest as error:
+                # Dead already, by expiry or by the user's own hand: that is the goal.
+                if error.message.strip().lower() != INVALID_TOKEN:
+                    raise
+        self._outbox.submit(key, lambda held: removed_login(held, base), asked_for=True)
+        await self._outbox.written(key)
 
     # The app token
 
