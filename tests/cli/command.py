@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tests.spawning import fork
 from twitchvault import App, open_store
 from twitchvault.cli import main
+from twitchvault.vault.record import encode
 
 if sys.platform != "win32":
     import fcntl
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from twitchvault.testing import FakeTwitch
     from twitchvault.testing.fake import Client, Pair
+    from twitchvault.vault.record import Record
 
     Stream = tuple[StreamReader, StreamWriter]
 
@@ -96,11 +98,18 @@ class Shell:
         await store.open()
         await store.close()
 
+    async def put(self, user_id: str, record: Record) -> None:
+        """Leave a record in the store, as another program might have done."""
+        await self._put(f"{self.client.client_id}:{user_id}", encode(record))
+
     async def damage(self, key: str) -> None:
         """Put something into the store that is no record."""
+        await self._put(key, b"garbage")
+
+    async def _put(self, key: str, value: bytes) -> None:
         store = open_store(self.store)
         await store.open()
-        await store.put(key, b"garbage")
+        await store.put(key, value)
         await store.close()
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""`twitchvault check`, `validate` and `refresh`: what they ask Twitch, and who has to sign in."""
+"""`twitchvault check`, and what it shares with `validate` and `refresh`: who has to sign in."""
 
 from __future__ import annotations
 
