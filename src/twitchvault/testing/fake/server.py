@@ -75,8 +75,8 @@ class FakeTwitch(Addresses, Commands):
         except OSError:
             await self.close()
             raise
-        self._port = site.port
-        self._url = f"http://{self._host}:{site.port}"
+        self._port = runner.addresses[0][1]
+        self._url = f"http://{self._host}:{self._port}"
 
     async def close(self) -> None:
         """Stop listening and cut what is open. What was issued stays; `start` takes it up again."""
