@@ -25,7 +25,7 @@ from twitchvault import App, errors
 from twitchvault.cli.commands import commands
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 DOCS: Final = Path(__file__).parent
 PAGES: Final = sorted(DOCS.rglob("*.md"))
@@ -215,6 +215,12 @@ def _every_command() -> Iterator[tuple[str, Any]]:
             yield from ((f"{name} {member}", members[member]) for member in sorted(members))
 
 
+def _variables(variables: Mapping[str, str]) -> Iterable[str]:
+    """The variables of the environment."""
+    rows = [(f"`TWITCHVAULT_{name}`", text) for name, text in variables.items()]
+    return _table(("variable", "meaning"), *rows)
+
+
 def _stores(_: object) -> Iterable[str]:
     """The first table of each store's page, as one; the store's name leads to the page."""
     lines: list[str] = []
@@ -236,6 +242,7 @@ WRITERS: Final[dict[str, Callable[..., Iterable[str]]]] = {
     "options": _options,
     "commands": _commands,
     "command_options": _command_options,
+    "variables": _variables,
     "stores": _stores,
 }
 

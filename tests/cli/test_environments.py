@@ -43,7 +43,8 @@ async def test_a_home_that_is_none(shell: Shell, home: str | None) -> None:
             "login", *shell.urls, HOME=home, XDG_DATA_HOME=None, TWITCHVAULT_STORE=None
         )
         assert (login.code, login.out) == (2, "")
-        assert login.err.startswith(f"twitchvault: '{home}/.local")
+        folder = f"'{home}/.local/share/twitchvault'"
+        assert login.err.startswith(f"twitchvault: the folder {folder} cannot be made (")
 
 
 async def test_a_reader_who_leaves_early(shell: Shell) -> None:

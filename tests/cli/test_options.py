@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -73,12 +74,14 @@ async def test_an_encrypted_store_without_its_keys(shell: Shell, file: Path) -> 
     inner = open_store(shell.store)
     await inner.open()
     before = [entry async for entry in inner.scan()]
-    wants = "this store is encrypted: name the file with its keys, --key-file"
+    wants = (
+        "this store is encrypted: name the file with its keys, --key-file, or set TWITCHVAULT_KEYS"
+    )
     login = await shell.run("login", *shell.urls)
     assert (login.code, login.err) == (2, f"twitchvault: {wants}\n")
     wrong = await run(shell, "list", keys=written(file, WRONG))
     assert wrong.code == 2
-    why = f"none of the keys in {str(file)!r} decrypts this store: name another file"
+    why = f"none of the keys in the key file {str(file)!r} decrypts this store: name other keys"
     assert wrong.err == f"twitchvault: {why}\n"
     assert [entry async for entry in inner.scan()] == before
     await inner.close()
@@ -124,6 +127,35 @@ async def test_keys_for_a_store_without_encryption(
             "the keys out\n"
         )
     assert (await shell.run("list")).code == 0
+
+
+async def test_variables_and_files(shell: Shell, file: Path) -> None:
+    """A secret may stand in a file; one that is empty or given twice is an error that names it."""
+    confidential = replace(shell, client=shell.twitch.register_client())
+    secret = written(shell.folder / "secret", f"{confidential.client.client_secret}\n")
+    outcome = await confidential.run(
+        "login",
+        *shell.urls,
+        TWITCHVAULT_CLIENT_SECRET=None,
+        TWITCHVAULT_CLIENT_SECRET_FILE=str(secret),
+        TWITCHVAULT_KEYS=f"{KEY},{SECOND}",
+    )
+    assert outcome.code == 0, outcome.err
+    listed = await run(confidential, "list", keys=file)
+    assert "alice" in listed.out, listed.err
+    for variables, text in (
+        ({"TWITCHVAULT_STORE": ""}, "TWITCHVAULT_STORE is empty"),
+        ({"TWITCHVAULT_KEYS": " "}, "TWITCHVAULT_KEYS is empty"),
+        ({"TWITCHVAULT_STORE_FILE": "x"}, "TWITCHVAULT_STORE and TWITCHVAULT_STORE_FILE are both"),
+    ):
+        wrong = await shell.start("list", **variables)
+        said = await shell.end(wrong)
+        assert (said.code, said.out) == (2, "")
+        assert said.err.startswith(f"twitchvault: {text}")
+    option = await shell.run(
+        "list", "--store", f"sqlite:///{shell.folder}/a.db", TWITCHVAULT_STORE=""
+    )
+    assert "there is no store in " in option.err
 
 
 async def test_the_client_id_is_asked_for(shell: Shell) -> None:
@@ -199,7 +231,7 @@ async def test_a_store_without_a_folder_is_one_line(shell: Shell) -> None:
     assert "its folder does not exist, make that first" in outcome.err
 
 
-@pytest.mark.parametrize("package", ["typer", "rich", "segno", "platformdirs"])
+@pytest.mark.parametrize("package", ["typer", "rich", "segno"])
 def test_a_missing_package_is_named_with_its_extra(package: str) -> None:
     """Without the extra the command says what to install."""
     code = f"import sys; sys.modules[{package!r}] = None; import twitchvault.cli as c; c.main()"

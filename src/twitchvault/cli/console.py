@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -142,7 +141,7 @@ def in_our_words(text: str) -> str:
     text = f"{_OPTIONS.get(argument, argument)} {rest}"
     for theirs, ours in _ADVICE.items():
         text = text.replace(theirs, ours)
-    return re.sub(r"^'keys'\[(\d+)\]", lambda found: f"key {int(found[1]) + 1}", text)
+    return text
 
 
 def ask(question: str) -> str:
