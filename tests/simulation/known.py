@@ -57,4 +57,6 @@ KNOWN: Final[dict[int, str]] = {
     60062017: "an acceptance from before a suspend counts",
     80187649: "a seed is forgotten when a newer record does not know it",
     90036554: "a second removal meets a login that came since",
+    110027774: "a read that began before a delete brings the user back",
+    110058100: "a process that finds a loss by itself does not look at seeds",
 }
