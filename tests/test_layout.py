@@ -21,7 +21,7 @@ RANKS: Final = {
         (
             ("http", "responses", "loops", "models", "scopes", "inputs", "errors"),
             ("identity", "stores"),
-            ("vault",),
+            ("vault", "environment"),
             ("helix",),
             ("app", "core"),
             ("oauth",),
