@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import quote, unquote
 
+import aiohttp
 import platformdirs
-from rich.text import Text
 
-from twitchvault.cli.console import fail, out, warn
+from twitchvault.app import App
+from twitchvault.cli.console import fail, in_our_words, warn
 from twitchvault.errors import DecryptionError, StoreError, WrongValue
 from twitchvault.stores import FernetStore, open_store
 from twitchvault.stores.base import ENCRYPTION_CHECK_KEY
@@ -21,23 +21,49 @@ from twitchvault.stores.base import ENCRYPTION_CHECK_KEY
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from twitchvault.cli.options import AppOptions, StoreOptions
     from twitchvault.stores import TokenStore
 
-__all__ = ["opened_store"]
+__all__ = ["opened_app", "opened_store", "store_name"]
+
+Flow = TypeVar("Flow", bound=App)
 
 OTHERS: Final = 0o077
 _PLAIN: Final = "this store is not encrypted: leave --key-file out"
 
 
 @asynccontextmanager
-async def opened_store(
-    url: str | None, key_file: Path | None, *, make: bool = False
-) -> AsyncIterator[TokenStore]:
+async def opened_app(
+    options: AppOptions, store: TokenStore, kind: type[Flow]
+) -> AsyncIterator[Flow]:
+    """An authorized app or flow of that kind on an open store; it does no upkeep."""
+    async with (
+        # A session of its own, because it has to go through the proxy that the environment names.
+        aiohttp.ClientSession(
+            trust_env=True,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": "twitchvault"},
+        ) as session,
+        kind(
+            options.required_client_id,
+            options.client_secret,
+            store=store,
+            maintain=False,
+            id_url=options.id_url,
+            api_url=options.api_url,
+            session=session,
+        ) as app,
+    ):
+        yield app
+
+
+@asynccontextmanager
+async def opened_store(options: StoreOptions, *, make: bool = False) -> AsyncIterator[TokenStore]:
     """The store that the options name, open for the length of the block; its name is printed.
 
     `make`: one that is not there is made, and one that is empty becomes encrypted.
     """
-    url = url or _default_url(make)
+    url, key_file = options.store or _default_url(make), options.key_file
     store = inner = _store(url)
     if key_file is not None:
         store = _encrypted(inner, key_file)
@@ -46,7 +72,7 @@ async def opened_store(
     try:
         await inner.open()
         await _unlock(inner, store, key_file, make)
-        out.print(Text(f"Store: {_name(url)}"))
+        warn(f"Store: {store_name(options)}")
         yield store
     finally:
         await store.close()
@@ -74,11 +100,7 @@ async def _unlock(inner: TokenStore, store: TokenStore, key_file: Path | None, m
 def _store(url: str) -> TokenStore:
     if url.lower().startswith("memory:"):
         fail("a store in memory ends with the command: name another one, --store")
-    try:
-        return open_store(url)
-    except WrongValue as error:  # which goes on with what only a program can do
-        msg = str(error).partition("; for any other store")[0]
-    raise WrongValue(msg)
+    return open_store(url)
 
 
 def _encrypted(inner: TokenStore, key_file: Path) -> TokenStore:
@@ -86,7 +108,7 @@ def _encrypted(inner: TokenStore, key_file: Path) -> TokenStore:
     try:
         return FernetStore(inner, keys)
     except WrongValue as error:
-        text = re.sub(r"^'keys'\[(\d+)\]", lambda found: f"key {int(found[1]) + 1}", str(error))
+        text = in_our_words(str(error))
     raise StoreError(f"the key file {str(key_file)!r}: {text}")
 
 
@@ -137,8 +159,9 @@ def _check_there(url: str) -> None:
         fail(f"there is no store in {str(file)!r}: name another one, --store, or sign in first")
 
 
-def _name(url: str) -> str:
+def store_name(options: StoreOptions) -> str:
     """What a person calls the store: its file, or its URL without what may be a password."""
+    url = options.store or _default_url(make=False)
     file = _file(url)
     if file is not None:
         return str(file)

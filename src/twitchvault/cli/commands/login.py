@@ -12,19 +12,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from twitchvault.app import API_URL, ID_URL
-from twitchvault.cli.console import out, run, warn
-from twitchvault.cli.options import (
-    ApiUrl,
-    ClientId,
-    IdUrl,
-    KeyFile,
-    Secret,
-    Store,
-    client_secret,
-    required_client_id,
-)
-from twitchvault.cli.store import opened_store
+from twitchvault.cli.console import out, warn
+from twitchvault.cli.options import AppOptions  # noqa: TC001 - typer reads it
+from twitchvault.cli.store import opened_app, opened_store
 from twitchvault.oauth import DeviceCodeFlow
 
 if TYPE_CHECKING:
@@ -38,30 +28,18 @@ INDENT: Final = 3
 QUIET_ZONE: Final = 2
 
 
-def command(
-    client_id: ClientId = None,
-    secret: Secret = False,
+async def command(
+    options: AppOptions,
     scope: Annotated[
-        list[str] | None, typer.Option("--scope", metavar="SCOPE", help="Repeat it for several.")
+        list[str] | None, typer.Option(metavar="SCOPE", help="Repeat it for several.")
     ] = None,
-    store: Store = None,
-    key_file: KeyFile = None,
-    id_url: IdUrl = ID_URL,
-    api_url: ApiUrl = API_URL,
 ) -> None:
     """Sign a user in by device code and store the tokens."""
-    application = required_client_id(client_id), client_secret(secret)
-
-    async def login() -> None:
-        async with (
-            opened_store(store, key_file, make=True) as opened,
-            DeviceCodeFlow(
-                *application, store=opened, maintain=False, id_url=id_url, api_url=api_url
-            ) as flow,
-        ):
-            await _sign_in(flow, " ".join(scope or []).split())
-
-    run(login())
+    async with (
+        opened_store(options, make=True) as store,
+        opened_app(options, store, DeviceCodeFlow) as flow,
+    ):
+        await _sign_in(flow, " ".join(scope or []).split())
 
 
 async def _sign_in(flow: DeviceCodeFlow, scopes: list[str]) -> None:
