@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from twitchvault.cli.options import AppOptions, StoreOptions
     from twitchvault.stores import TokenStore
 
-__all__ = ["opened_app", "opened_store", "store_name"]
+__all__ = ["opened_app", "opened_store", "store_is_there", "store_name"]
 
 Flow = TypeVar("Flow", bound=App)
 
 OTHERS: Final = 0o077
-_PLAIN: Final = "this store is not encrypted: leave --key-file out"
+_PLAIN: Final = (
+    "this store is not encrypted: encrypt it, 'twitchvault encrypt', or leave the keys out"
+)
 
 
 @asynccontextmanager
@@ -58,43 +60,66 @@ async def opened_app(
 
 
 @asynccontextmanager
-async def opened_store(options: StoreOptions, *, make: bool = False) -> AsyncIterator[TokenStore]:
-    """The store that the options name, open for the length of the block; its name is printed.
+async def opened_store(
+    options: StoreOptions,
+    *,
+    make: bool = False,
+    plain: bool = False,
+    raw: bool = False,
+    title: str = "Store",
+) -> AsyncIterator[TokenStore]:
+    """The store that the options name, open for the length of the block.
+
+    Its name is printed behind `title`, unless that is empty.
 
     `make`: one that is not there is made, and one that is empty becomes encrypted.
+    `plain`: a store with entries in plaintext is opened without the keys, not refused.
+    `raw`: the entries as they lie, encrypted or not.
     """
-    url, key_file = options.store or _default_url(make), options.key_file
-    store = inner = _store(url)
-    if key_file is not None:
-        store = _encrypted(inner, key_file)
-    if not make:
-        _check_there(url)
+    url = options.store or _default_url(make)
+    if not make and not store_is_there(options):
+        fail(
+            f"there is no store in {store_name(options)!r}: name another one, --store, or sign in "
+            "first"
+        )
+    inner = _store(url)
     try:
+        store = inner if raw or options.key_file is None else _encrypted(inner, options.key_file)
         await inner.open()
-        await _unlock(inner, store, key_file, make)
-        warn(f"Store: {store_name(options)}")
+        if not raw and not await _unlock(inner, store, options.key_file, make, plain):
+            store = inner
+        if title:
+            warn(f"{title}: {store_name(options)}")
         yield store
     finally:
-        await store.close()
+        await inner.close()
 
 
-async def _unlock(inner: TokenStore, store: TokenStore, key_file: Path | None, make: bool) -> None:
-    """Open `store`, which encrypts `inner` if there is a key file; end if that is not right."""
+async def _unlock(
+    inner: TokenStore, store: TokenStore, key_file: Path | None, make: bool, plain: bool
+) -> bool:
+    """Open `store`, which encrypts `inner` if there is a key file; end if that is not right.
+
+    False if it is to be used without encryption.
+    """
     is_encrypted = await inner.get(ENCRYPTION_CHECK_KEY) is not None
     if key_file is None:
         if is_encrypted:
             fail("this store is encrypted: name the file with its keys, --key-file")
-        return
+        return False
     if not is_encrypted and not make:
-        fail(_PLAIN)
+        return fail(_PLAIN) if not plain else False
     try:
         await store.open()
     except DecryptionError as error:
+        if not is_encrypted:
+            return fail(_PLAIN) if not plain else False
         text = str(error)
         if text.startswith("none of the keys"):
             text = f"none of the keys in {str(key_file)!r} decrypts this store: name another file"
-        fail(_PLAIN if not is_encrypted else text)
+        fail(text)
     _warn_if_readable(key_file)
+    return True
 
 
 def _store(url: str) -> TokenStore:
@@ -136,6 +161,8 @@ def _warn_if_readable(file: Path) -> None:
 
 def _default_url(make: bool) -> str:
     folder = Path(platformdirs.user_data_dir("twitchvault"))
+    if not folder.is_absolute():
+        fail("you have no home folder: name a store, --store or TWITCHVAULT_STORE")
     if make:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return f"sqlite:///{quote(str(folder / 'tokens.db'))}"
@@ -146,17 +173,15 @@ def _file(url: str) -> Path | None:
     return Path(unquote(rest[1:])).absolute() if scheme.lower() == "sqlite" else None
 
 
-def _check_there(url: str) -> None:
-    """End the command if the store is a file that is not there: opening would make it."""
-    file = _file(url)
+def store_is_there(options: StoreOptions) -> bool:
+    """Whether opening the store would not make it; a server is always there."""
+    file = _file(options.store or _default_url(make=False))
     if file is None:
-        return
+        return True
     try:
-        is_there = file.stat().st_size > 0
-    except OSError as error:
-        is_there = not isinstance(error, FileNotFoundError | NotADirectoryError)
-    if not is_there:
-        fail(f"there is no store in {str(file)!r}: name another one, --store, or sign in first")
+        return file.stat().st_size > 0
+    except (OSError, ValueError) as error:  # ValueError: what no file can be called
+        return not isinstance(error, FileNotFoundError | NotADirectoryError)
 
 
 def store_name(options: StoreOptions) -> str:
