@@ -17,11 +17,36 @@ from twitchvault.cli.console import ask, fail, run
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["AppOptions", "EveryUser", "Json", "OneUser", "StoreOptions", "as_command"]
+__all__ = [
+    "AppOptions",
+    "EveryUser",
+    "Json",
+    "KeyFile",
+    "OneUser",
+    "StoreOptions",
+    "StoreUrl",
+    "as_command",
+]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 OneUser = Annotated[str | None, typer.Argument(metavar="USER", help="An id or a login name.")]
 EveryUser = Annotated[bool, typer.Option("--all", help="Every user in the store.")]
+StoreUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="sqlite:////path/tokens.db or redis://host; or TWITCHVAULT_STORE; "
+        "else a file in your data folder.",
+    ),
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        help="The store is encrypted: a file with its Fernet keys, one a line, the first "
+        "encrypts; or TWITCHVAULT_KEY_FILE, TWITCHVAULT_KEYS.",
+    ),
+]
 
 
 @dataclass
@@ -37,22 +62,8 @@ class StoreOptions:
             metavar="ID", help="From Twitch's developer console; or TWITCHVAULT_CLIENT_ID."
         ),
     ] = None
-    store: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="sqlite:////path/tokens.db or redis://host; or TWITCHVAULT_STORE; "
-            "else a file in your data folder.",
-        ),
-    ] = None
-    key_file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH",
-            help="The store is encrypted: a file with its Fernet keys, one a line, the first "
-            "encrypts; or TWITCHVAULT_KEY_FILE, TWITCHVAULT_KEYS.",
-        ),
-    ] = None
+    store: StoreUrl = None
+    key_file: KeyFile = None
 
     def __post_init__(self) -> None:
         self.client_id = self.client_id or _setting("CLIENT_ID")
