@@ -190,6 +190,13 @@ class Command:
         assert self._process.pid is not None
         os.kill(self._process.pid, signal.SIGINT)
 
+    async def kill(self) -> None:
+        """`kill -9`, and wait for the end."""
+        self._process.kill()
+        await asyncio.to_thread(self._process.join)
+        for writer in self._writers:
+            writer.close()
+
     async def end(self, typed: str) -> Outcome:
         """Type something, and wait for its end."""
         self._writers[-1].write(typed.encode())

@@ -9,11 +9,12 @@ import pytest
 from tests.own_stores import OwnStore, WatchedStore
 from twitchvault import MemoryStore
 from twitchvault.cli.transfer import Holder, bring, decide, holder_of, leased, snapshot
-from twitchvault.models import Token
 from twitchvault.stores.base import Entry
 from twitchvault.vault import transitions
-from twitchvault.vault.record import Record, TokenPair, encode, fingerprint
-from twitchvault.vault.transitions import exchanged, logged_in, refused, removed
+from twitchvault.vault.record import Record, encode, fingerprint
+from twitchvault.vault.transitions import refused, removed
+
+from .records import login, refreshed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,28 +22,6 @@ if TYPE_CHECKING:
 ALICE = Holder("client", "1001")
 KEY = "client:1001"
 SEED = "client/seed/abcdefabcdef"
-
-
-def login(name: str, current: Record | None = None) -> Record:
-    """A login whose first pair is called `name`."""
-    return logged_in(current, TokenPair(f"{name}-a1", f"{name}-r1"), None, 0.0)
-
-
-def refreshed(record: Record, times: int = 1) -> Record:
-    """The record after so many refreshes."""
-    for _ in range(times):
-        start, number = (record.refresh_token or "").rsplit("-r", 1)
-        after = int(number) + 1
-        token = Token.from_answer(
-            {
-                "access_token": f"{start}-a{after}",
-                "refresh_token": f"{start}-r{after}",
-                "expires_in": 14000,
-                "token_type": "bearer",
-            }
-        )
-        record = exchanged(record, record, token, 0.0) or record
-    return record
 
 
 def needs_login(record: Record) -> Record:

@@ -26,29 +26,16 @@ if TYPE_CHECKING:
 __all__ = ["check_destination", "modified", "opened_backup", "write_backup"]
 
 _AT_ONCE: Final = 500
-_MARK: Final = b"twvt"
-_MARK_AT: Final = 68
-"""Where a SQLite file says whose it is."""
 
 
 def check_destination(file: Path) -> None:
-    """End the command if a backup must not take the place of what is there."""
-    try:
-        with file.open("rb") as opened:
-            is_store = opened.read(_MARK_AT + len(_MARK)).endswith(_MARK)
-    except FileNotFoundError:
-        return
-    if not is_store:
-        fail(f"{str(file)!r} is there already, and is no backup: name another file")
-    if file.with_name(f"{file.name}-wal").exists():
-        fail(f"{str(file)!r} is a store that is in use: name another file for the backup")
+    """End the command if there is something already: it may be a store, or the last good backup."""
+    if file.exists() and file.stat().st_size:
+        fail(f"{str(file)!r} is there already: name another file")
 
 
 async def write_backup(entries: Sequence[Entry], file: Path) -> None:
-    """Write entries into a new file that only its owner can read; it is there whole or not at all.
-
-    A backup of before under that name is replaced.
-    """
+    """Write a new file that only its owner can read; it is there whole or not at all."""
     with TemporaryDirectory(dir=file.parent, prefix=".twitchvault-") as folder:
         made = Path(folder, "backup.db")
         store = SQLiteStore(made)
