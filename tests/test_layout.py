@@ -25,7 +25,7 @@ RANKS: Final = {
             ("helix",),
             ("app", "core"),
             ("oauth",),
-            ("cli", "testing"),
+            ("cli", "integrations", "testing"),
         )
     )
     for part in parts
