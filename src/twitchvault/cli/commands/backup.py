@@ -28,7 +28,5 @@ async def command(
         entries = await snapshot(opened)
     await write_backup(entries, file)
     if not any(entry.key == ENCRYPTION_CHECK_KEY for entry in entries):
-        warn(
-            "The store is not encrypted, nor is the backup: whoever reads it has the tokens."
-        )
+        warn("The store is not encrypted, nor is the backup: whoever reads it has the tokens.")
     say(f"Backed up: {users_in(entries)} users, in {str(file)!r}.")
