@@ -19,7 +19,7 @@ from typing import Final
 
 __all__ = ["main"]
 
-_PACKAGES: Final = frozenset({"typer", "rich", "segno", "platformdirs"})
+_PACKAGES: Final = frozenset({"typer", "rich", "segno"})
 _FAILED: Final = 2
 _INTERRUPTED: Final = 130
 _BROKEN_PIPE: Final = 141

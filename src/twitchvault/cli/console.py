@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from twitchvault.errors import TwitchVaultError, WrongType, WrongValue
@@ -18,12 +18,15 @@ from twitchvault.errors import TwitchVaultError, WrongType, WrongValue
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
+    from rich.console import RenderableType
+
 __all__ = [
     "FAILED",
     "NEEDS_LOGIN",
     "ask",
     "at_terminal",
     "fail",
+    "fits",
     "in_our_words",
     "out",
     "prepare",
@@ -39,6 +42,7 @@ __all__ = [
 NEEDS_LOGIN: Final = 1
 FAILED: Final = 2
 INTERRUPTED: Final = 130
+_UNBOUNDED: Final = 10_000
 _OPTIONS: Final = {
     "'api_url'": "--api-url",
     "'client_id'": "--client-id",
@@ -77,6 +81,12 @@ def at_terminal() -> bool:
 def printable(text: str) -> str:
     """The text with its control and invisible characters escaped: a terminal would obey them."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def fits(content: RenderableType) -> bool:
+    """Whether the terminal is wide enough for it as it is."""
+    unbounded = out.options.update(width=_UNBOUNDED)
+    return Measurement.get(out, unbounded, content).minimum <= out.width
 
 
 def say(text: str) -> None:
@@ -131,7 +141,7 @@ def in_our_words(text: str) -> str:
     text = f"{_OPTIONS.get(argument, argument)} {rest}"
     for theirs, ours in _ADVICE.items():
         text = text.replace(theirs, ours)
-    return re.sub(r"^'keys'\[(\d+)\]", lambda found: f"key {int(found[1]) + 1}", text)
+    return text
 
 
 def ask(question: str) -> str:

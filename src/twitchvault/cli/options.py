@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 
 from twitchvault.app import API_URL, ID_URL
 from twitchvault.cli.console import ask, fail, run
+from twitchvault.environment import key_file, keys, setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -66,10 +66,10 @@ class StoreOptions:
     key_file: KeyFile = None
 
     def __post_init__(self) -> None:
-        self.client_id = self.client_id or _setting("CLIENT_ID")
-        self.store = self.store or _setting("STORE")
-        file = _setting("KEY_FILE")
-        self.key_file = self.key_file or (Path(file) if file else None)
+        self.client_id = _first(self.client_id, "CLIENT_ID")
+        self.store = _first(self.store, "STORE")
+        self.namespace = setting("NAMESPACE")
+        self.keys = keys() if self.key_file is None else key_file(self.key_file)
 
 
 @dataclass
@@ -93,16 +93,16 @@ class AppOptions(StoreOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.client_id:
+        if self.client_id is None:
             fail("name the application: --client-id, or TWITCHVAULT_CLIENT_ID")
         self.required_client_id = self.client_id
-        self.client_secret = ask("Client secret") if self.secret else _setting("CLIENT_SECRET")
-        self.id_url = self.id_url or _setting("ID_URL") or ID_URL
-        self.api_url = self.api_url or _setting("API_URL") or API_URL
+        self.client_secret = ask("Client secret") if self.secret else setting("CLIENT_SECRET")
+        self.id_url = _first(self.id_url or None, "ID_URL") or ID_URL
+        self.api_url = _first(self.api_url or None, "API_URL") or API_URL
 
 
-def _setting(name: str) -> str | None:
-    return os.environ.get(f"TWITCHVAULT_{name}") or None
+def _first(option: str | None, name: str) -> str | None:
+    return setting(name) if option is None else option
 
 
 def as_command(function: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
-from urllib.parse import quote, unquote
-
-import aiohttp
-import platformdirs
+from urllib.parse import unquote
 
 from twitchvault.app import App
-from twitchvault.cli.console import fail, in_our_words, warn
-from twitchvault.errors import DecryptionError, StoreError, WrongValue
-from twitchvault.stores import FernetStore, open_store
+from twitchvault.cli.console import fail, warn
+from twitchvault.environment import default_store, encrypted, make_store
+from twitchvault.errors import DecryptionError
 from twitchvault.stores.base import ENCRYPTION_CHECK_KEY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from twitchvault.cli.options import AppOptions, StoreOptions
+    from twitchvault.environment import Keys
     from twitchvault.stores import TokenStore
 
 __all__ = ["opened_app", "opened_store", "store_is_there", "store_name"]
@@ -29,6 +27,9 @@ __all__ = ["opened_app", "opened_store", "store_is_there", "store_name"]
 Flow = TypeVar("Flow", bound=App)
 
 OTHERS: Final = 0o077
+_NO_KEYS: Final = (
+    "this store is encrypted: name the file with its keys, --key-file, or set TWITCHVAULT_KEYS"
+)
 _PLAIN: Final = (
     "this store is not encrypted: encrypt it, 'twitchvault encrypt', or leave the keys out"
 )
@@ -39,23 +40,15 @@ async def opened_app(
     options: AppOptions, store: TokenStore, kind: type[Flow]
 ) -> AsyncIterator[Flow]:
     """An authorized app or flow of that kind on an open store; it does no upkeep."""
-    async with (
-        # A session of its own, because it has to go through the proxy that the environment names.
-        aiohttp.ClientSession(
-            trust_env=True,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": "twitchvault"},
-        ) as session,
-        kind(
-            options.required_client_id,
-            options.client_secret,
-            store=store,
-            maintain=False,
-            id_url=options.id_url,
-            api_url=options.api_url,
-            session=session,
-        ) as app,
-    ):
+    async with kind(
+        options.required_client_id,
+        options.client_secret,
+        store=store,
+        maintain=False,
+        id_url=options.id_url,
+        api_url=options.api_url,
+        trust_env=True,
+    ) as app:
         yield app
 
 
@@ -76,17 +69,16 @@ async def opened_store(
     `plain`: a store with entries in plaintext is opened without the keys, not refused.
     `raw`: the entries as they lie, encrypted or not.
     """
-    url = options.store or _default_url(make)
+    inner = _store(options, make)
+    store = inner if raw or options.keys is None else encrypted(inner, options.keys)
     if not make and not store_is_there(options):
         fail(
             f"there is no store in {store_name(options)!r}: name another one, --store, or sign in "
             "first"
         )
-    inner = _store(url)
     try:
-        store = inner if raw or options.key_file is None else _encrypted(inner, options.key_file)
         await inner.open()
-        if not raw and not await _unlock(inner, store, options.key_file, make, plain):
+        if not raw and not await _unlock(inner, store, options.keys, make, plain):
             store = inner
         if title:
             warn(f"{title}: {store_name(options)}")
@@ -96,16 +88,16 @@ async def opened_store(
 
 
 async def _unlock(
-    inner: TokenStore, store: TokenStore, key_file: Path | None, make: bool, plain: bool
+    inner: TokenStore, store: TokenStore, keys: Keys | None, make: bool, plain: bool
 ) -> bool:
-    """Open `store`, which encrypts `inner` if there is a key file; end if that is not right.
+    """Open `store`, which encrypts `inner` if there are keys; end if that is not right.
 
     False if it is to be used without encryption.
     """
     is_encrypted = await inner.get(ENCRYPTION_CHECK_KEY) is not None
-    if key_file is None:
+    if keys is None:
         if is_encrypted:
-            fail("this store is encrypted: name the file with its keys, --key-file")
+            fail(_NO_KEYS)
         return False
     if not is_encrypted and not make:
         return fail(_PLAIN) if not plain else False
@@ -116,56 +108,29 @@ async def _unlock(
             return fail(_PLAIN) if not plain else False
         text = str(error)
         if text.startswith("none of the keys"):
-            text = f"none of the keys in {str(key_file)!r} decrypts this store: name another file"
+            text = f"none of the keys in {keys.source} decrypts this store: name other keys"
         fail(text)
-    _warn_if_readable(key_file)
+    _warn_if_readable(keys.path)
     return True
 
 
-def _store(url: str) -> TokenStore:
+def _store(options: StoreOptions, make: bool) -> TokenStore:
+    url = options.store or default_store(make=make)
     if url.lower().startswith("memory:"):
         fail("a store in memory ends with the command: name another one, --store")
-    return open_store(url)
+    return make_store(url, namespace=options.namespace)
 
 
-def _encrypted(inner: TokenStore, key_file: Path) -> TokenStore:
-    keys = _keys(key_file)
-    try:
-        return FernetStore(inner, keys)
-    except WrongValue as error:
-        text = in_our_words(str(error))
-    raise StoreError(f"the key file {str(key_file)!r}: {text}")
-
-
-def _keys(file: Path) -> list[bytes]:
-    try:
-        keys = file.read_bytes().split()
-    except OSError as error:
-        fail(f"the key file {str(file)!r} cannot be read: {error.strerror}")
-    if not keys:
-        fail(f"the key file {str(file)!r} is empty: it holds Fernet keys, one a line")
-    return keys
-
-
-def _warn_if_readable(file: Path) -> None:
-    try:
+def _warn_if_readable(file: Path | None) -> None:
+    if file is None or os.name != "posix":
+        return
+    with suppress(OSError):  # it was there when it was read
         mode = file.stat().st_mode
-    except OSError:
-        return  # it was there when it was read
-    if os.name == "posix" and stat.S_ISREG(mode) and mode & OTHERS:
-        warn(
-            f"{str(file)!r} holds keys that other users of this machine can read (it has mode "
-            f"{stat.S_IMODE(mode):o}): 'chmod 600' it"
-        )
-
-
-def _default_url(make: bool) -> str:
-    folder = Path(platformdirs.user_data_dir("twitchvault"))
-    if not folder.is_absolute():
-        fail("you have no home folder: name a store, --store or TWITCHVAULT_STORE")
-    if make:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return f"sqlite:///{quote(str(folder / 'tokens.db'))}"
+        if stat.S_ISREG(mode) and mode & OTHERS:
+            warn(
+                f"{str(file)!r} holds keys that other users of this machine can read (it has mode "
+                f"{stat.S_IMODE(mode):o}): 'chmod 600' it"
+            )
 
 
 def _file(url: str) -> Path | None:
@@ -175,7 +140,7 @@ def _file(url: str) -> Path | None:
 
 def store_is_there(options: StoreOptions) -> bool:
     """Whether opening the store would not make it; a server is always there."""
-    file = _file(options.store or _default_url(make=False))
+    file = _file(options.store or default_store())
     if file is None:
         return True
     try:
@@ -186,7 +151,7 @@ def store_is_there(options: StoreOptions) -> bool:
 
 def store_name(options: StoreOptions) -> str:
     """What a person calls the store: its file, or its URL without what may be a password."""
-    url = options.store or _default_url(make=False)
+    url = options.store or default_store()
     file = _file(url)
     if file is not None:
         return str(file)

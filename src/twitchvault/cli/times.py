@@ -33,7 +33,8 @@ def duration(seconds: float) -> str:
 
 
 def age(moment: float | None) -> str:
-    """How long ago it was, or "never"."""
+    """How long ago it was, or is to be; "never" for None."""
     if moment is None:
         return "never"
-    return f"{duration(time.time() - moment)} ago"
+    ago = time.time() - moment
+    return f"{duration(ago)} ago" if ago >= 0 else f"in {duration(-ago)}"

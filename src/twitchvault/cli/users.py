@@ -10,7 +10,17 @@ from rich.table import Table
 from rich.text import Text
 
 from twitchvault import inputs
-from twitchvault.cli.console import at_terminal, fail, out, printable, progress, say, say_row, warn
+from twitchvault.cli.console import (
+    at_terminal,
+    fail,
+    fits,
+    out,
+    printable,
+    progress,
+    say,
+    say_row,
+    warn,
+)
 from twitchvault.cli.times import age, rfc3339
 from twitchvault.errors import StoreError, TwitchVaultError
 from twitchvault.vault.record import decode
@@ -137,8 +147,8 @@ def show_users(users: list[StoredUser]) -> None:
             say_row(*_fields(user))
         return
     for client_id, group in groupby(users, key=lambda user: user.client_id):
-        out.print(Text.assemble("Application ", (printable(client_id), "bold")))
-        out.print(_table(list(group)))
+        out.print(Text.assemble("Application ", (printable(client_id), "bold")), soft_wrap=True)
+        _show_table(list(group))
     for user in users:
         if user.reason:
             say(f"{user.name}: {user.reason}")
@@ -151,16 +161,22 @@ def _fields(user: StoredUser) -> tuple[str, ...]:
     return user.name, user.user_id, user.state, *times, user.client_id, scopes, user.reason
 
 
-def _table(users: list[StoredUser]) -> Table:
+def _show_table(users: list[StoredUser]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("USER", "ID", "STATE", "VALIDATED", "SCOPES"):
-        table.add_column(title, overflow="fold")
+    for title in ("USER", "ID", "STATE", "VALIDATED"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("SCOPES")
     for user in users:
-        table.add_row(
-            Text(printable(user.name)),
-            Text(printable(user.user_id)),
-            Text(user.state, _COLOURS[user.state]),
-            age(user.last_validated),
-            Text(printable(" ".join(user.scopes)) or "-"),
-        )
-    return table
+        table.add_row(*_cells(user))
+    if fits(table):
+        out.print(table)
+        return
+    for user in users:  # the terminal is too narrow: it may break the lines as it likes
+        out.print(Text("  ").join(_cells(user)), soft_wrap=True)
+
+
+def _cells(user: StoredUser) -> tuple[Text, ...]:
+    scopes = printable(" ".join(user.scopes)) or "-"
+    name, user_id = Text(printable(user.name)), Text(printable(user.user_id))
+    state = Text(user.state, _COLOURS[user.state])
+    return name, user_id, state, Text(age(user.last_validated)), Text(scopes)

@@ -17,7 +17,6 @@ from twitchvault.errors import (
     NoAnswer,
     RateLimited,
     StoreError,
-    StoreUnavailable,
     TwitchServerError,
     Unauthorized,
     VersionConflict,
@@ -40,8 +39,6 @@ _logger = logging.getLogger(__name__)
 
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 4.0
-FRESH: Final = 1.0
-ATTEMPTS: Final = 5
 MAX_DOUBTS: Final = 1000
 CONFIRMING: Final = 10.0
 """Seconds that a validation may take that has to tell whether a token is spent."""
@@ -324,17 +321,12 @@ class Exchange(Part):
         return True
 
     async def _is_ours(self, lease: Lease) -> bool:
-        for _ in range(ATTEMPTS):
-            began = self._clocks.monotonic()
-            held = await self._repository.read(lease.key)
-            if held is None or held.record.lease != lease.name:
-                lease.in_doubt = False  # it is another owner's now
-                return False
-            lease.version = held.version
-            # An answer that took its time says what was, not what is.
-            if self._clocks.monotonic() - began < FRESH:
-                return True
-        raise StoreUnavailable("the store is too slow to tell whose the lease is; nothing was sent")
+        held = await self._repository.read(lease.key)
+        if held is None or held.record.lease != lease.name:
+            lease.in_doubt = False  # it is another owner's now
+            return False
+        lease.version = held.version
+        return True
 
     async def _keep(self, lease: Lease, transition: Transition) -> Record | None:
         lease.in_doubt = False

@@ -11,6 +11,7 @@ from twitchvault.errors import AuthFailure, BadRequest, StoreError, StoreUnavail
 from twitchvault.stores.base import check_not_encrypted
 from twitchvault.vault.clocks import Clocks
 from twitchvault.vault.context import Context, Part
+from twitchvault.vault.history import entries_of
 from twitchvault.vault.logins import Logins, as_token
 from twitchvault.vault.record import TokenPair, fingerprint
 from twitchvault.vault.refresh import Refresher, sign_in_again, unknown_user
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from twitchvault.models import Token, ValidateToken
     from twitchvault.stores.base import TokenStore
     from twitchvault.vault.events import EventStream
+    from twitchvault.vault.history import HistoryEntry
     from twitchvault.vault.record import Record
 
 __all__ = ["Vault"]
@@ -188,6 +190,10 @@ class Vault(Part):
         """The record of a user as shown, or None; raises the error of a damaged one."""
         return self.mirror.get(user_id)
 
+    def history(self, user_id: str) -> tuple[HistoryEntry, ...]:
+        """What happened to a user's record, of a removed user too, newest last."""
+        return entries_of(self.mirror.get(user_id) or self.mirror.confirmed(user_id))
+
     def add_token(self, user_id: str, pair: TokenPair) -> None:
         """Take a pair in without asking Twitch."""
         self._logins.store(user_id, pair)
@@ -200,7 +206,9 @@ class Vault(Part):
     def remove(self, user_id: str) -> None:
         """Take the user's tokens out of the store; nothing is revoked."""
         self._backoff.forget(user_id)
-        self._outbox.submit(self._repository.user_key(user_id), removed, asked_for=True)
+        # A removal that is on its way already: a second one could meet a login that came since.
+        if not self.mirror.is_leaving(user_id):
+            self._outbox.submit(self._repository.user_key(user_id), removed, asked_for=True)
 
     # Refreshing
 
@@ -269,17 +277,24 @@ class Vault(Part):
         if self._open:
             await self.sync()
         user_id = self.mirror.find(lambda record: record.access_token == token)
-        record = None if user_id is None else self.mirror.get(user_id)
-        try:
+        if user_id is None:
             await self._identity.revoke(token)
-        except BadRequest as error:
-            # Dead already, by expiry or by the user's own hand: for a vaulted one that is the goal.
-            if user_id is None or error.message.strip().lower() != INVALID_TOKEN:
-                raise
-        if user_id is not None and record is not None:
-            key = self._repository.user_key(user_id)
-            self._outbox.submit(key, lambda held: removed_login(held, record), asked_for=True)
-            await self._outbox.written(key)
+            return
+        key, base = self._repository.user_key(user_id), self._needed(user_id)
+        await self._refresher.jobs.ended(key)  # what a refresh brings would outlive the login
+        record = self.mirror.get(user_id)
+        tokens = [token]
+        if record is not None and removed_login(record, base) is not record:
+            tokens.append(record.access_token)
+        for each in dict.fromkeys(tokens):
+            try:
+                await self._identity.revoke(each)
+            except BadRequest as error:
+                # Dead already, by expiry or by the user's own hand: that is the goal.
+                if error.message.strip().lower() != INVALID_TOKEN:
+                    raise
+        self._outbox.submit(key, lambda held: removed_login(held, base), asked_for=True)
+        await self._outbox.written(key)
 
     # The app token
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from twitchvault.app import App
-from twitchvault.cli.client_kind import needs_secret
+from twitchvault.cli.client_kind import MISSING, secret_refused
 from twitchvault.cli.console import NEEDS_LOGIN, fail, say, warn
 from twitchvault.cli.options import AppOptions  # noqa: TC001 - typer reads it
 from twitchvault.cli.signing_in.code import sign_in_by_code
@@ -72,14 +72,15 @@ async def command(
 
 
 async def _check_secret(options: AppOptions, app: App, *, by_code: bool) -> None:
-    """End the command if a secret is missing: without one the tokens would live some hours."""
-    if options.client_secret is not None:
-        return
+    """End the command if the secret is missing or wrong: the tokens would live some hours."""
     how = "use --secret, or set TWITCHVAULT_CLIENT_SECRET"
-    if by_code:
+    if by_code and options.client_secret is None:
         fail(f"a login by authorization code needs the client secret: {how}")
-    if await needs_secret(app.http, options.id_url):
+    refused = await secret_refused(app.http, options.client_secret, options.id_url)
+    if refused == MISSING:
         fail(f"Twitch refreshes the tokens of this application only with its client secret: {how}")
+    if refused:
+        fail(f"Twitch does not take the client secret: {refused}")
 
 
 async def _check_user(app: App, token: Token, expected: str) -> None:

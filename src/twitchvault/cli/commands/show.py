@@ -16,7 +16,7 @@ __all__ = ["command"]
 
 
 async def command(
-    user: Annotated[str, typer.Argument(help="An id or a login name.")],
+    user: Annotated[str, typer.Argument(metavar="USER", help="An id or a login name.")],
     options: StoreOptions,
     json: Json = False,
 ) -> None:
@@ -37,7 +37,7 @@ def _show(user: StoredUser) -> None:
         "reason": user.reason,
         "scopes": " ".join(user.scopes),
         "validated": _time(user.last_validated),
-        "expires": _time(user.expires_at),
+        "expires": _time(user.expires_at) if user.expires_at else "",
     }
     for name, text in lines.items():
         say(f"{name + ':':13}{text or '-'}")

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 import segno
 from rich.console import Group
-from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from twitchvault.cli.console import at_terminal, fail, out, printable, say
+from twitchvault.cli.console import at_terminal, fail, fits, out, printable, say
 from twitchvault.cli.signing_in.keyboard import Keyboard, enter_opens
 from twitchvault.errors import BadRequest
 
@@ -46,7 +45,7 @@ async def device_token(flow: DeviceCodeFlow, scopes: Sequence[str]) -> Token | N
         try:
             async with enter_opens(code.verification_uri, keyboard):
                 say(f"Waiting for you, {max(lifetime // 60, 1)} minutes at most ...")
-                return await flow.wait_for_device_token(code.device_code, timeout=lifetime)
+                return await flow.wait_for_device_token(code.device_code, code.interval, lifetime)
         except (BadRequest, TimeoutError) as error:
             if isinstance(error, BadRequest) and error.error_code == "access_denied":
                 return None
@@ -64,7 +63,7 @@ def _show(code: DeviceCode) -> None:
     out.print(address, soft_wrap=True)
     if at_terminal() and out.encoding.startswith("utf"):
         picture = _beside_qr_code(code.verification_uri, user_code)
-        if Measurement.get(out, out.options, picture).minimum <= out.width:
+        if fits(picture):
             out.print(picture)
             return
     out.print(Padding.indent(user_code, _INDENT))
