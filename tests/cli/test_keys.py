@@ -1,4 +1,4 @@
-"""`twitchvault keys new`, `keys rotate` and `encrypt`."""
+"""`twitchvault keys new` and `keys rotate`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.fernet import Fernet
 
-from tests.environment import until
-from twitchvault import FernetStore, SQLiteStore, open_store
+from twitchvault import FernetStore, open_store
 from twitchvault.vault.record import encode
 
 from .records import entries_of, fill, login
@@ -84,31 +83,3 @@ async def test_what_no_key_decrypts_is_named(shell: Shell) -> None:
     assert "no key decrypts them: client:300." in outcome.err
     stored = await entries_of(FernetStore(shell.store, NEW))
     assert {key: value for key, value in stored.items() if key != "client:300"} == VALUES
-
-
-async def test_a_store_is_encrypted(shell: Shell) -> None:
-    """No token stands in plaintext any more, also after a run that was killed half-way."""
-    await fill(open_store(shell.store), RECORDS)
-    command = await shell.start("encrypt", TWITCHVAULT_KEYS=OLD.decode())
-    inner = SQLiteStore(shell.file)
-
-    async def has_begun() -> bool:
-        return any(value.startswith(b"gAAAA") for value in (await entries_of(inner)).values())
-
-    await until(has_begun)
-    await command.kill()
-    outcome = await shell.run("encrypt", TWITCHVAULT_KEYS=OLD.decode())
-    assert outcome.code == 0, outcome.err
-    assert "301 stand under key" in outcome.out
-    assert all(value.startswith(b"gAAAA") for value in (await entries_of(inner)).values())
-    assert await entries_of(FernetStore(inner, OLD)) == VALUES
-
-
-async def test_encryption_needs_keys(shell: Shell) -> None:
-    """Without them nothing is done, and what to set is said."""
-    await fill(open_store(shell.store), RECORDS)
-    for arguments in (("encrypt",), ("keys", "rotate")):
-        outcome = await shell.run(*arguments)
-        assert outcome.code == 2
-        assert "TWITCHVAULT_KEYS" in outcome.err
-    assert await entries_of(open_store(shell.store)) == VALUES

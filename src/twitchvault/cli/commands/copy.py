@@ -44,11 +44,7 @@ async def command(
         ),
     ] = False,
 ) -> None:
-    """Copy everybody to another store; no newer tokens are overwritten there.
-
-    Stop what uses the source before, and start it on the target afterwards. Interrupted, it can be
-    run again.
-    """
+    """Copy everybody to another store, where no newer tokens are overwritten; stop bots before."""
     warn(
         "Stop every program that uses the source now, and start it on the target afterwards: "
         "tokens in two stores spend each other."

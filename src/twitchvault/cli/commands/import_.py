@@ -57,10 +57,7 @@ async def command(
         ),
     ] = None,
 ) -> None:
-    """Take over tokens from TwitchIO, pyTwitchAPI, twurple or twitch-cli.
-
-    They are validated, not refreshed. The other program must not use them afterwards.
-    """
+    """Take over tokens from TwitchIO, pyTwitchAPI, twurple or twitch-cli; none is refreshed."""
     pairs = read_pairs(file)
     if user is not None and len(pairs) == 1:
         pairs = [replace(pairs[0], user_id=pairs[0].user_id or user)]

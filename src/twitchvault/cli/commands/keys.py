@@ -50,10 +50,7 @@ async def new(
 
 
 async def rotate(store: StoreUrl = None, key_file: KeyFile = None) -> None:
-    """Encrypt everything under the first key, while bots go on.
-
-    Before, every program must have the new key in front of the old one.
-    """
+    """Encrypt everything under the first key, while bots that have both keys go on."""
     options = StoreOptions(store=store, key_file=key_file)
     keys = required_keys(options.keys)
     async with opened_store(options, raw=True) as inner:
