@@ -84,6 +84,7 @@ async def opened_backup(file: Path, options: StoreOptions) -> AsyncIterator[Toke
     with TemporaryDirectory(prefix="twitchvault-") as folder:
         copy = _copied(file, Path(folder))
         theirs = replace(options, store=f"sqlite:///{quote(str(copy))}")
+        theirs.namespace = None  # of the store, not of the file
         try:
             async with opened_store(theirs, plain=True, title="") as store:
                 yield store
