@@ -21,11 +21,11 @@ RANKS: Final = {
         (
             ("http", "responses", "loops", "models", "scopes", "inputs", "errors"),
             ("identity", "stores"),
-            ("vault",),
+            ("vault", "environment"),
             ("helix",),
             ("app", "core"),
             ("oauth",),
-            ("cli", "testing"),
+            ("cli", "integrations", "testing"),
         )
     )
     for part in parts

@@ -21,11 +21,12 @@ from twitchvault.errors import *
 from twitchvault.helix import AppAPI, User, UserAPI
 from twitchvault.oauth import *
 from twitchvault.vault.events import VaultEvent
+from twitchvault.vault.history import HistoryEntry
 
 if TYPE_CHECKING:
     from twitchvault.stores import *
 
-__all__ = ["App", "AppAPI", "User", "UserAPI", "VaultEvent"]
+__all__ = ["App", "AppAPI", "HistoryEntry", "User", "UserAPI", "VaultEvent"]
 __all__ += errors.__all__
 __all__ += oauth.__all__
 __all__ += stores.__all__

@@ -74,7 +74,8 @@ class HTTPClient:
 
     A `session` or `connector` passed in is used and stays the caller's to close; a session brings
     its own connector and traces, so it cannot be combined with `connector` or `http_trace`.
-    A trace sees requests as they are, secrets included. Proxies from the environment are ignored.
+    A trace sees requests as they are, secrets included. Proxies from the environment are ignored
+    unless `trust_env`.
     """
 
     def __init__(
@@ -86,16 +87,20 @@ class HTTPClient:
         proxy: str | URL | None = None,
         proxy_auth: aiohttp.BasicAuth | None = None,
         http_trace: aiohttp.TraceConfig | None = None,
+        trust_env: bool = False,
     ) -> None:
-        if session is not None and (connector is not None or http_trace is not None):
-            msg = "'connector' and 'http_trace' belong to a session: give them to your 'session'"
-            raise WrongValue(msg)
+        if session is not None and (connector is not None or http_trace is not None or trust_env):
+            msg = (
+                "'connector', 'http_trace' and 'trust_env' belong to a session: give them to your "
+            )
+            raise WrongValue(msg + "'session'")
         self.client_id = client_id
         self.closed = False
         self._given = session
         self._own: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connector = connector
+        self._trust_env = trust_env
         url = None if proxy is None else _proxy(proxy, proxy_auth)
         self._proxy: Callable[[], URL | None] = lambda: url  # no list of attributes shows it
         self._traces = [] if http_trace is None else [http_trace, _last_trace()]
@@ -214,6 +219,7 @@ class HTTPClient:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": "twitchvault"},
                 trace_configs=self._traces,
+                trust_env=self._trust_env,
             )
         session = self._given or self._own
         if session is None or session.closed:

@@ -13,6 +13,8 @@ from typing import Final
 
 import pytest
 
+from twitchvault.environment import VARIABLES
+
 from .pages import INDEX, PAGES, README, ROOT, anchors, blocks, links, name, prose
 
 LANGUAGES: Final = {"python", "toml", "bash", "text", "mermaid", "diff"}
@@ -108,8 +110,9 @@ def test_every_command_exists(page: Path, line: int, command: str) -> None:
                 assert found is not None, package
                 assert set(found[1].split(",")) <= set(PROJECT["optional-dependencies"])
         case ["export", setting]:
-            source = (ROOT / "src/twitchvault/cli/options.py").read_text(encoding="utf-8")
-            assert f'"{setting.partition("=")[0]}"' in source
+            found = re.fullmatch(r"TWITCHVAULT_(\w+?)(_FILE)?=.+", setting)
+            assert found is not None, setting
+            assert found[1] in VARIABLES
         case ["twitchvault", verb, *arguments]:
             check_options([_script(), verb], arguments)
         case ["python", "-m", module, *arguments]:

@@ -36,7 +36,8 @@ class Context:
         self.mirror = Mirror(identity.client_id, self.events, live=live)
         self.repository = Repository(store, identity.client_id, self.mirror)
         # A pair that waits for the store is tried often enough that no waiter takes its lease over.
-        self.outbox = Outbox(self.repository, self.mirror, min(LONGEST_PAUSE, lease_ttl / 4))
+        pause = min(LONGEST_PAUSE, lease_ttl / 4)
+        self.outbox = Outbox(self.repository, self.mirror, clocks, pause)
         self.backoff = Backoff(clocks)
 
 

@@ -122,6 +122,7 @@ class Repository:
                     lost = True  # whoever removes such a user leaves a trace
                 if not (await self._is_lost(key, user_id) if lost is None else lost):
                     return None
+            self.note_loss()
             with suppress(VersionConflict):
                 await self.write(key, ours, expect=0 if held is None else held.version)
         msg = f"the store does not keep the record of {user_id or key!r}; nothing was sent"

@@ -11,6 +11,7 @@ from twitchvault.errors import AuthFailure, BadRequest, StoreError, StoreUnavail
 from twitchvault.stores.base import check_not_encrypted
 from twitchvault.vault.clocks import Clocks
 from twitchvault.vault.context import Context, Part
+from twitchvault.vault.history import entries_of
 from twitchvault.vault.logins import Logins, as_token
 from twitchvault.vault.record import TokenPair, fingerprint
 from twitchvault.vault.refresh import Refresher, sign_in_again, unknown_user
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from twitchvault.models import Token, ValidateToken
     from twitchvault.stores.base import TokenStore
     from twitchvault.vault.events import EventStream
+    from twitchvault.vault.history import HistoryEntry
     from twitchvault.vault.record import Record
 
 __all__ = ["Vault"]
@@ -188,6 +190,10 @@ class Vault(Part):
         """The record of a user as shown, or None; raises the error of a damaged one."""
         return self.mirror.get(user_id)
 
+    def history(self, user_id: str) -> tuple[HistoryEntry, ...]:
+        """What happened to a user's record, of a removed user too, newest last."""
+        return entries_of(self.mirror.get(user_id) or self.mirror.confirmed(user_id))
+
     def add_token(self, user_id: str, pair: TokenPair) -> None:
         """Take a pair in without asking Twitch."""
         self._logins.store(user_id, pair)
@@ -200,7 +206,9 @@ class Vault(Part):
     def remove(self, user_id: str) -> None:
         """Take the user's tokens out of the store; nothing is revoked."""
         self._backoff.forget(user_id)
-        self._outbox.submit(self._repository.user_key(user_id), removed, asked_for=True)
+        # A removal that is on its way already: a second one could meet a login that came since.
+        if not self.mirror.is_leaving(user_id):
+            self._outbox.submit(self._repository.user_key(user_id), removed, asked_for=True)
 
     # Refreshing
 

@@ -21,6 +21,7 @@ It serves:
     GET  /oauth2/authorize the code flow, with a page to click on
     GET  /activate         the page behind `verification_uri`
     GET  /helix/users      and what `add_resource` adds
+    ws   /ws, /irc         EventSub with /helix/eventsub/subscriptions, and chat as IRC
 
 `Switches` decide per client, `Settings` for the whole double; both explain every field:
 
