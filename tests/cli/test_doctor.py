@@ -50,7 +50,7 @@ async def test_all_is_well(shell: Shell) -> None:
     names = ["versions", "store", "file", "key", "contract", "users", "twitch", "clock", "client"]
     assert [*found] == names
     assert "mode 600" in found["file"]["text"]
-    assert "public client is accepted" in found["client"]["text"]
+    assert "is a public client" in found["client"]["text"]
     assert await entries_of(open_store(shell.store)) == before
 
 
@@ -117,7 +117,7 @@ async def test_the_client(shell: Shell) -> None:
     assert confidential.client_secret is not None
     secret = confidential.client_secret
     found = await checks(shell, code=0, **name, TWITCHVAULT_CLIENT_SECRET=secret)
-    assert "its secret is accepted" in found["client"]["text"]
+    assert "its secret is right" in found["client"]["text"]
     found = await checks(shell, code=2, TWITCHVAULT_CLIENT_ID="nobody")
     assert "does not know the client id" in found["client"]["text"]
 

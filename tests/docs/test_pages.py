@@ -113,6 +113,8 @@ def test_every_command_exists(page: Path, line: int, command: str) -> None:
             found = re.fullmatch(r"TWITCHVAULT_(\w+?)(_FILE)?=.+", setting)
             assert found is not None, setting
             assert found[1] in VARIABLES
+        case ["twitchvault", "keys", verb, *arguments]:
+            check_options([_script(), "keys", verb], arguments)
         case ["twitchvault", verb, *arguments]:
             check_options([_script(), verb], arguments)
         case ["python", "-m", module, *arguments]:

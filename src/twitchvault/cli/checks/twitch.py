@@ -69,5 +69,6 @@ def _client(answer: HTTPException, options: AppOptions) -> Check:
     if message == "invalid client":
         text = f"Twitch does not know the client id {name}"
         return Check("client", "problem", text, "take it from the developer console")
-    kind = "public client" if options.client_secret is None else "confidential client, its secret"
-    return Check("client", "ok", f"{name}: {kind} is accepted")
+    if options.client_secret is None:
+        return Check("client", "ok", f"{name} is a public client")
+    return Check("client", "ok", f"{name} is a confidential client, and its secret is right")
