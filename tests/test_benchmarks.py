@@ -45,7 +45,8 @@ def absent(name: str) -> NoReturn:
 def test_a_case_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With right answers (a wrong one raises), a figure of ours, and a mark for it.
 
-    The other libraries are left out: they take long to fail. However slow the machine: one exchange, nothing fails, the pair is stored, few connections.
+    The other libraries are left out: they take long to fail. However slow the machine: one
+    exchange, nothing fails, the pair is stored, few connections.
     """
     monkeypatch.setattr(peers, "module", absent)
     results = asyncio.run(CASES[name](Plan(tmp_path, TINY, tiny=True)))
