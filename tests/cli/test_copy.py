@@ -84,7 +84,7 @@ async def test_a_refresh_under_way_is_waited_for_by_a_person(shell: Shell) -> No
     target = f"sqlite:///{shell.folder / 'target.db'}"
     outcome = await shell.run("copy", shell.store, target)
     assert outcome.code == 2
-    assert "refreshing tokens in the source: 1001; stop it" in outcome.err
+    assert "refreshing tokens in the source: alice (1001); stop it" in outcome.err
     assert await entries_of(open_store(target)) == {}
     outcome = await shell.run("copy", "--stopped", shell.store, target)
     assert outcome.code == 0, outcome.err
