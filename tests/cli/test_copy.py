@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from functools import partial
 from typing import TYPE_CHECKING
@@ -9,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.fernet import Fernet
 
-from tests.environment import until
+from tests.environment import REFRESH, until
 from tests.redis_store.conftest import own_server  # noqa: F401 - a fixture
-from twitchvault import FernetStore, RedisStore, SQLiteStore, open_store
+from twitchvault import App, FernetStore, RedisStore, SQLiteStore, open_store
 from twitchvault.vault.record import Record, encode
 from twitchvault.vault.transitions import leased
 
@@ -84,11 +85,32 @@ async def test_a_refresh_under_way_is_waited_for_by_a_person(shell: Shell) -> No
     target = f"sqlite:///{shell.folder / 'target.db'}"
     outcome = await shell.run("copy", shell.store, target)
     assert outcome.code == 2
-    assert "refreshing tokens in the source: 1001; stop it" in outcome.err
+    assert "refreshing tokens in the source: alice (1001); stop it" in outcome.err
     assert await entries_of(open_store(target)) == {}
     outcome = await shell.run("copy", "--stopped", shell.store, target)
     assert outcome.code == 0, outcome.err
     assert (await entries_of(open_store(target)))["client:1001"] == encode(record)
+
+
+async def test_a_process_that_refreshes_is_in_the_way(shell: Shell) -> None:
+    """While the answer of a refresh is on its way `copy` ends at once and names the user; when it
+    has arrived, the new pair is copied.
+    """
+    await shell.sign_in("alice")
+    target = f"sqlite:///{shell.folder / 'target.db'}"
+    async with App(shell.client.client_id, store=shell.store, id_url=shell.twitch.id_url) as app:
+        gate = shell.twitch.hold(REFRESH, when="after")
+        refresh = asyncio.create_task(app.get_user_by_id("1001").refresh())
+        await gate.reached()
+        outcome = await shell.run("copy", shell.store, target)
+        assert outcome.code == 2
+        assert "refreshing tokens in the source: alice (1001); stop it" in outcome.err
+        gate.release()
+        token = await refresh
+    outcome = await shell.run("copy", shell.store, target)
+    assert outcome.code == 0, outcome.err
+    (value,) = (await entries_of(open_store(target))).values()
+    assert token.access_token.encode() in value
 
 
 async def test_what_cannot_be_read_is_named(shell: Shell) -> None:

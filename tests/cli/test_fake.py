@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from tests.browser import visit
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -91,3 +93,14 @@ async def test_a_name_that_no_user_can_have_is_refused(shell: Shell) -> None:
     outcome = await shell.run("fake", "--port", "0", "--user", "Not A Login")
     assert outcome.code == 2
     assert "--user: 'login': expected" in outcome.err
+
+
+async def test_its_page_in_a_browser(shell: Shell) -> None:
+    """A person sees the users, and a code that waits as something to click on."""
+    async with double(shell) as (_, variables):
+        form = {"client_id": variables["TWITCHVAULT_CLIENT_ID"]}
+        await fetch(variables, "oauth2/device", **form)
+        page = await visit(variables["TWITCHVAULT_ID_URL"].removesuffix("oauth2/"))
+        assert "<h1>A double of Twitch</h1>" in page
+        assert "<li>alice (" in page
+        assert '<a href="/activate?device-code=' in page

@@ -71,7 +71,7 @@ class Picture:
         if shown is None:
             return []
         now = time.time()
-        if shown is user and user.state == "damaged":
+        if user is not None and user.state == "damaged":
             return [Event(now, "damaged", user, user.reason)]
         before, after = self._records.pop(key, None), _visible(value, holder.user_id)
         if after is not None:

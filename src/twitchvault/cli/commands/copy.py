@@ -89,11 +89,12 @@ async def _nothing() -> TokenStore:
 
 async def _read(store: TokenStore, stopped: bool) -> list[Entry]:
     entries = await snapshot(store)
-    if not stopped and (holders := leased(entries)):
+    if not stopped and (found := leased(entries)):
+        names = ", ".join(name_of(*one) for one in found)
         fail(
-            f"a process is refreshing tokens in the source: {', '.join(map(name_of, holders))}; "
-            "stop it and run this again. If it has died, 'twitchvault refresh USER' ends what it "
-            "has begun, or --stopped copies that as it is"
+            f"a process is refreshing tokens in the source: {names}; stop it and run this again. "
+            "If it has died, 'twitchvault refresh USER' ends what it has begun, or --stopped "
+            "copies that as it is"
         )
     return entries
 
