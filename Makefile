@@ -1,33 +1,46 @@
 # `make help` lists the targets. Each needs only Python >= 3.11, pip and make.
-PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+WINDOWS := $(filter Windows_NT,$(OS))
+PYTHON ?= $(if $(WINDOWS),python,python3)
+VENV ?= .venv
+BIN = $(VENV)/$(if $(WINDOWS),Scripts,bin)
+STAMP = $(VENV)/.installed
 STORE ?= sqlite
+REDIS_SERVER ?=
 CASE ?=
 USERS ?= 0
 SEED ?=
 SEEDS ?= 10000
 START ?= 1
+# Environments of their own, so that `make test` stays lean.
 BENCH := .venv-bench
-BENCH_STAMP := $(BENCH)/.installed
+PACKAGE := .venv-package
+WHEEL := .venv-wheel
+ALL := -e .[all]
+INSTALL ?= --group dev $(ALL)
 
-.PHONY: help setup demo test lint types tests coverage simulate docs format bench bench-compare clean
+.PHONY: help setup demo test lint types tests test-floors test-latest coverage simulate docs format \
+        bench bench-compare build wheel clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 16
 
+# $(call install,VENV,WHAT): makes a virtual environment, unless it is there, and installs WHAT.
+define install
+	@echo 'Installing into $(1), half a minute or so ...'
+	@command -v uv >/dev/null 2>&1 \
+	&& { uv venv --quiet --allow-existing --python $(PYTHON) $(1) \
+	     && VIRTUAL_ENV=$(1) uv pip install --quiet $(2); } \
+	|| { $(PYTHON) -m venv $(1) \
+	     && $(1)/$(notdir $(BIN))/python -m pip install $(QUIET) --upgrade 'pip>=25.1' \
+	     && $(1)/$(notdir $(BIN))/python -m pip install $(QUIET) $(2); }
+	@touch $(1)/.installed
+endef
+QUIET := --quiet --disable-pip-version-check
+
 setup: $(STAMP)  ## make the virtual environment .venv
 
-$(STAMP): pyproject.toml
-	@echo 'Installing the project and its tools into $(VENV), half a minute or so ...'
-	@command -v uv >/dev/null 2>&1 \
-	&& { uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) \
-	     && uv pip install --quiet --python $(BIN)/python --group dev -e '.[all]'; } \
-	|| { $(PYTHON) -m venv $(VENV) \
-	     && $(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1' \
-	     && $(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev -e '.[all]'; }
-	@touch $(STAMP)
+$(STAMP): pyproject.toml tests/floors.txt
+	$(call install,$(VENV),$(INSTALL))
 
 demo: $(STAMP)  ## four processes share a store while tokens expire; STORE=redis for a server
 	@$(BIN)/python -m docs.examples.demo --store $(STORE)
@@ -50,9 +63,18 @@ types: $(STAMP)
 
 # Compiled once, by a look at what there is, not by each worker and each of some hundred processes.
 tests: export PYTHONDONTWRITEBYTECODE =
-tests: $(STAMP)  ## the tests alone
+tests: export REDIS_SERVER := $(REDIS_SERVER)
+tests: $(STAMP)  ## the tests alone; REDIS_SERVER= for another server than Valkey's newest
 	@$(BIN)/pytest -q --collect-only >/dev/null || true
 	$(BIN)/pytest -q -n auto --dist worksteal
+
+test-floors:  ## the tests with the oldest versions that pyproject.toml admits, tests/floors.txt
+	@$(MAKE) --no-print-directory VENV=.venv-floors tests \
+	    INSTALL='--constraint tests/floors.txt --group tests $(ALL)'
+
+test-latest:  ## the tests with the newest versions of all that the library needs
+	rm -rf .venv-latest
+	@$(MAKE) --no-print-directory VENV=.venv-latest tests INSTALL='--group tests $(ALL)'
 
 # The simulation measures some hundred schedules of its own: all of its tests would take an hour.
 coverage: $(STAMP)  ## which lines no test runs; htmlcov/index.html shows them
@@ -67,29 +89,40 @@ simulate: $(STAMP)  ## the vault's code in a simulated world; SEED=, SEEDS=, STA
 	@PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation \
 	    $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --start $(START))
 
-docs: $(STAMP)  ## write the tables of docs/ that the code dictates
+docs: $(STAMP)  ## write the tables of docs/ that the code dictates, build the site in site/
 	@$(BIN)/python -m docs.generate
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: $(STAMP)  ## format the code, and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The peers have a venv of their own, so that `make test` stays lean.
-$(BENCH_STAMP): pyproject.toml
-	@command -v uv >/dev/null 2>&1 \
-	&& { uv venv --quiet --allow-existing --python $(PYTHON) $(BENCH) \
-	     && uv pip install --quiet --python $(BENCH)/bin/python --group bench -e '.[all]'; } \
-	|| { $(PYTHON) -m venv $(BENCH) \
-	     && $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1' \
-	     && $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --group bench -e '.[all]'; }
-	@echo '*' > $(BENCH)/.gitignore
-	@touch $(BENCH_STAMP)
+$(BENCH)/.installed: pyproject.toml
+	$(call install,$(BENCH),--group bench $(ALL))
 
-bench: $(BENCH_STAMP)  ## measure; CASE= for one case, USERS= for another size
-	@$(BENCH)/bin/python -m benchmarks $(CASE) --users $(USERS)
+bench: $(BENCH)/.installed  ## measure; CASE= for one case, USERS= for another size
+	@$(BENCH)/$(notdir $(BIN))/python -m benchmarks $(CASE) --users $(USERS)
 
-bench-compare: $(BENCH_STAMP)  ## measure, beside the recorded baseline
-	@$(BENCH)/bin/python -m benchmarks --compare
+bench-compare: $(BENCH)/.installed  ## measure, beside the recorded baseline
+	@$(BENCH)/$(notdir $(BIN))/python -m benchmarks --compare
+
+$(PACKAGE)/.installed: pyproject.toml
+	$(call install,$(PACKAGE),--group package)
+
+# The time of the last commit, so that two builds of it are the same bytes.
+build: export SOURCE_DATE_EPOCH := $(or $(shell git log -1 --format=%ct 2>/dev/null),1767225600)
+build: $(PACKAGE)/.installed  ## sdist and wheel in dist/
+	rm -rf dist
+	$(PACKAGE)/$(notdir $(BIN))/python -m build --no-isolation
+	$(PACKAGE)/$(notdir $(BIN))/python -m twine check --strict dist/*
+
+wheel: build  ## try the wheel in an empty environment, without extras and with all
+	rm -rf $(WHEEL)
+	$(call install,$(WHEEL),dist/*.whl)
+	$(WHEEL)/$(notdir $(BIN))/python -I tests/installed.py bare
+	$(call install,$(WHEEL),"$$(echo dist/*.whl)[all]")
+	$(WHEEL)/$(notdir $(BIN))/python -I tests/installed.py all
 
 clean:  ## remove all that make has made
-	rm -rf $(VENV) $(BENCH) build dist htmlcov .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) .venv-floors .venv-latest $(PACKAGE) $(WHEEL) build dist site htmlcov .coverage \
+	       .mypy_cache .ruff_cache .pytest_cache .hypothesis

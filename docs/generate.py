@@ -13,7 +13,7 @@ import pkgutil
 import re
 import sys
 import textwrap
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -25,7 +25,7 @@ from twitchvault import App, errors
 from twitchvault.cli.commands import commands
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 DOCS: Final = Path(__file__).parent
 PAGES: Final = sorted(DOCS.rglob("*.md"))
@@ -156,9 +156,11 @@ def _models(*models: type) -> Iterable[str]:
 
 def _fields(model: Any) -> list[str]:  # noqa: ANN401
     if not issubclass(model, BaseModel):
-        return list(model._fields)
-    fields = list(model.model_fields)
-    return [name for name in fields if name != "raw"] + ["raw"] * ("raw" in fields)
+        return (
+            [field.name for field in fields(model)] if is_dataclass(model) else list(model._fields)
+        )
+    names = list(model.model_fields)
+    return [name for name in names if name != "raw"] + ["raw"] * ("raw" in names)
 
 
 def _options(options: Any) -> Iterable[str]:  # noqa: ANN401
@@ -178,9 +180,47 @@ def _codes(words: Iterable[str]) -> str:
 
 def _commands(_: object) -> Iterable[str]:
     """The commands of the command line."""
-    group = typer.main.get_group(commands)
-    rows = [(f"`{name}`", str(command.help)) for name, command in sorted(group.commands.items())]
+    rows = [(f"`{name}`", str(command.help)) for name, command in _every_command()]
     return _table(("command", "what it does"), *rows)
+
+
+def _command_options(_: object) -> Iterable[str]:
+    """The arguments and options of all commands, each with the commands that take it."""
+    every = [name for name, _ in _every_command()]
+    takers: dict[tuple[str, str], list[str]] = {}
+    for name, command in _every_command():
+        for param in command.params:
+            option = param.opts[0] if param.opts[0].startswith("-") else param.metavar
+            if option != "--help":
+                takers.setdefault((option, param.help or ""), []).append(name)
+    rows = [
+        (f"`{option}`", text, _shortest(names, every))
+        for (option, text), names in sorted(takers.items())
+    ]
+    return _table(("argument, option", "meaning", "of"), *rows)
+
+
+def _shortest(names: list[str], every: list[str]) -> str:
+    others = [name for name in every if name not in names]
+    if len(names) <= len(others):
+        return _codes(names)
+    return f"all but {_codes(others)}" if others else "all"
+
+
+def _every_command() -> Iterator[tuple[str, Any]]:
+    """The commands by name, also those of a group."""
+    for name, command in sorted(typer.main.get_group(commands).commands.items()):
+        members = getattr(command, "commands", None)
+        if members is None:
+            yield name, command
+        else:
+            yield from ((f"{name} {member}", members[member]) for member in sorted(members))
+
+
+def _variables(variables: Mapping[str, str]) -> Iterable[str]:
+    """The variables of the environment."""
+    rows = [(f"`TWITCHVAULT_{name}`", text) for name, text in variables.items()]
+    return _table(("variable", "meaning"), *rows)
 
 
 def _stores(_: object) -> Iterable[str]:
@@ -203,6 +243,8 @@ WRITERS: Final[dict[str, Callable[..., Iterable[str]]]] = {
     "models": _models,
     "options": _options,
     "commands": _commands,
+    "command_options": _command_options,
+    "variables": _variables,
     "stores": _stores,
 }
 

@@ -19,9 +19,9 @@ RANKS: Final = {
     part: rank
     for rank, parts in enumerate(
         (
-            ("http", "responses", "loops", "models", "scopes", "inputs", "errors"),
+            ("http", "responses", "loops", "models", "scopes", "inputs", "metrics", "errors"),
             ("identity", "stores"),
-            ("vault",),
+            ("vault", "environment"),
             ("helix",),
             ("app", "core"),
             ("oauth",),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from twitchvault import inputs
+from twitchvault import environment, inputs
 from twitchvault.core import Core
 from twitchvault.errors import NotAuthorized, StoreError, WrongType, WrongValue, scrub_traceback
 from twitchvault.helix.api import UserAPI
 from twitchvault.http import HTTPClient
 from twitchvault.identity import Identity
 from twitchvault.loops import on_bound_loop
+from twitchvault.metrics import Metrics
 from twitchvault.stores.base import TokenStore, check_key
 from twitchvault.stores.memory import MemoryStore
 from twitchvault.stores.url import open_store
@@ -18,15 +19,17 @@ from twitchvault.vault.record import TokenPair
 from twitchvault.vault.vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator
+    from collections.abc import AsyncIterator, Callable, Generator
     from types import MappingProxyType
 
     import aiohttp
 
     from twitchvault.helix.api import AppAPI
     from twitchvault.loops import LoopBinding
+    from twitchvault.metrics import Health, Metric
     from twitchvault.models import ClientCredentials, Token, ValidateToken
     from twitchvault.vault.events import VaultEvent
+    from twitchvault.vault.history import HistoryEntry
 
 __all__ = ["App"]
 
@@ -46,8 +49,11 @@ class App:
     `lease_ttl`: seconds, 1 or more, that a refresh may take before another process may take it
     over.
     `id_url`, `api_url`: where Twitch is, for tests and proxies.
-    `session`, `connector`, `proxy`, `proxy_auth`, `http_trace` go to aiohttp; a session or
-    connector of yours is not closed.
+    `session`, `connector`, `proxy`, `proxy_auth`, `http_trace`, `trust_env` go to aiohttp; a
+    session or connector of yours is not closed. `trust_env=True` takes the proxy from HTTPS_PROXY
+    and the like.
+    `on_metric` is called with a `Metric` for each request, refresh, validation, store call and
+    needs_login, on the loop, so it must not block. What it raises is logged once.
 
     An app belongs to the event loop on which it was authorized: elsewhere its coroutines raise
     `WrongEventLoop`, a `RuntimeError`, before anything is sent. Views can be read in any thread.
@@ -71,22 +77,45 @@ class App:
         proxy: str | None = None,
         proxy_auth: aiohttp.BasicAuth | None = None,
         http_trace: aiohttp.TraceConfig | None = None,
+        trust_env: bool = False,
+        on_metric: Callable[[Metric], object] | None = None,
     ) -> None:
+        metrics = Metrics(on_metric)
         http = HTTPClient(
+            metrics=metrics,
             client_id=inputs.client_id(client_id),
             session=session,
             connector=connector,
             proxy=proxy,
             proxy_auth=proxy_auth,
             http_trace=http_trace,
+            trust_env=trust_env,
         )
         secret = inputs.client_secret(client_secret)
         identity = Identity(http, http.client_id, secret, id_url)
         lease_ttl = inputs.seconds("lease_ttl", lease_ttl, least=1)
         used = _store(store)
-        vault = Vault(used, identity, maintain=maintain, lease_ttl=lease_ttl)
+        vault = Vault(used, identity, maintain=maintain, lease_ttl=lease_ttl, metrics=metrics)
         self._core = Core(http, identity, vault, api_url, None if used is store else used)
         self._shared = False
+
+    @classmethod
+    @scrub_traceback
+    def from_env(cls, **overrides: Any) -> Self:  # noqa: ANN401 - those of the constructor
+        """An app or flow as the environment describes it; `overrides` go to the constructor.
+
+        Each of these variables may stand in a file, whose path `TWITCHVAULT_..._FILE` names:
+        TWITCHVAULT_CLIENT_ID, _CLIENT_SECRET, _STORE, _NAMESPACE (of a Redis store), _KEYS (Fernet
+        keys, comma or newline between them: the store is encrypted), _ID_URL, _API_URL. Without
+        _STORE the store is a SQLite file in the platform's data folder. An override stands in place
+        of its variable. `ValueError` that names the variable for one that is empty, that is set
+        twice, whose file cannot be read, or for a missing client id.
+        """
+        settings, own_store = environment.arguments(overrides)
+        app = cls(**settings)
+        if own_store is not None:
+            app._core.own_store = own_store
+        return app
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(client_id={self.http.client_id!r})"
@@ -207,6 +236,22 @@ class App:
     def events(self) -> AsyncIterator[VaultEvent]:
         """Every change of a token from now on, until `close()` or `clear()`."""
         return self._core.vault.event_stream()
+
+    def history(self, user_id: str) -> tuple[HistoryEntry, ...]:
+        """The last ten things that happened to a user's tokens, newest last.
+
+        Also of a user who was removed, as far as the store remembers; empty for an unknown one.
+        Hourly validations are left out. Raises as `get_token` does.
+        """
+        return self._core.vault.history(self._user_id(user_id))
+
+    @on_bound_loop
+    async def health(self) -> Health:
+        """How the vault is, within a second, also when the store does not answer; raises nothing.
+
+        An app that is not authorized has no store that it could reach.
+        """
+        return await self._core.vault.health()
 
     @on_bound_loop
     async def sync(self) -> None:

@@ -45,7 +45,7 @@ class Core:
         self.binding = LoopBinding()
         self.helix = HelixClient(http, vault, self.binding, api_url)
         self.application: AppAPI | None = None
-        self._own_store = own_store
+        self.own_store = own_store
         self._turn = asyncio.Lock()
         self._resets = 0
         self._closing: asyncio.Task[None] | None = None
@@ -125,11 +125,11 @@ class Core:
 
     async def _close_outside(self, deadline: float) -> None:
         await self.http.close()
-        if self._own_store is None:
+        if self.own_store is None:
             return
         try:
             async with asyncio.timeout_at(max(deadline, running_loop().time() + LEAST_TO_CLOSE)):
-                await self._own_store.close()
+                await self.own_store.close()
         except TimeoutError:
             _logger.warning("the store did not close in time; close() went on without it")
 

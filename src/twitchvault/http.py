@@ -11,6 +11,7 @@ import asyncio
 import json as jsonlib
 import math
 import os
+import time
 from contextlib import suppress
 from socket import gaierror
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -21,6 +22,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from twitchvault.errors import ClientException, NoAnswer, WrongType, WrongValue
+from twitchvault.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -74,7 +76,8 @@ class HTTPClient:
 
     A `session` or `connector` passed in is used and stays the caller's to close; a session brings
     its own connector and traces, so it cannot be combined with `connector` or `http_trace`.
-    A trace sees requests as they are, secrets included. Proxies from the environment are ignored.
+    A trace sees requests as they are, secrets included. Proxies from the environment are ignored
+    unless `trust_env`.
     """
 
     def __init__(
@@ -86,16 +89,22 @@ class HTTPClient:
         proxy: str | URL | None = None,
         proxy_auth: aiohttp.BasicAuth | None = None,
         http_trace: aiohttp.TraceConfig | None = None,
+        trust_env: bool = False,
+        metrics: Metrics | None = None,
     ) -> None:
-        if session is not None and (connector is not None or http_trace is not None):
-            msg = "'connector' and 'http_trace' belong to a session: give them to your 'session'"
-            raise WrongValue(msg)
+        if session is not None and (connector is not None or http_trace is not None or trust_env):
+            msg = (
+                "'connector', 'http_trace' and 'trust_env' belong to a session: give them to your "
+            )
+            raise WrongValue(msg + "'session'")
         self.client_id = client_id
         self.closed = False
+        self.metrics = Metrics() if metrics is None else metrics
         self._given = session
         self._own: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connector = connector
+        self._trust_env = trust_env
         url = None if proxy is None else _proxy(proxy, proxy_auth)
         self._proxy: Callable[[], URL | None] = lambda: url  # no list of attributes shows it
         self._traces = [] if http_trace is None else [http_trace, _last_trace()]
@@ -132,7 +141,8 @@ class HTTPClient:
         if body is not None:
             # Named here, for else a default of the caller's session would go before the body's own.
             headers = {**(headers or {}), "Content-Type": body.content_type}
-        request = self._request(body, method, url, headers=headers, params=params)
+        send = self._measured if self.metrics.wanted else self._request
+        request = send(body, method, url, headers=headers, params=params)
         exchange = asyncio.create_task(request, name="twitchvault request")
         exchange.add_done_callback(_note_outcome)
         try:
@@ -165,6 +175,22 @@ class HTTPClient:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_TIMEOUT):
                     await session.close()
+
+    async def _measured(
+        self,
+        body: RequestBody | None,
+        method: str,
+        url: str,
+        **options: Any,  # noqa: ANN401
+    ) -> Answer:
+        began, status = time.perf_counter(), "none"
+        try:
+            answer = await self._request(body, method, url, **options)
+            status = str(answer.status)
+            return answer
+        finally:
+            took, endpoint = time.perf_counter() - began, URL(url).path
+            self.metrics.report("request", took, method=method, endpoint=endpoint, status=status)
 
     async def _request(
         self,
@@ -214,6 +240,7 @@ class HTTPClient:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": "twitchvault"},
                 trace_configs=self._traces,
+                trust_env=self._trust_env,
             )
         session = self._given or self._own
         if session is None or session.closed:

@@ -1,4 +1,4 @@
-"""The command, run as a person runs it: in a process of its own, without a terminal.
+"""The command, run as a person runs it: in a process of its own, with or without a terminal.
 
 The process is forked from one that has imported everything; that the installed command starts by
 itself is shown where the pages' commands are run.
@@ -8,41 +8,40 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pty
 import signal
 import socket
 import sys
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from multiprocessing.reduction import DupFd
+from typing import TYPE_CHECKING, Any
 
 from tests.spawning import fork
 from twitchvault import App, open_store
 from twitchvault.cli import main
+from twitchvault.vault.record import encode
+
+if sys.platform != "win32":
+    import fcntl
+    import pty
+    import termios
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
+    from collections.abc import AsyncIterator
     from multiprocessing.context import ForkServerProcess
     from pathlib import Path
 
     from twitchvault.testing import FakeTwitch
     from twitchvault.testing.fake import Client, Pair
+    from twitchvault.vault.record import Record
 
     Stream = tuple[StreamReader, StreamWriter]
 
 
-def _read_all(terminal: int) -> str:
-    parts: list[bytes] = []
-    with suppress(OSError):  # nobody has it open any more
-        while part := os.read(terminal, 65_536):
-            parts.append(part)
-    os.close(terminal)
-    return b"".join(parts).decode()
-
-
-def row(text: str, name: str) -> list[str]:
-    """The words of the line that begins with a user's name."""
-    return next(line.split() for line in text.splitlines() if line.startswith(f"{name} "))
+def rows(text: str) -> dict[str, list[str]]:
+    """A user's name → the fields of the user's line in a pipe."""
+    return {line.split("\t")[0]: line.split("\t") for line in text.splitlines()}
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,8 @@ class Shell:
         """The store that the commands use."""
         return f"sqlite:///{self.file}"
 
-    def named(self, text: str) -> str:
-        """What a command prints: the store's name, and this text."""
+    def named(self, text: str = "") -> str:
+        """What a command says on standard error: the store's name, and this text."""
         return f"Store: {self.file}\n{text}"
 
     @property
@@ -99,29 +98,33 @@ class Shell:
         await store.open()
         await store.close()
 
+    async def put(self, user_id: str, record: Record) -> None:
+        """Leave a record in the store, as another program might have done."""
+        await self._put(f"{self.client.client_id}:{user_id}", encode(record))
+
     async def damage(self, key: str) -> None:
         """Put something into the store that is no record."""
+        await self._put(key, b"garbage")
+
+    async def _put(self, key: str, value: bytes) -> None:
         store = open_store(self.store)
         await store.open()
-        await store.put(key, b"garbage")
+        await store.put(key, value)
         await store.close()
 
-    async def run_at_terminal(self, *arguments: str) -> str:
-        """Run it to its end at a terminal of 100 columns; what that shows."""
-        terminal, inside = pty.openpty()
-        code = "from twitchvault.cli import main; main()"
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", code, *arguments),
-            stdin=inside,
-            stdout=inside,
-            stderr=inside,
-            env={**self.environment, "TERM": "xterm", "COLUMNS": "100", "LANG": "C.UTF-8"},
-        )
-        os.close(inside)
-        async with asyncio.timeout(30):
-            text = await asyncio.to_thread(_read_all, terminal)
-            assert await process.wait() == 0, text
-        return text
+    @asynccontextmanager
+    async def terminal(self, *arguments: str, **variables: str) -> AsyncIterator[Terminal]:
+        """The command at a terminal of 100 columns."""
+        settings = {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "50", "LANG": "C.UTF-8"}
+        terminal = await Terminal.start(arguments, {**self.environment, **settings, **variables})
+        try:
+            async with asyncio.timeout(30):
+                yield terminal
+        finally:
+            terminal.kill()
+        for secret in self.twitch.secrets:
+            assert secret not in terminal.text
+        assert "Traceback" not in terminal.text, terminal.text
 
     @property
     def environment(self) -> dict[str, str]:
@@ -137,11 +140,13 @@ class Shell:
         inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         return {**inherited, **settings}
 
-    async def start(self, *arguments: str, **variables: str) -> Command:
-        """Start the command in its own session, with no terminal."""
-        return await Command.start(arguments, {**self.environment, **variables})
+    async def start(self, *arguments: str, **variables: str | None) -> Command:
+        """Start the command in its own session, with no terminal; None unsets a variable."""
+        changed = {**self.environment, **variables}
+        settings = {name: value for name, value in changed.items() if value is not None}
+        return await Command.start(arguments, settings)
 
-    async def run(self, *arguments: str, typed: str = "", **variables: str) -> Outcome:
+    async def run(self, *arguments: str, typed: str = "", **variables: str | None) -> Outcome:
         """Run it to its end; nothing it says may hold a secret."""
         command = await self.start(*arguments, **variables)
         return await self.end(command, typed)
@@ -190,6 +195,13 @@ class Command:
         assert self._process.pid is not None
         os.kill(self._process.pid, signal.SIGINT)
 
+    async def kill(self) -> None:
+        """`kill -9`, and wait for the end."""
+        self._process.kill()
+        await asyncio.to_thread(self._process.join)
+        for writer in self._writers:
+            writer.close()
+
     async def end(self, typed: str) -> Outcome:
         """Type something, and wait for its end."""
         self._writers[-1].write(typed.encode())
@@ -205,10 +217,80 @@ class Command:
         return Outcome(self._process.exitcode, out.decode(), err.decode())
 
 
+class Terminal:
+    """One run of the command at a pseudo-terminal; `text` is all that it has shown."""
+
+    def __init__(self, process: ForkServerProcess, screen: StreamReader, keys: int) -> None:
+        self._process = process
+        self._screen = screen
+        self._keys = keys
+        self.text = ""
+
+    @classmethod
+    async def start(cls, arguments: tuple[str, ...], variables: dict[str, str]) -> Terminal:
+        """Start it."""
+        ours, inside = pty.openpty()
+        process = fork(_run_at_terminal, arguments, variables, DupFd(inside))
+        os.close(inside)
+        loop, screen = asyncio.get_running_loop(), asyncio.StreamReader()
+        await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(screen), os.fdopen(ours, "rb", 0)
+        )
+        return cls(process, screen, os.dup(ours))
+
+    async def see(self, text: str, *, since: int = 0) -> None:
+        """Wait until it shows this, behind the first `since` characters."""
+        while text not in self.text[since:]:
+            assert await self._read(), self.text
+
+    async def _read(self) -> bool:
+        part = b""
+        with suppress(OSError):  # EIO: nobody has it open any more
+            part = await self._screen.read(65_536)
+        self.text += part.decode(errors="replace").replace("\r\n", "\n")
+        return bool(part)
+
+    async def pause(self) -> None:
+        """Let the command run on, until it shows more or a moment has passed."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._read(), 0.02)
+
+    def type(self, text: str) -> None:
+        """Type something; "\\x03" is Ctrl-C."""
+        os.write(self._keys, text.encode())
+
+    async def end(self) -> int:
+        """Wait for its end; its exit code."""
+        while await self._read():
+            pass
+        await asyncio.to_thread(self._process.join)
+        assert self._process.exitcode is not None
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        """Leave nothing behind."""
+        self._process.kill()
+        os.close(self._keys)
+
+
+def _run_at_terminal(arguments: tuple[str, ...], variables: dict[str, str], inside: Any) -> None:  # noqa: ANN401 - multiprocessing names no type
+    os.setsid()
+    terminal = inside.detach()
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)  # so that Ctrl-C reaches the command
+    for number in range(3):
+        os.dup2(terminal, number)
+    os.close(terminal)
+    _main(arguments, variables)
+
+
 def _run(arguments: tuple[str, ...], variables: dict[str, str], *streams: socket.socket) -> None:
     os.setsid()
     for number, stream in zip((1, 2, 0), streams, strict=True):
         os.dup2(stream.detach(), number)
+    _main(arguments, variables)
+
+
+def _main(arguments: tuple[str, ...], variables: dict[str, str]) -> None:
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
     os.environ.clear()
     os.environ.update(variables)

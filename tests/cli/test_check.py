@@ -1,10 +1,13 @@
-"""`twitchvault check`: who has to sign in again."""
+"""`twitchvault check`, and what it shares with `validate` and `refresh`: who has to sign in."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
-from .command import row
+import pytest
+
+from .command import rows
 
 if TYPE_CHECKING:
     from .command import Shell
@@ -15,53 +18,79 @@ async def test_check_is_content_when_all_works(shell: Shell) -> None:
     pair = await shell.sign_in("alice")
     before = len(shell.twitch.validations_of(pair.access_token))
     outcome = await shell.run("check", *shell.urls)
-    assert outcome.code == 0, outcome.err
-    assert outcome.out.startswith(shell.named("Application"))
-    assert row(outcome.out, "alice")[2] == "live"
+    assert (outcome.code, outcome.err) == (0, shell.named())
+    assert rows(outcome.out)["alice"][2] == "live"
     assert len(shell.twitch.validations_of(pair.access_token)) > before
 
 
-async def test_check_renews_what_has_expired(shell: Shell) -> None:
+@pytest.mark.parametrize("command", ["check", "validate --all", "refresh --all"])
+async def test_an_expired_token_is_renewed_once(shell: Shell, command: str) -> None:
     """An expired access token is exchanged once, and that user need not sign in."""
     await shell.sign_in("alice")
     shell.twitch.expire_access("alice")
-    outcome = await shell.run("check", *shell.urls)
+    outcome = await shell.run(*command.split(), *shell.urls)
     assert outcome.code == 0, outcome.err
+    assert rows(outcome.out)["alice"][2] == "live"
     assert (shell.twitch.counts.exchanges, shell.twitch.counts.replays) == (1, 0)
 
 
-async def test_check_says_who_has_to_sign_in(shell: Shell) -> None:
-    """A user who disconnected the application is named; the exit code is 1."""
+@pytest.mark.parametrize("command", ["check", "validate --all", "refresh --all"])
+async def test_who_has_to_sign_in(shell: Shell, command: str) -> None:
+    """A user who disconnected the application is named; the exit code is 1, also in JSON."""
     await shell.sign_in("alice")
     await shell.sign_in("bob")
     shell.twitch.disconnect(shell.client, "alice")
-    outcome = await shell.run("check", *shell.urls)
+    outcome = await shell.run(*command.split(), *shell.urls)
     assert outcome.code == 1
-    assert row(outcome.out, "alice")[2:4] == ["needs", "login"]
-    assert row(outcome.out, "bob")[2] == "live"
-    assert "Sign in again: alice\n" in outcome.err
-    second = await shell.run("check", *shell.urls)
+    assert outcome.err.endswith("Sign in again: alice\n")
+    users = rows(outcome.out)
+    assert (users["alice"][2], users["bob"][2]) == ("needs_login", "live")
+    second = await shell.run(*command.split(), *shell.urls, "--json")
     assert second.code == 1
+    states = {user["login"]: user["state"] for user in json.loads(second.out)["users"]}
+    assert states == {"alice": "needs_login", "bob": "live"}
     assert shell.twitch.counts.refused_refreshes == 1
 
 
-async def test_check_tells_trouble_from_lost_logins(shell: Shell) -> None:
+async def test_one_user_alone(shell: Shell) -> None:
+    """A user who is named is touched, shown and judged, and nobody else."""
+    pairs = [await shell.sign_in("alice"), await shell.sign_in("bob")]
+    shell.twitch.disconnect(shell.client, "alice")
+    for command in ("check", "validate", "refresh"):
+        outcome = await shell.run(command, "bob", *shell.urls)
+        assert outcome.code == 0, outcome.err
+        assert list(rows(outcome.out)) == ["bob"]
+    assert shell.twitch.counts.exchanges == 1
+    assert not shell.twitch.is_live(pairs[1].access_token)
+    assert (await shell.run("list")).out.count("\tlive\t") == 2
+
+
+@pytest.mark.parametrize("command", ["validate", "refresh", "revoke", "remove"])
+async def test_one_or_all_has_to_be_said(shell: Shell, command: str) -> None:
+    """Neither, or both, is misuse; nothing is done."""
+    pair = await shell.sign_in("alice")
+    urls = () if command == "remove" else shell.urls
+    for arguments in ((), ("alice", "--all")):
+        outcome = await shell.run(command, *arguments, *urls)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert outcome.err == shell.named("twitchvault: name one user, or use --all\n")
+    assert shell.twitch.is_live(pair.access_token)
+    assert shell.twitch.counts.exchanges == 0
+
+
+async def test_a_failure_of_twitch_is_no_lost_login(shell: Shell) -> None:
     """When Twitch cannot answer, nobody is said to have to sign in; the exit code is 2."""
     await shell.sign_in("alice")
     shell.twitch.fail("validate", status=500, times=None)
     outcome = await shell.run("check", *shell.urls)
     assert outcome.code == 2
-    assert "User '1001' could not be checked: 500" in outcome.err
-    assert row(outcome.out, "alice")[2] == "live"
-
-
-async def test_check_without_twitch_is_one_line(shell: Shell) -> None:
-    """An address where nobody listens is trouble too."""
-    await shell.sign_in("alice")
+    assert "twitchvault: alice (1001): 500" in outcome.err
+    assert rows(outcome.out)["alice"][2] == "live"
     await shell.twitch.close()
-    outcome = await shell.run("check", *shell.urls)
-    assert outcome.code == 2
-    assert "User '1001' could not be checked: " in outcome.err
+    away = await shell.run("refresh", "alice", *shell.urls)
+    assert away.code == 2
+    assert "twitchvault: alice (1001): " in away.err
+    assert "no answer from 127.0.0.1" in away.err
 
 
 async def test_a_damaged_record_does_not_stop_the_others(shell: Shell) -> None:
@@ -70,5 +99,18 @@ async def test_a_damaged_record_does_not_stop_the_others(shell: Shell) -> None:
     await shell.damage(f"{shell.client.client_id}:1003")
     outcome = await shell.run("check", *shell.urls)
     assert outcome.code == 1
-    assert row(outcome.out, "alice")[2] == "live"
-    assert "Sign in again: 1003\n" in outcome.err
+    assert rows(outcome.out)["alice"][2] == "live"
+    assert outcome.err.endswith("Sign in again: 1003\n")
+
+
+async def test_a_bar_shows_how_far_it_is(shell: Shell) -> None:
+    """At a terminal, on standard error; the table follows."""
+    await shell.sign_in("alice")
+    await shell.sign_in("bob")
+    gate = shell.twitch.hold("validate")
+    async with shell.terminal("check", *shell.urls) as terminal:
+        await terminal.see("Checking")
+        await terminal.see("0/2")
+        gate.release()
+        assert await terminal.end() == 0
+    assert terminal.text.index("Checking") < terminal.text.index("VALIDATED")

@@ -1,59 +1,125 @@
-"""`twitchvault list`: who is in a store."""
+"""`twitchvault list`, and what it shares with `show`: who is in a store."""
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .command import row
+from twitchvault.vault.record import Record
+
+from .command import rows
 
 if TYPE_CHECKING:
     from .command import Shell
 
+SCOPES = "chat:read chat:edit bits:read user:read:email channel:manage:broadcast"
+EVIL = "al\x1b[31mice\u202e"
+ESCAPED = r"al\x1b[31mice\u202e"
+COLUMNS = 8
+
 
 async def test_an_empty_store_is_said_to_be_empty(shell: Shell) -> None:
-    """The list of nobody is a sentence, not an empty table."""
+    """Nobody is no line of data, a sentence on standard error, and no failure."""
     await shell.leave_empty()
     outcome = await shell.run("list")
-    assert (outcome.code, outcome.out) == (0, shell.named("Nobody is in the store.\n"))
+    assert (outcome.code, outcome.out) == (0, "")
+    assert outcome.err == shell.named("Nobody is in the store.\n")
+    as_json = await shell.run("list", "--json")
+    assert json.loads(as_json.out) == {"store": str(shell.file), "users": []}
 
 
-async def test_list_shows_who_is_there_and_asks_nobody(shell: Shell) -> None:
-    """Name, id, state, time and scopes of each user, without a request to Twitch."""
+async def test_list_in_a_pipe(shell: Shell) -> None:
+    """Whatever the terminal is, each user is one whole line, in UTC, and Twitch is not asked."""
     shell = replace(shell, client=shell.twitch.register_client())
-    await shell.sign_in("alice")
+    await shell.sign_in("alice", SCOPES)
     await shell.sign_in("bob", "bits:read")
     before = len(shell.twitch.requests)
-    outcome = await shell.run("list")
+    outcome = await shell.run("list", COLUMNS="20", TZ="Asia/Tokyo", FORCE_COLOR="1")
     assert outcome.code == 0
-    assert f"Application {shell.client.client_id}" in outcome.out
-    assert row(outcome.out, "alice")[1:3] == ["1001", "live"]
-    assert row(outcome.out, "alice")[-1] == "chat:read"
-    assert row(outcome.out, "bob")[-1] == "bits:read"
+    assert list(rows(outcome.out)) == ["alice", "bob"]
+    alice = rows(outcome.out)["alice"]
+    assert alice[1:3] == ["1001", "live"]
+    assert alice[5:] == [shell.client.client_id, SCOPES, "-"]
+    listed = json.loads((await shell.run("list", "--json", TZ="Asia/Tokyo")).out)["users"][0]
+    assert alice[3:5] == [listed["last_validated"], listed["expires_at"]]
+    assert listed["last_validated"].endswith("Z")
     assert len(shell.twitch.requests) == before
 
 
-async def test_a_pipe_gets_whole_lines(shell: Shell) -> None:
-    """However narrow the terminal was said to be, each user is one line and nothing is padded."""
-    scopes = "chat:read chat:edit bits:read user:read:email channel:manage:broadcast"
-    await shell.sign_in("alice", scopes)
-    outcome = await shell.run("list", COLUMNS="40")
-    assert row(outcome.out, "alice")[-5:] == scopes.split()
-    assert max(map(len, outcome.out.splitlines())) < 200
+async def test_json_says_all_that_is_known(shell: Shell) -> None:
+    """`list` has a document of all users, `show` one of a user with the history; no token."""
+    await shell.sign_in("alice")
+    reason = "the user has disconnected the application"
+    unknown = Record("token", None, state="needs_login", reason=reason)
+    await shell.put("1002", unknown)
+    users = json.loads((await shell.run("list", "--json")).out)["users"]
+    assert [user["user_id"] for user in users] == ["1002", "1001"]
+    assert users[0] == {
+        "client_id": shell.client.client_id,
+        "user_id": "1002",
+        "login": None,
+        "state": "needs_login",
+        "reason": reason,
+        "scopes": [],
+        "last_validated": None,
+        "expires_at": None,
+    }
+    shown = json.loads((await shell.run("show", "alice", "--json")).out)
+    assert shown.items() >= users[1].items()
+    assert (shown["state"], shown["reason"], shown["scopes"]) == ("live", None, ["chat:read"])
+
+
+async def test_control_characters_are_harmless(shell: Shell) -> None:
+    """What a record holds cannot colour, move or turn around what a terminal shows."""
+    reason = "on two\nlines\t\x07"
+    record = Record("token", None, login=EVIL, state="needs_login", reason=reason, scopes=(EVIL,))
+    await shell.put("1001", record)
+    listed = await shell.run("list")
+    assert list(rows(listed.out)) == [ESCAPED]
+    assert len(rows(listed.out)[ESCAPED]) == COLUMNS
+    shown = await shell.run("show", "1001", LC_ALL="C", PYTHONUTF8="0")
+    async with shell.terminal("list") as terminal:
+        assert await terminal.end() == 0
+    for text in (listed.out, shown.out, terminal.text):
+        assert ESCAPED in text
+        assert EVIL not in text
+        assert not {"\u202e", "\x07"} & set(text)
+    assert json.loads((await shell.run("list", "--json")).out)["users"][0]["login"] == EVIL
+
+
+async def test_a_terminal_shows_a_table(shell: Shell) -> None:
+    """With ages for people and a reason below; at 20 columns it is narrow, and no failure."""
+    await shell.sign_in("alice")
+    await shell.put("1002", Record("token", None, state="needs_login", reason="disconnected"))
+    async with shell.terminal("list") as terminal:
+        assert await terminal.end() == 0
+    assert f"Application \x1b[1m{shell.client.client_id}" in terminal.text
+    assert " ago " in terminal.text
+    assert "1002: disconnected\n" in terminal.text
+    async with shell.terminal("list", COLUMNS="20") as narrow:
+        assert await narrow.end() == 0
+    assert "alice" in narrow.text
+    async with shell.terminal("show", "alice", COLUMNS="20") as shown:
+        assert await shown.end() == 0
+    assert re.search(r"validated: +\d+ s ago\n", shown.text)
+    assert re.search(r"expires: +in 3 h \d+ min\n", shown.text)
 
 
 async def test_list_shows_one_application_if_asked(shell: Shell) -> None:
     """--client-id leaves the users of other applications out."""
     await shell.sign_in("alice")
     outcome = await shell.run("list", "--client-id", "another")
-    assert outcome.out == shell.named("Nobody is in the store.\n")
+    assert (outcome.code, outcome.out) == (0, "")
 
 
 async def test_a_damaged_record_is_listed_as_such(shell: Shell) -> None:
     """A record that cannot be read is named, and hides nobody else."""
     await shell.sign_in("alice")
     await shell.damage(f"{shell.client.client_id}:1003")
-    outcome = await shell.run("list")
-    assert row(outcome.out, "1003")[2] == "damaged"
-    assert row(outcome.out, "alice")[2] == "live"
-    assert "the record of user '1003' is damaged" in outcome.err
+    listed = rows((await shell.run("list")).out)
+    assert listed["1003"][2] == "damaged"
+    assert "the record of user '1003' is damaged" in listed["1003"][-1]
+    assert listed["alice"][2] == "live"
+    assert (await shell.run("show", "1003")).code == 0

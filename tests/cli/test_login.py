@@ -1,4 +1,4 @@
-"""`twitchvault login`: a user signs in at a terminal."""
+"""`twitchvault login` by device code."""
 
 from __future__ import annotations
 
@@ -31,38 +31,112 @@ async def stored(shell: Shell, path: Path) -> dict[str, tuple[str, str | None]]:
 
 async def test_a_user_signs_in(shell: Shell) -> None:
     """The address and the code are shown, and in the end the pair is in the store."""
-    outcome = await shell.run("login", "--scope", "chat:read", "--scope", "chat:edit", *shell.urls)
-    assert outcome.code == 0, outcome.err
-    assert outcome.out.startswith(shell.named(""))
-    assert f"{shell.twitch.url}/activate?device-code=" in outcome.out
+    scopes = ("--scope", "chat:read chat:edit", "--scope", "bits:read")
+    outcome = await shell.run("login", *scopes, *shell.urls)
+    assert (outcome.code, outcome.err) == (0, shell.named())
+    assert f"Open  {shell.twitch.url}/activate?device-code=" in outcome.out
     assert "Code  " in outcome.out
     assert "Signed in: alice (1001)." in outcome.out
     pair = shell.twitch.live_pair(shell.client, "alice")
     assert pair is not None
-    assert set(pair.scopes) == {"chat:read", "chat:edit"}
+    assert set(pair.scopes) == {"chat:read", "chat:edit", "bits:read"}
     tokens = await stored(shell, shell.folder / "tokens.db")
     assert tokens == {"1001": (pair.access_token, pair.refresh_token)}
 
 
-async def test_scopes_in_one_option(shell: Shell) -> None:
-    """Several scopes in one --scope are what they are in two."""
-    outcome = await shell.run("login", "--scope", "chat:read chat:edit", *shell.urls)
-    assert (outcome.code, outcome.err) == (0, "")
-    pair = shell.twitch.live_pair(shell.client, "alice")
-    assert pair is not None
-    assert set(pair.scopes) == {"chat:read", "chat:edit"}
-
-
 async def test_a_terminal_shows_a_picture_of_the_address(shell: Shell) -> None:
-    """A QR code, which a phone's camera can read."""
-    text = await shell.run_at_terminal("login", *shell.urls)
-    assert "▄▄▄▄▄" in text
-    assert "Signed in: alice (1001)." in text
+    """A QR code, which a phone's camera can read, and Enter for a browser on this machine."""
+    async with shell.terminal("login", *shell.urls) as terminal:
+        assert await terminal.end() == 0
+    assert "▄▄▄▄▄" in terminal.text
+    assert "Press Enter to open it in your browser." in terminal.text
+    assert "Signed in: alice (1001)." in terminal.text
+
+
+async def test_a_narrow_terminal_shows_no_picture(shell: Shell) -> None:
+    """Twenty columns have no room for it; the address can still be copied in one piece."""
+    async with shell.terminal("login", *shell.urls, COLUMNS="20") as terminal:
+        assert await terminal.end() == 0
+    assert "▄" not in terminal.text
+    assert f"{shell.twitch.url}/activate?device-code=" in terminal.text
+
+
+async def test_enter_opens_the_browser(shell: Shell) -> None:
+    """The one that the environment names gets the address."""
+    shell.twitch.auto_approve(None)
+    visited = shell.folder / "visited"
+    browser = shell.folder / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {visited}.part && mv {visited}.part {visited}\n')
+    browser.chmod(0o700)
+    async with shell.terminal("login", *shell.urls, BROWSER=f"{browser} %s") as terminal:
+        await terminal.see("Waiting")
+        terminal.type("\n")
+        while not visited.exists():
+            await terminal.pause()
+        shell.twitch.approve(visited.read_text().strip()[-8:], "alice")
+        assert await terminal.end() == 0
+    assert visited.read_text().startswith(f"{shell.twitch.url}/activate?device-code=")
+
+
+async def test_a_new_code_is_offered_when_one_expires(shell: Shell) -> None:
+    """At a terminal Enter brings another one; Ctrl-C ends it with 130."""
+    shell.twitch.auto_approve(None)
+    shell.twitch.configure(device_code_lifetime=1)
+    async with shell.terminal("login", *shell.urls) as terminal:
+        await terminal.see("has expired. Press Enter for a new one")
+        shown = len(terminal.text)
+        terminal.type("\n")
+        await terminal.see("has expired. Press Enter for a new one", since=shown)
+        terminal.type("\x03")
+        assert await terminal.end() == 130
+    assert terminal.text.count("   Open  ") == 2
+    assert terminal.text.endswith("Stopped.\n")
+
+
+async def test_waiting_has_an_end(shell: Shell) -> None:
+    """Where nobody can be asked, a code that expires ends the command."""
+    shell.twitch.auto_approve(None)
+    shell.twitch.configure(device_code_lifetime=1)
+    outcome = await shell.run("login", *shell.urls)
+    assert outcome.code == 2
+    assert outcome.err == shell.named("twitchvault: the user has not approved within 1 s\n")
+
+
+async def test_a_refusal_is_no_failure(shell: Shell) -> None:
+    """The exit code is 1, and nothing is stored."""
+    shell.twitch.switch(shell.client, denied_device="access_denied")
+    shell.twitch.auto_approve(None)
+    process = await shell.start("login", *shell.urls)
+    line = await process.readline()
+    shell.twitch.deny(line.strip()[-8:])
+    outcome = await shell.end(process)
+    assert outcome.code == 1
+    assert outcome.err == shell.named("The user has refused, and nothing is stored.\n")
+    assert (await shell.run("list")).out == ""
+
+
+async def test_only_the_expected_user_may_sign_in(shell: Shell) -> None:
+    """Another account's token is revoked and not stored; the expected one's is, by name or id."""
+    outcome = await shell.run("login", "--expect", "bob", *shell.urls)
+    assert outcome.code == 2
+    assert outcome.err == shell.named(
+        "twitchvault: alice (1001) has signed in, not 'bob': the token was revoked, and nothing "
+        "is stored\n"
+    )
+    assert shell.twitch.requests[-1].endpoint == "revoke"
+    assert (await shell.run("list")).out == ""
+    for expected in ("Alice", "1001"):
+        outcome = await shell.run("login", "--expect", expected, *shell.urls)
+        assert outcome.code == 0, outcome.err
+    shell.twitch.fail("revoke", status=500)
+    outcome = await shell.run("login", "--expect", "bob", *shell.urls)
+    assert outcome.code == 2
+    assert "the token could not be revoked (500" in outcome.err
 
 
 async def test_the_store_is_a_private_file_of_ones_own_unless_said(shell: Shell) -> None:
     """Without --store the pair lies in the user's data folder, for that user alone."""
-    outcome = await shell.run("login", *shell.urls, TWITCHVAULT_STORE="")
+    outcome = await shell.run("login", *shell.urls, TWITCHVAULT_STORE=None)
     assert outcome.code == 0, outcome.err
     file = shell.folder / "twitchvault" / "tokens.db"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -70,35 +144,41 @@ async def test_the_store_is_a_private_file_of_ones_own_unless_said(shell: Shell)
     assert "1001" in await stored(shell, file)
 
 
-async def test_the_secret_comes_from_the_environment(shell: Shell) -> None:
-    """A confidential client signs users in too; its secret is no argument."""
-    confidential = replace(shell, client=shell.twitch.register_client())
+async def test_the_secret_of_a_confidential_client(shell: Shell) -> None:
+    """It is in the environment or typed, and no argument; a wrong one is said as Twitch says it."""
+    client = shell.twitch.register_client()
+    confidential = replace(shell, client=client)
     outcome = await confidential.run("login", *shell.urls)
     assert outcome.code == 0, outcome.err
     assert shell.twitch.counts.app_tokens == 1
-
-
-async def test_the_secret_can_be_typed(shell: Shell) -> None:
-    """--secret asks for it, and does not show it."""
-    client = shell.twitch.register_client()
-    typing = replace(shell, client=client)
-    outcome = await typing.run(
+    typed = await confidential.run(
         "login",
         "--secret",
         *shell.urls,
         typed=f"{client.client_secret}\n",
         TWITCHVAULT_CLIENT_SECRET="not this one",
     )
-    assert outcome.code == 0, outcome.err
-    assert "Signed in: alice" in outcome.out
+    assert typed.code == 0, typed.err
+    wrong = await confidential.run("login", *shell.urls, TWITCHVAULT_CLIENT_SECRET="wrong")
+    assert wrong.code == 2
+    assert wrong.err.endswith("Twitch does not take the client secret: invalid client secret\n")
+    fresh = f"sqlite:///{shell.folder}/fresh.db"
+    wrong = await confidential.run(
+        "login", *shell.urls, TWITCHVAULT_CLIENT_SECRET="wrong", TWITCHVAULT_STORE=fresh
+    )
+    assert wrong.code == 2
+    assert wrong.err.endswith("twitchvault: 403: invalid client secret\n")
 
 
-async def test_a_wrong_secret_is_one_line(shell: Shell) -> None:
-    """What Twitch says is shown, and the exit code is 2."""
-    wrong = replace(shell, client=shell.twitch.register_client())
-    outcome = await wrong.run("login", *shell.urls, TWITCHVAULT_CLIENT_SECRET="wrong")
-    assert outcome.code == 2
-    assert outcome.err == "twitchvault: 403: invalid client secret\n"
+async def test_a_secret_that_is_missing_is_said_at_the_login(shell: Shell) -> None:
+    """Twitch would give tokens that nobody can refresh: no code is shown."""
+    confidential = replace(shell, client=shell.twitch.register_client())
+    for kind in ((), ("--code",)):
+        outcome = await confidential.run(
+            "login", *kind, *shell.urls, TWITCHVAULT_CLIENT_SECRET=None
+        )
+        assert (outcome.code, outcome.out) == (2, "")
+        assert "client secret: use --secret, or set TWITCHVAULT_CLIENT_SECRET\n" in outcome.err
 
 
 async def test_an_unknown_scope_is_one_line(shell: Shell) -> None:
@@ -108,22 +188,13 @@ async def test_an_unknown_scope_is_one_line(shell: Shell) -> None:
     assert "chat:shout" in outcome.err
 
 
-async def test_waiting_has_an_end(shell: Shell) -> None:
-    """A code that nobody approves ends the command when it expires."""
-    shell.twitch.auto_approve(None)
-    shell.twitch.configure(device_code_lifetime=1)
-    outcome = await shell.run("login", *shell.urls)
-    assert outcome.code == 2
-    assert outcome.err == "twitchvault: the user has not approved within 1 s\n"
-
-
 async def test_ctrl_c_ends_the_wait(shell: Shell) -> None:
     """One word instead of a traceback, and the exit code that shells expect."""
     shell.twitch.auto_approve(None)
     process = await shell.start("login", *shell.urls)
     outcome = await shell.interrupt(process, after="Waiting")
     assert outcome.code == 130
-    assert outcome.err == "Stopped.\n"
+    assert outcome.err == shell.named("Stopped.\n")
 
 
 async def test_a_secret_that_is_not_typed(shell: Shell) -> None:
@@ -131,3 +202,7 @@ async def test_a_secret_that_is_not_typed(shell: Shell) -> None:
     outcome = await shell.run("login", "--secret", *shell.urls)
     assert outcome.code == 130
     assert outcome.err.endswith("Stopped.\n")
+    async with shell.terminal("login", "--secret", *shell.urls) as terminal:
+        await terminal.see("Client secret")
+        terminal.type("\x03")
+        assert await terminal.end() == 130

@@ -1,11 +1,11 @@
-"""`twitchvault remove`: taking a user out of a store."""
+"""`twitchvault remove`: taking users out of a store."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .command import row
+from .command import rows
 
 if TYPE_CHECKING:
     from .command import Shell
@@ -15,11 +15,25 @@ async def test_remove_takes_a_user_out(shell: Shell) -> None:
     """By login or by id, without a request to Twitch; the tokens live on there."""
     shell = replace(shell, client=shell.twitch.register_client())
     pairs = [await shell.sign_in("alice"), await shell.sign_in("bob")]
+    before = len(shell.twitch.requests)
     by_login, by_id = await shell.run("remove", "alice"), await shell.run("remove", "1002")
     assert by_login.code == by_id.code == 0
-    assert by_login.out.startswith(shell.named("Removed alice (1001)"))
-    assert by_id.out.startswith(shell.named("Removed bob (1002)"))
-    assert (await shell.run("list")).out == shell.named("Nobody is in the store.\n")
+    assert by_login.out.startswith("Removed alice (1001)")
+    assert by_id.out.startswith("Removed bob (1002)")
+    assert (await shell.run("list")).out == ""
+    assert len(shell.twitch.requests) == before
+    assert all(shell.twitch.is_live(pair.access_token) for pair in pairs)
+
+
+async def test_remove_all(shell: Shell) -> None:
+    """Every user of every application is removed, one line each; nobody is no failure."""
+    pairs = [await shell.sign_in("alice"), await shell.sign_in("bob")]
+    await shell.damage("another:1003")
+    outcome = await shell.run("remove", "--all", TWITCHVAULT_CLIENT_ID=None)
+    assert outcome.code == 0, outcome.err
+    assert len(outcome.out.splitlines()) == 3
+    again = await shell.run("remove", "--all", TWITCHVAULT_CLIENT_ID=None)
+    assert (again.code, again.out) == (0, "")
     assert all(shell.twitch.is_live(pair.access_token) for pair in pairs)
 
 
@@ -27,15 +41,16 @@ async def test_remove_does_not_guess(shell: Shell) -> None:
     """An unknown name, and one that two applications know, remove nothing."""
     await shell.sign_in("alice")
     unknown = await shell.run("remove", "nobody")
-    assert (unknown.code, unknown.err) == (
-        2,
-        "twitchvault: no user 'nobody' in the store; 'twitchvault list' shows who is there\n",
+    assert unknown.code == 2
+    assert unknown.err == shell.named(
+        "twitchvault: no user 'nobody' in the store; 'twitchvault list' shows who is there\n"
     )
     await shell.damage("another:1001")
-    everywhere = {"TWITCHVAULT_CLIENT_ID": ""}
-    doubtful = await shell.run("remove", "1001", **everywhere)
+    doubtful = await shell.run("remove", "1001", TWITCHVAULT_CLIENT_ID=None)
     assert doubtful.code == 2
     assert "several applications: add --client-id (another, " in doubtful.err
-    certain = await shell.run("remove", "1001", "--client-id", "another", **everywhere)
+    certain = await shell.run(
+        "remove", "1001", "--client-id", "another", TWITCHVAULT_CLIENT_ID=None
+    )
     assert certain.code == 0, certain.err
-    assert row((await shell.run("list", **everywhere)).out, "alice")[1] == "1001"
+    assert rows((await shell.run("list", TWITCHVAULT_CLIENT_ID=None)).out)["alice"][1] == "1001"

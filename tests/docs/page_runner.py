@@ -7,6 +7,7 @@ The examples are run as they stand. Only where Twitch is differs: the defaults o
   word, else as a public client. `http://localhost:3000` is its redirect URI;
 - the users are alice (1001), who approves every login, and bob (1002);
 - `tokens.db`, in the folder, holds alice's tokens;
+- the environment says the same: `TWITCHVAULT_CLIENT_ID`, `_STORE` and, if there is one, the secret;
 - the double that a page starts in a terminal, `http://127.0.0.1:8080`, is this one;
 - `input()` is answered by a browser that opens the last address printed and says where it led.
 
@@ -127,6 +128,10 @@ def running_double(secret: bool, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fa
     try:
         asyncio.run_coroutine_threadsafe(twitch.start(), loop).result(10)
         point_app_at(monkeypatch, twitch)
+        monkeypatch.setenv("TWITCHVAULT_CLIENT_ID", "CLIENT_ID")
+        monkeypatch.setenv("TWITCHVAULT_STORE", "sqlite:///tokens.db")
+        if secret:
+            monkeypatch.setenv("TWITCHVAULT_CLIENT_SECRET", SECRET)
         asyncio.run(_fill(twitch, secret))
         yield twitch
     finally:

@@ -13,6 +13,8 @@ from typing import Final
 
 import pytest
 
+from twitchvault.environment import VARIABLES
+
 from .pages import INDEX, PAGES, README, ROOT, anchors, blocks, links, name, prose
 
 LANGUAGES: Final = {"python", "toml", "bash", "text", "mermaid", "diff"}
@@ -56,7 +58,8 @@ def test_every_page_is_found() -> None:
     while waiting:
         page = waiting.pop()
         found.add(page)
-        targets = [(page.parent / link.partition("#")[0]).resolve() for link in links(page)]
+        here = [link.partition("#")[0] for link in links(page) if "://" not in link]
+        targets = [(page.parent / link).resolve() for link in here]
         waiting += [target for target in set(targets) - found if target.suffix == ".md"]
     assert {page for page in PAGES if page.parent != ROOT} <= found
 
@@ -107,10 +110,12 @@ def test_every_command_exists(page: Path, line: int, command: str) -> None:
                 assert found is not None, package
                 assert set(found[1].split(",")) <= set(PROJECT["optional-dependencies"])
         case ["export", setting]:
-            source = (ROOT / "src/twitchvault/cli/options.py").read_text(encoding="utf-8")
-            assert f'"{setting.partition("=")[0]}"' in source
-        case ["twitchvault", verb, *arguments]:
-            check_options([_script(), verb], arguments)
+            found = re.fullmatch(r"TWITCHVAULT_(\w+?)(_FILE)?=.+", setting)
+            assert found is not None, setting
+            assert found[1] in VARIABLES
+        case ["twitchvault", *command]:
+            count = 2 if command[0] == "keys" else 1
+            check_options([_script(), *command[:count]], command[count:])
         case ["python", "-m", module, *arguments]:
             check_options([sys.executable, "-m", module], arguments)
         case [".venv/bin/pytest", *arguments]:

@@ -150,11 +150,12 @@ async def test_close_is_prompt_and_a_new_start_knows_the_tokens() -> None:
         http, url = HTTP(twitch, session), twitch.url
         client, pair = public(http)
         await http.validate(pair.access_token)
-        gate = twitch.hold("token")
+        gate, arrival = twitch.hold("token"), twitch.hold("validate")
         twitch.fail("validate", delay=60)
         held = asyncio.create_task(http.refresh(client, pair.refresh_token))
         slow = asyncio.create_task(http.validate(pair.access_token))
-        await gate.reached()
+        await asyncio.gather(gate.reached(), arrival.reached())
+        arrival.release()
         started = time.monotonic()
         for _ in range(2):
             await twitch.close()
@@ -163,6 +164,7 @@ async def test_close_is_prompt_and_a_new_start_knows_the_tokens() -> None:
         assert all(isinstance(end, aiohttp.ClientError) for end in ended)
         with pytest.raises(aiohttp.ClientConnectionError):
             await http.validate(pair.access_token)
+        twitch.clear_faults()
         async with twitch:
             assert twitch.url == url
             assert (await http.validate(pair.access_token)).status == 200

@@ -94,6 +94,19 @@ async def test_revoke_token_and_a_new_login_meanwhile(env: Environment) -> None:
         assert flow.get_token(env.alice.user_id) == (new.access_token, new.refresh_token)
 
 
+async def test_revoke_during_a_refresh(env: Environment) -> None:
+    """The pair that the refresh brings is revoked as well: no token outlives its login."""
+    async with env.device() as flow:
+        user = await env.own_pair(flow)
+        gate, refreshing = await env.hold_answer(user)
+        revoking = asyncio.create_task(user.revoke())
+        gate.release()
+        await asyncio.gather(refreshing, revoking)
+        pair = env.twitch.live_pair(env.client, env.alice)
+        assert pair is None or not env.twitch.is_live(pair.access_token)
+        assert user.user_id not in flow.tokens
+
+
 async def test_revoke_token_of_a_vaulted_one_that_is_dead_already(env: Environment) -> None:
     """The user has disconnected: the goal is reached, the token leaves the vault."""
     async with env.device() as flow:

@@ -171,15 +171,15 @@ async def test_wrong_keys(witness: Witness, env: Environment, key: str, tmp_path
     none = witness.secret("k3y of no form")
     bad: list[Any] = [key[:-1], key + key, [key, key[1:]], [key, 1], none, other]
     bad += [quoting, wrong_type, lambda: key[1:], lambda: [key, 1]]
+    inner = SQLiteStore(tmp_path / "tokens.db")
     for keys in bad:
         with pytest.raises((TwitchVaultError, ValueError, TypeError)) as caught:
-            await FernetStore(url, keys).open()
+            await FernetStore(inner, keys).open()
         witness.catch(caught.value)
-    inner = SQLiteStore(tmp_path / "tokens.db")
     store = FernetStore(inner, lambda: [key])
     await failing(witness, store.open())
     witness.see(await store.encrypt_existing(), store)
-    await failing(witness, FernetStore(url, other).open())
+    await failing(witness, FernetStore(inner, other).open())
     for name in ("a", "b"):
         entry = await inner.get(f"{env.public.client_id}:1")
         assert entry is not None
@@ -190,6 +190,7 @@ async def test_wrong_keys(witness: Witness, env: Environment, key: str, tmp_path
     await failing(witness, store.rotate())
     await store.close()
     await failing(witness, store.rotate(), env.device(env.public, store=store).authorize())
+    await store.close()
 
 
 def quoting() -> str:

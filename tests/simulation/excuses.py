@@ -107,8 +107,17 @@ def _unprotected(
     losses = [
         one for one in _losses(books, old.user, first.left_at - lease) if one.at <= second.left_at
     ]
-    leased, _ = books.lease_of(second)
-    return None if all(_could_act(books, first.host, one, leased) for one in losses) else WENT_BACK
+    taken = [
+        since
+        for (host, _), (since, _) in books.leased[old.refresh].items()
+        if host is not first.host
+    ]
+    for loss in losses:
+        # Whoever takes the lease after a loss has it, even if it is not the one who sends.
+        until = min((since for since in taken if since > loss.at), default=NEVER)
+        if not _could_act(books, first.host, loss, until):
+            return WENT_BACK
+    return None
 
 
 def _had_time(books: Books, pair: Pair, second: Request) -> bool:

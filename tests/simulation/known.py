@@ -55,4 +55,9 @@ KNOWN: Final[dict[int, str]] = {
     50032439: "a spent pair comes back with its lease, and is sent",
     60032049: "an owner that has heard of a newer generation sends",
     60062017: "an acceptance from before a suspend counts",
+    80187649: "a seed is forgotten when a newer record does not know it",
+    90036554: "a second removal meets a login that came since",
+    110027774: "a read that began before a delete brings the user back",
+    110058100: "a process that finds a loss by itself does not look at seeds",
+    120022976: "a pair comes back that the other login has exchanged",
 }

@@ -137,7 +137,12 @@ class Process:
         """What start-up code does with a pair of its configuration."""
         pair = seed.pair
         make = self.world.decide(
-            self, pair.user, pair, lambda: self.login(seed.how, pair), seed.how
+            self,
+            pair.user,
+            pair,
+            lambda: self.login(seed.how, pair),
+            seed.how,
+            restarted=self.starts > 1,
         )
         await self.call(f"start-up: {seed.how}", pair.user, make, pair)
 

@@ -218,15 +218,27 @@ class World:
     # Users and processes
 
     def decide(
-        self, process: Process, user: str, pair: Pair | None, make: Making, how: str = ""
+        self,
+        process: Process,
+        user: str,
+        pair: Pair | None,
+        make: Making,
+        how: str = "",
+        *,
+        restarted: bool = False,
     ) -> Making:
-        """`make`, watched: a process is asked for a login or, without a pair, for a removal."""
+        """`make`, watched: a process is asked for a login or, without a pair, for a removal.
+
+        `restarted`: it does that by itself, with a pair of its configuration.
+        """
         # An exchanged pair changes nothing, unless a loss has made everybody forget that.
         forgotten = any(loss.concerns(user) for loss in self.books.losses)
         known = pair is not None and self.books.is_known(pair) and how != "both"
         unclear = pair is not None and self.books.may_be_either(
             pair, lives=self.twitch.takes(pair.access)
         )
+        # Of what was decided since, who brings an old pair need not know.
+        unclear |= restarted and pair is not None and self.books.was_overruled(pair)
         if known and not forgotten and not unclear:
             return make
         chain = 0 if pair is None else pair.chain

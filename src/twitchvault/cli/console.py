@@ -1,27 +1,48 @@
-"""Output and exit codes: results go to standard output, everything else to standard error."""
+"""Output and exit codes: data goes to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
+import json
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import typer
 from rich.console import Console
-from rich.text import Text
+from rich.measure import Measurement
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from twitchvault.errors import TwitchVaultError, WrongType, WrongValue
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
-__all__ = ["FAILED", "NEEDS_LOGIN", "ask", "fail", "out", "prepare", "run", "warn"]
+    from rich.console import RenderableType
 
-T = TypeVar("T")
+__all__ = [
+    "FAILED",
+    "NEEDS_LOGIN",
+    "ask",
+    "at_terminal",
+    "fail",
+    "fits",
+    "in_our_words",
+    "out",
+    "prepare",
+    "printable",
+    "progress",
+    "run",
+    "say",
+    "say_json",
+    "say_row",
+    "warn",
+]
 
 NEEDS_LOGIN: Final = 1
 FAILED: Final = 2
 INTERRUPTED: Final = 130
-UNWRAPPED: Final = 10_000
+_UNBOUNDED: Final = 10_000
 _OPTIONS: Final = {
     "'api_url'": "--api-url",
     "'client_id'": "--client-id",
@@ -33,34 +54,100 @@ _OPTIONS: Final = {
     "'url_or_client'": "--store",
 }
 """What an error calls an argument, and what the command calls it."""
+_ADVICE: Final = {
+    "'await store.encrypt_existing()'": "'twitchvault encrypt'",
+    "; for any other store, pass the store object itself": "",
+    ", as in FernetStore(inner, [new, old])": "",
+}
+"""What an error advises a program to do, and what a person does instead."""
 
-out: Final = Console(highlight=False)
-_err: Final = Console(stderr=True, highlight=False)
+out: Final = Console(highlight=False, markup=False, emoji=False)
+"""For what is more than plain lines, at a terminal."""
+_err: Final = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def prepare() -> None:
-    """Wrap lines at a terminal only: in a pipe or a file each stays one line."""
-    if not out.is_terminal:
-        out.width = UNWRAPPED
+    """What the encoding of an output cannot show is escaped, not an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")
 
 
-def run(work: Coroutine[None, None, T]) -> T:
-    """Run a command's work; an error of ours is one line and an exit code, no traceback."""
+def at_terminal() -> bool:
+    """Whether a person reads standard output; else it is a pipe or a file."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def printable(text: str) -> str:
+    """The text with its control and invisible characters escaped: a terminal would obey them."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def fits(content: RenderableType) -> bool:
+    """Whether the terminal is wide enough for it as it is."""
+    unbounded = out.options.update(width=_UNBOUNDED)
+    return Measurement.get(out, unbounded, content).minimum <= out.width
+
+
+def say(text: str) -> None:
+    """Print a line of data; it is neither wrapped nor cut."""
+    _write(sys.stdout, printable(text))
+
+
+def say_row(*fields: str) -> None:
+    """Print a line of data for a program: fields between tabs, "-" for an empty one."""
+    _write(sys.stdout, "\t".join(printable(field) or "-" for field in fields))
+
+
+def say_json(document: dict[str, Any]) -> None:
+    """Print the one JSON document of a command."""
+    _write(sys.stdout, json.dumps(document, indent=2))
+
+
+def warn(text: str) -> None:
+    """Print a line on standard error: all that is no data."""
+    _write(sys.stderr, printable(" ".join(text.splitlines())))
+
+
+def _write(stream: Any, line: str) -> None:  # noqa: ANN401 - None if it is closed
+    if stream is not None:
+        stream.write(f"{line}\n")
+        stream.flush()
+
+
+def fail(text: str) -> NoReturn:
+    """Say why the command cannot go on, and end it."""
+    warn(f"twitchvault: {text}")
+    raise typer.Exit(FAILED)
+
+
+def run(begin: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Run a command; an error of ours is one line and an exit code, no traceback."""
     try:
-        return asyncio.run(work)
-    except (WrongValue, WrongType) as error:
-        argument, _, rest = str(error).partition(" ")
-        fail(f"{_OPTIONS.get(argument, argument)} {rest}")
-    except (TwitchVaultError, TimeoutError) as error:
-        fail(str(error))
+        asyncio.run(begin())
+    except (TwitchVaultError, WrongValue, WrongType, TimeoutError) as error:
+        fail(in_our_words(str(error)))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        fail(f"{error.filename!r}: {error.strerror}" if error.filename else str(error))
     except KeyboardInterrupt:
         _stop()
 
 
+def in_our_words(text: str) -> str:
+    """A text of the library, with options and commands in the place of its arguments and calls."""
+    argument, _, rest = text.partition(" ")
+    text = f"{_OPTIONS.get(argument, argument)} {rest}"
+    for theirs, ours in _ADVICE.items():
+        text = text.replace(theirs, ours)
+    return text
+
+
 def ask(question: str) -> str:
-    """What somebody types, who does not see it."""
+    """What somebody types, who does not see it; not to be called while an event loop runs."""
     try:
-        answer: str = typer.prompt(question, hide_input=True)
+        answer: str = typer.prompt(question, hide_input=True, err=True)
     except typer.Abort:
         _stop()
     return answer
@@ -71,12 +158,10 @@ def _stop() -> NoReturn:
     raise typer.Exit(INTERRUPTED)
 
 
-def warn(text: str) -> None:
-    """Print a line on standard error."""
-    _err.print(Text(" ".join(text.splitlines())), soft_wrap=True)
-
-
-def fail(text: str) -> NoReturn:
-    """Say why the command cannot go on, and end it."""
-    warn(f"twitchvault: {text}")
-    raise typer.Exit(FAILED)
+@contextmanager
+def progress(text: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar on standard error, if that is a terminal; what it yields takes one step."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as bar:
+        task = bar.add_task(text, total=total)
+        yield lambda: bar.advance(task)

@@ -1,76 +1,131 @@
-"""The options that commands share, and what they stand for."""
+"""The options that commands share, and the variables that stand for them."""
 
 from __future__ import annotations
 
-import os
+import inspect
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twitchvault.cli.console import ask, fail
+from twitchvault.app import API_URL, ID_URL
+from twitchvault.cli.console import ask, fail, run
+from twitchvault.environment import key_file, keys, setting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
 
 __all__ = [
-    "ApiUrl",
-    "ClientId",
-    "IdUrl",
+    "AppOptions",
+    "EveryUser",
+    "Json",
     "KeyFile",
-    "Secret",
-    "Store",
-    "client_secret",
-    "required_client_id",
+    "OneUser",
+    "StoreOptions",
+    "StoreUrl",
+    "as_command",
 ]
 
-SECRET_VARIABLE: Final = "TWITCHVAULT_CLIENT_SECRET"  # noqa: S105 - a name
-
-Store = Annotated[
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+OneUser = Annotated[str | None, typer.Argument(metavar="USER", help="An id or a login name.")]
+EveryUser = Annotated[bool, typer.Option("--all", help="Every user in the store.")]
+StoreUrl = Annotated[
     str | None,
     typer.Option(
-        "--store",
-        envvar="TWITCHVAULT_STORE",
         metavar="URL",
-        help="sqlite:////path/tokens.db or redis://host; a file in your data folder if left out.",
+        help="sqlite:////path/tokens.db or redis://host; or TWITCHVAULT_STORE; "
+        "else a file in your data folder.",
     ),
 ]
 KeyFile = Annotated[
     Path | None,
     typer.Option(
-        "--key-file",
-        envvar="TWITCHVAULT_KEY_FILE",
         metavar="PATH",
-        help="The store is encrypted: a file with its Fernet keys, one a line, the first encrypts.",
+        help="The store is encrypted: a file with its Fernet keys, one a line, the first "
+        "encrypts; or TWITCHVAULT_KEY_FILE, TWITCHVAULT_KEYS.",
     ),
 ]
-ClientId = Annotated[
-    str | None,
-    typer.Option(
-        "--client-id",
-        envvar="TWITCHVAULT_CLIENT_ID",
-        metavar="ID",
-        help="From Twitch's developer console.",
-    ),
-]
-Secret = Annotated[
-    bool,
-    typer.Option(
-        "--secret",
-        help=f"Ask for the client secret. Else it is taken from {SECRET_VARIABLE}, "
-        "and without that there is none (a public client).",
-    ),
-]
-IdUrl = Annotated[str, typer.Option("--id-url", metavar="URL", help="The identity service.")]
-ApiUrl = Annotated[str, typer.Option("--api-url", metavar="URL", help="The Helix API.")]
 
 
-def required_client_id(client_id: str | None) -> str:
-    """The client id, which the command cannot do without."""
-    if not client_id:
-        fail("name the application: --client-id, or TWITCHVAULT_CLIENT_ID")
-    return client_id
+@dataclass
+class StoreOptions:
+    """The store that a command works on, and the application whose users it looks at.
+
+    None as a client id: those of every application. Made before an event loop runs.
+    """
+
+    client_id: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID", help="From Twitch's developer console; or TWITCHVAULT_CLIENT_ID."
+        ),
+    ] = None
+    store: StoreUrl = None
+    key_file: KeyFile = None
+
+    def __post_init__(self) -> None:
+        self.client_id = _first(self.client_id, "CLIENT_ID")
+        self.store = _first(self.store, "STORE")
+        self.namespace = setting("NAMESPACE")
+        self.keys = keys() if self.key_file is None else key_file(self.key_file)
 
 
-def client_secret(asked: bool) -> str | None:
-    """The client secret; None for a public client."""
-    if asked:
-        return ask("Client secret")
-    return os.environ.get(SECRET_VARIABLE) or None
+@dataclass
+class AppOptions(StoreOptions):
+    """An application and its store: for commands that ask Twitch."""
+
+    secret: Annotated[
+        bool,
+        typer.Option(
+            "--secret",
+            help="Ask for the client secret. Else it is TWITCHVAULT_CLIENT_SECRET, and without "
+            "that there is none (a public client).",
+        ),
+    ] = False
+    id_url: Annotated[
+        str, typer.Option(metavar="URL", help="The identity service; or TWITCHVAULT_ID_URL.")
+    ] = ""
+    api_url: Annotated[
+        str, typer.Option(metavar="URL", help="The Helix API; or TWITCHVAULT_API_URL.")
+    ] = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.client_id is None:
+            fail("name the application: --client-id, or TWITCHVAULT_CLIENT_ID")
+        self.required_client_id = self.client_id
+        self.client_secret = ask("Client secret") if self.secret else setting("CLIENT_SECRET")
+        self.id_url = _first(self.id_url or None, "ID_URL") or ID_URL
+        self.api_url = _first(self.api_url or None, "API_URL") or API_URL
+
+
+def _first(option: str | None, name: str) -> str | None:
+    return setting(name) if option is None else option
+
+
+def as_command(function: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """What typer runs: in place of the parameter `options` it has an option for each field of it.
+
+    The function is a coroutine function; what it raises becomes one line and an exit code.
+    """
+    parameters = dict(inspect.signature(function, eval_str=True).parameters)
+    made = parameters.pop("options").annotation if "options" in parameters else None
+    shared = inspect.signature(made, eval_str=True).parameters if made else {}
+
+    @wraps(function)
+    def called(**values: Any) -> None:  # noqa: ANN401
+        def begin() -> Coroutine[Any, Any, None]:
+            if made:
+                values["options"] = made(**{name: values.pop(name) for name in shared})
+            return function(**values)
+
+        run(begin)
+
+    every = {**parameters, **shared}
+    called.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in every.values()]
+    )
+    called.__annotations__ = {name: parameter.annotation for name, parameter in every.items()}
+    return called

@@ -3,146 +3,164 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, unquote
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import unquote
 
-import platformdirs
-from rich.text import Text
-
-from twitchvault.cli.console import fail, out, warn
-from twitchvault.errors import DecryptionError, StoreError, WrongValue
-from twitchvault.stores import FernetStore, open_store
+from twitchvault.app import App
+from twitchvault.cli.console import fail, warn
+from twitchvault.environment import default_store, encrypted, make_store
+from twitchvault.errors import DecryptionError
 from twitchvault.stores.base import ENCRYPTION_CHECK_KEY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from twitchvault.cli.options import AppOptions, StoreOptions
+    from twitchvault.environment import Keys
     from twitchvault.stores import TokenStore
 
-__all__ = ["opened_store"]
+__all__ = ["opened_app", "opened_store", "store_file", "store_is_there", "store_name", "store_url"]
+
+Flow = TypeVar("Flow", bound=App)
 
 OTHERS: Final = 0o077
-_PLAIN: Final = "this store is not encrypted: leave --key-file out"
+_NO_KEYS: Final = (
+    "this store is encrypted: name the file with its keys, --key-file, or set TWITCHVAULT_KEYS"
+)
+_PLAIN: Final = (
+    "this store is not encrypted: encrypt it, 'twitchvault encrypt', or leave the keys out"
+)
+
+
+@asynccontextmanager
+async def opened_app(
+    options: AppOptions, store: TokenStore, kind: type[Flow]
+) -> AsyncIterator[Flow]:
+    """An authorized app or flow of that kind on an open store; it does no upkeep."""
+    async with kind(
+        options.required_client_id,
+        options.client_secret,
+        store=store,
+        maintain=False,
+        id_url=options.id_url,
+        api_url=options.api_url,
+        trust_env=True,
+    ) as app:
+        yield app
 
 
 @asynccontextmanager
 async def opened_store(
-    url: str | None, key_file: Path | None, *, make: bool = False
+    options: StoreOptions,
+    *,
+    make: bool = False,
+    plain: bool = False,
+    raw: bool = False,
+    title: str = "Store",
 ) -> AsyncIterator[TokenStore]:
-    """The store that the options name, open for the length of the block; its name is printed.
+    """The store that the options name, open for the length of the block.
+
+    Its name is printed behind `title`, unless that is empty.
 
     `make`: one that is not there is made, and one that is empty becomes encrypted.
+    `plain`: a store with entries in plaintext is opened without the keys, not refused.
+    `raw`: the entries as they lie, encrypted or not.
     """
-    url = url or _default_url(make)
-    store = inner = _store(url)
-    if key_file is not None:
-        store = _encrypted(inner, key_file)
-    if not make:
-        _check_there(url)
+    inner = _store(options, make)
+    store = inner if raw or options.keys is None else encrypted(inner, options.keys)
+    if not make and not store_is_there(options):
+        fail(
+            f"there is no store in {store_name(options)!r}: name another one, --store, or sign in "
+            "first"
+        )
     try:
         await inner.open()
-        await _unlock(inner, store, key_file, make)
-        out.print(Text(f"Store: {_name(url)}"))
+        if not raw and not await _unlock(inner, store, options.keys, make, plain):
+            store = inner
+        if title:
+            warn(f"{title}: {store_name(options)}")
         yield store
     finally:
-        await store.close()
+        await inner.close()
 
 
-async def _unlock(inner: TokenStore, store: TokenStore, key_file: Path | None, make: bool) -> None:
-    """Open `store`, which encrypts `inner` if there is a key file; end if that is not right."""
+async def _unlock(
+    inner: TokenStore, store: TokenStore, keys: Keys | None, make: bool, plain: bool
+) -> bool:
+    """Open `store`, which encrypts `inner` if there are keys; end if that is not right.
+
+    False if it is to be used without encryption.
+    """
     is_encrypted = await inner.get(ENCRYPTION_CHECK_KEY) is not None
-    if key_file is None:
+    if keys is None:
         if is_encrypted:
-            fail("this store is encrypted: name the file with its keys, --key-file")
-        return
+            fail(_NO_KEYS)
+        return False
     if not is_encrypted and not make:
-        fail(_PLAIN)
+        return fail(_PLAIN) if not plain else False
     try:
         await store.open()
     except DecryptionError as error:
+        if not is_encrypted:
+            return fail(_PLAIN) if not plain else False
         text = str(error)
         if text.startswith("none of the keys"):
-            text = f"none of the keys in {str(key_file)!r} decrypts this store: name another file"
-        fail(_PLAIN if not is_encrypted else text)
-    _warn_if_readable(key_file)
+            text = f"none of the keys in {keys.source} decrypts this store: name other keys"
+        fail(text)
+    _warn_if_readable(keys.path)
+    return True
 
 
-def _store(url: str) -> TokenStore:
+def _store(options: StoreOptions, make: bool) -> TokenStore:
+    url = options.store or default_store(make=make)
     if url.lower().startswith("memory:"):
         fail("a store in memory ends with the command: name another one, --store")
-    try:
-        return open_store(url)
-    except WrongValue as error:  # which goes on with what only a program can do
-        msg = str(error).partition("; for any other store")[0]
-    raise WrongValue(msg)
+    return make_store(url, namespace=options.namespace)
 
 
-def _encrypted(inner: TokenStore, key_file: Path) -> TokenStore:
-    keys = _keys(key_file)
-    try:
-        return FernetStore(inner, keys)
-    except WrongValue as error:
-        text = re.sub(r"^'keys'\[(\d+)\]", lambda found: f"key {int(found[1]) + 1}", str(error))
-    raise StoreError(f"the key file {str(key_file)!r}: {text}")
-
-
-def _keys(file: Path) -> list[bytes]:
-    try:
-        keys = file.read_bytes().split()
-    except OSError as error:
-        fail(f"the key file {str(file)!r} cannot be read: {error.strerror}")
-    if not keys:
-        fail(f"the key file {str(file)!r} is empty: it holds Fernet keys, one a line")
-    return keys
-
-
-def _warn_if_readable(file: Path) -> None:
-    try:
+def _warn_if_readable(file: Path | None) -> None:
+    if file is None or os.name != "posix":
+        return
+    with suppress(OSError):  # it was there when it was read
         mode = file.stat().st_mode
-    except OSError:
-        return  # it was there when it was read
-    if os.name == "posix" and stat.S_ISREG(mode) and mode & OTHERS:
-        warn(
-            f"{str(file)!r} holds keys that other users of this machine can read (it has mode "
-            f"{stat.S_IMODE(mode):o}): 'chmod 600' it"
-        )
+        if stat.S_ISREG(mode) and mode & OTHERS:
+            warn(
+                f"{str(file)!r} holds keys that other users of this machine can read (it has mode "
+                f"{stat.S_IMODE(mode):o}): 'chmod 600' it"
+            )
 
 
-def _default_url(make: bool) -> str:
-    folder = Path(platformdirs.user_data_dir("twitchvault"))
-    if make:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return f"sqlite:///{quote(str(folder / 'tokens.db'))}"
+def store_url(options: StoreOptions) -> str:
+    """The URL of the store, which may hold a password."""
+    return options.store or default_store()
 
 
-def _file(url: str) -> Path | None:
-    scheme, _, rest = url.partition("://")
+def store_file(options: StoreOptions) -> Path | None:
+    """The file that the store is; None if it is no file."""
+    scheme, _, rest = store_url(options).partition("://")
     return Path(unquote(rest[1:])).absolute() if scheme.lower() == "sqlite" else None
 
 
-def _check_there(url: str) -> None:
-    """End the command if the store is a file that is not there: opening would make it."""
-    file = _file(url)
+def store_is_there(options: StoreOptions) -> bool:
+    """Whether opening the store would not make it; a server is always there."""
+    file = store_file(options)
     if file is None:
-        return
+        return True
     try:
-        is_there = file.stat().st_size > 0
-    except OSError as error:
-        is_there = not isinstance(error, FileNotFoundError | NotADirectoryError)
-    if not is_there:
-        fail(f"there is no store in {str(file)!r}: name another one, --store, or sign in first")
+        return file.stat().st_size > 0
+    except (OSError, ValueError) as error:  # ValueError: what no file can be called
+        return not isinstance(error, FileNotFoundError | NotADirectoryError)
 
 
-def _name(url: str) -> str:
+def store_name(options: StoreOptions) -> str:
     """What a person calls the store: its file, or its URL without what may be a password."""
-    file = _file(url)
+    file = store_file(options)
     if file is not None:
         return str(file)
-    scheme, _, rest = url.partition("://")
+    scheme, _, rest = store_url(options).partition("://")
     user, _, place = rest.rpartition("@")
     # Behind a '?' the '@' may belong to a password, whose end would be shown.
     return f"{scheme}://{'...' if '?' in user else place.partition('?')[0]}"

@@ -1,25 +1,48 @@
-"""The users in a store: read from the store alone, Twitch is not asked."""
+"""The users in a store, read from the store alone, and work on each of them."""
 
 from __future__ import annotations
 
-from datetime import datetime
+import asyncio
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rich.table import Table
 from rich.text import Text
 
 from twitchvault import inputs
-from twitchvault.cli.console import out, warn
-from twitchvault.errors import StoreError
+from twitchvault.cli.console import (
+    at_terminal,
+    fail,
+    fits,
+    out,
+    printable,
+    progress,
+    say,
+    say_row,
+    warn,
+)
+from twitchvault.cli.times import age, rfc3339
+from twitchvault.errors import StoreError, TwitchVaultError
 from twitchvault.vault.record import decode
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from twitchvault.stores import Entry, TokenStore
 
-__all__ = ["StoredUser", "read_users", "show_users"]
+__all__ = [
+    "StoredUser",
+    "chosen_users",
+    "for_each",
+    "one_user",
+    "read_users",
+    "show_users",
+    "stored_user",
+]
 
-_COLOURS = {"live": "green", "needs login": "yellow", "damaged": "red"}
+_COLOURS: Final = {"live": "green", "needs_login": "yellow", "damaged": "red"}
+_AT_ONCE: Final = 5
+"""Requests on their way at the same time: Twitch answers some hundred at once with 429."""
 
 
 class StoredUser(NamedTuple):
@@ -32,21 +55,35 @@ class StoredUser(NamedTuple):
     login: str | None = None
     scopes: tuple[str, ...] = ()
     last_validated: float | None = None
+    expires_at: float | None = None
 
     @property
     def name(self) -> str:
         """The login name, or the id where it is not known."""
         return self.login or self.user_id
 
+    def as_dict(self) -> dict[str, Any]:
+        """The user in the JSON documents."""
+        return {
+            "client_id": self.client_id,
+            "user_id": self.user_id,
+            "login": self.login,
+            "state": self.state,
+            "reason": self.reason or None,
+            "scopes": list(self.scopes),
+            "last_validated": rfc3339(self.last_validated),
+            "expires_at": rfc3339(self.expires_at),
+        }
+
 
 async def read_users(store: TokenStore, client_id: str | None = None) -> list[StoredUser]:
     """The users of one application, or of all, in an open store; by application and name."""
     prefix = f"{inputs.client_id(client_id)}:" if client_id else ""
-    users = [user async for entry in store.scan(prefix) if (user := _user(entry))]
+    users = [user async for entry in store.scan(prefix) if (user := stored_user(entry))]
     return sorted(users, key=lambda user: (user.client_id, user.name, user.user_id))
 
 
-def _user(entry: Entry) -> StoredUser | None:
+def stored_user(entry: Entry) -> StoredUser | None:
     """The user whose entry it is; None for an app token's, a seed's and a removed user's."""
     client_id, _, user_id = entry.key.partition(":")
     if user_id in {"", client_id}:
@@ -57,45 +94,97 @@ def _user(entry: Entry) -> StoredUser | None:
         return StoredUser(client_id, user_id, "damaged", str(error))
     if record.state == "removed":
         return None
+    validated, lifetime = record.last_validated, record.expires_in
     return StoredUser(
         client_id,
         user_id,
-        record.state.replace("_", " "),
+        record.state,
         record.reason,
         record.login,
         record.scopes or (),
-        record.last_validated,
+        validated,
+        validated + lifetime if validated and lifetime else None,
     )
 
 
+def one_user(name: str, users: list[StoredUser]) -> StoredUser:
+    """The user with that id or login name; ends the command if there is none, or several."""
+    found = [user for user in users if name == user.user_id]
+    found = found or [user for user in users if name.lower() == user.login]
+    if not found:
+        fail(f"no user {name!r} in the store; 'twitchvault list' shows who is there")
+    if len(found) > 1:
+        clients = ", ".join(user.client_id for user in found)
+        fail(f"{name!r} has tokens of several applications: add --client-id ({clients})")
+    return found[0]
+
+
+def chosen_users(name: str | None, every: bool, users: list[StoredUser]) -> list[StoredUser]:
+    """One user, or with --all every user; ends the command unless it is one of the two."""
+    if (name is None) != every:
+        fail("name one user, or use --all")
+    return users if name is None else [one_user(name, users)]
+
+
+async def for_each(
+    text: str, users: list[StoredUser], work: Callable[[StoredUser], Awaitable[object]]
+) -> dict[str, TwitchVaultError]:
+    """Do `work` for each user, with a progress bar; user id → the error of those that failed."""
+    errors: dict[str, TwitchVaultError] = {}
+    waiting = iter(users)
+
+    async def worker() -> None:
+        for user in waiting:
+            try:
+                await work(user)
+            except TwitchVaultError as error:
+                errors[user.user_id] = error
+            step()
+
+    with progress(text, len(users)) as step:
+        await asyncio.gather(*(worker() for _ in range(_AT_ONCE)))
+    return errors
+
+
 def show_users(users: list[StoredUser]) -> None:
-    """Print a table for each application, and each reason on standard error."""
+    """Print a table for each application; into a pipe, a line for each user and nothing else."""
     if not users:
-        out.print("Nobody is in the store.")
+        warn("Nobody is in the store.")
+    if not at_terminal():
+        for user in users:
+            say_row(*_fields(user))
+        return
     for client_id, group in groupby(users, key=lambda user: user.client_id):
-        out.print(Text.assemble("Application ", (client_id, "bold")))
-        out.print(_table(list(group)))
+        out.print(Text.assemble("Application ", (printable(client_id), "bold")), soft_wrap=True)
+        _show_table(list(group))
     for user in users:
         if user.reason:
-            warn(f"{user.name}: {user.reason}")
+            say(f"{user.name}: {user.reason}")
 
 
-def _table(users: list[StoredUser]) -> Table:
+def _fields(user: StoredUser) -> tuple[str, ...]:
+    validated, expires = rfc3339(user.last_validated), rfc3339(user.expires_at)
+    times = validated or "", expires or ""
+    scopes = " ".join(user.scopes)
+    return user.name, user.user_id, user.state, *times, user.client_id, scopes, user.reason
+
+
+def _show_table(users: list[StoredUser]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("USER", "ID", "STATE", "VALIDATED", "SCOPES"):
-        table.add_column(title, overflow="fold")
+    for title in ("USER", "ID", "STATE", "VALIDATED"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("SCOPES")
     for user in users:
-        table.add_row(
-            Text(user.name),
-            Text(user.user_id),
-            Text(user.state, _COLOURS[user.state]),
-            _time(user.last_validated),
-            Text(" ".join(user.scopes) or "-"),
-        )
-    return table
+        table.add_row(*_cells(user))
+    if fits(table):
+        out.print(table)
+        return
+    for user in users:  # the terminal is too narrow: it may break the lines as it likes
+        out.print(Text("  ").join(_cells(user)), soft_wrap=True)
 
 
-def _time(moment: float | None) -> str:
-    if moment is None:
-        return "never"
-    return datetime.fromtimestamp(moment).astimezone().strftime("%Y-%m-%d %H:%M")
+def _cells(user: StoredUser) -> tuple[Text, ...]:
+    scopes = printable(" ".join(user.scopes)) or "-"
+    name, user_id = Text(printable(user.name)), Text(printable(user.user_id))
+    state = Text(user.state, _COLOURS[user.state])
+    return name, user_id, state, Text(age(user.last_validated)), Text(scopes)

@@ -17,7 +17,6 @@ from twitchvault.errors import (
     NoAnswer,
     RateLimited,
     StoreError,
-    StoreUnavailable,
     TwitchServerError,
     Unauthorized,
     VersionConflict,
@@ -40,8 +39,6 @@ _logger = logging.getLogger(__name__)
 
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 4.0
-FRESH: Final = 1.0
-ATTEMPTS: Final = 5
 MAX_DOUBTS: Final = 1000
 CONFIRMING: Final = 10.0
 """Seconds that a validation may take that has to tell whether a token is spent."""
@@ -86,6 +83,11 @@ class Lease:
     def must_live(self) -> bool:
         """Whether the access token lives unless its refresh token was exchanged."""
         return self._stopwatch.elapsed() < self._alive_for
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was taken."""
+        return self._stopwatch.elapsed()
 
     @property
     def renew_in(self) -> float:
@@ -147,6 +149,8 @@ class Exchange(Part):
         try:
             return await self._run(lease)
         except (HTTPException, StoreError) as error:
+            self._metrics.note_error("refresh", error)
+            self._metrics.note_refresh("error", lease.age)
             if isinstance(error, HTTPException):
                 self._backoff.failed(lease.user, error)
             if not lease.in_doubt:
@@ -188,6 +192,8 @@ class Exchange(Part):
             raise error
         if refused_grant(error):
             lease.in_doubt = False
+            self._metrics.note_error("refresh", error)
+            self._metrics.note_refresh("refused", lease.age)
             await self.refuse(lease.key, lease.record, f"{REFUSED} ({error})")
             return False
         if isinstance(error, RateLimited):
@@ -324,21 +330,17 @@ class Exchange(Part):
         return True
 
     async def _is_ours(self, lease: Lease) -> bool:
-        for _ in range(ATTEMPTS):
-            began = self._clocks.monotonic()
-            held = await self._repository.read(lease.key)
-            if held is None or held.record.lease != lease.name:
-                lease.in_doubt = False  # it is another owner's now
-                return False
-            lease.version = held.version
-            # An answer that took its time says what was, not what is.
-            if self._clocks.monotonic() - began < FRESH:
-                return True
-        raise StoreUnavailable("the store is too slow to tell whose the lease is; nothing was sent")
+        held = await self._repository.read(lease.key)
+        if held is None or held.record.lease != lease.name:
+            lease.in_doubt = False  # it is another owner's now
+            return False
+        lease.version = held.version
+        return True
 
     async def _keep(self, lease: Lease, transition: Transition) -> Record | None:
         lease.in_doubt = False
         self._backoff.succeeded(lease.user)
+        self._metrics.note_refresh("ok", lease.age)
         error = await self._outbox.apply(lease.key, transition)
         user_id = self._repository.user_of(lease.key)
         if error is not None or user_id is None or self._mirror.cleared:

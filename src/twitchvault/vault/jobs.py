@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -102,6 +103,12 @@ class Jobs:
             job = self._jobs[key] = Job(self._clocks, self._limit, work)
             job.task.add_done_callback(partial(self._ended, key))
         return await job.result()
+
+    async def ended(self, key: str) -> None:
+        """Wait for the end of the job for `key`, if there is one, whatever comes of it."""
+        if key in self._jobs:
+            with suppress(TwitchVaultError):
+                await self._jobs[key].result()
 
     def _ended(self, key: str, task: asyncio.Task[Record | None]) -> None:
         if key in self._jobs and self._jobs[key].task is task:

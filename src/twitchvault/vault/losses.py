@@ -19,29 +19,28 @@ def reconciled(stored: Record | None, ours: Record | None) -> Record | None:
     """What should stand when the store holds `stored` and this process held `ours` before.
 
     Mostly `stored`. A store that has lost data may hold something older: then it is `ours`. Or one
-    of both is a login that was made by who did not know the other: that stands, and takes over what
-    the other remembers; the stored one if that is true of both.
+    of both is a login that was made by who did not know the other, or has exchanged the other's
+    refresh token: that stands, and takes over what the other remembers; the stored one if that is
+    true of both.
     """
     if ours is None:
         return stored
     if stored is None:
         return removed(ours)  # whoever removes a user leaves this, if there is anything to remember
-    is_known = not _is_unknown_login(ours, stored)
-    if is_known and stored.order > ours.order:
-        return stored
-    return _after_a_loss(stored, ours, is_known=is_known)
+    if stored.order <= ours.order or _is_unknown_login(ours, stored):
+        stored = _after_a_loss(stored, ours)
+    return _with_seeds_of(stored, ours)
 
 
-def _after_a_loss(stored: Record, ours: Record, *, is_known: bool) -> Record:
+def _after_a_loss(stored: Record, ours: Record) -> Record:
     behind = stored.order < ours.order
-    if _is_unknown_login(stored, ours):
+    is_spent = stored.has_spent(fingerprint(ours.refresh_token or ""))
+    if is_spent or _is_unknown_login(stored, ours):
         return _with_memory_of(stored, ours, ours.generation + 1 if behind else stored.generation)
     if behind:
         return ours
-    if not is_known:
+    if _is_unknown_login(ours, stored):
         return _with_memory_of(ours, stored, stored.generation + 1)
-    if ours.seeds[-FINGERPRINT_LENGTH:] not in stored.seeds:
-        return _with_memory_of(stored, ours, stored.generation)
     return stored
 
 
@@ -55,6 +54,15 @@ def _is_unknown_login(record: Record, other: Record) -> bool:
     if not login or login == fingerprint(other.refresh_token or ""):
         return False
     return not other.remembers(login)
+
+
+def _with_seeds_of(current: Record, other: Record) -> Record:
+    """`current`, which remembers the seeds of `other`: in the usual case itself."""
+    if current.seeds.startswith(other.seeds):
+        return current
+    missing = [mark for mark in split_fingerprints(other.seeds) if mark not in current.seeds]
+    seeds = ("".join(missing) + current.seeds)[-MAX_SEEDS * FINGERPRINT_LENGTH :]
+    return current if seeds == current.seeds else replace(current, seeds=seeds)
 
 
 def _with_memory_of(current: Record, other: Record, generation: int) -> Record:

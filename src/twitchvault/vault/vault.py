@@ -8,9 +8,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import AuthFailure, BadRequest, StoreError, StoreUnavailable, Unauthorized
+from twitchvault.metrics import Health, Metrics
 from twitchvault.stores.base import check_not_encrypted
 from twitchvault.vault.clocks import Clocks
 from twitchvault.vault.context import Context, Part
+from twitchvault.vault.history import entries_of
 from twitchvault.vault.logins import Logins, as_token
 from twitchvault.vault.record import TokenPair, fingerprint
 from twitchvault.vault.refresh import Refresher, sign_in_again, unknown_user
@@ -24,12 +26,14 @@ if TYPE_CHECKING:
     from twitchvault.models import Token, ValidateToken
     from twitchvault.stores.base import TokenStore
     from twitchvault.vault.events import EventStream
+    from twitchvault.vault.history import HistoryEntry
     from twitchvault.vault.record import Record
 
 __all__ = ["Vault"]
 
 _logger = logging.getLogger(__name__)
 
+HEALTH_TIMEOUT: Final = 0.9
 FLUSH_TIMEOUT: Final = 2.0
 """Seconds that closing waits for the store to take what is still to be written."""
 INVALID_TOKEN: Final = "invalid token"  # noqa: S105  (what Twitch says)
@@ -50,8 +54,9 @@ class Vault(Part):
         maintain: bool,
         lease_ttl: float,
         clocks: Clocks | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
-        context = Context(store, identity, clocks or Clocks(), lease_ttl)
+        context = Context(store, identity, clocks or Clocks(), lease_ttl, metrics or Metrics())
         super().__init__(context)
         self.mirror = context.mirror
         self._maintain = maintain
@@ -174,6 +179,28 @@ class Vault(Part):
         """Return once every change of this process is durable; raise what failed."""
         await self._outbox.flush()
 
+    async def health(self) -> Health:
+        """How the vault is, within a second also when the store does not answer."""
+        reachable, began = self._open, self._clocks.monotonic()
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT):
+                key = self._repository.user_key(self._identity.client_id)
+                await self._repository.version_of(key)
+        except (StoreError, TimeoutError):
+            reachable = False
+        took = self._clocks.monotonic() - began
+        users, oldest = self.mirror.count()
+        return Health(
+            store_reachable=reachable,
+            store_seconds=took if reachable else None,
+            users=users,
+            oldest_validation=None if oldest is None else max(self._clocks.wall() - oldest, 0.0),
+            refreshes_done=self._metrics.refreshes_done,
+            refreshes_failed=self._metrics.refreshes_failed,
+            last_errors=dict(self._metrics.last_errors),
+            changes_pending=self._outbox.pending,
+        )
+
     def event_stream(self) -> EventStream:
         """Events from now on."""
         return self._events.stream()
@@ -188,6 +215,10 @@ class Vault(Part):
         """The record of a user as shown, or None; raises the error of a damaged one."""
         return self.mirror.get(user_id)
 
+    def history(self, user_id: str) -> tuple[HistoryEntry, ...]:
+        """What happened to a user's record, of a removed user too, newest last."""
+        return entries_of(self.mirror.get(user_id) or self.mirror.confirmed(user_id))
+
     def add_token(self, user_id: str, pair: TokenPair) -> None:
         """Take a pair in without asking Twitch."""
         self._logins.store(user_id, pair)
@@ -200,7 +231,9 @@ class Vault(Part):
     def remove(self, user_id: str) -> None:
         """Take the user's tokens out of the store; nothing is revoked."""
         self._backoff.forget(user_id)
-        self._outbox.submit(self._repository.user_key(user_id), removed, asked_for=True)
+        # A removal that is on its way already: a second one could meet a login that came since.
+        if not self.mirror.is_leaving(user_id):
+            self._outbox.submit(self._repository.user_key(user_id), removed, asked_for=True)
 
     # Refreshing
 
@@ -269,17 +302,24 @@ class Vault(Part):
         if self._open:
             await self.sync()
         user_id = self.mirror.find(lambda record: record.access_token == token)
-        record = None if user_id is None else self.mirror.get(user_id)
-        try:
+        if user_id is None:
             await self._identity.revoke(token)
-        except BadRequest as error:
-            # Dead already, by expiry or by the user's own hand: for a vaulted one that is the goal.
-            if user_id is None or error.message.strip().lower() != INVALID_TOKEN:
-                raise
-        if user_id is not None and record is not None:
-            key = self._repository.user_key(user_id)
-            self._outbox.submit(key, lambda held: removed_login(held, record), asked_for=True)
-            await self._outbox.written(key)
+            return
+        key, base = self._repository.user_key(user_id), self._needed(user_id)
+        await self._refresher.jobs.ended(key)  # what a refresh brings would outlive the login
+        record = self.mirror.get(user_id)
+        tokens = [token]
+        if record is not None and removed_login(record, base) is not record:
+            tokens.append(record.access_token)
+        for each in dict.fromkeys(tokens):
+            try:
+                await self._identity.revoke(each)
+            except BadRequest as error:
+                # Dead already, by expiry or by the user's own hand: that is the goal.
+                if error.message.strip().lower() != INVALID_TOKEN:
+                    raise
+        self._outbox.submit(key, lambda held: removed_login(held, base), asked_for=True)
+        await self._outbox.written(key)
 
     # The app token
 

@@ -195,6 +195,7 @@ class Watcher:
                 self._lost_all = True
                 raise StoreUnavailable("the feed of changes is being taken up")
             self._mirror.apply(self._feed.drain())  # what was told before the loss
+            self._mirror.forget_deletes()
             self._lost.update(self._mirror.users())
         try:
             # Who is being refreshed just now comes first: others wait for that lease.
@@ -203,7 +204,6 @@ class Watcher:
                 await asyncio.gather(*map(self._restore_user, lost[start : start + AT_ONCE]))
             if all_lost:
                 await self._repository.restore_seeds()
-                self._mirror.forget_deletes()
                 await self._repository.scan(quiet=False)
         except BaseException:
             self._lost_all = self._lost_all or all_lost

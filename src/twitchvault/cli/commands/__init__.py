@@ -1,6 +1,10 @@
-"""The commands: each module here is one and has its name; its function `command` carries it out.
+"""The commands: each module here is one, or a group of them, and has its name.
 
-Exit codes: 0, done; 1, somebody has to sign in; 2, it could not be done.
+A module has a coroutine function `command` or, like `keys`, a `group`. An underscore at the end of
+a module's name, as in `import_`, does not count.
+
+Exit codes: 0, done; 1, somebody has to sign in; 2, it could not be done; 130, Ctrl-C; 141, the
+reader of the output has gone.
 """
 
 from __future__ import annotations
@@ -12,7 +16,8 @@ from typing import Annotated
 
 import typer
 
-from twitchvault.cli.console import out, prepare
+from twitchvault.cli.console import prepare, say
+from twitchvault.cli.options import as_command
 
 __all__ = ["commands"]
 
@@ -27,7 +32,7 @@ commands = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        out.print(f"twitchvault {version('twitchvault')}")
+        say(f"twitchvault {version('twitchvault')}")
         raise typer.Exit
 
 
@@ -41,8 +46,13 @@ def _about(
     ] = False,
 ) -> None:
     """Sign Twitch users in and look after their tokens; no token is ever shown."""
-    prepare()
 
 
+prepare()
 for _module in pkgutil.iter_modules(__path__):
-    commands.command(_module.name)(import_module(f"{__name__}.{_module.name}").command)
+    _name = _module.name.rstrip("_")
+    _found = import_module(f"{__name__}.{_module.name}")
+    if group := getattr(_found, "group", None):
+        commands.add_typer(group, name=_name)
+    else:
+        commands.command(_name)(as_command(_found.command))

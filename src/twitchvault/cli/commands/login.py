@@ -2,99 +2,98 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Annotated, Final
 
-import segno
 import typer
-from rich.console import Group
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
-from twitchvault.app import API_URL, ID_URL
-from twitchvault.cli.console import out, run, warn
-from twitchvault.cli.options import (
-    ApiUrl,
-    ClientId,
-    IdUrl,
-    KeyFile,
-    Secret,
-    Store,
-    client_secret,
-    required_client_id,
-)
-from twitchvault.cli.store import opened_store
-from twitchvault.oauth import DeviceCodeFlow
+from twitchvault.app import App
+from twitchvault.cli.client_kind import MISSING, secret_refused
+from twitchvault.cli.console import NEEDS_LOGIN, fail, say, warn
+from twitchvault.cli.options import AppOptions  # noqa: TC001 - typer reads it
+from twitchvault.cli.signing_in.code import sign_in_by_code
+from twitchvault.cli.signing_in.device import device_token
+from twitchvault.cli.store import opened_app, opened_store
+from twitchvault.errors import AuthFailure, HTTPException
+from twitchvault.oauth import AuthorizationCodeGrantFlow, DeviceCodeFlow
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from twitchvault.models import DeviceCode
+    from twitchvault.helix import UserAPI
+    from twitchvault.models import Token
 
 __all__ = ["command"]
 
-INDENT: Final = 3
-QUIET_ZONE: Final = 2
+PORT: Final = 17563
 
 
-def command(
-    client_id: ClientId = None,
-    secret: Secret = False,
+async def command(
+    options: AppOptions,
     scope: Annotated[
-        list[str] | None, typer.Option("--scope", metavar="SCOPE", help="Repeat it for several.")
+        list[str] | None, typer.Option(metavar="SCOPE", help="Repeat it for several.")
     ] = None,
-    store: Store = None,
-    key_file: KeyFile = None,
-    id_url: IdUrl = ID_URL,
-    api_url: ApiUrl = API_URL,
+    code: Annotated[
+        bool, typer.Option("--code", help="By a browser on this machine, not by device code.")
+    ] = False,
+    paste: Annotated[
+        bool, typer.Option("--paste", help="By a browser elsewhere: you paste its last address.")
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="With --code: where to wait for the browser.")
+    ] = PORT,
+    expect: Annotated[
+        str | None,
+        typer.Option(metavar="USER", help="Only this user may sign in: an id or a login name."),
+    ] = None,
 ) -> None:
-    """Sign a user in by device code and store the tokens."""
-    application = required_client_id(client_id), client_secret(secret)
+    """Sign a user in, by device code or in a browser, and store the tokens."""
+    scopes = " ".join(scope or []).split()
+    async with (
+        opened_store(options, make=True) as store,
+        opened_app(options, store, App) as app,
+    ):
 
-    async def login() -> None:
-        async with (
-            opened_store(store, key_file, make=True) as opened,
-            DeviceCodeFlow(
-                *application, store=opened, maintain=False, id_url=id_url, api_url=api_url
-            ) as flow,
-        ):
-            await _sign_in(flow, " ".join(scope or []).split())
+        async def keep(token: Token) -> UserAPI:
+            if expect is not None:
+                await _check_user(app, token, expect)
+            return await app.add_user(token.access_token, token.refresh_token)
 
-    run(login())
+        await _check_secret(options, app, by_code=code or paste)
+        if code or paste:
+            flow = AuthorizationCodeGrantFlow.from_app(app)
+            user = await sign_in_by_code(flow, scopes, port, paste, keep)
+        else:
+            token = await device_token(DeviceCodeFlow.from_app(app), scopes)
+            user = None if token is None else await keep(token)
+        if user is None:
+            warn("The user has refused, and nothing is stored.")
+            raise typer.Exit(NEEDS_LOGIN)
+        say(f"Signed in: {user.login} ({user.user_id}).")
+        if missing := sorted(set(scopes) - set(user.scopes)):
+            warn(f"Not granted: {' '.join(missing)}")
 
 
-async def _sign_in(flow: DeviceCodeFlow, scopes: list[str]) -> None:
-    code = await flow.request_device_code(scopes)
-    _show(code)
-    out.print(f"Waiting for you, {code.expires_in // 60} minutes at most ...")
-    token = await flow.wait_for_device_token(
-        code.device_code, interval=code.interval, timeout=code.expires_in
+async def _check_secret(options: AppOptions, app: App, *, by_code: bool) -> None:
+    """End the command if the secret is missing or wrong: the tokens would live some hours."""
+    how = "use --secret, or set TWITCHVAULT_CLIENT_SECRET"
+    if by_code and options.client_secret is None:
+        fail(f"a login by authorization code needs the client secret: {how}")
+    refused = await secret_refused(app.http, options.client_secret, options.id_url)
+    if refused == MISSING:
+        fail(f"Twitch refreshes the tokens of this application only with its client secret: {how}")
+    if refused:
+        fail(f"Twitch does not take the client secret: {refused}")
+
+
+async def _check_user(app: App, token: Token, expected: str) -> None:
+    """Revoke the token and raise if it is another user's."""
+    user = await app.validate_token(token.access_token)
+    if expected.lower() in {user.user_id, (user.login or "").lower()}:
+        return
+    try:
+        await app.revoke_token(token.access_token)
+        what = "the token was revoked"
+    except HTTPException as error:
+        what = f"the token could not be revoked ({error})"
+    raise AuthFailure(
+        f"{user.login} ({user.user_id}) has signed in, not {expected!r}: {what}, and nothing is "
+        "stored"
     )
-    user = await flow.add_user(token.access_token, token.refresh_token)
-    out.print(Text(f"Signed in: {user.login} ({user.user_id})."))
-    if missing := sorted(set(scopes) - set(user.scopes)):
-        warn(f"Not granted: {' '.join(missing)}")
-
-
-def _show(code: DeviceCode) -> None:
-    """Print where the user signs in; with a QR code if a terminal can show one."""
-    address = Text.assemble("Open  ", (code.verification_uri, "bold"))
-    user_code: RenderableType = Text.assemble("Code  ", (code.user_code, "bold magenta"))
-    if out.is_terminal and out.encoding.startswith("utf"):
-        user_code = _beside_qr_code(code.verification_uri, user_code)
-    out.print(Padding.indent(Group(address, user_code), INDENT))
-
-
-def _beside_qr_code(address: str, user_code: RenderableType) -> RenderableType:
-    hint = "The picture is the same address,\nfor the camera of a phone."
-    grid = Table.grid(padding=(0, 3))
-    grid.add_row(_qr_code(address), Padding(Group(user_code, Text(), Text(hint)), (1, 0)))
-    return grid
-
-
-def _qr_code(address: str) -> Text:
-    text = io.StringIO()
-    segno.make(address, error="l", micro=False).terminal(text, border=QUIET_ZONE, compact=True)
-    # Colours of its own, so that a light terminal shows it as well as a dark one.
-    return Text(text.getvalue().rstrip("\n"), style="#ffffff on #000000", no_wrap=True)

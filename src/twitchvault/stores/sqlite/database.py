@@ -55,8 +55,8 @@ class Database:
             real, timeout=busy_timeout, isolation_level=None, cached_statements=_PREPARED
         )
         # A store that nobody closed must not keep the interpreter alive, and aiosqlite has no
-        # public way to say so. Up to 0.21 its connection is the thread.
-        thread = getattr(self._connection, "_thread", self._connection)
+        # public way to say so.
+        thread = getattr(self._connection, "_thread", None)
         if isinstance(thread, threading.Thread):
             thread.daemon = True
 

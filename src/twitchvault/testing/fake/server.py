@@ -59,6 +59,7 @@ class FakeTwitch(Addresses, Commands):
             ("POST", "/oauth2/revoke"): self._identity.revoke,
             ("GET", "/oauth2/authorize"): self._consent.authorize,
             ("POST", "/oauth2/authorize"): self._consent.authorize,
+            ("GET", "/"): self._consent.overview,
             ("GET", "/activate"): self._consent.activate,
             ("POST", "/activate"): self._consent.activate,
         }
@@ -76,8 +77,8 @@ class FakeTwitch(Addresses, Commands):
         except OSError:
             await self.close()
             raise
-        self._port = site.port
-        self._url = f"http://{self._host}:{site.port}"
+        self._port = runner.addresses[0][1]
+        self._url = f"http://{self._host}:{self._port}"
 
     async def close(self) -> None:
         """Stop listening and cut what is open. What was issued stays; `start` takes it up again."""

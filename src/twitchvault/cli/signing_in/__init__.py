@@ -1,0 +1,9 @@
+"""How `twitchvault login` gets a pair of tokens.
+
+| module | subject |
+| --- | --- |
+| `device` | the device code, as a terminal shows it, until the user has approved |
+| `code` | the authorization code, which a browser or a pasted address brings |
+| `callback` | the address on this machine to which Twitch sends the browser back |
+| `keyboard` | what somebody types meanwhile |
+"""
