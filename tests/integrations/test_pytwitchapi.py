@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -27,6 +27,7 @@ from twitchvault.integrations import bridge
 from twitchvault.integrations.pytwitchapi import VaultTwitch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from twitchAPI.object.eventsub import StreamOnlineEvent
@@ -56,9 +57,13 @@ async def _login(twitch: VaultTwitch, env: Environment) -> tuple[str, str]:
     return pair
 
 
-def _sessions(env: Environment) -> set[object]:
-    transports: list[Any] = [each["transport"] for each in env.twitch.subscriptions]
-    return {each["session_id"] for each in transports}
+async def _repeat(send: Callable[[], int], what: str, arrived: list[str]) -> None:
+    """Send it until it arrives: a socket that is just connecting misses what comes meanwhile."""
+
+    def has_arrived() -> bool:
+        return what in arrived or send() < 0
+
+    await until(has_arrived)
 
 
 def _address(way: UserAuthenticator) -> str:
@@ -235,8 +240,7 @@ async def test_chat_survives_rotations_and_a_cut_with_a_dead_token(
         texts.append(message.text)
 
     async def hears(text: str) -> None:
-        await until(lambda: env.twitch.say("bob", env.bob, text))
-        await until(lambda: text in texts)
+        await _repeat(lambda: env.twitch.say("bob", env.bob, text), text, texts)
 
     chat = await Chat(twitch, connection_url=env.twitch.irc_url, initial_channel=["bob"])
     chat.register_event(ChatEvent.MESSAGE, hear)
@@ -247,7 +251,6 @@ async def test_chat_survives_rotations_and_a_cut_with_a_dead_token(
             await hears(f"after rotation {number}")
         env.twitch.expire_access(alice.token)
         env.twitch.drop_sockets()
-        await until(lambda: env.twitch.counts.chat_logins == 2)
         await hears("after the cut")
     finally:
         await within(_close(chat))
@@ -279,13 +282,9 @@ async def test_eventsub_survives_rotations_and_a_cut_with_a_dead_token(
     async def online(event: StreamOnlineEvent) -> None:
         streams.append(event.event.id)
 
-    known: set[object] = set()
-
     async def hears(stream: str) -> None:
-        await until(lambda: env.twitch.subscriptions and not known & _sessions(env))
         event = {"id": stream, "broadcaster_user_id": alice.id, "started_at": STAMP}
-        assert env.twitch.notify("stream.online", event) == 1
-        await until(lambda: stream in streams)
+        await _repeat(lambda: env.twitch.notify("stream.online", event), stream, streams)
 
     eventsub = EventSubWebsocket(twitch, connection_url=env.twitch.eventsub_url)
     await asyncio.to_thread(eventsub.start)
@@ -293,10 +292,8 @@ async def test_eventsub_survives_rotations_and_a_cut_with_a_dead_token(
         await within(eventsub.listen_stream_online(alice.id, online))
         await alice.refresh()
         await hears("after a rotation")
-        known |= _sessions(env)
         env.twitch.reconnect_sockets()
         await hears("after the reconnect")
-        known |= _sessions(env)
         env.twitch.expire_access(alice.token)
         env.twitch.drop_sockets()
         await hears("after the cut")
