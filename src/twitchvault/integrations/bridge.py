@@ -23,6 +23,7 @@ __all__ = [
     "check_client",
     "check_version",
     "events",
+    "is_public",
     "renew",
 ]
 
@@ -58,6 +59,11 @@ def check_client(client_id: str, app: App) -> None:
 def api_url(app: App) -> str:
     """Where the vault's Helix is."""
     return app._core.helix._api_url  # noqa: SLF001 - nobody else needs it
+
+
+def is_public(app: App) -> bool:
+    """Whether the app has no secret."""
+    return app._core.identity.public  # noqa: SLF001 - as above
 
 
 async def call(

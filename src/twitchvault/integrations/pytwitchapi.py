@@ -91,21 +91,21 @@ class VaultTwitch(Twitch):
         return None if pair is None else pair[0]
 
     @property
-    def _user_auth_token(self) -> str | None:
+    def _user_auth_token(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self._token(self._user_id)
 
     @_user_auth_token.setter
     def _user_auth_token(self, _: str | None) -> None: ...
 
     @property
-    def _has_user_auth(self) -> bool:
+    def _has_user_auth(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self._user_id in self._app.tokens
 
     @_has_user_auth.setter
     def _has_user_auth(self, _: bool) -> None: ...
 
     @property
-    def _app_auth_token(self) -> str | None:
+    def _app_auth_token(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self._token(self.app_id)
 
     @_app_auth_token.setter

@@ -63,7 +63,7 @@ class VaultHTTPClient(ManagedHTTPClient):
     # What TwitchIO reads and sets itself
 
     @property
-    def _tokens(self) -> TokenMapping:
+    def _tokens(self) -> TokenMapping:  # pyright: ignore[reportIncompatibleVariableOverride]
         """All users; the bot's own comes first, as the device code mode takes the first."""
         known = dict(self._app.tokens)
         known.pop(self._app.http.client_id, None)
@@ -76,7 +76,7 @@ class VaultHTTPClient(ManagedHTTPClient):
     def _tokens(self, _: TokenMapping) -> None: ...
 
     @property
-    def _app_token(self) -> str | None:
+    def _app_token(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         application = self._app.application
         return None if application is None else application.token
 
