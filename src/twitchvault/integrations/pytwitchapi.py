@@ -91,25 +91,25 @@ class VaultTwitch(Twitch):
         return None if pair is None else pair[0]
 
     @property
-    def _user_auth_token(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def _user_auth_token(self) -> str | None:
         return self._token(self._user_id)
 
     @_user_auth_token.setter
-    def _user_auth_token(self, _: str | None) -> None: ...
+    def _user_auth_token(self, _: str | None) -> None: ...  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @property
-    def _has_user_auth(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def _has_user_auth(self) -> bool:
         return self._user_id in self._app.tokens
 
     @_has_user_auth.setter
-    def _has_user_auth(self, _: bool) -> None: ...
+    def _has_user_auth(self, _: bool) -> None: ...  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @property
-    def _app_auth_token(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def _app_auth_token(self) -> str | None:
         return self._token(self.app_id)
 
     @_app_auth_token.setter
-    def _app_auth_token(self, _: str | None) -> None: ...
+    def _app_auth_token(self, _: str | None) -> None: ...  # pyright: ignore[reportIncompatibleVariableOverride]
 
     # Requests
 

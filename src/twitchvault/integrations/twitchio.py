@@ -63,7 +63,7 @@ class VaultHTTPClient(ManagedHTTPClient):
     # What TwitchIO reads and sets itself
 
     @property
-    def _tokens(self) -> TokenMapping:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def _tokens(self) -> TokenMapping:
         """All users; the bot's own comes first, as the device code mode takes the first."""
         known = dict(self._app.tokens)
         known.pop(self._app.http.client_id, None)
@@ -73,15 +73,15 @@ class VaultHTTPClient(ManagedHTTPClient):
         return {user_id: self._data(user_id, *pair) for user_id, pair in known.items()}
 
     @_tokens.setter
-    def _tokens(self, _: TokenMapping) -> None: ...
+    def _tokens(self, _: TokenMapping) -> None: ...  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @property
-    def _app_token(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def _app_token(self) -> str | None:
         application = self._app.application
         return None if application is None else application.token
 
     @_app_token.setter
-    def _app_token(self, _: str | None) -> None: ...
+    def _app_token(self, _: str | None) -> None: ...  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def _data(self, user_id: str, token: str, refresh: str | None) -> TokenMappingData:
         validated, _ = self._app.tokens_validity.get(user_id, (0.0, 0.0))
