@@ -101,7 +101,8 @@ SAVERS: dict[str, Save] = {
 
 @pytest.fixture(autouse=True)
 def at_the_double(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TwitchIO asks the double."""
+    """TwitchIO asks the double, and leaves its files in the test's folder."""
+    monkeypatch.chdir(shell.folder)
     monkeypatch.setattr(Route, "BASE", shell.twitch.api_url)
     monkeypatch.setattr(Route, "ID_BASE", f"{shell.twitch.url}/")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twitchvault.cli.console import fail, say, warn
+from twitchvault.cli.console import fail, in_our_words, say, warn
 from twitchvault.cli.options import KeyFile, StoreOptions
 from twitchvault.cli.outcomes import (
     bring_all,
@@ -18,7 +18,8 @@ from twitchvault.cli.outcomes import (
 )
 from twitchvault.cli.store import opened_store, store_is_there
 from twitchvault.cli.transfer import leased, snapshot
-from twitchvault.stores import MemoryStore
+from twitchvault.errors import WrongValue
+from twitchvault.stores import MemoryStore, open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,9 +50,11 @@ async def command(
         "Stop every program that uses the source now, and start it on the target afterwards: "
         "tokens in two stores spend each other."
     )
+    here = _options("SOURCE", source, key_file)
+    there = _options("TARGET", target, key_file)
     async with (
-        opened_store(_options(source, key_file), plain=True, title="Source") as old,
-        _target(_options(target, key_file), dry_run) as new,
+        opened_store(here, plain=True, title="Source") as old,
+        _target(there, dry_run) as new,
     ):
         entries = await _read(old, stopped)
         results = await bring_all("Copying", entries, new, dry_run=dry_run)
@@ -65,7 +68,11 @@ async def command(
     fail_if_unreadable(results)
 
 
-def _options(url: str, key_file: Path | None) -> StoreOptions:
+def _options(argument: str, url: str, key_file: Path | None) -> StoreOptions:
+    try:
+        open_store(url)
+    except WrongValue as error:
+        fail(in_our_words(str(error)).replace("--store", argument, 1))
     options = StoreOptions(store=url, key_file=key_file)
     if url.lower().startswith("sqlite:"):
         options.namespace = None  # meant for the other one

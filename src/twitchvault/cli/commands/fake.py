@@ -17,7 +17,8 @@ _USERS: Final = ("alice", "bob")
 
 async def command(
     port: Annotated[
-        int, typer.Option("--port", metavar="PORT", help="Where to listen; 0 takes a free one.")
+        int,
+        typer.Option(metavar="PORT", min=0, max=65535, help="Where to listen; 0 takes a free one."),
     ] = 8080,
     user: Annotated[
         list[str] | None,
