@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twitchvault.cli.console import fail, in_our_words, say, warn
-from twitchvault.cli.options import KeyFile, StoreOptions
+from twitchvault.cli.console import fail, in_our_words, say, say_json, warn
+from twitchvault.cli.options import Json, KeyFile, StoreOptions
 from twitchvault.cli.outcomes import (
+    as_dict,
     bring_all,
     fail_if_unreadable,
     in_words,
     name_of,
     show_outcome,
 )
-from twitchvault.cli.store import opened_store, store_is_there
+from twitchvault.cli.store import opened_store, store_is_there, store_name
 from twitchvault.cli.transfer import leased, snapshot
 from twitchvault.errors import WrongValue
 from twitchvault.stores import MemoryStore, open_store
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from twitchvault.cli.transfer import Brought
     from twitchvault.stores import Entry, TokenStore
 
 __all__ = ["command"]
@@ -37,6 +39,7 @@ async def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")
     ] = False,
+    json: Json = False,
     stopped: Annotated[
         bool,
         typer.Option(
@@ -60,12 +63,20 @@ async def command(
         results = await bring_all("Copying", entries, new, dry_run=dry_run)
         if not dry_run:
             await _verify(old, new, stopped)
+    if json:
+        stores = {"source": store_name(here), "target": store_name(there)}
+        say_json({**stores, "users": [as_dict(one) for one in results]})
+    else:
+        _show(results, dry_run)
+    fail_if_unreadable(results)
+
+
+def _show(results: list[Brought], dry_run: bool) -> None:
     for one in results:
         if one.outcome in {"newer", "unreadable"}:
             show_outcome(one)
     done = "Would be copied" if dry_run else "Copied and verified"
     say(f"{done}: {in_words(results)}.")
-    fail_if_unreadable(results)
 
 
 def _options(argument: str, url: str, key_file: Path | None) -> StoreOptions:
