@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from tests.own_stores import OwnStore, WatchedStore
 from twitchvault import MemoryStore
@@ -31,9 +32,12 @@ def needs_login(record: Record) -> Record:
 
 OLD = refreshed(login("first"), 2)
 NEW = refreshed(OLD, 3)
+LATER = replace(OLD, generation=9)
 CASES = {
     "nobody stands there": (None, OLD, OLD, "added"),
     "the same stands": (OLD, OLD, OLD, "unchanged"),
+    "the same pair stands at a later generation": (LATER, OLD, LATER, "unchanged"),
+    "the same pair is brought at a later generation": (OLD, LATER, LATER, "unchanged"),
     "an older one stands": (OLD, NEW, NEW, "updated"),
     "a newer one stands": (NEW, OLD, NEW, "newer"),
     "a refused one stands": (needs_login(NEW), NEW, needs_login(NEW), "newer"),

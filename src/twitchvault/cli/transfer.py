@@ -78,26 +78,32 @@ def decide(standing: Record | None, brought: Record, holder: Holder) -> tuple[Re
     """
     if standing is None:
         return brought, "added", ""
-    if standing.pair == brought.pair and standing.order == brought.order:
-        return standing, "unchanged", ""
-    if holder.is_app:
-        return standing, "newer", "the application has a token"
-    if holder.user_id is None:
-        is_newer = brought.order > standing.order
-        return (brought, "updated", "") if is_newer else (standing, "newer", "")
-    record = standing
-    if not standing.has_spent(fingerprint(brought.refresh_token or "")):
-        record = reconciled(standing, brought) or standing
-    if record.pair == brought.pair and record.state == brought.state:
+    record = _successor(standing, brought, holder)
+    theirs = brought.pair, brought.state
+    if (standing.pair, standing.state) == theirs:
+        return record, "unchanged", ""
+    if (record.pair, record.state) == theirs:
         return record, "updated", _step(standing, record)
-    return record, "newer", _why_it_stays(standing, brought)
+    return record, "newer", _why_it_stays(standing, brought, holder)
+
+
+def _successor(standing: Record, brought: Record, holder: Holder) -> Record:
+    if holder.is_app:
+        return standing  # a new one can be had at any time
+    if holder.user_id is None:
+        return brought if brought.order > standing.order else standing
+    if standing.has_spent(fingerprint(brought.refresh_token or "")):
+        return standing
+    return reconciled(standing, brought) or standing
 
 
 def _step(standing: Record, record: Record) -> str:
     return f"generation {record.generation}, in the place of {standing.generation}"
 
 
-def _why_it_stays(standing: Record, brought: Record) -> str:
+def _why_it_stays(standing: Record, brought: Record, holder: Holder) -> str:
+    if holder.is_app:
+        return "the application has a token"
     if standing.state == "removed":
         return "the user was removed since"
     if standing.state == "needs_login":
