@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.own_stores import OwnStore, WatchedStore
@@ -55,6 +57,39 @@ def test_the_newer_record_stands(case: str) -> None:
     """The one that descends from the other stands, whichever of them is brought."""
     standing, brought, expected, outcome = CASES[case]
     assert decide(standing, brought, ALICE)[:2] == (expected, outcome)
+
+
+def life(events: list[str]) -> list[Record]:
+    """The records of a user to whom this happens, one after the other, after a first login."""
+    records = [login("login0")]
+    for number, event in enumerate(events, 1):
+        record: Record | None = records[-1]
+        assert record is not None
+        if event == "login":
+            record = login(f"login{number}", record)
+        elif event == "remove":
+            record = removed(record)
+        elif record.state == "live":
+            record = refreshed(record) if event == "refresh" else needs_login(record)
+        if record is None:
+            break  # nothing of this user is left
+        records.append(record)
+    return records
+
+
+@given(st.lists(st.sampled_from(["refresh", "refresh", "login", "refuse", "remove"])), st.data())
+def test_the_later_of_two_moments_stands(events: list[str], data: st.DataObject) -> None:
+    """Whatever happens to a user between a backup and its restoring, and whichever of both is
+    brought: what happened later stands.
+    """
+    records = life(events)
+    last = data.draw(st.integers(0, len(records) - 1))
+    first = data.draw(st.integers(0, last))
+    earlier, later = records[first], records[last]
+    for standing, brought in ((later, earlier), (earlier, later)):
+        record, _, _ = decide(standing, brought, ALICE)
+        assert (record.pair, record.state) == (later.pair, later.state)
+        assert record.generation >= later.generation
 
 
 def test_a_login_without_knowledge_of_the_other_stays() -> None:
