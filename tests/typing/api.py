@@ -45,6 +45,7 @@ async def construct(session: aiohttp.ClientSession, store: TokenStore) -> None:
         assert_type(flow, DeviceCodeFlow)
         assert_type(AuthorizationCodeGrantFlow.from_app(flow), AuthorizationCodeGrantFlow)
         assert_type(await DeviceCodeFlow.from_app(flow), DeviceCodeFlow)
+    assert_type(DeviceCodeFlow.from_env(lease_ttl=30, trust_env=True), DeviceCodeFlow)
 
 
 async def read_views(app: App) -> None:
