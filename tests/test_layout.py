@@ -19,13 +19,13 @@ RANKS: Final = {
     part: rank
     for rank, parts in enumerate(
         (
-            ("http", "responses", "loops", "models", "scopes", "inputs", "errors"),
+            ("http", "responses", "loops", "models", "scopes", "inputs", "metrics", "errors"),
             ("identity", "stores"),
             ("vault", "environment"),
             ("helix",),
             ("app", "core"),
             ("oauth",),
-            ("cli", "testing"),
+            ("cli", "integrations", "testing"),
         )
     )
     for part in parts

@@ -91,15 +91,12 @@ def test_the_floors_are_those_that_are_tested() -> None:
     groups = (group for extra, group in EXTRAS.items() if extra != "all")
     lines = [*PROJECT["dependencies"], *(line for group in groups for line in group)]
     floors = {}
-    for line in lines:
-        requirement = Requirement(line)
+    for requirement in map(Requirement, lines):
         (lowest,) = (part.version for part in requirement.specifier if part.operator == ">=")
-        floors[requirement.name] = lowest
+        floors[requirement.name] = Version(lowest), str(requirement.marker)
     pinned = {}
-    for line in (ROOT / "tests" / "floors.txt").read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            name, _, version = line.partition("==")
-            pinned[name] = version
-    assert pinned.keys() == floors.keys()
-    for name, version in pinned.items():
-        assert Version(version) == Version(floors[name]), name
+    text = (ROOT / "tests" / "floors.txt").read_text(encoding="utf-8")
+    for pin in map(Requirement, text.splitlines()[1:]):
+        (version,) = (part.version for part in pin.specifier if part.operator == "==")
+        pinned[pin.name] = Version(version), str(pin.marker)
+    assert pinned == floors

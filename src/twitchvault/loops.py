@@ -44,6 +44,11 @@ class LoopBinding:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop; None before `authorize()`, after `close()`, and if it is closed."""
+        return None if self.closed else self._loop
+
     def bind(self) -> bool:
         """From now on the running loop is the one; True if there was none."""
         is_new = self._loop is None

@@ -55,6 +55,7 @@ def test_the_constructor(kind: type[App]) -> None:
         "proxy_auth": None,
         "http_trace": None,
         "trust_env": False,
+        "on_metric": None,
     }
     assert list(inspect.signature(kind).parameters)[:2] == ["client_id", "client_secret"]
 

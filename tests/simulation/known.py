@@ -59,4 +59,5 @@ KNOWN: Final[dict[int, str]] = {
     90036554: "a second removal meets a login that came since",
     110027774: "a read that began before a delete brings the user back",
     110058100: "a process that finds a loss by itself does not look at seeds",
+    120022976: "a pair comes back that the other login has exchanged",
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from tests.simulation.clocks import EPOCH
+from twitchvault.testing.fake.eventsub import EventSub
 from twitchvault.testing.fake.helix import Helix, Resource
 from twitchvault.testing.fake.identity import Identity
 from twitchvault.testing.fake.logins import Logins
@@ -149,7 +150,7 @@ class Twitch:
         self._state = SimState(settings, seed, world)
         self._tokens = SimTokens(self._state, world)
         self._identity = Identity(self._state, self._tokens, Logins(self._state, self._tokens))
-        self._helix = Helix(self._state, self._tokens)
+        self._helix = Helix(self._state, self._tokens, EventSub(self._state))
         self._helix.resources[RESOURCE] = Resource((), None, "user")
         secret = None if profile.public else SECRET
         switches = Switches(**profile.switches)

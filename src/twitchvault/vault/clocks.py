@@ -17,7 +17,7 @@ class Clocks:
 
     def boottime(self) -> float:
         """Like `monotonic`, but it also counts suspend, where the system has such a clock."""
-        if sys.platform == "linux":
+        if sys.platform != "win32" and hasattr(time, "CLOCK_BOOTTIME"):
             return time.clock_gettime(time.CLOCK_BOOTTIME)
         if sys.platform == "darwin":
             return time.clock_gettime(time.CLOCK_MONOTONIC)  # `time.monotonic` stands still here

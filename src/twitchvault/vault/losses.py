@@ -19,8 +19,9 @@ def reconciled(stored: Record | None, ours: Record | None) -> Record | None:
     """What should stand when the store holds `stored` and this process held `ours` before.
 
     Mostly `stored`. A store that has lost data may hold something older: then it is `ours`. Or one
-    of both is a login that was made by who did not know the other: that stands, and takes over what
-    the other remembers; the stored one if that is true of both.
+    of both is a login that was made by who did not know the other, or has exchanged the other's
+    refresh token: that stands, and takes over what the other remembers; the stored one if that is
+    true of both.
     """
     if ours is None:
         return stored
@@ -33,7 +34,8 @@ def reconciled(stored: Record | None, ours: Record | None) -> Record | None:
 
 def _after_a_loss(stored: Record, ours: Record) -> Record:
     behind = stored.order < ours.order
-    if _is_unknown_login(stored, ours):
+    is_spent = stored.has_spent(fingerprint(ours.refresh_token or ""))
+    if is_spent or _is_unknown_login(stored, ours):
         return _with_memory_of(stored, ours, ours.generation + 1 if behind else stored.generation)
     if behind:
         return ours

@@ -44,7 +44,7 @@ class Mirror:
     on_loss: Callable[[str], None]
 
     def __init__(self, client_id: str, events: Events, *, live: bool) -> None:
-        self._client_id = client_id
+        self.client_id = client_id
         self._prefix = len(client_id) + 1
         self._events = events
         self._records: dict[str, Record] = {}
@@ -124,6 +124,15 @@ class Mirror:
     def is_damaged(self, user_id: str) -> bool:
         """Whether the store holds something unreadable for this user."""
         return dict.__contains__(self._damaged, user_id)
+
+    def count(self) -> tuple[dict[str, int], float | None]:
+        """How many users there are, by state, and the oldest validation, in epoch seconds."""
+        self.fetch()
+        users = self._tokens.keys() - {self.client_id}
+        needing, damaged = len(self._needs_login), len(self._damaged)
+        counts = {"live": len(users) - needing, "needs_login": needing, "damaged": damaged}
+        times = [at for user_id, (at, _) in self._validity.items() if user_id in users]
+        return counts, min(times, default=None)
 
     def is_leaving(self, user_id: str) -> bool:
         """Whether this process has removed the user and the store has not confirmed it yet."""
@@ -329,7 +338,7 @@ class Mirror:
             self._records[user_id] = record
         self._damaged.pop(user_id, None)
         self._project(user_id)
-        is_app = user_id == self._client_id
+        is_app = user_id == self.client_id
         for kind, reason in changes_of(_visible(before), _visible(record), is_app=is_app):
             self._events.emit(kind, user_id, origin, reason)
 
@@ -354,7 +363,7 @@ class Mirror:
             self._scopes.pop(user_id, None)
         else:
             self._validity[user_id] = (record.last_validated, record.expires_in)
-            if user_id != self._client_id:  # the app token has no scopes
+            if user_id != self.client_id:  # the app token has no scopes
                 self._scopes[user_id] = record.scopes or ()
         if record.state == "needs_login":
             self._needs_login[user_id] = record.reason

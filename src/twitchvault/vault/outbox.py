@@ -12,14 +12,17 @@ import logging
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import StoreError, VersionConflict, fresh_copy
+from twitchvault.vault.history import noted
 from twitchvault.vault.repository import UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from twitchvault.vault.clocks import Clocks
     from twitchvault.vault.mirror import Mirror
     from twitchvault.vault.record import Record
     from twitchvault.vault.repository import Repository
@@ -43,6 +46,7 @@ class _Update:
     """
 
     transition: Transition
+    note: Callable[[Record | None, Record | None], Record | None]
     asked_for: bool
     prepare: Callable[[], Awaitable[None]] | None
     tried: tuple[Record | None] | None = None
@@ -56,7 +60,7 @@ class _Update:
                 return record  # it is written
             if record is before:
                 return after
-        after = self.transition(record)
+        after = self.note(record, self.transition(record))
         self.computed = record, after
         return after
 
@@ -96,7 +100,10 @@ class _Queue:
 class Outbox:
     """A queue per key with updates that the store has not confirmed."""
 
-    def __init__(self, repository: Repository, mirror: Mirror, longest_pause: float) -> None:
+    def __init__(
+        self, repository: Repository, mirror: Mirror, clocks: Clocks, longest_pause: float
+    ) -> None:
+        self._clocks = clocks
         self._repository = repository
         self._mirror = mirror
         self._longest_pause = longest_pause
@@ -142,7 +149,8 @@ class Outbox:
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = _Queue(key, self._repository.user_of(key))
-        queue.updates.append(_Update(transition, asked_for, prepare))
+        note = partial(self._note, queue.user_id)
+        queue.updates.append(_Update(transition, note, asked_for, prepare))
         self._show(queue)
         if self._running:
             self._ensure_task(queue)
@@ -178,12 +186,25 @@ class Outbox:
         await queue.attempted.wait()
         return queue.error
 
+    @property
+    def pending(self) -> int:
+        """How many changes are not in the store yet."""
+        return sum(len(queue.updates) for queue in self._queues.values())
+
     def unwritten(self) -> StoreError | None:
         """The error that says what is not in the store yet, None if all is."""
-        count = sum(len(queue.updates) for queue in self._queues.values())
+        count = self.pending
         changes = "1 change is" if count == 1 else f"{count} changes are"
         message = f"{changes} not in the store: authorize() opens it and tries on"
         return StoreError(message) if count else None
+
+    def _note(
+        self, user_id: str | None, before: Record | None, after: Record | None
+    ) -> Record | None:
+        if user_id is None:
+            return after
+        is_app = user_id == self._mirror.client_id
+        return noted(before, after, self._clocks.wall(), is_app=is_app)
 
     def _show(self, queue: _Queue) -> None:
         if queue.user_id is not None:

@@ -62,6 +62,7 @@ class Record(
     `replaced_lease` is (fingerprint, name, ttl) of a lease whose pair was replaced or removed while
     its exchange was under way: it holds again if that pair comes back.
     `seeded`: the pair came from outside and its refresh token was not exchanged yet.
+    `history` is what happened to it, in the form of `history`.
     `extra` is a JSON object with the fields of a newer version; they are passed on unread.
     """
 
@@ -82,6 +83,7 @@ class Record(
     seeds: str = ""
     exchanged: str = ""
     given_up: str = ""
+    history: str = ""
     extra: str = ""
 
     def __repr__(self) -> str:

@@ -8,9 +8,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import AuthFailure, BadRequest, StoreError, StoreUnavailable, Unauthorized
+from twitchvault.metrics import Health, Metrics
 from twitchvault.stores.base import check_not_encrypted
 from twitchvault.vault.clocks import Clocks
 from twitchvault.vault.context import Context, Part
+from twitchvault.vault.history import entries_of
 from twitchvault.vault.logins import Logins, as_token
 from twitchvault.vault.record import TokenPair, fingerprint
 from twitchvault.vault.refresh import Refresher, sign_in_again, unknown_user
@@ -24,12 +26,14 @@ if TYPE_CHECKING:
     from twitchvault.models import Token, ValidateToken
     from twitchvault.stores.base import TokenStore
     from twitchvault.vault.events import EventStream
+    from twitchvault.vault.history import HistoryEntry
     from twitchvault.vault.record import Record
 
 __all__ = ["Vault"]
 
 _logger = logging.getLogger(__name__)
 
+HEALTH_TIMEOUT: Final = 0.9
 FLUSH_TIMEOUT: Final = 2.0
 """Seconds that closing waits for the store to take what is still to be written."""
 INVALID_TOKEN: Final = "invalid token"  # noqa: S105  (what Twitch says)
@@ -50,8 +54,9 @@ class Vault(Part):
         maintain: bool,
         lease_ttl: float,
         clocks: Clocks | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
-        context = Context(store, identity, clocks or Clocks(), lease_ttl)
+        context = Context(store, identity, clocks or Clocks(), lease_ttl, metrics or Metrics())
         super().__init__(context)
         self.mirror = context.mirror
         self._maintain = maintain
@@ -174,6 +179,28 @@ class Vault(Part):
         """Return once every change of this process is durable; raise what failed."""
         await self._outbox.flush()
 
+    async def health(self) -> Health:
+        """How the vault is, within a second also when the store does not answer."""
+        reachable, began = self._open, self._clocks.monotonic()
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT):
+                key = self._repository.user_key(self._identity.client_id)
+                await self._repository.version_of(key)
+        except (StoreError, TimeoutError):
+            reachable = False
+        took = self._clocks.monotonic() - began
+        users, oldest = self.mirror.count()
+        return Health(
+            store_reachable=reachable,
+            store_seconds=took if reachable else None,
+            users=users,
+            oldest_validation=None if oldest is None else max(self._clocks.wall() - oldest, 0.0),
+            refreshes_done=self._metrics.refreshes_done,
+            refreshes_failed=self._metrics.refreshes_failed,
+            last_errors=dict(self._metrics.last_errors),
+            changes_pending=self._outbox.pending,
+        )
+
     def event_stream(self) -> EventStream:
         """Events from now on."""
         return self._events.stream()
@@ -187,6 +214,10 @@ class Vault(Part):
     def record(self, user_id: str) -> Record | None:
         """The record of a user as shown, or None; raises the error of a damaged one."""
         return self.mirror.get(user_id)
+
+    def history(self, user_id: str) -> tuple[HistoryEntry, ...]:
+        """What happened to a user's record, of a removed user too, newest last."""
+        return entries_of(self.mirror.get(user_id) or self.mirror.confirmed(user_id))
 
     def add_token(self, user_id: str, pair: TokenPair) -> None:
         """Take a pair in without asking Twitch."""

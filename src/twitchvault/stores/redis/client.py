@@ -65,8 +65,9 @@ def _connect(url: str) -> Redis:
             client = Redis.from_url(
                 url,
                 retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), retries=20),  # two seconds
-                # Up to redis-py 5 a client does not repeat calls by itself.
-                retry_on_error=[exceptions.ConnectionError, exceptions.TimeoutError],
+                # Up to redis-py 5 a client does not repeat calls by itself, up to 7.1 none repeats
+                # a connection that is refused.
+                retry_on_error=[exceptions.ConnectionError, exceptions.TimeoutError, OSError],
                 socket_timeout=ONE_TRY,
                 socket_connect_timeout=ONE_TRY,
             )

@@ -6,7 +6,6 @@ import logging
 import os
 import sqlite3
 import stat
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -59,7 +58,7 @@ def _check_file(path: str, real: str) -> None:
         msg = "%r is a mount point, so its log, '%s-wal', stays outside of the mount: the newest "
         msg += "writes may be lost with it; mount the folder instead"
         _log.warning(msg, path, real)
-    if sys.platform == "win32":  # has neither owners nor modes of this kind
+    if not hasattr(os, "geteuid"):  # Windows has neither owners nor modes of this kind
         return
     if status.st_mode & _OTHERS or os.geteuid() not in (status.st_uid, 0):
         msg = "%r holds secrets that other users of this machine can read (it has owner %d and "

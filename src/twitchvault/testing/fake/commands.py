@@ -10,9 +10,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .consent import Consent
+from .eventsub import EventSub
 from .faults import Fault, Faults, Gate, When
 from .helix import Helix, Resource
 from .identity import Identity
+from .irc import Irc
 from .logins import Logins
 from .messages import DROPPED, Answer, fault_answer
 from .model import Client, Counts, Pair, RequestLog, Settings, User, apply_options
@@ -49,6 +51,16 @@ class Addresses:
         """What to pass as `api_url`."""
         return f"{self.url}/helix/"
 
+    @property
+    def eventsub_url(self) -> str:
+        """Where EventSub's websocket is."""
+        return f"ws{self.url.removeprefix('http')}/ws"
+
+    @property
+    def irc_url(self) -> str:
+        """Where chat is, as IRC over a websocket."""
+        return f"ws{self.url.removeprefix('http')}/irc"
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -77,7 +89,10 @@ class Commands(Settings):
         self._faults = Faults(self._state)
         self._identity = Identity(self._state, self._tokens, self._logins)
         self._consent = Consent(self._state, self._tokens, self._logins)
-        self._helix = Helix(self._state, self._tokens)
+        self._eventsub = EventSub(self._state)
+        self._tokens.on_end = self._eventsub.revoke
+        self._helix = Helix(self._state, self._tokens, self._eventsub)
+        self._irc = Irc(self._state, self._tokens)
 
     # Clients, users, settings
 
@@ -231,6 +246,37 @@ class Commands(Settings):
         if needs not in {None, "user", "app"}:
             raise ValueError(f"'needs': expected 'user', 'app' or None, not {needs!r}")
         self._helix.resources[path.strip("/")] = Resource(tuple(items), scope, needs)
+
+    # Sockets
+
+    def notify(self, kind: str, event: Mapping[str, object]) -> int:
+        """Send an event to the EventSub subscriptions that it meets; returns to how many."""
+        return self._eventsub.notify(kind, dict(event))
+
+    def say(self, channel: str, user: User | str, text: str) -> int:
+        """A user writes in chat; returns how many connections get it."""
+        return self._irc.say(f"#{channel.removeprefix('#')}", self._state.user(user), text)
+
+    def reconnect_sockets(self) -> None:
+        """Ask all EventSub sessions and chat connections to connect anew, as Twitch does."""
+        for session in self._eventsub.sessions:
+            session.reconnect()
+        self._irc.reconnect()
+
+    def drop_sockets(self) -> int:
+        """Cut all of them without a word, as a broken network does; returns how many."""
+        return self._eventsub.sessions.drop() + self._irc.chatters.drop()
+
+    @property
+    def subscriptions(self) -> tuple[dict[str, object], ...]:
+        """The EventSub subscriptions that live, as Helix shows them."""
+        return tuple(each.as_json() for each in self._eventsub.subscriptions())
+
+    @property
+    def chatters(self) -> tuple[tuple[str, ...], ...]:
+        """Who is in chat: the login, then the channels."""
+        present = [each for each in self._irc.chatters if each.user]
+        return tuple((each.user.login, *each.channels) for each in present if each.user)
 
     # Faults
 

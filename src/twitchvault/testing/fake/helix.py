@@ -1,4 +1,4 @@
-"""Helix, as far as tokens are concerned: authorization, rate limit, /helix/users, resources."""
+"""Helix, as far as tokens are concerned: authorization, rate limit, users, resources."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .messages import Answer, Call, encode, helix_answer, helix_error
 from .model import Refusal
 
 if TYPE_CHECKING:
+    from .eventsub import EventSub
     from .model import User
     from .state import State
     from .tokens import Access, Tokens
@@ -44,8 +45,9 @@ class Bucket:
 class Helix:
     """The handler of everything under /helix/."""
 
-    def __init__(self, state: State, tokens: Tokens) -> None:
+    def __init__(self, state: State, tokens: Tokens, eventsub: EventSub) -> None:
         self._state = state
+        self._eventsub = eventsub
         self._tokens = tokens
         self._buckets: dict[tuple[str, str], Bucket] = {}
         self.resources: dict[str, Resource] = {}
@@ -107,6 +109,8 @@ class Helix:
             return _serve(call, self.resources[path], token)
         if path == "users" and call.method == "GET":
             return self._users(call, token)
+        if path == "eventsub/subscriptions":
+            return self._eventsub.handle(call, token)
         raise Refusal(404, "")
 
     def _users(self, call: Call, token: Access) -> Answer:

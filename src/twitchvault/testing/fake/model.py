@@ -147,6 +147,7 @@ class Counts:
     refused_refreshes: refresh requests that the double itself refused, replays among them.
     expiries: distinct access tokens that were presented after they had expired.
     secrets_in_query: secrets and tokens that arrived in a query string.
+    chat_logins, chat_refusals: IRC connections that were let in, or refused.
     rate_limited: 429 answers because a limit was passed (not those of `fail`).
     """
 
@@ -164,6 +165,8 @@ class Counts:
     rate_limited: int = 0
     secrets_in_query: int = 0
     expiries: int = 0
+    chat_logins: int = 0
+    chat_refusals: int = 0
 
     def add(self, endpoint: str, status: int) -> None:
         """Count a request by what the double itself answered."""

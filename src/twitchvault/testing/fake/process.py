@@ -101,6 +101,20 @@ class RemoteTwitch(Addresses):
     now = _remote(Commands.now)
     advance = _remote(Commands.advance)
 
+    notify = _remote(Commands.notify)
+    say = _remote(Commands.say)
+    reconnect_sockets = _remote(Commands.reconnect_sockets)
+    drop_sockets = _remote(Commands.drop_sockets)
+
+    async def subscriptions(self) -> tuple[dict[str, object], ...]:
+        """The EventSub subscriptions that live, as Helix shows them."""
+        return cast("tuple[dict[str, object], ...]", await self.command("subscriptions"))
+
+    async def chatters(self) -> tuple[tuple[str, ...], ...]:
+        """Who is in chat: the login, then the channels."""
+        found = cast("tuple[list[str], ...]", await self.command("chatters"))
+        return tuple(map(tuple, found))
+
     async def hold(
         self, endpoint: str, *, when: When = "before", match: Mapping[str, str] | None = None
     ) -> RemoteGate:

@@ -51,6 +51,7 @@ class FakeTwitch(Addresses, Commands):
         self._port = port
         self._control = control
         self._runner: web.ServerRunner | None = None
+        self._sockets = {"/ws": self._eventsub.serve, "/irc": self._irc.serve}
         self._routes: dict[tuple[str, str], Handler] = {
             ("POST", "/oauth2/token"): self._identity.token,
             ("POST", "/oauth2/device"): self._identity.device,
@@ -58,6 +59,7 @@ class FakeTwitch(Addresses, Commands):
             ("POST", "/oauth2/revoke"): self._identity.revoke,
             ("GET", "/oauth2/authorize"): self._consent.authorize,
             ("POST", "/oauth2/authorize"): self._consent.authorize,
+            ("GET", "/"): self._consent.overview,
             ("GET", "/activate"): self._consent.activate,
             ("POST", "/activate"): self._consent.activate,
         }
@@ -87,6 +89,9 @@ class FakeTwitch(Addresses, Commands):
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if self._control and request.path.startswith(control.PREFIX):
             return await control.serve(self, request)
+        socket = self._sockets.get(request.path)
+        if socket is not None and "Upgrade" in request.headers:
+            return await socket(request)
         call = await _read(request, self.url)
         handler = self._route(call)
         answer = await self._answer(call, handler)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from .model import Pair, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from .model import Client, User
     from .state import State
@@ -63,6 +63,7 @@ class Tokens:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self.on_end: Callable[[Grant], None] = lambda _: None
         self._access: dict[str, Access] = {}
         self._refresh: dict[str, Refresh] = {}
         self._grants: dict[tuple[str, str], Grant] = {}
@@ -185,6 +186,7 @@ class Tokens:
         for token in list(grant.live.values()):
             self.kill(token)
         self._grants.pop((grant.client.client_id, grant.user.user_id), None)
+        self.on_end(grant)
 
     # Helpers
 

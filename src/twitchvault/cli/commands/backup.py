@@ -1,0 +1,32 @@
+"""`twitchvault backup`."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer reads it
+from typing import Annotated
+
+import typer
+
+from twitchvault.cli.backup_file import check_destination, write_backup
+from twitchvault.cli.console import say, warn
+from twitchvault.cli.options import StoreOptions, StoreUrl
+from twitchvault.cli.outcomes import users_in
+from twitchvault.cli.store import opened_store
+from twitchvault.cli.transfer import snapshot
+from twitchvault.stores.base import ENCRYPTION_CHECK_KEY
+
+__all__ = ["command"]
+
+
+async def command(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What only its owner can read.")],
+    store: StoreUrl = None,
+) -> None:
+    """Write everybody's tokens into a file, while bots go on; encrypted as the store is."""
+    check_destination(file)
+    async with opened_store(StoreOptions(store=store), raw=True) as opened:
+        entries = await snapshot(opened)
+    await write_backup(entries, file)
+    if not any(entry.key == ENCRYPTION_CHECK_KEY for entry in entries):
+        warn("The store is not encrypted, nor is the backup: whoever reads it has the tokens.")
+    say(f"Backed up: {users_in(entries)} users, in {str(file)!r}.")

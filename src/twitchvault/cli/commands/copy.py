@@ -1,0 +1,111 @@
+"""`twitchvault copy`."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from twitchvault.cli.console import fail, say, warn
+from twitchvault.cli.options import KeyFile, StoreOptions
+from twitchvault.cli.outcomes import (
+    bring_all,
+    fail_if_unreadable,
+    in_words,
+    name_of,
+    show_outcome,
+)
+from twitchvault.cli.store import opened_store, store_is_there
+from twitchvault.cli.transfer import leased, snapshot
+from twitchvault.stores import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from twitchvault.stores import Entry, TokenStore
+
+__all__ = ["command"]
+
+
+async def command(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The URL of a store.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="The URL of another store.")],
+    key_file: KeyFile = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")
+    ] = False,
+    stopped: Annotated[
+        bool,
+        typer.Option(
+            "--stopped",
+            help="Nothing uses the source any more: a lease in it was left by a process that died.",
+        ),
+    ] = False,
+) -> None:
+    """Copy everybody to another store, where no newer tokens are overwritten; stop bots before."""
+    warn(
+        "Stop every program that uses the source now, and start it on the target afterwards: "
+        "tokens in two stores spend each other."
+    )
+    async with (
+        opened_store(_options(source, key_file), plain=True, title="Source") as old,
+        _target(_options(target, key_file), dry_run) as new,
+    ):
+        entries = await _read(old, stopped)
+        results = await bring_all("Copying", entries, new, dry_run=dry_run)
+        if not dry_run:
+            await _verify(old, new, stopped)
+    for one in results:
+        if one.outcome in {"newer", "unreadable"}:
+            show_outcome(one)
+    done = "Would be copied" if dry_run else "Copied and verified"
+    say(f"{done}: {in_words(results)}.")
+    fail_if_unreadable(results)
+
+
+def _options(url: str, key_file: Path | None) -> StoreOptions:
+    options = StoreOptions(store=url, key_file=key_file)
+    if url.lower().startswith("sqlite:"):
+        options.namespace = None  # meant for the other one
+    return options
+
+
+@asynccontextmanager
+async def _target(options: StoreOptions, dry_run: bool) -> AsyncIterator[TokenStore]:
+    if dry_run and not store_is_there(options):
+        yield await _nothing()
+    else:
+        async with opened_store(options, make=not dry_run, plain=dry_run, title="Target") as store:
+            yield store
+
+
+async def _nothing() -> TokenStore:
+    store = MemoryStore()
+    await store.open()
+    return store
+
+
+async def _read(store: TokenStore, stopped: bool) -> list[Entry]:
+    entries = await snapshot(store)
+    if not stopped and (found := leased(entries)):
+        names = ", ".join(name_of(*one) for one in found)
+        fail(
+            f"a process is refreshing tokens in the source: {names}; stop it and run this again. "
+            "If it has died, 'twitchvault refresh USER' ends what it has begun, or --stopped "
+            "copies that as it is"
+        )
+    return entries
+
+
+async def _verify(source: TokenStore, target: TokenStore, stopped: bool) -> None:
+    """Read both once more: nothing may be left to do."""
+    entries = await _read(source, stopped)
+    results = await bring_all("Verifying", entries, target, dry_run=True)
+    left = [name_of(one.holder) for one in results if one.outcome in {"added", "updated"}]
+    if left:
+        fail(
+            f"the source has changed while it was copied ({', '.join(left)}): stop every program "
+            "that uses it, and run this again"
+        )

@@ -1,0 +1,77 @@
+"""How it is shown what became of the records that a command brought into a store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+from twitchvault.cli.console import FAILED, at_terminal, progress, say, say_row, warn
+from twitchvault.cli.transfer import Brought, bring, holder_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twitchvault.cli.transfer import Holder
+    from twitchvault.stores import Entry, TokenStore
+
+__all__ = ["bring_all", "fail_if_unreadable", "in_words", "name_of", "show_outcome", "users_in"]
+
+_WORDS: Final = {
+    "added": "added",
+    "updated": "updated, an older record stood there",
+    "unchanged": "the same stands already",
+    "newer": "left as it is",
+    "unreadable": "left as it is, for it cannot be read",
+}
+
+
+def users_in(entries: Sequence[Entry]) -> int:
+    """How many users have a record among these entries."""
+    holders = (holder_of(entry.key) for entry in entries)
+    return sum(bool(one and one.user_id and not one.is_app) for one in holders)
+
+
+async def bring_all(
+    text: str, entries: Sequence[Entry], target: TokenStore, *, dry_run: bool = False
+) -> list[Brought]:
+    """Bring all records into a store, with a progress bar; what became of each."""
+    results: list[Brought] = []
+    with progress(text, sum(holder_of(entry.key) is not None for entry in entries)) as step:
+        async for one in bring(entries, target, dry_run=dry_run):
+            results.append(one)
+            step()
+    return results
+
+
+def name_of(holder: Holder, login: str | None = None) -> str:
+    """What a person calls the one whose record it is."""
+    if holder.user_id is None:
+        return "a refresh token whose user is not known yet"
+    if holder.is_app:
+        return f"the application {holder.client_id}"
+    return f"{login} ({holder.user_id})" if login else holder.user_id
+
+
+def show_outcome(one: Brought) -> None:
+    """Print what became of a record: a sentence, or into a pipe the fields of a row."""
+    if at_terminal():
+        reason = f": {one.reason}" if one.reason else ""
+        say(f"{name_of(one.holder, one.login)}: {_WORDS[one.outcome]}{reason}")
+    else:
+        user_id, client_id = one.holder.user_id or "", one.holder.client_id
+        say_row(one.login or user_id, user_id, one.outcome, client_id, one.reason)
+
+
+def in_words(results: Sequence[Brought]) -> str:
+    """How many records came to which end."""
+    counts: Counter[str] = Counter(one.outcome for one in results)
+    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in _WORDS if counts[outcome]) or "0"
+
+
+def fail_if_unreadable(results: Sequence[Brought]) -> None:
+    """Exit code 2 if a record could not be read."""
+    if names := [name_of(one.holder) for one in results if one.outcome == "unreadable"]:
+        warn(f"twitchvault: could not be read, and left as they are: {', '.join(names)}")
+        raise typer.Exit(FAILED)

@@ -1,0 +1,198 @@
+"""Records that come from another store or from a backup, and which of two stands in the end.
+
+Nothing that is brought takes the place of something newer: the generations and fingerprints in both
+records decide. Each write is a compare-and-set, so others may go on writing meanwhile. The same
+call, made again, goes on where it was broken off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from twitchvault.errors import StoreUnavailable, VersionConflict
+from twitchvault.stores.base import Entry, Watchable
+from twitchvault.vault.losses import reconciled
+from twitchvault.vault.record import decode, encode, fingerprint
+from twitchvault.vault.repository import UNREADABLE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from twitchvault.stores.base import TokenStore
+    from twitchvault.vault.record import Record
+
+__all__ = ["Brought", "Holder", "bring", "decide", "holder_of", "leased", "snapshot"]
+
+AT_ONCE: Final = 200
+"""Records that are written at the same time, which many stores do in one go."""
+ROUNDS: Final = 10
+"""So often in a row a record is decided on anew, because others have written it meanwhile."""
+
+Outcome = Literal["added", "updated", "unchanged", "newer", "unreadable"]
+"""What became of a record that was brought.
+
+`added`: nothing stood there. `updated`: something older did. `unchanged`: the very pair did.
+`newer`: what stands is newer, or another login; it stays. `unreadable`: one of both cannot be read;
+what stands stays.
+"""
+
+
+class Holder(NamedTuple):
+    """Whose entry it is; `user_id` is None for a refresh token whose user is not known yet."""
+
+    client_id: str
+    user_id: str | None
+
+    @property
+    def is_app(self) -> bool:
+        """Whether it is the application's own token."""
+        return self.user_id == self.client_id
+
+
+class Brought(NamedTuple):
+    """What became of one entry, and why; `login` is the user's name if it is known."""
+
+    holder: Holder
+    login: str | None
+    outcome: Outcome
+    reason: str = ""
+
+
+def holder_of(key: str) -> Holder | None:
+    """Whose record stands under `key`; None if it holds no record, but e.g. a login under way."""
+    client_id, colon, user_id = key.partition(":")
+    if colon and user_id and "/" not in client_id:
+        return Holder(client_id, user_id)
+    client_id, _, rest = key.partition("/")
+    return Holder(client_id, None) if rest.startswith("seed/") else None
+
+
+def decide(standing: Record | None, brought: Record, holder: Holder) -> tuple[Record, Outcome, str]:
+    """Which record should stand, what that means for the one that is brought, and why.
+
+    What stands stays, unless the one that is brought descends from it: so an old backup brings back
+    neither a spent token nor a user who was removed. A login that both know nothing of each other's
+    stays as well, and takes over what the other remembers.
+    """
+    if standing is None:
+        return brought, "added", ""
+    if standing.pair == brought.pair and standing.order == brought.order:
+        return standing, "unchanged", ""
+    if holder.is_app:
+        return standing, "newer", "the application has a token"
+    if holder.user_id is None:
+        is_newer = brought.order > standing.order
+        return (brought, "updated", "") if is_newer else (standing, "newer", "")
+    record = standing
+    if not standing.has_spent(fingerprint(brought.refresh_token or "")):
+        record = reconciled(standing, brought) or standing
+    if record.pair == brought.pair and record.state == brought.state:
+        return record, "updated", _step(standing, record)
+    return record, "newer", _why_it_stays(standing, brought)
+
+
+def _step(standing: Record, record: Record) -> str:
+    return f"generation {record.generation}, in the place of {standing.generation}"
+
+
+def _why_it_stays(standing: Record, brought: Record) -> str:
+    if standing.state == "removed":
+        return "the user was removed since"
+    if standing.state == "needs_login":
+        return f"the user has to sign in again: {standing.reason}"
+    if standing.generation > brought.generation:
+        return f"generation {standing.generation} stands, this is {brought.generation}"
+    return "another login stands"
+
+
+async def bring(
+    entries: Sequence[Entry], target: TokenStore, *, dry_run: bool = False
+) -> AsyncIterator[Brought]:
+    """Bring the records among `entries` into an open store; what became of each.
+
+    Entries that hold no record are passed over. `dry_run`: nothing is written.
+    """
+    records = [(entry, holder) for entry in entries if (holder := holder_of(entry.key))]
+    for start in range(0, len(records), AT_ONCE):
+        group = records[start : start + AT_ONCE]
+        calls = (_bring(entry, holder, target, dry_run) for entry, holder in group)
+        for result in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+            yield result
+
+
+async def _bring(entry: Entry, holder: Holder, target: TokenStore, dry_run: bool) -> Brought:
+    try:
+        brought = _read(entry, holder)
+    except UNREADABLE as error:
+        return Brought(holder, None, "unreadable", f"as it was brought: {error}")
+    for _ in range(ROUNDS):
+        try:
+            held = await target.get(entry.key)
+            standing = None if held is None else _read(held, holder)
+        except UNREADABLE as error:
+            return Brought(holder, brought.login, "unreadable", f"in the store: {error}")
+        record, outcome, reason = decide(standing, brought, holder)
+        if not dry_run and record != standing:
+            value = entry.value if record is brought else encode(record)
+            try:
+                await target.put(entry.key, value, expect=0 if held is None else held.version)
+            except VersionConflict:
+                continue
+        return Brought(holder, brought.login, outcome, reason)
+    msg = f"the record of {holder.user_id or entry.key!r} is written by others all the time"
+    raise StoreUnavailable(msg)
+
+
+def _read(entry: Entry, holder: Holder) -> Record:
+    return decode(entry.value, holder.user_id or entry.key)
+
+
+def leased(entries: Sequence[Entry]) -> list[tuple[Holder, str | None]]:
+    """Whose refresh token a process may be exchanging, for their records hold a lease; and the
+    login names.
+    """
+    found = []
+    for entry in entries:
+        if holder := holder_of(entry.key):
+            with suppress(*UNREADABLE):
+                record = _read(entry, holder)
+                if record.lease is not None:
+                    found.append((holder, record.login))
+    return found
+
+
+async def snapshot(store: TokenStore) -> list[Entry]:
+    """All entries of an open store, as they stood at the end of the call.
+
+    None that moves or is written meanwhile is missing, which a scan alone does not promise: a pair
+    whose user was not known moves from the place where it waited to its user's record.
+    """
+    async with AsyncExitStack() as stack:
+        feed = None
+        if isinstance(store, Watchable):
+            feed = await stack.enter_async_context(store.watch())
+        found = await _scanned(store)
+        if feed is not None:
+            for change in await feed.catch_up():
+                _apply(found, change.key, change.version, change.value)
+        else:
+            for key, entry in (await _scanned(store)).items():
+                _apply(found, key, entry.version, entry.value)
+    return list(found.values())
+
+
+async def _scanned(store: TokenStore) -> dict[str, Entry]:
+    return {entry.key: entry async for entry in store.scan()}
+
+
+def _apply(found: dict[str, Entry], key: str, version: int, value: bytes | None) -> None:
+    if key in found and found[key].version > version:
+        return
+    if value is None:
+        found.pop(key, None)
+    else:
+        found[key] = Entry(key, version, value)

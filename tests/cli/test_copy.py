@@ -1,0 +1,182 @@
+"""`twitchvault copy`: everybody from one store to another."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.fernet import Fernet
+
+from tests.environment import REFRESH, until
+from tests.redis_store.conftest import own_server  # noqa: F401 - a fixture
+from twitchvault import App, FernetStore, RedisStore, SQLiteStore, open_store
+from twitchvault.vault.record import Record, encode
+from twitchvault.vault.transitions import leased
+
+from .records import entries_of, fill, login, refreshed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.redis_store.servers import Driver, Server
+
+    from .command import Shell
+
+MANY, KILLS = 2_000, 4
+"""10,000 users and 10 kills give the same."""
+
+
+async def test_everybody_is_copied(shell: Shell) -> None:
+    """Users, the application's token and tokens whose user is not known come as they are; the
+    second run has nothing to do.
+    """
+    records = {
+        "client:1001": refreshed(login("alice"), 3),
+        "client:client": Record("app", seeded=False),
+        "client/seed/abcdefabcdef": Record("parked", "parked", generation=2, seeded=False),
+        "other:1001": login("other"),
+    }
+    await fill(open_store(shell.store), records)
+    target = f"sqlite:///{shell.folder / 'target.db'}"
+    outcome = await shell.run("copy", shell.store, target)
+    assert (outcome.code, outcome.out) == (0, "Copied and verified: 4 added.\n"), outcome.err
+    assert f"Source: {shell.file}\nTarget: {shell.folder / 'target.db'}\n" in outcome.err
+    assert "Stop every program that uses the source" in outcome.err
+    assert await entries_of(open_store(target)) == {k: encode(r) for k, r in records.items()}
+    outcome = await shell.run("copy", shell.store, target)
+    assert (outcome.code, outcome.out) == (0, "Copied and verified: 4 unchanged.\n")
+
+
+async def test_a_newer_generation_stays(shell: Shell) -> None:
+    """Who was refreshed on the target already is left alone and named."""
+    old = refreshed(login("alice"))
+    newer = refreshed(old)
+    await fill(open_store(shell.store), {"client:1001": old, "client:1002": login("bob")})
+    target = f"sqlite:///{shell.folder / 'target.db'}"
+    await fill(open_store(target), {"client:1001": newer})
+    outcome = await shell.run("copy", shell.store, target)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out == (
+        "alice\t1001\tnewer\tclient\tgeneration 3 stands, this is 2\n"
+        "Copied and verified: 1 added, 1 newer.\n"
+    )
+    assert (await entries_of(open_store(target)))["client:1001"] == encode(newer)
+
+
+async def test_a_dry_run_makes_nothing(shell: Shell) -> None:
+    """It says what would be done, and leaves no file behind."""
+    await fill(open_store(shell.store), {"client:1001": login("alice")})
+    target = shell.folder / "target.db"
+    outcome = await shell.run("copy", "--dry-run", shell.store, f"sqlite:///{target}")
+    assert (outcome.code, outcome.out) == (0, "Would be copied: 1 added.\n"), outcome.err
+    assert not target.exists()
+
+
+async def test_a_refresh_under_way_is_waited_for_by_a_person(shell: Shell) -> None:
+    """While a process has a lease nothing is copied: its users are named, and the code is 2. What
+    a process that died has left is copied if one says so.
+    """
+    record = leased(login("alice"), "somebody", 60.0)
+    await fill(open_store(shell.store), {"client:1001": record, "client:1002": login("bob")})
+    target = f"sqlite:///{shell.folder / 'target.db'}"
+    outcome = await shell.run("copy", shell.store, target)
+    assert outcome.code == 2
+    assert "refreshing tokens in the source: alice (1001); stop it" in outcome.err
+    assert await entries_of(open_store(target)) == {}
+    outcome = await shell.run("copy", "--stopped", shell.store, target)
+    assert outcome.code == 0, outcome.err
+    assert (await entries_of(open_store(target)))["client:1001"] == encode(record)
+
+
+async def test_a_process_that_refreshes_is_in_the_way(shell: Shell) -> None:
+    """While the answer of a refresh is on its way `copy` ends at once and names the user; when it
+    has arrived, the new pair is copied.
+    """
+    await shell.sign_in("alice")
+    target = f"sqlite:///{shell.folder / 'target.db'}"
+    async with App(shell.client.client_id, store=shell.store, id_url=shell.twitch.id_url) as app:
+        gate = shell.twitch.hold(REFRESH, when="after")
+        refresh = asyncio.create_task(app.get_user_by_id("1001").refresh())
+        await gate.reached()
+        outcome = await shell.run("copy", shell.store, target)
+        assert outcome.code == 2
+        assert "refreshing tokens in the source: alice (1001); stop it" in outcome.err
+        gate.release()
+        token = await refresh
+    outcome = await shell.run("copy", shell.store, target)
+    assert outcome.code == 0, outcome.err
+    (value,) = (await entries_of(open_store(target))).values()
+    assert token.access_token.encode() in value
+
+
+async def test_what_cannot_be_read_is_named(shell: Shell) -> None:
+    """A damaged record stops nobody else, and the code is 2."""
+    await fill(open_store(shell.store), {"client:1002": login("bob")})
+    await shell.damage("client:1001")
+    target = f"sqlite:///{shell.folder / 'target.db'}"
+    outcome = await shell.run("copy", shell.store, target)
+    assert outcome.code == 2
+    assert "left as they are: 1001" in outcome.err
+    assert outcome.out.endswith("Copied and verified: 1 added, 1 unreadable.\n")
+    assert [*await entries_of(open_store(target))] == ["client:1002"]
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+async def test_the_keys_open_both(shell: Shell, encrypted: bool) -> None:
+    """A new target is encrypted under the keys, be the source encrypted under them or plaintext."""
+    key = Fernet.generate_key()
+    (shell.folder / "keys").write_bytes(key)
+    inner = SQLiteStore(shell.file)
+    await fill(FernetStore(inner, key) if encrypted else inner, {"client:1001": login("alice")})
+    target = SQLiteStore(shell.folder / "target.db")
+    outcome = await shell.run(
+        *("copy", shell.store, f"sqlite:///{shell.folder / 'target.db'}"),
+        TWITCHVAULT_KEY_FILE=str(shell.folder / "keys"),
+    )
+    assert outcome.code == 0, outcome.err
+    assert all(b"alice" not in value for value in (await entries_of(target)).values())
+    stored = await entries_of(FernetStore(target, key))
+    assert stored == {"client:1001": encode(login("alice"))}
+
+
+async def test_a_missing_source_is_not_made(shell: Shell) -> None:
+    """A wrong name is an error, and neither file is there afterwards."""
+    target = shell.folder / "target.db"
+    outcome = await shell.run("copy", shell.store, f"sqlite:///{target}")
+    assert outcome.code == 2
+    assert f"there is no store in {str(shell.file)!r}" in outcome.err
+    assert not shell.file.exists()
+    assert not target.exists()
+
+
+async def _has_more(client: Driver, than: int) -> bool:
+    return bool(await client.hlen("{twitchvault}:entries") > than)
+
+
+async def test_killed_anywhere_it_goes_on(
+    shell: Shell,
+    quick_path: Path,
+    own_server: Callable[[], Server],  # noqa: F811
+) -> None:
+    """From SQLite to Redis, killed half-way again and again: in the end nobody is lost and nobody
+    is there twice.
+    """
+    records = {f"client:{number}": refreshed(login(f"user{number}")) for number in range(MANY)}
+    source = f"sqlite:///{quick_path / 'source.db'}"
+    await fill(open_store(source), records)
+    server, chance = await own_server().ready(), random.Random(16)
+    async with server.client() as client:
+        for _ in range(KILLS):
+            enough = await client.hlen("{twitchvault}:entries") + chance.randrange(MANY // KILLS)
+            command = await shell.start("copy", source, server.url)
+            await until(partial(_has_more, client, min(enough, MANY - 1)))
+            await command.kill()
+    outcome = await shell.run("copy", source, server.url)
+    assert outcome.code == 0, outcome.err
+    target = RedisStore(server.url)
+    stored = await entries_of(target)
+    assert stored == {key: encode(record) for key, record in records.items()}

@@ -1,0 +1,1 @@
+"""The frameworks, each as it is installed, with the vault's tokens."""

@@ -1,0 +1,331 @@
+"""TwitchIO, as it is installed, with the vault's tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import twitchio
+from twitchio import eventsub
+from twitchio.eventsub import websockets
+from twitchio.ext import commands
+from twitchio.http import Route
+
+from tests.environment import until, within
+from twitchvault.integrations import bridge
+from twitchvault.integrations.twitchio import bind
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.environment import Environment
+    from twitchvault import App, UserAPI
+
+STAMP = "2026-01-01T00:00:00Z"
+
+
+class Bot(commands.Bot):
+    """A bot that writes down what happens."""
+
+    def __init__(self, app: App, client_secret: str | None, bot_id: str) -> None:
+        client_id = app.http.client_id
+        super().__init__(
+            client_id=client_id, client_secret=client_secret or "", bot_id=bot_id, prefix="!"
+        )
+        self.refreshed: list[twitchio.TokenRefreshedPayload] = []
+        self.streams: list[str] = []
+        self.welcomes = 0
+        self.revoked: list[str] = []
+
+    async def event_token_refreshed(self, payload: twitchio.TokenRefreshedPayload) -> None:
+        """A token was refreshed."""
+        self.refreshed.append(payload)
+
+    async def event_stream_online(self, payload: twitchio.StreamOnline) -> None:
+        """A stream begins."""
+        self.streams.append(payload.id)
+
+    async def event_websocket_welcome(self, _: object) -> None:
+        """A websocket stands."""
+        self.welcomes += 1
+
+    async def event_subscription_revoked(self, payload: twitchio.SubscriptionRevoked) -> None:
+        """A subscription has ended."""
+        self.revoked.append(payload.reason.value)
+
+
+@pytest.fixture(autouse=True)
+def at_the_double(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TwitchIO sends everything to the double; what it advises about other packages is not read."""
+    monkeypatch.setattr(Route, "BASE", env.twitch.api_url)
+    monkeypatch.setattr(Route, "ID_BASE", f"{env.twitch.url}/")
+    monkeypatch.setattr(websockets, "WSS", env.twitch.eventsub_url)
+    logging.getLogger("twitchio").addHandler(logging.NullHandler())
+
+
+@pytest.fixture
+async def bot(env: Environment, app: App) -> AsyncIterator[Bot]:
+    """A bound bot that runs as alice."""
+    bot = Bot(app, env.client.client_secret, env.alice.user_id)
+    bind(bot, app)
+    await bot.login(load_tokens=False)
+    yield bot
+    await bot.close()
+
+
+async def _subscribe(bot: Bot, user_id: str) -> None:
+    payload = eventsub.StreamOnlineSubscription(broadcaster_user_id=user_id)
+    await bot.subscribe_websocket(payload, as_bot=True)
+
+
+async def _hears(env: Environment, bot: Bot, stream: str) -> None:
+    """An event gets to the bot."""
+    names = {"broadcaster_user_login": "alice", "broadcaster_user_name": "Alice", "type": "live"}
+    event = {"id": stream, "broadcaster_user_id": env.alice.user_id, "started_at": STAMP, **names}
+    assert env.twitch.notify("stream.online", event) == 1
+    await until(lambda: stream in bot.streams)
+
+
+async def test_a_refused_token_is_renewed_once(env: Environment, alice: UserAPI, bot: Bot) -> None:
+    """Many calls at once on a dead token: one exchange, every call is answered."""
+    env.twitch.expire_access(alice.token)
+    calls = (bot.fetch_users(ids=[alice.id], token_for=alice.id) for _ in range(20))
+    answers = await within(asyncio.gather(*calls))
+    assert {users[0].id for users in answers} == {alice.id}
+    await env.expect(exchanges=1)
+    await until(lambda: [payload.token for payload in bot.refreshed] == [alice.token])
+    assert bot.refreshed[0].user_id == alice.id
+
+
+async def test_the_second_page_is_asked_for_with_the_token_that_stands(
+    env: Environment, alice: UserAPI, bot: Bot
+) -> None:
+    """A rotation between two pages goes unnoticed."""
+    env.twitch.add_resource("streams", [_stream(number) for number in range(40)], needs="user")
+    found = []
+    async for stream in bot.fetch_streams(token_for=alice.id, max_results=40):
+        found.append(stream.id)
+        if len(found) == 20:
+            await alice.refresh()
+    assert found == [str(number) for number in range(40)]
+    await env.expect(exchanges=1)
+
+
+async def test_the_app_token_is_the_vaults(env: Environment, app: App, bot: Bot) -> None:
+    """TwitchIO asks for none, and a dead one is replaced by the vault."""
+    assert env.twitch.counts.app_tokens == 1
+    env.twitch.kill_app_tokens(env.client)
+    assert (await bot.fetch_users(logins=["bob"]))[0].id == env.bob.user_id
+    assert env.twitch.counts.app_tokens == 2
+    assert env.twitch.is_live(app.tokens[app.http.client_id][0])
+
+
+async def test_client_tokens_shows_the_vaults_users(
+    env: Environment, app: App, alice: UserAPI, bot: Bot
+) -> None:
+    """Users that were added to the vault are the client's, without the app token."""
+    await env.login(app, env.bob)
+    assert set(bot.tokens) == {alice.id, env.bob.user_id}
+    assert (bot.tokens[alice.id]["token"], bot.tokens[alice.id]["refresh"]) == env.live()
+
+
+async def test_add_token_ends_in_the_vault(env: Environment, app: App, bot: Bot) -> None:
+    """A pair that TwitchIO is given is the vault's; if it is dead, the vault renews it."""
+    pair = env.pair(user=env.bob, expired=True)
+    answer = await bot.add_token(pair.access_token, pair.refresh_token)
+    assert (answer.user_id, answer.login) == (env.bob.user_id, "bob")
+    await env.expect(exchanges=1, user=env.bob)
+    removed = await bot.remove_token(env.bob.user_id)
+    assert removed is not None
+    assert app.get_token(env.bob.user_id) is None
+
+
+async def test_add_token_refuses_a_dead_pair_in_twitchios_words(env: Environment, bot: Bot) -> None:
+    """The error is TwitchIO's own, and shows no token."""
+    pair = env.pair(user=env.bob)
+    env.twitch.disconnect(env.client, env.bob)
+    with pytest.raises(twitchio.InvalidTokenException) as error:
+        await bot.add_token(pair.access_token, pair.refresh_token)
+    assert not env.shows_secret(error.value)
+
+
+async def test_a_user_who_has_to_sign_in_again_is_twitchios_401(
+    env: Environment, app: App, alice: UserAPI, bot: Bot
+) -> None:
+    """The refusal is TwitchIO's own error, as its websockets expect; the vault's is its cause."""
+    env.twitch.disconnect(env.client, env.alice)
+    for _ in range(2):
+        with pytest.raises(twitchio.HTTPException) as error:
+            await bot.fetch_users(ids=[alice.id], token_for=alice.id)
+        assert error.value.status == 401
+        assert "sign in again" in str(error.value.__cause__)
+        assert not env.shows_secret(error.value)
+    assert alice.id in app.needs_login
+    assert env.refreshes_sent() == 1
+
+
+async def test_refresh_and_revoke_go_through_the_vault(
+    env: Environment, app: App, alice: UserAPI, bot: Bot
+) -> None:
+    """TwitchIO's own OAuth methods do not spend or kill a token behind the vault's back."""
+    pair = app.get_token(alice.id)
+    assert pair is not None
+    assert pair[1] is not None
+    answer = await bot.http.refresh_token(pair[1])
+    assert (answer.access_token, answer.refresh_token) == app.get_token(alice.id)
+    again = await bot.http.refresh_token(pair[1])
+    assert again.access_token == answer.access_token
+    await env.expect(exchanges=1)
+    await bot.http.revoke_token(answer.access_token)
+    assert app.get_token(alice.id) is None
+
+
+async def test_eventsub_survives_rotations_and_reconnects(
+    env: Environment, alice: UserAPI, bot: Bot
+) -> None:
+    """Five rotations, a reconnect that Twitch asks for, and a cut connection with a dead token."""
+    await within(_subscribe(bot, alice.id))
+    for number in range(5):
+        await alice.refresh()
+        await _hears(env, bot, f"after rotation {number}")
+    env.twitch.reconnect_sockets()
+    await until(lambda: bot.welcomes == 2)
+    await _hears(env, bot, "after the reconnect")
+    env.twitch.expire_access(alice.token)
+    env.twitch.drop_sockets()
+    await until(lambda: bot.welcomes == 3 and env.twitch.subscriptions)
+    await _hears(env, bot, "after the cut")
+    await env.expect(exchanges=6)
+    await until(lambda: len(bot.refreshed) == 6)
+
+
+async def test_a_revoked_subscription_tells_the_vault(
+    env: Environment, alice: UserAPI, bot: Bot
+) -> None:
+    """The user disconnects the bot: TwitchIO says so, and one call makes all processes know."""
+    await within(_subscribe(bot, alice.id))
+    async with env.app() as other:
+        env.twitch.disconnect(env.client, env.alice)
+        await until(lambda: bot.revoked == ["authorization_revoked"])
+        with pytest.raises(twitchio.HTTPException):
+            await bot.fetch_users(token_for=alice.id)
+        await other.sync()
+        assert alice.id in other.needs_login
+    assert env.refreshes_sent() == 1
+
+
+async def test_the_device_code_mode_needs_no_token_for(env: Environment) -> None:
+    """A public client: calls that name no user are made as the vault's user."""
+    async with env.app(env.public) as app:
+        client = twitchio.Client(client_id=env.public.client_id, scopes=_scopes())
+        bind(client, app)
+        env.twitch.auto_approve(env.alice)
+        code = await client.login_dcf(load_token=False)
+        assert code is not None
+        await client.start_dcf(device_code=code["device_code"], interval=0, block=False)
+        assert client.bot_id == env.alice.user_id
+        alice = app.get_user_by_id(env.alice.user_id)
+        env.twitch.expire_access(alice.token)
+        assert (await client.fetch_users(logins=["bob"]))[0].id == env.bob.user_id
+        await client.close()
+    await env.expect(exchanges=1, client=env.public)
+
+
+async def test_the_device_code_mode_starts_with_the_vaults_user(env: Environment) -> None:
+    """Nobody has to sign in who is in the vault already."""
+    async with env.app(env.public) as app:
+        await env.login(app, env.bob, env.public)
+        await env.login(app, env.alice, env.public)
+        client = twitchio.Client(client_id=env.public.client_id, bot_id=env.alice.user_id)
+        bind(client, app)
+        assert await client.login_dcf(load_token=False) is None
+        await client.start_dcf(block=False)
+        assert client.bot_id == env.alice.user_id
+        await client.close()
+
+
+async def test_the_file_of_before_comes_into_the_vault(
+    env: Environment,
+    app: App,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Any,  # noqa: ANN401
+) -> None:
+    """TwitchIO's file of tokens is read at login, and no file is written at the end."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / ".tio.tokens.json"
+    pair = env.pair(expired=True)
+    content = f'{{"x": {{"token": "{pair.access_token}", "refresh": "{pair.refresh_token}"}}}}'
+    file.write_text(content)
+    for _ in range(2):
+        bot = Bot(app, env.client.client_secret, env.alice.user_id)
+        bind(bot, app)
+        await bot.login()
+        await bot.close()
+    assert file.read_text() == content
+    await env.expect(exchanges=1)
+
+
+async def test_another_threads_loop_hops_to_the_vaults(
+    env: Environment, app: App, alice: UserAPI
+) -> None:
+    """A client on a loop of its own: its calls are answered, and renewed on the vault's loop."""
+    env.twitch.expire_access(alice.token)
+
+    async def elsewhere() -> tuple[str, int]:
+        bot = Bot(app, env.client.client_secret, alice.id)
+        bind(bot, app)
+        await bot.login(load_tokens=False)
+        users = await bot.fetch_users(ids=[alice.id], token_for=alice.id)
+        await until(lambda: bot.refreshed)
+        await bot.close()
+        return users[0].id, len(bot.refreshed)
+
+    assert await asyncio.to_thread(asyncio.run, elsewhere()) == (alice.id, 1)
+    await env.expect(exchanges=1)
+
+
+async def test_bind_says_what_is_wrong(app: App, bot: Bot) -> None:
+    """Another application, another kind of client, a client that is logged in."""
+    other = twitchio.Client(client_id="another", client_secret="s")
+    with pytest.raises(ValueError, match="'another' must be that of the vault"):
+        bind(other, app)
+    with pytest.raises(TypeError, match=r"must be a twitchio\.Client, not str"):
+        bind("client", app)  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="before login"):
+        bind(bot, app)
+
+
+async def test_login_before_authorize_says_so(env: Environment) -> None:
+    """There is no app token yet."""
+    app = env.app(env.confidential)
+    client = twitchio.Client(client_id=app.http.client_id, client_secret="s")
+    bind(client, app)
+    with pytest.raises(LookupError, match=r"await app\.authorize"):
+        await client.login(load_tokens=False)
+    await client.close()
+
+
+async def test_an_unknown_version_is_told_on_bind(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, with the versions that were tested, not in the middle of a stream."""
+    monkeypatch.setattr(bridge, "version", lambda _: "9.9.9")
+    client = twitchio.Client(client_id=app.http.client_id, client_secret="s")
+    with pytest.warns(UserWarning, match=r"twitchio 9\.9\.9 .* 3\.3\.2"):
+        bind(client, app)
+
+
+def _scopes() -> twitchio.Scopes:
+    return twitchio.Scopes(chat_read=True)
+
+
+def _stream(number: int) -> dict[str, object]:
+    names = dict.fromkeys(
+        ("user_id", "user_login", "user_name", "game_id", "game_name", "type", "title",
+         "language", "thumbnail_url"), "x",
+    )  # fmt: skip
+    lists: dict[str, object] = {"tag_ids": [], "tags": []}
+    return {**names, **lists, "id": str(number), "viewer_count": 1, "started_at": STAMP,
+            "is_mature": False}  # fmt: skip
