@@ -86,6 +86,7 @@ async def manage_users(app: App) -> None:
 async def sign_in(device: DeviceCodeFlow, code: AuthorizationCodeGrantFlow) -> None:
     """Both flows; scopes are strings, members of `Scopes`, or both."""
     assert_type(await device.request_device_code(), DeviceCode)
+    assert_type(await device.ensure_user(["chat:read"], print, user_id="1"), UserAPI)
     begun = await device.request_device_code([Scopes.CHAT_READ, "chat:edit"])
     assert_type(begun.interval, int)
     assert_type(await device.get_device_token(begun.device_code), Token)
