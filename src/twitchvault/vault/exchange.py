@@ -20,7 +20,6 @@ from twitchvault.errors import (
     TwitchServerError,
     Unauthorized,
     VersionConflict,
-    fresh_copy,
 )
 from twitchvault.identity import refused_grant
 from twitchvault.vault import transitions
@@ -150,15 +149,14 @@ class Exchange(Part):
         try:
             return await self._run(lease)
         except (HTTPException, StoreError) as error:
-            failure = self._named(error, lease) if isinstance(error, HTTPException) else error
-            self._metrics.note_error("refresh", failure)
+            self._metrics.note_error("refresh", error)
             self._metrics.note_refresh("error", lease.age)
-            if isinstance(failure, HTTPException):
-                self._backoff.failed(lease.user, failure)
+            if isinstance(error, HTTPException):
+                self._backoff.failed(lease.user, error)
             if not lease.in_doubt:
                 # One that may be spent stays leased: whoever takes it over asks as we do.
                 await self._outbox.apply(lease.key, self._release(lease))
-            raise failure from None
+            raise
         except BaseException:
             lease.in_doubt = lease.in_doubt or lease.sent
             if not lease.in_doubt:
@@ -166,17 +164,6 @@ class Exchange(Part):
             raise
         finally:
             self._note_doubt(lease)
-
-    def _named(self, error: HTTPException, lease: Lease) -> HTTPException:
-        """The same error, saying that it was the refresh: a caller asked for something else."""
-        user_id = self._repository.user_of(lease.key)
-        whose = f"user {user_id!r}" if user_id else "a refresh token from outside"
-        if user_id == self._identity.client_id:
-            whose = "the app access token"
-        named = fresh_copy(error)
-        named.message = f"the refresh of {whose} failed after {lease.age:.1f} s: {error.text}"
-        named.args = (named.status, named.message)
-        return named
 
     async def _run(self, lease: Lease) -> Record | None:
         pause = FIRST_PAUSE
