@@ -14,6 +14,7 @@ from twitchvault.stores import MemoryStore, RedisStore, SQLiteStore
 from .makers import KEY, NEW
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.environment import Environment
@@ -34,7 +35,7 @@ async def test_a_worker_that_was_started_without_its_key(
 ) -> None:
     """`authorize` refuses the store, and not a byte of it changes."""
     memory, client = MemoryStore(), FakeAsyncRedis(server=FakeServer())
-    inner = {
+    inner: Callable[[], TokenStore] = {
         "memory": lambda: memory,
         "sqlite": lambda: SQLiteStore(tmp_path / "encrypted.db"),
         "redis": lambda: RedisStore(client),
