@@ -79,7 +79,7 @@ CALLS: Final[dict[str, Callable[[Given], Awaitable[object]]]] = {
 }
 """Calls with secrets in them, which wait for an endpoint that answers nothing."""
 AS_GET: Final = {"request", "post", "put", "patch", "delete"}
-OF_THE_STORE: Final = {"close", "flush", "sync"}
+OF_THE_STORE: Final = {"close", "flush", "health", "sync"}
 ENDPOINTS: Final = ("token", "device", "validate", "revoke", "helix")
 
 

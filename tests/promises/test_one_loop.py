@@ -65,6 +65,7 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "get_authorization_token": ("code", REDIRECT),
     "get_device_token": ("device-code",),
     "get_user": (),
+    "health": (),
     "patch": ("users",),
     "post": ("users",),
     "put": ("users",),
