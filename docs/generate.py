@@ -13,7 +13,7 @@ import pkgutil
 import re
 import sys
 import textwrap
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -156,9 +156,11 @@ def _models(*models: type) -> Iterable[str]:
 
 def _fields(model: Any) -> list[str]:  # noqa: ANN401
     if not issubclass(model, BaseModel):
-        return list(model._fields)
-    fields = list(model.model_fields)
-    return [name for name in fields if name != "raw"] + ["raw"] * ("raw" in fields)
+        return (
+            [field.name for field in fields(model)] if is_dataclass(model) else list(model._fields)
+        )
+    names = list(model.model_fields)
+    return [name for name in names if name != "raw"] + ["raw"] * ("raw" in names)
 
 
 def _options(options: Any) -> Iterable[str]:  # noqa: ANN401

@@ -11,6 +11,7 @@ import io
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -39,7 +40,13 @@ SCENES: Final[dict[str, tuple[str, ...]]] = {
     "login": ("login", "--scope", "chat:read chat:edit"),
     "list": ("list",),
     "show": ("show", "alice"),
+    "doctor": ("doctor",),
+    "watch": ("watch",),
 }
+MEANWHILE: Final = {"watch": (("refresh", "alice"), b"refreshed")}
+"""What another process does when a scene stands that has no end, and what it then shows."""
+REDRAWN: Final = re.compile(r"(?:\r?\x1b\[\d*[AK])+")
+"""Where a picture that is drawn again begins."""
 
 
 async def main() -> None:
@@ -88,21 +95,30 @@ def _run(twitch: FakeTwitch, client: Client, folder: str, arguments: tuple[str, 
         "COLUMNS": str(COLUMNS),
         "LINES": "50",
     }
+    environment = os.environ | settings
+    command = [sys.executable, "-c", MAIN]
     terminal, inside = pty.openpty()
     with subprocess.Popen(  # noqa: S603 - our own command
-        [sys.executable, "-c", MAIN, *arguments],
-        stdin=inside,
-        stdout=inside,
-        stderr=inside,
-        env=os.environ | settings,
-    ):
+        [*command, *arguments], stdin=inside, stdout=inside, stderr=inside, env=environment
+    ) as process:
         os.close(inside)
         shown = b""
+        other, sign = MEANWHILE.get(arguments[0], ((), b""))
         with suppress(OSError):  # the command has ended
             while part := os.read(terminal, 65_536):
                 shown += part
+                if other and b"STATE" in shown:
+                    _run_once([*command, *other], environment)
+                    other = ()
+                elif sign and sign in shown:
+                    process.send_signal(signal.SIGINT)
+                    sign = b""
     os.close(terminal)
-    return shown.decode()
+    return REDRAWN.split(shown.decode())[-1].replace("Stopped.\r\n", "")
+
+
+def _run_once(command: list[str], environment: dict[str, str]) -> None:
+    subprocess.run(command, env=environment, check=True, capture_output=True)  # noqa: S603
 
 
 def _write(name: str, arguments: tuple[str, ...], shown: str) -> None:

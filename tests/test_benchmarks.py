@@ -6,12 +6,12 @@ import asyncio
 import json
 import xml.etree.ElementTree as ET
 from io import StringIO
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import pytest
 from rich.console import Console
 
-from benchmarks import report, sizing
+from benchmarks import peers, report, sizing
 from benchmarks.cases import CASES, chosen
 from benchmarks.chart import draw
 from benchmarks.runner import (
@@ -21,6 +21,7 @@ from benchmarks.runner import (
     Mark,
     Plan,
     Result,
+    Skipped,
     WrongAnswer,
     compare,
     expect,
@@ -35,12 +36,19 @@ CERTAIN: Final = {"storm", "storm-processes", "storm-spread", "storm-cancel", "w
 """Cases whose marks do not depend on speed, but for the one about bare calls."""
 
 
+def absent(name: str) -> NoReturn:
+    """What a benchmark does without a library that is measured beside ours."""
+    raise Skipped(name)
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_a_case_runs(name: str, tmp_path: Path) -> None:
+def test_a_case_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With right answers (a wrong one raises), a figure of ours, and a mark for it.
 
-    However slow the machine: one exchange, nothing fails, the pair is stored, few connections.
+    The other libraries are left out: they take long to fail. However slow the machine: one
+    exchange, nothing fails, the pair is stored, few connections.
     """
+    monkeypatch.setattr(peers, "module", absent)
     results = asyncio.run(CASES[name](Plan(tmp_path, TINY, tiny=True)))
     assert results
     for result in results:

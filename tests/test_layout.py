@@ -19,7 +19,7 @@ RANKS: Final = {
     part: rank
     for rank, parts in enumerate(
         (
-            ("http", "responses", "loops", "models", "scopes", "inputs", "errors"),
+            ("http", "responses", "loops", "models", "scopes", "inputs", "metrics", "errors"),
             ("identity", "stores"),
             ("vault", "environment"),
             ("helix",),

@@ -19,6 +19,7 @@ from twitchvault import errors, oauth, stores
 from twitchvault.app import App
 from twitchvault.errors import *
 from twitchvault.helix import AppAPI, User, UserAPI
+from twitchvault.metrics import Health, Metric
 from twitchvault.oauth import *
 from twitchvault.vault.events import VaultEvent
 from twitchvault.vault.history import HistoryEntry
@@ -26,7 +27,7 @@ from twitchvault.vault.history import HistoryEntry
 if TYPE_CHECKING:
     from twitchvault.stores import *
 
-__all__ = ["App", "AppAPI", "HistoryEntry", "User", "UserAPI", "VaultEvent"]
+__all__ = ["App", "AppAPI", "Health", "HistoryEntry", "Metric", "User", "UserAPI", "VaultEvent"]
 __all__ += errors.__all__
 __all__ += oauth.__all__
 __all__ += stores.__all__

@@ -11,6 +11,7 @@ from twitchvault.helix.api import UserAPI
 from twitchvault.http import HTTPClient
 from twitchvault.identity import Identity
 from twitchvault.loops import on_bound_loop
+from twitchvault.metrics import Metrics
 from twitchvault.stores.base import TokenStore, check_key
 from twitchvault.stores.memory import MemoryStore
 from twitchvault.stores.url import open_store
@@ -18,13 +19,14 @@ from twitchvault.vault.record import TokenPair
 from twitchvault.vault.vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator
+    from collections.abc import AsyncIterator, Callable, Generator
     from types import MappingProxyType
 
     import aiohttp
 
     from twitchvault.helix.api import AppAPI
     from twitchvault.loops import LoopBinding
+    from twitchvault.metrics import Health, Metric
     from twitchvault.models import ClientCredentials, Token, ValidateToken
     from twitchvault.vault.events import VaultEvent
     from twitchvault.vault.history import HistoryEntry
@@ -50,6 +52,8 @@ class App:
     `session`, `connector`, `proxy`, `proxy_auth`, `http_trace`, `trust_env` go to aiohttp; a
     session or connector of yours is not closed. `trust_env=True` takes the proxy from HTTPS_PROXY
     and the like.
+    `on_metric` is called with a `Metric` for each request, refresh, validation, store call and
+    needs_login, on the loop, so it must not block. What it raises is logged once.
 
     An app belongs to the event loop on which it was authorized: elsewhere its coroutines raise
     `WrongEventLoop`, a `RuntimeError`, before anything is sent. Views can be read in any thread.
@@ -74,8 +78,11 @@ class App:
         proxy_auth: aiohttp.BasicAuth | None = None,
         http_trace: aiohttp.TraceConfig | None = None,
         trust_env: bool = False,
+        on_metric: Callable[[Metric], object] | None = None,
     ) -> None:
+        metrics = Metrics(on_metric)
         http = HTTPClient(
+            metrics=metrics,
             client_id=inputs.client_id(client_id),
             session=session,
             connector=connector,
@@ -88,7 +95,7 @@ class App:
         identity = Identity(http, http.client_id, secret, id_url)
         lease_ttl = inputs.seconds("lease_ttl", lease_ttl, least=1)
         used = _store(store)
-        vault = Vault(used, identity, maintain=maintain, lease_ttl=lease_ttl)
+        vault = Vault(used, identity, maintain=maintain, lease_ttl=lease_ttl, metrics=metrics)
         self._core = Core(http, identity, vault, api_url, None if used is store else used)
         self._shared = False
 
@@ -237,6 +244,14 @@ class App:
         Hourly validations are left out. Raises as `get_token` does.
         """
         return self._core.vault.history(self._user_id(user_id))
+
+    @on_bound_loop
+    async def health(self) -> Health:
+        """How the vault is, within a second, also when the store does not answer; raises nothing.
+
+        An app that is not authorized has no store that it could reach.
+        """
+        return await self._core.vault.health()
 
     @on_bound_loop
     async def sync(self) -> None:

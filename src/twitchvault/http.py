@@ -11,6 +11,7 @@ import asyncio
 import json as jsonlib
 import math
 import os
+import time
 from contextlib import suppress
 from socket import gaierror
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -21,6 +22,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from twitchvault.errors import ClientException, NoAnswer, WrongType, WrongValue
+from twitchvault.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -88,6 +90,7 @@ class HTTPClient:
         proxy_auth: aiohttp.BasicAuth | None = None,
         http_trace: aiohttp.TraceConfig | None = None,
         trust_env: bool = False,
+        metrics: Metrics | None = None,
     ) -> None:
         if session is not None and (connector is not None or http_trace is not None or trust_env):
             msg = (
@@ -96,6 +99,7 @@ class HTTPClient:
             raise WrongValue(msg + "'session'")
         self.client_id = client_id
         self.closed = False
+        self.metrics = Metrics() if metrics is None else metrics
         self._given = session
         self._own: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -137,7 +141,8 @@ class HTTPClient:
         if body is not None:
             # Named here, for else a default of the caller's session would go before the body's own.
             headers = {**(headers or {}), "Content-Type": body.content_type}
-        request = self._request(body, method, url, headers=headers, params=params)
+        send = self._measured if self.metrics.wanted else self._request
+        request = send(body, method, url, headers=headers, params=params)
         exchange = asyncio.create_task(request, name="twitchvault request")
         exchange.add_done_callback(_note_outcome)
         try:
@@ -170,6 +175,22 @@ class HTTPClient:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_TIMEOUT):
                     await session.close()
+
+    async def _measured(
+        self,
+        body: RequestBody | None,
+        method: str,
+        url: str,
+        **options: Any,  # noqa: ANN401
+    ) -> Answer:
+        began, status = time.perf_counter(), "none"
+        try:
+            answer = await self._request(body, method, url, **options)
+            status = str(answer.status)
+            return answer
+        finally:
+            took, endpoint = time.perf_counter() - began, URL(url).path
+            self.metrics.report("request", took, method=method, endpoint=endpoint, status=status)
 
     async def _request(
         self,

@@ -151,6 +151,10 @@ class Identity:
         if not access_token.isprintable() or any(map(str.isspace, access_token)):
             msg = "'access_token' holds white space or a control character: no token does"
             raise Unauthorized(_UNAUTHORIZED, msg)
+        asked = self._validate(access_token, timeout)
+        return await self._http.metrics.timed("validation", asked)
+
+    async def _validate(self, access_token: str, timeout: float) -> ValidateToken:
         headers = {"Authorization": f"OAuth {access_token}"}
         url = f"{self._base}/validate"
         answer = await self._http.send("GET", url, headers=headers, timeout=timeout)

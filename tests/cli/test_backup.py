@@ -1,28 +1,31 @@
-"""`twitchvault backup` and `twitchvault restore`."""
+"""`twitchvault backup`, and what it is restored to."""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
 import stat
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.fernet import Fernet
+from redis.asyncio import Redis
 
 from tests.processes.conftest import fleet, twitch  # noqa: F401 - fixtures
 from tests.processes.fleet import all_do
+from tests.redis_store.conftest import own_server  # noqa: F401 - a fixture
 from twitchvault import FernetStore, SQLiteStore, open_store
 from twitchvault.vault.record import encode
-from twitchvault.vault.transitions import removed
 
 from .command import Shell
 from .records import entries_of, fill, login, refreshed
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.processes.fleet import Fleet
+    from tests.redis_store.servers import Server
 
 
 async def test_a_backup_holds_everybody_for_its_owner_alone(shell: Shell) -> None:
@@ -78,105 +81,76 @@ async def test_an_encrypted_store_has_an_encrypted_backup(shell: Shell) -> None:
     assert b"alice" not in new.read_bytes()
 
 
-async def test_an_old_backup_harms_nobody(shell: Shell) -> None:
-    """Each user keeps the newer of both, nobody who was removed comes back, and each is named."""
-    old = {
-        f"client:{name}": refreshed(login(name)) for name in ("alice", "bob", "carol", "dora", "ed")
-    }
-    await fill(open_store(shell.store), old)
-    file = shell.folder / "tokens.bak"
-    await shell.run("backup", str(file))
-    anew, gone = login("dora-anew", old["client:dora"]), removed(old["client:ed"])
-    assert gone is not None
-    now = {
-        "client:alice": refreshed(old["client:alice"], 4),
-        "client:bob": old["client:bob"],
-        "client:carol": login("carol"),
-        "client:dora": anew,
-        "client:ed": gone,
-    }
-    await fill(open_store(shell.store), now)
-    outcome = await shell.run("restore", str(file))
-    assert outcome.code == 0, outcome.err
-    assert outcome.out.splitlines() == [
-        "alice\talice\tnewer\tclient\tgeneration 6 stands, this is 2",
-        "bob\tbob\tunchanged\tclient\t-",
-        "carol\tcarol\tupdated\tclient\tgeneration 2, in the place of 1",
-        "dora\tdora\tnewer\tclient\tgeneration 3 stands, this is 2",
-        "ed\ted\tnewer\tclient\tthe user was removed since",
-    ]
-    after = await entries_of(open_store(shell.store))
-    expected = {**now, "client:carol": old["client:carol"]}
-    assert after == {key: encode(record) for key, record in expected.items()}
+class Busy:
+    """Four processes that refresh a user each all the time, and the command beside them."""
 
+    def __init__(self, fleet: Fleet, folder: Path) -> None:  # noqa: F811
+        self._fleet = fleet
+        self._shell = Shell(folder, fleet.twitch, fleet.client)  # type: ignore[arg-type]
 
-async def test_what_is_no_backup_is_refused(shell: Shell) -> None:
-    """Another file is named, and left as it is; no store is made for it."""
-    file = shell.folder / "notes.txt"
-    for content in (b"", b"dear diary" * 100):
-        file.write_bytes(content)
-        outcome = await shell.run("restore", str(file))
-        assert outcome.code == 2
-        assert repr(str(file)) in outcome.err
-        assert file.read_bytes() == content
-    outcome = await shell.run("restore", str(shell.folder / "nothing"))
-    assert outcome.code == 2
-    assert "nothing" in outcome.err
-    assert not shell.file.exists()
+    async def run(self, *arguments: str) -> None:
+        """Run a command to its end, which must be a good one."""
+        command = await self._shell.start(*arguments, TWITCHVAULT_STORE=self._fleet.store_url)
+        outcome = await command.end("")
+        assert outcome.code == 0, outcome.err
 
+    @classmethod
+    @asynccontextmanager
+    async def start(cls, fleet: Fleet, folder: Path) -> AsyncIterator[Busy]:  # noqa: F811
+        """In the end no spent token was sent, and everybody's good tokens stand in the store."""
+        await fleet.register(public=True)
+        workers = await fleet.start(4)
+        users = [await fleet.own_pair(workers[0]) for _ in range(4)]
+        done = asyncio.Event()
 
-async def test_the_files_of_a_store_are_a_backup_too(shell: Shell) -> None:
-    """Who has copied the file and its log by hand can restore from them, the newest writes too."""
-    store = SQLiteStore(shell.file)
-    await store.open()
-    await store.put("client:1001", encode(login("alice")))
-    copy = shell.folder / "copy.db"
-    for suffix in ("", "-wal"):
-        shutil.copyfile(f"{shell.file}{suffix}", f"{copy}{suffix}")
-    await store.close()
-    outcome = await shell.run("restore", str(copy), "--store", f"sqlite:///{shell.folder}/new.db")
-    assert (outcome.code, outcome.out) == (0, "alice\t1001\tadded\tclient\t-\n"), outcome.err
+        async def refresh(number: int) -> None:
+            while not done.is_set():
+                await workers[number].do("refresh", user_id=users[number])
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(4):
+                group.create_task(refresh(number))
+            yield cls(fleet, folder)
+            done.set()
+        counts = await fleet.twitch.counts()
+        assert counts.replays == 0
+        assert counts.exchanges > 20
+        await all_do(workers, "sync")
+        for user_id in users:
+            assert await fleet.is_stored(user_id)
 
 
 @pytest.fixture
-def store_url(quick_path: Path) -> str:
+async def store_url(quick_path: Path, request: pytest.FixtureRequest) -> str:
     """Where the processes keep their tokens."""
+    if getattr(request, "param", "sqlite") == "redis":
+        server: Server = await request.getfixturevalue("own_server")().ready()
+        return server.url
     return f"sqlite:///{quick_path / 'tokens.db'}"
 
 
-async def test_bots_go_on_meanwhile(
+async def test_bots_go_on_meanwhile(fleet: Fleet, tmp_path: Path) -> None:  # noqa: F811
+    """Four processes refresh while backups are made and restored, an old one at last: no spent
+    token is sent, and everybody's good tokens stand in the store.
+    """
+    async with Busy.start(fleet, tmp_path) as busy:
+        for number in range(3):
+            await busy.run("backup", f"{tmp_path}/{number}.bak")
+            await busy.run("restore", f"{tmp_path}/{number}.bak")
+        await busy.run("restore", f"{tmp_path}/0.bak")
+
+
+@pytest.mark.parametrize("store_url", ["redis"], indirect=True)
+async def test_a_server_that_lost_everything(
     fleet: Fleet,  # noqa: F811
     store_url: str,
     tmp_path: Path,
 ) -> None:
-    """Four processes refresh while backups are made and restored, an old one at last: no spent
-    token is sent, and everybody's good tokens stand in the store.
+    """An old backup is restored into a server that was emptied under running processes: what they
+    hold is newer, and wins.
     """
-    await fleet.register(public=True)
-    workers = await fleet.start(4)
-    users = [await fleet.own_pair(workers[0]) for _ in range(4)]
-    shell = Shell(tmp_path, fleet.twitch, fleet.client)  # type: ignore[arg-type]
-    done = asyncio.Event()
-
-    async def refresh(number: int) -> None:
-        while not done.is_set():
-            await workers[number].do("refresh", user_id=users[number])
-
-    async def command(*arguments: str) -> None:
-        running = await shell.start(*arguments, TWITCHVAULT_STORE=store_url)
-        outcome = await running.end("")
-        assert outcome.code == 0, outcome.err
-
-    refreshing = [asyncio.create_task(refresh(number)) for number in range(4)]
-    for number in range(3):
-        await command("backup", f"{tmp_path}/{number}.bak")
-        await command("restore", f"{tmp_path}/{number}.bak")
-    await command("restore", f"{tmp_path}/0.bak")
-    done.set()
-    await asyncio.gather(*refreshing)
-    counts = await fleet.twitch.counts()
-    assert counts.replays == 0
-    assert counts.exchanges > 20
-    await all_do(workers, "sync")
-    for user_id in users:
-        assert await fleet.is_stored(user_id)
+    async with Busy.start(fleet, tmp_path) as busy, Redis.from_url(store_url) as client:
+        for number in range(3):
+            await busy.run("backup", f"{tmp_path}/{number}.bak")
+            await client.flushall()
+            await busy.run("restore", f"{tmp_path}/0.bak")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.fernet import Fernet
 
+from tests.environment import REFRESH, until
 from tests.redis_store.conftest import own_server  # noqa: F401 - a fixture
-from twitchvault import FernetStore, RedisStore, SQLiteStore, open_store
+from twitchvault import App, FernetStore, RedisStore, SQLiteStore, open_store
 from twitchvault.vault.record import Record, encode
 from twitchvault.vault.transitions import leased
 
@@ -20,13 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.redis_store.servers import Server
+    from tests.redis_store.servers import Driver, Server
 
     from .command import Shell
 
 MANY, KILLS = 2_000, 4
-ENTRIES = "{twitchvault}:entries"
-"""10,000 users and 10 kills give the same, and take a minute."""
+"""10,000 users and 10 kills give the same."""
 
 
 async def test_everybody_is_copied(shell: Shell) -> None:
@@ -84,11 +85,32 @@ async def test_a_refresh_under_way_is_waited_for_by_a_person(shell: Shell) -> No
     target = f"sqlite:///{shell.folder / 'target.db'}"
     outcome = await shell.run("copy", shell.store, target)
     assert outcome.code == 2
-    assert "refreshing tokens in the source: 1001; stop it" in outcome.err
+    assert "refreshing tokens in the source: alice (1001); stop it" in outcome.err
     assert await entries_of(open_store(target)) == {}
     outcome = await shell.run("copy", "--stopped", shell.store, target)
     assert outcome.code == 0, outcome.err
     assert (await entries_of(open_store(target)))["client:1001"] == encode(record)
+
+
+async def test_a_process_that_refreshes_is_in_the_way(shell: Shell) -> None:
+    """While the answer of a refresh is on its way `copy` ends at once and names the user; when it
+    has arrived, the new pair is copied.
+    """
+    await shell.sign_in("alice")
+    target = f"sqlite:///{shell.folder / 'target.db'}"
+    async with App(shell.client.client_id, store=shell.store, id_url=shell.twitch.id_url) as app:
+        gate = shell.twitch.hold(REFRESH, when="after")
+        refresh = asyncio.create_task(app.get_user_by_id("1001").refresh())
+        await gate.reached()
+        outcome = await shell.run("copy", shell.store, target)
+        assert outcome.code == 2
+        assert "refreshing tokens in the source: alice (1001); stop it" in outcome.err
+        gate.release()
+        token = await refresh
+    outcome = await shell.run("copy", shell.store, target)
+    assert outcome.code == 0, outcome.err
+    (value,) = (await entries_of(open_store(target))).values()
+    assert token.access_token.encode() in value
 
 
 async def test_what_cannot_be_read_is_named(shell: Shell) -> None:
@@ -131,6 +153,10 @@ async def test_a_missing_source_is_not_made(shell: Shell) -> None:
     assert not target.exists()
 
 
+async def _has_more(client: Driver, than: int) -> bool:
+    return bool(await client.hlen("{twitchvault}:entries") > than)
+
+
 async def test_killed_anywhere_it_goes_on(
     shell: Shell,
     quick_path: Path,
@@ -145,11 +171,9 @@ async def test_killed_anywhere_it_goes_on(
     server, chance = await own_server().ready(), random.Random(16)
     async with server.client() as client:
         for _ in range(KILLS):
-            enough = await client.hlen(ENTRIES) + chance.randrange(MANY // KILLS)
+            enough = await client.hlen("{twitchvault}:entries") + chance.randrange(MANY // KILLS)
             command = await shell.start("copy", source, server.url)
-            async with asyncio.timeout(20):
-                while await client.hlen(ENTRIES) <= min(enough, MANY - 1):  # noqa: ASYNC110 (a server's)
-                    await asyncio.sleep(0.001)
+            await until(partial(_has_more, client, min(enough, MANY - 1)))
             await command.kill()
     outcome = await shell.run("copy", source, server.url)
     assert outcome.code == 0, outcome.err

@@ -159,7 +159,7 @@ async def test_who_is_faster_stays() -> None:
 async def test_leases_are_found() -> None:
     """Whose refresh token may be on its way to Twitch is known before anything is copied."""
     store = await opened(alice=transitions.leased(NEW, "somebody", 60.0), bob=OLD)
-    assert leased(await snapshot(store)) == [Holder("client", "alice")]
+    assert leased(await snapshot(store)) == [(Holder("client", "alice"), "first")]
 
 
 @pytest.mark.parametrize("kind", [OwnStore, WatchedStore])

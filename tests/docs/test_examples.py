@@ -22,6 +22,7 @@ def test_the_examples_of_a_page_run(
 ) -> None:
     """In order, in one folder: none fails, replays a token, or puts a secret into an address."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))  # a page imports what it has saved
     secret = SECRET in page.read_text(encoding="utf-8")
     with running_double(secret, monkeypatch) as twitch, asyncio.Runner() as loop_runner:
         runner = PageRunner(twitch.url)

@@ -186,7 +186,7 @@ async def test_revoke(http: HTTP) -> None:
 
 async def test_an_unknown_path_is_plain_text(http: HTTP) -> None:
     """404 is a line of text, not JSON; so is another method of a known path."""
-    for method, path in (("GET", "oauth2/device"), ("POST", "oauth2/validate"), ("GET", "")):
+    for method, path in (("GET", "oauth2/device"), ("POST", "oauth2/validate"), ("GET", "nothing")):
         reply = await http.send(method, f"{http.twitch.url}/{path}")
         assert (reply.status, reply.text) == (404, "404 page not found\n")
 

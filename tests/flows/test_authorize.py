@@ -54,6 +54,8 @@ def test_the_constructor(kind: type[App]) -> None:
         "proxy": None,
         "proxy_auth": None,
         "http_trace": None,
+        "trust_env": False,
+        "on_metric": None,
     }
     assert list(inspect.signature(kind).parameters)[:2] == ["client_id", "client_secret"]
 

@@ -30,6 +30,8 @@ _AT_ONCE: Final = 500
 
 def check_destination(file: Path) -> None:
     """End the command if there is something already: it may be a store, or the last good backup."""
+    if not file.parent.is_dir():
+        fail(f"there is no folder {str(file.parent)!r} for the backup")
     if file.exists() and file.stat().st_size:
         fail(f"{str(file)!r} is there already: name another file")
 
@@ -84,6 +86,7 @@ async def opened_backup(file: Path, options: StoreOptions) -> AsyncIterator[Toke
     with TemporaryDirectory(prefix="twitchvault-") as folder:
         copy = _copied(file, Path(folder))
         theirs = replace(options, store=f"sqlite:///{quote(str(copy))}")
+        theirs.namespace = None  # of the store, not of the file
         try:
             async with opened_store(theirs, plain=True, title="") as store:
                 yield store

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from twitchvault.environment import Keys
     from twitchvault.stores import TokenStore
 
-__all__ = ["opened_app", "opened_store", "store_is_there", "store_name"]
+__all__ = ["opened_app", "opened_store", "store_file", "store_is_there", "store_name", "store_url"]
 
 Flow = TypeVar("Flow", bound=App)
 
@@ -133,14 +133,20 @@ def _warn_if_readable(file: Path | None) -> None:
             )
 
 
-def _file(url: str) -> Path | None:
-    scheme, _, rest = url.partition("://")
+def store_url(options: StoreOptions) -> str:
+    """The URL of the store, which may hold a password."""
+    return options.store or default_store()
+
+
+def store_file(options: StoreOptions) -> Path | None:
+    """The file that the store is; None if it is no file."""
+    scheme, _, rest = store_url(options).partition("://")
     return Path(unquote(rest[1:])).absolute() if scheme.lower() == "sqlite" else None
 
 
 def store_is_there(options: StoreOptions) -> bool:
     """Whether opening the store would not make it; a server is always there."""
-    file = _file(options.store or default_store())
+    file = store_file(options)
     if file is None:
         return True
     try:
@@ -151,11 +157,10 @@ def store_is_there(options: StoreOptions) -> bool:
 
 def store_name(options: StoreOptions) -> str:
     """What a person calls the store: its file, or its URL without what may be a password."""
-    url = options.store or default_store()
-    file = _file(url)
+    file = store_file(options)
     if file is not None:
         return str(file)
-    scheme, _, rest = url.partition("://")
+    scheme, _, rest = store_url(options).partition("://")
     user, _, place = rest.rpartition("@")
     # Behind a '?' the '@' may belong to a password, whose end would be shown.
     return f"{scheme}://{'...' if '?' in user else place.partition('?')[0]}"

@@ -151,14 +151,17 @@ def _read(entry: Entry, holder: Holder) -> Record:
     return decode(entry.value, holder.user_id or entry.key)
 
 
-def leased(entries: Sequence[Entry]) -> list[Holder]:
-    """Whose refresh token a process may be exchanging: their records hold a lease."""
+def leased(entries: Sequence[Entry]) -> list[tuple[Holder, str | None]]:
+    """Whose refresh token a process may be exchanging, for their records hold a lease; and the
+    login names.
+    """
     found = []
     for entry in entries:
         if holder := holder_of(entry.key):
             with suppress(*UNREADABLE):
-                if _read(entry, holder).lease is not None:
-                    found.append(holder)
+                record = _read(entry, holder)
+                if record.lease is not None:
+                    found.append((holder, record.login))
     return found
 
 

@@ -30,7 +30,15 @@ if TYPE_CHECKING:
 
     from twitchvault.stores import Entry, TokenStore
 
-__all__ = ["StoredUser", "chosen_users", "for_each", "one_user", "read_users", "show_users"]
+__all__ = [
+    "StoredUser",
+    "chosen_users",
+    "for_each",
+    "one_user",
+    "read_users",
+    "show_users",
+    "stored_user",
+]
 
 _COLOURS: Final = {"live": "green", "needs_login": "yellow", "damaged": "red"}
 _AT_ONCE: Final = 5
@@ -71,11 +79,11 @@ class StoredUser(NamedTuple):
 async def read_users(store: TokenStore, client_id: str | None = None) -> list[StoredUser]:
     """The users of one application, or of all, in an open store; by application and name."""
     prefix = f"{inputs.client_id(client_id)}:" if client_id else ""
-    users = [user async for entry in store.scan(prefix) if (user := _user(entry))]
+    users = [user async for entry in store.scan(prefix) if (user := stored_user(entry))]
     return sorted(users, key=lambda user: (user.client_id, user.name, user.user_id))
 
 
-def _user(entry: Entry) -> StoredUser | None:
+def stored_user(entry: Entry) -> StoredUser | None:
     """The user whose entry it is; None for an app token's, a seed's and a removed user's."""
     client_id, _, user_id = entry.key.partition(":")
     if user_id in {"", client_id}:

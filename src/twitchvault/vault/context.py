@@ -13,6 +13,7 @@ from twitchvault.vault.repository import Repository
 
 if TYPE_CHECKING:
     from twitchvault.identity import Identity
+    from twitchvault.metrics import Metrics
     from twitchvault.stores.base import TokenStore
     from twitchvault.vault.clocks import Clocks
 
@@ -26,15 +27,21 @@ class Context:
     """Made once by `Vault`, from the bottom up."""
 
     def __init__(
-        self, store: TokenStore, identity: Identity, clocks: Clocks, lease_ttl: float
+        self,
+        store: TokenStore,
+        identity: Identity,
+        clocks: Clocks,
+        lease_ttl: float,
+        metrics: Metrics,
     ) -> None:
         live = isinstance(store, Watchable) and not getattr(store, "pushes_changes", False)
         self.identity = identity
         self.clocks = clocks
         self.lease_ttl = lease_ttl
-        self.events = Events()
+        self.metrics = metrics
+        self.events = Events(metrics)
         self.mirror = Mirror(identity.client_id, self.events, live=live)
-        self.repository = Repository(store, identity.client_id, self.mirror)
+        self.repository = Repository(store, identity.client_id, self.mirror, metrics)
         # A pair that waits for the store is tried often enough that no waiter takes its lease over.
         pause = min(LONGEST_PAUSE, lease_ttl / 4)
         self.outbox = Outbox(self.repository, self.mirror, clocks, pause)
@@ -48,6 +55,7 @@ class Part:
         self._identity = context.identity
         self._clocks = context.clocks
         self._lease_ttl = context.lease_ttl
+        self._metrics = context.metrics
         self._events = context.events
         self._mirror = context.mirror
         self._repository = context.repository

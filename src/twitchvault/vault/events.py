@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from twitchvault.metrics import Metrics
     from twitchvault.vault.record import Record
 
 __all__ = ["EventStream", "Events", "Kind", "Origin", "VaultEvent", "changes_of"]
@@ -91,7 +92,8 @@ class EventStream:
 class Events:
     """Hands every event to all streams that somebody still holds."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
 
     def stream(self) -> EventStream:
@@ -102,6 +104,8 @@ class Events:
 
     def emit(self, kind: Kind, user_id: str, origin: Origin, reason: str = "") -> None:
         """Hand an event to all streams."""
+        if kind == "needs_login" and origin == "local":  # else each process would count it
+            self._metrics.report("needs_login", 1.0)
         if self._streams:
             event = VaultEvent(kind, user_id, origin, reason)
             for stream in list(self._streams):

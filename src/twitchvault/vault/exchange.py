@@ -85,6 +85,11 @@ class Lease:
         return self._stopwatch.elapsed() < self._alive_for
 
     @property
+    def age(self) -> float:
+        """Seconds since it was taken."""
+        return self._stopwatch.elapsed()
+
+    @property
     def renew_in(self) -> float:
         """Seconds until others must see that the owner lives."""
         return max(self._put_at + self.ttl / 3 - self._clocks.monotonic(), 0.0)
@@ -144,6 +149,8 @@ class Exchange(Part):
         try:
             return await self._run(lease)
         except (HTTPException, StoreError) as error:
+            self._metrics.note_error("refresh", error)
+            self._metrics.note_refresh("error", lease.age)
             if isinstance(error, HTTPException):
                 self._backoff.failed(lease.user, error)
             if not lease.in_doubt:
@@ -185,6 +192,8 @@ class Exchange(Part):
             raise error
         if refused_grant(error):
             lease.in_doubt = False
+            self._metrics.note_error("refresh", error)
+            self._metrics.note_refresh("refused", lease.age)
             await self.refuse(lease.key, lease.record, f"{REFUSED} ({error})")
             return False
         if isinstance(error, RateLimited):
@@ -331,6 +340,7 @@ class Exchange(Part):
     async def _keep(self, lease: Lease, transition: Transition) -> Record | None:
         lease.in_doubt = False
         self._backoff.succeeded(lease.user)
+        self._metrics.note_refresh("ok", lease.age)
         error = await self._outbox.apply(lease.key, transition)
         user_id = self._repository.user_of(lease.key)
         if error is not None or user_id is None or self._mirror.cleared:

@@ -125,6 +125,15 @@ class Mirror:
         """Whether the store holds something unreadable for this user."""
         return dict.__contains__(self._damaged, user_id)
 
+    def count(self) -> tuple[dict[str, int], float | None]:
+        """How many users there are, by state, and the oldest validation, in epoch seconds."""
+        self.fetch()
+        users = self._tokens.keys() - {self.client_id}
+        needing, damaged = len(self._needs_login), len(self._damaged)
+        counts = {"live": len(users) - needing, "needs_login": needing, "damaged": damaged}
+        times = [at for user_id, (at, _) in self._validity.items() if user_id in users]
+        return counts, min(times, default=None)
+
     def is_leaving(self, user_id: str) -> bool:
         """Whether this process has removed the user and the store has not confirmed it yet."""
         return user_id in self._pending and self.peek(user_id) is None

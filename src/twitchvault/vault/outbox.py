@@ -186,9 +186,14 @@ class Outbox:
         await queue.attempted.wait()
         return queue.error
 
+    @property
+    def pending(self) -> int:
+        """How many changes are not in the store yet."""
+        return sum(len(queue.updates) for queue in self._queues.values())
+
     def unwritten(self) -> StoreError | None:
         """The error that says what is not in the store yet, None if all is."""
-        count = sum(len(queue.updates) for queue in self._queues.values())
+        count = self.pending
         changes = "1 change is" if count == 1 else f"{count} changes are"
         message = f"{changes} not in the store: authorize() opens it and tries on"
         return StoreError(message) if count else None

@@ -31,6 +31,7 @@ from twitchvault.vault.transitions import removed
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from twitchvault.metrics import Metrics
     from twitchvault.stores.base import Entry, TokenStore
     from twitchvault.vault.mirror import Mirror
 
@@ -65,8 +66,9 @@ class Repository:
 
     catch_up: Callable[[], Awaitable[None]]
 
-    def __init__(self, store: TokenStore, client_id: str, mirror: Mirror) -> None:
+    def __init__(self, store: TokenStore, client_id: str, mirror: Mirror, metrics: Metrics) -> None:
         self.store = store
+        self._metrics = metrics
         self.watchable = store if isinstance(store, Watchable) else None
         self.prefix = f"{client_id}:"
         self._seed_prefix = f"{client_id}/seed/"
@@ -177,7 +179,8 @@ class Repository:
 
     async def scan(self, *, quiet: bool) -> dict[str, int]:
         """Take all users into the mirror; returns whom the store holds, and at which version."""
-        return await self._mapped(partial(self._scan, quiet=quiet), None)
+        found = self._mapped(partial(self._scan, quiet=quiet), None)
+        return await self._metrics.timed("store_call", found, method="scan")
 
     async def _scan(self, *, quiet: bool) -> dict[str, int]:
         clock = asyncio.get_running_loop().time
@@ -272,7 +275,9 @@ class Repository:
 
     async def call(self, method: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
         """What the store answers, within STORE_TIMEOUT; every failure is a `StoreError`."""
-        return await self._mapped(partial(method, *args, **named), STORE_TIMEOUT)
+        answer = self._mapped(partial(method, *args, **named), STORE_TIMEOUT)
+        name = getattr(method, "__name__", "")
+        return await self._metrics.timed("store_call", answer, method=name)
 
     async def _mapped(self, ask: Callable[[], Awaitable[T]], timeout: float | None) -> T:
         try:

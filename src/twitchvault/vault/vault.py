@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import AuthFailure, BadRequest, StoreError, StoreUnavailable, Unauthorized
+from twitchvault.metrics import Health, Metrics
 from twitchvault.stores.base import check_not_encrypted
 from twitchvault.vault.clocks import Clocks
 from twitchvault.vault.context import Context, Part
@@ -32,6 +33,7 @@ __all__ = ["Vault"]
 
 _logger = logging.getLogger(__name__)
 
+HEALTH_TIMEOUT: Final = 0.9
 FLUSH_TIMEOUT: Final = 2.0
 """Seconds that closing waits for the store to take what is still to be written."""
 INVALID_TOKEN: Final = "invalid token"  # noqa: S105  (what Twitch says)
@@ -52,8 +54,9 @@ class Vault(Part):
         maintain: bool,
         lease_ttl: float,
         clocks: Clocks | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
-        context = Context(store, identity, clocks or Clocks(), lease_ttl)
+        context = Context(store, identity, clocks or Clocks(), lease_ttl, metrics or Metrics())
         super().__init__(context)
         self.mirror = context.mirror
         self._maintain = maintain
@@ -175,6 +178,28 @@ class Vault(Part):
     async def flush(self) -> None:
         """Return once every change of this process is durable; raise what failed."""
         await self._outbox.flush()
+
+    async def health(self) -> Health:
+        """How the vault is, within a second also when the store does not answer."""
+        reachable, began = self._open, self._clocks.monotonic()
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT):
+                key = self._repository.user_key(self._identity.client_id)
+                await self._repository.version_of(key)
+        except (StoreError, TimeoutError):
+            reachable = False
+        took = self._clocks.monotonic() - began
+        users, oldest = self.mirror.count()
+        return Health(
+            store_reachable=reachable,
+            store_seconds=took if reachable else None,
+            users=users,
+            oldest_validation=None if oldest is None else max(self._clocks.wall() - oldest, 0.0),
+            refreshes_done=self._metrics.refreshes_done,
+            refreshes_failed=self._metrics.refreshes_failed,
+            last_errors=dict(self._metrics.last_errors),
+            changes_pending=self._outbox.pending,
+        )
 
     def event_stream(self) -> EventStream:
         """Events from now on."""

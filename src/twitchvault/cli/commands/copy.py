@@ -22,6 +22,7 @@ from twitchvault.stores import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from twitchvault.stores import Entry, TokenStore
 
@@ -43,21 +44,14 @@ async def command(
         ),
     ] = False,
 ) -> None:
-    """Copy everybody to another store; no newer tokens are overwritten there.
-
-    Stop what uses the source before, and start it on the target afterwards. Interrupted, it can be
-    run again.
-    """
+    """Copy everybody to another store, where no newer tokens are overwritten; stop bots before."""
     warn(
         "Stop every program that uses the source now, and start it on the target afterwards: "
         "tokens in two stores spend each other."
     )
-    keys = StoreOptions(key_file=key_file).key_file
-    here = StoreOptions(store=source, key_file=keys)
-    there = StoreOptions(store=target, key_file=keys)
     async with (
-        opened_store(here, plain=True, title="Source") as old,
-        _target(there, dry_run) as new,
+        opened_store(_options(source, key_file), plain=True, title="Source") as old,
+        _target(_options(target, key_file), dry_run) as new,
     ):
         entries = await _read(old, stopped)
         results = await bring_all("Copying", entries, new, dry_run=dry_run)
@@ -69,6 +63,13 @@ async def command(
     done = "Would be copied" if dry_run else "Copied and verified"
     say(f"{done}: {in_words(results)}.")
     fail_if_unreadable(results)
+
+
+def _options(url: str, key_file: Path | None) -> StoreOptions:
+    options = StoreOptions(store=url, key_file=key_file)
+    if url.lower().startswith("sqlite:"):
+        options.namespace = None  # meant for the other one
+    return options
 
 
 @asynccontextmanager
@@ -88,11 +89,12 @@ async def _nothing() -> TokenStore:
 
 async def _read(store: TokenStore, stopped: bool) -> list[Entry]:
     entries = await snapshot(store)
-    if not stopped and (holders := leased(entries)):
+    if not stopped and (found := leased(entries)):
+        names = ", ".join(name_of(*one) for one in found)
         fail(
-            f"a process is refreshing tokens in the source: {', '.join(map(name_of, holders))}; "
-            "stop it and run this again. If it has died, 'twitchvault refresh USER' ends what it "
-            "has begun, or --stopped copies that as it is"
+            f"a process is refreshing tokens in the source: {names}; stop it and run this again. "
+            "If it has died, 'twitchvault refresh USER' ends what it has begun, or --stopped "
+            "copies that as it is"
         )
     return entries
 

@@ -20,6 +20,7 @@ It serves:
     POST /oauth2/device    POST /oauth2/revoke    GET /oauth2/validate
     GET  /oauth2/authorize the code flow, with a page to click on
     GET  /activate         the page behind `verification_uri`
+    GET  /                 users, applications, and the codes that wait
     GET  /helix/users      and what `add_resource` adds
     ws   /ws, /irc         EventSub with /helix/eventsub/subscriptions, and chat as IRC
 

@@ -1,4 +1,4 @@
-"""The pages on which a user consents: /oauth2/authorize, and /activate for device codes.
+"""The pages: /oauth2/authorize and /activate, on which a user consents, and an overview at /.
 
 Plain HTML, no script, nothing loaded from elsewhere.
 """
@@ -78,12 +78,28 @@ class ConsentRequest:
 
 
 class Consent:
-    """The handlers of GET and POST /oauth2/authorize and /activate."""
+    """The handlers of the pages."""
 
     def __init__(self, state: State, tokens: Tokens, logins: Logins) -> None:
         self._state = state
         self._tokens = tokens
         self._logins = logins
+
+    def overview(self, _: Call) -> Answer:
+        """The page at `/`: which users and applications there are, and which codes wait."""
+        users = [f"{user.login} ({user.user_id})" for user in self._state.users.values()]
+        clients = [
+            f"{client.client_id}, {'public' if client.public else 'confidential'}"
+            for client in self._state.clients.values()
+        ]
+        codes = [
+            f'<a href="/activate?device-code={login.user_code}">{login.user_code}</a> for '
+            f"{escape(login.client.client_id)}: {escape(', '.join(login.scopes)) or 'no scopes'}"
+            for login in self._logins.waiting()
+        ]
+        body = _list("Codes that wait", codes)
+        body += _list("Users", map(escape, users)) + _list("Client ids", map(escape, clients))
+        return _page(_html("A double of Twitch", body=body))
 
     # /oauth2/authorize
 
@@ -216,6 +232,12 @@ def _consent_page(
     )
     question = f"<p>Does your device show the code <b>{escape(code)}</b>?</p>" if code else ""
     return _html(f"{client.name} wants to use your account", body=question + body)
+
+
+def _list(title: str, items: Iterable[str]) -> str:
+    """A list of what is HTML already."""
+    entries = "".join(f"<li>{item}</li>" for item in items) or "<li>none</li>"
+    return f"<h2>{title}</h2><ul>{entries}</ul>"
 
 
 def _html(heading: str, text: str = "", *, body: str = "") -> str:

@@ -118,6 +118,10 @@ class Logins:
         self._apply_auto_approve(login)
         return login if login.status == "pending" else None
 
+    def waiting(self) -> list[DeviceLogin]:
+        """All device logins that wait for somebody's decision."""
+        return [login for login in self._devices.values() if self.pending(login.user_code)]
+
     def decide(self, user_code: str, user: User | None) -> None:
         """Approve as `user`, or deny (None), a login that waits."""
         login = self.pending(user_code)

@@ -59,6 +59,7 @@ class FakeTwitch(Addresses, Commands):
             ("POST", "/oauth2/revoke"): self._identity.revoke,
             ("GET", "/oauth2/authorize"): self._consent.authorize,
             ("POST", "/oauth2/authorize"): self._consent.authorize,
+            ("GET", "/"): self._consent.overview,
             ("GET", "/activate"): self._consent.activate,
             ("POST", "/activate"): self._consent.activate,
         }

@@ -1,0 +1,46 @@
+"""Files with secrets: who can read them, and whether SQLite can work there."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from typing import TYPE_CHECKING, Final
+
+from twitchvault.cli.checks import Check
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["check_mode", "check_sqlite"]
+
+_OTHERS: Final = 0o077
+
+
+def check_mode(name: str, file: Path) -> Check:
+    """Whether only its owner can read a file, and whether that is who asks."""
+    status = file.stat()
+    if sys.platform == "win32":  # has neither owners nor modes of this kind
+        return Check(name, "ok", str(file))
+    mode = stat.S_IMODE(status.st_mode)
+    found = f"{file} has mode {mode:o} and owner {status.st_uid}"
+    if stat.S_ISREG(status.st_mode) and mode & _OTHERS:
+        advice = f"'chmod 600 {file}'"
+        return Check(name, "warning", f"{found}: other users can read its secrets", advice)
+    if os.geteuid() not in {status.st_uid, 0}:
+        advice = f"run as that user, or 'chown {os.geteuid()} {file}'"
+        return Check(name, "warning", f"{found}, who is not you ({os.geteuid()})", advice)
+    return Check(name, "ok", found)
+
+
+def check_sqlite(file: Path) -> list[Check]:
+    """The file of a SQLite store, and its folder, where the log is made."""
+    checks = [check_mode("file", file)]
+    if os.path.ismount(file):
+        text = f"{file} is a mount point: its log '{file.name}-wal' stays outside, and with it the "
+        text += "newest tokens"
+        checks.append(Check("mount", "warning", text, "mount the folder, not the file"))
+    if not os.access(file.parent, os.W_OK):
+        text = f"nothing can be written into {file.parent}, where SQLite keeps its log"
+        checks.append(Check("folder", "problem", text, f"'chown' or 'chmod' {file.parent}"))
+    return checks

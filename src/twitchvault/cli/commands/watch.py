@@ -1,0 +1,117 @@
+"""`twitchvault watch`."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from twitchvault import inputs
+from twitchvault.cli.console import at_terminal, out, printable, say_row
+from twitchvault.cli.options import StoreOptions  # noqa: TC001 - typer reads it
+from twitchvault.cli.store import opened_store
+from twitchvault.cli.times import age, rfc3339
+from twitchvault.cli.watching import Picture, following
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from twitchvault.cli.watching import Event
+
+__all__ = ["command"]
+
+_COLOURS: Final = {
+    "live": "green",
+    "needs_login": "yellow",
+    "damaged": "red",
+    "refreshed": "cyan",
+    "refresh_failed": "yellow",
+    "scopes_lost": "yellow",
+    "removed": "red",
+}
+_REDRAW: Final = 1.0
+_ROOM: Final = 5
+"""Lines of a terminal that are no user's and no event's."""
+
+
+async def command(options: StoreOptions) -> None:
+    """Show the users, and what happens to their tokens in any process, until Ctrl-C."""
+    prefix = f"{inputs.client_id(options.client_id)}:" if options.client_id else ""
+    picture = Picture()
+    async with (
+        opened_store(options) as store,
+        following(store, prefix, picture) as wait,
+    ):
+        if at_terminal():
+            await _show_live(picture, wait)
+        else:
+            await _print_all(picture, wait)
+
+
+async def _print_all(picture: Picture, wait: Callable[[], Awaitable[list[Event]]]) -> None:
+    """A line for each user as it is now, then one for each event."""
+    for user in picture.users.values():
+        say_row("", user.state, user.name, user.user_id, user.client_id, user.reason)
+    while True:
+        for event in await wait():
+            user = event.user
+            say_row(
+                rfc3339(event.at) or "",
+                *(event.kind, user.name, user.user_id, user.client_id, event.reason),
+            )
+
+
+async def _show_live(picture: Picture, wait: Callable[[], Awaitable[list[Event]]]) -> None:
+    """Draw it at each event, and each second, because ages grow."""
+    with Live(_draw(picture), console=out, auto_refresh=False) as live:
+        waiting = asyncio.ensure_future(wait())
+        try:
+            while True:
+                await asyncio.wait((waiting,), timeout=_REDRAW)
+                if waiting.done():
+                    waiting.result()
+                    waiting = asyncio.ensure_future(wait())
+                live.update(_draw(picture), refresh=True)
+        finally:
+            waiting.cancel()
+            await asyncio.wait((waiting,), timeout=_REDRAW)
+
+
+def _draw(picture: Picture) -> Group:
+    users = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("USER", "ID", "STATE", "VALIDATED", "EXPIRES"):
+        users.add_column(title, no_wrap=True)
+    everybody = sorted(picture.users.values(), key=lambda user: (user.client_id, user.name))
+    room = max(out.size.height - len(picture.events) - _ROOM, 1)
+    for user in everybody[:room]:
+        users.add_row(
+            Text(printable(user.name)),
+            Text(printable(user.user_id)),
+            Text(user.state, _COLOURS[user.state]),
+            age(user.last_validated),
+            _clock(user.expires_at),
+        )
+    hidden = len(everybody) - room
+    more = [Text(f"... and {hidden} more", "dim")] if hidden > 0 else []
+    return Group(users, *more, Text(), *map(_line, picture.events))
+
+
+def _line(event: Event) -> Text:
+    line = Text(f"{_clock(event.at)}  ", no_wrap=True, overflow="ellipsis")
+    line.append(f"{event.kind:15}", _COLOURS.get(event.kind, ""))
+    line.append(printable(event.user.name))
+    if event.reason:
+        line.append(f"  {printable(event.reason)}", "dim")
+    return line
+
+
+def _clock(moment: float | None) -> str:
+    """The time of day, here."""
+    if moment is None:
+        return "-"
+    return datetime.fromtimestamp(moment).astimezone().strftime("%H:%M:%S")

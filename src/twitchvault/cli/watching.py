@@ -1,0 +1,115 @@
+"""The users in a store and what happens to them, in whatever process, as it happens."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from twitchvault.cli.transfer import holder_of
+from twitchvault.cli.users import StoredUser, stored_user
+from twitchvault.errors import StoreError
+from twitchvault.stores.base import Change, Entry, Watchable
+from twitchvault.vault.events import changes_of
+from twitchvault.vault.record import decode
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+    from twitchvault.stores import TokenStore
+    from twitchvault.vault.record import Record
+
+__all__ = ["Event", "Picture", "following"]
+
+EVENTS: Final = 12
+SCAN_EVERY: Final = 1.0
+"""Seconds between two looks at a store that cannot be watched."""
+
+
+class Event(NamedTuple):
+    """What happened to a user, as in `VaultEvent`, and when it was seen."""
+
+    at: float
+    kind: str
+    user: StoredUser
+    reason: str = ""
+
+
+class Picture:
+    """Every user as last seen, and the last events."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, StoredUser] = {}
+        self.events: deque[Event] = deque(maxlen=EVENTS)
+        self._records: dict[str, Record] = {}
+        self._versions: dict[str, int] = {}
+
+    def apply(self, changes: Iterable[Change | Entry], *, quiet: bool = False) -> list[Event]:
+        """Take changes in; the events that they are. `quiet`: it was so before."""
+        events: list[Event] = []
+        for change in changes:
+            if change.version > self._versions.get(change.key, 0):
+                self._versions[change.key] = change.version
+                events += self._learn(change)
+        if quiet:
+            return []
+        self.events += events
+        return events
+
+    def _learn(self, change: Change | Entry) -> list[Event]:
+        key, version, value = change
+        holder = holder_of(key)
+        if holder is None or holder.user_id is None or holder.is_app:
+            return []
+        known = self.users.pop(key, None)
+        user = None if value is None else stored_user(Entry(key, version, value))
+        if user is not None:
+            self.users[key] = user
+        shown = user or known
+        if shown is None:
+            return []
+        now = time.time()
+        if user is not None and user.state == "damaged":
+            return [Event(now, "damaged", user, user.reason)]
+        before, after = self._records.pop(key, None), _visible(value, holder.user_id)
+        if after is not None:
+            self._records[key] = after
+        found = changes_of(before, after, is_app=False)
+        return [Event(now, kind, shown, reason) for kind, reason in found]
+
+
+def _visible(value: bytes | None, user_id: str) -> Record | None:
+    try:
+        record = None if value is None else decode(value, user_id)
+    except StoreError:
+        return None
+    return None if record is None or record.state == "removed" else record
+
+
+@asynccontextmanager
+async def following(
+    store: TokenStore, prefix: str, picture: Picture
+) -> AsyncIterator[Callable[[], Awaitable[list[Event]]]]:
+    """Fill the picture; what it yields waits for the next events, which may be none."""
+    if isinstance(store, Watchable):
+        async with store.watch(prefix) as feed:
+            picture.apply([entry async for entry in store.scan(prefix)], quiet=True)
+
+            async def wait() -> list[Event]:
+                return picture.apply(await feed.wait())
+
+            yield wait
+    else:
+        known = {entry.key: entry async for entry in store.scan(prefix)}
+        picture.apply(known.values(), quiet=True)
+
+        async def scan() -> list[Event]:
+            nonlocal known
+            await asyncio.sleep(SCAN_EVERY)
+            before, known = known, {entry.key: entry async for entry in store.scan(prefix)}
+            gone = [Change(key, before[key].version + 1, None) for key in before.keys() - known]
+            return picture.apply([*known.values(), *gone])
+
+        yield scan

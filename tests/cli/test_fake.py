@@ -1,0 +1,106 @@
+"""`twitchvault fake`: the double by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from tests.browser import visit
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from .command import Command, Shell
+
+FORM = {"decision": "authorize", "user": "carol"}
+
+
+@asynccontextmanager
+async def double(shell: Shell, *arguments: str) -> AsyncIterator[tuple[Command, dict[str, str]]]:
+    """A double, and the variables that it says lead there."""
+    command = await shell.start("fake", "--port", "0", *arguments)
+    variables: dict[str, str] = {}
+    async with asyncio.timeout(30):
+        while "TWITCHVAULT_API_URL" not in variables:
+            line = (await command.readline()).removeprefix("export ").strip()
+            name, _, value = line.partition("=")
+            assert value, "it has ended before"
+            variables[name] = value
+    try:
+        yield command, variables
+    finally:
+        await command.kill()
+
+
+async def fetch(variables: dict[str, str], path: str, **form: str) -> str:
+    """A page of the double."""
+    root = variables["TWITCHVAULT_ID_URL"].removesuffix("oauth2/")
+    method = "POST" if form else "GET"
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, root + path, data=form or None) as answer,
+    ):
+        return await answer.text()
+
+
+async def test_it_prints_what_leads_there(shell: Shell) -> None:
+    """The printed variables are enough to sign in, with --approve without any click."""
+    async with double(shell, "--approve") as (_, variables):
+        outcome = await shell.run("login", "--scope", "chat:read", **variables)
+        assert outcome.code == 0, outcome.err
+        assert "alice" in outcome.out + outcome.err
+        assert (await shell.run("check", **variables)).code == 0
+
+
+async def test_a_confidential_client_has_a_secret(shell: Shell) -> None:
+    """It is printed too, and the double takes it."""
+    async with double(shell, "--confidential", "--approve") as (_, variables):
+        assert variables["TWITCHVAULT_CLIENT_SECRET"]
+        outcome = await shell.run("login", **variables)
+        assert outcome.code == 0, outcome.err
+
+
+async def test_its_page_shows_users_and_codes(shell: Shell) -> None:
+    """A code that waits is a link to the page that approves it, and is gone afterwards."""
+    async with double(shell, "--user", "carol") as (_, variables):
+        page = await fetch(variables, "")
+        assert "carol (" in page
+        assert variables["TWITCHVAULT_CLIENT_ID"] in page
+        assert "activate" not in page
+        form = {"client_id": variables["TWITCHVAULT_CLIENT_ID"], "scopes": "chat:read"}
+        await fetch(variables, "oauth2/device", **form)
+        page = await fetch(variables, "")
+        code = page.partition("/activate?device-code=")[2][:8]
+        assert f">{code}</a> for {variables['TWITCHVAULT_CLIENT_ID']}: chat:read" in page
+        page = await fetch(variables, f"activate?device-code={code}", **FORM)
+        assert "Done" in page
+        assert "activate" not in await fetch(variables, "")
+
+
+async def test_ctrl_c_ends_it(shell: Shell) -> None:
+    """The code is 130, and it says where the page is."""
+    command = await shell.start("fake", "--port", "0")
+    outcome = await shell.interrupt(command, after="API_URL")
+    assert outcome.code == 130
+    assert "Users and the codes that wait: http://127.0.0.1:" in outcome.err
+
+
+async def test_a_name_that_no_user_can_have_is_refused(shell: Shell) -> None:
+    """It is one line, and the code is 2."""
+    outcome = await shell.run("fake", "--port", "0", "--user", "Not A Login")
+    assert outcome.code == 2
+    assert "--user: 'login': expected" in outcome.err
+
+
+async def test_its_page_in_a_browser(shell: Shell) -> None:
+    """A person sees the users, and a code that waits as something to click on."""
+    async with double(shell) as (_, variables):
+        form = {"client_id": variables["TWITCHVAULT_CLIENT_ID"]}
+        await fetch(variables, "oauth2/device", **form)
+        page = await visit(variables["TWITCHVAULT_ID_URL"].removesuffix("oauth2/"))
+        assert "<h1>A double of Twitch</h1>" in page
+        assert "<li>alice (" in page
+        assert '<a href="/activate?device-code=' in page

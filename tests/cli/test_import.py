@@ -1,0 +1,219 @@
+"""`twitchvault import`: tokens from the files of other libraries and programs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import twitchio
+from twitchAPI.oauth import UserAuthenticationStorageHelper
+from twitchAPI.twitch import Twitch
+from twitchAPI.type import AuthScope
+from twitchio.http import Route
+
+from twitchvault import open_store
+from twitchvault.vault.record import Record, decode
+
+from .records import entries_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from twitchvault.testing.fake import Pair
+
+    from .command import Shell
+
+    Save = Callable[[Shell, Pair, Path], Awaitable[Path]]
+
+SCOPE = "chat:read"
+
+
+async def by_twitchio(shell: Shell, pair: Pair, folder: Path) -> Path:
+    """What TwitchIO saves when it ends."""
+    file = folder / ".tio.tokens.json"
+    client = twitchio.Client(client_id=shell.client.client_id, client_secret="secret")
+    await client.load_tokens(str(folder / "none.json"))
+    await client.add_token(pair.access_token, pair.refresh_token)
+    await client.save_tokens(str(file))
+    await client.close()
+    return file
+
+
+async def by_pytwitchapi(shell: Shell, pair: Pair, folder: Path) -> Path:
+    """What pyTwitchAPI's storage helper writes after a login."""
+    file = folder / "user_token.json"
+    twitch = await Twitch(
+        shell.client.client_id,
+        authenticate_app=False,
+        base_url=shell.twitch.api_url,
+        auth_base_url=shell.twitch.id_url,
+    )
+
+    async def sign_in(_twitch: Twitch, _scopes: list[AuthScope]) -> tuple[str, str]:
+        return pair.access_token, pair.refresh_token
+
+    helper = UserAuthenticationStorageHelper(
+        twitch, [AuthScope.CHAT_READ], storage_path=file, auth_generator_func=sign_in
+    )
+    await helper.bind()  # type: ignore[no-untyped-call]
+    await twitch.close()
+    return file
+
+
+async def by_twurple(_: Shell, pair: Pair, folder: Path) -> Path:
+    """What the `onRefresh` of twurple's documentation writes: an `AccessToken`."""
+    file = folder / f"tokens.{pair.user_id}.json"
+    token = {
+        "accessToken": pair.access_token,
+        "refreshToken": pair.refresh_token,
+        "scope": [SCOPE],
+        "expiresIn": 14124,
+        "obtainmentTimestamp": 1767225600000,
+    }
+    file.write_text(json.dumps(token, indent=4))
+    return file
+
+
+async def by_twitch_cli(shell: Shell, pair: Pair, folder: Path) -> Path:
+    """What `twitch configure` and `twitch token -u` write."""
+    file = folder / ".twitch-cli.env"
+    settings = {
+        "ACCESSTOKEN": pair.access_token,
+        "CLIENTID": shell.client.client_id,
+        "CLIENTSECRET": "a-secret",
+        "REFRESHTOKEN": pair.refresh_token,
+        "TOKENEXPIRATION": "2026-01-01T04:00:00.123456789Z",
+        "TOKENSCOPES": f"[{SCOPE}]",
+    }
+    file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+    return file
+
+
+SAVERS: dict[str, Save] = {
+    "TwitchIO": by_twitchio,
+    "pyTwitchAPI": by_pytwitchapi,
+    "twurple": by_twurple,
+    "twitch-cli": by_twitch_cli,
+}
+
+
+@pytest.fixture(autouse=True)
+def at_the_double(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TwitchIO asks the double."""
+    monkeypatch.setattr(Route, "BASE", shell.twitch.api_url)
+    monkeypatch.setattr(Route, "ID_BASE", f"{shell.twitch.url}/")
+
+
+async def record_of(shell: Shell, user_id: str = "1001") -> Record | None:
+    """What is stored for a user."""
+    entries = await entries_of(open_store(shell.store))
+    value = entries.get(f"{shell.client.client_id}:{user_id}")
+    return None if value is None else decode(value, user_id)
+
+
+@pytest.mark.parametrize("library", SAVERS)
+async def test_a_file_is_taken_over(shell: Shell, library: str) -> None:
+    """The pair is the vault's, with what Twitch says of it; nothing is refreshed."""
+    pair = shell.twitch.issue(shell.client, "alice", [SCOPE])
+    file = await SAVERS[library](shell, pair, shell.folder)
+    outcome = await shell.run("import", str(file), *shell.urls)
+    assert (outcome.code, outcome.out) == (0, "alice\t1001\timported\t-\n"), outcome.err
+    assert "Stop the program" in outcome.err
+    record = await record_of(shell)
+    assert record is not None
+    assert record.pair == (pair.access_token, pair.refresh_token)
+    assert (record.login, record.scopes) == ("alice", (SCOPE,))
+    assert shell.twitch.counts.exchanges == 0
+
+
+@pytest.mark.parametrize("library", SAVERS)
+async def test_an_expired_pair_is_stored_and_named(shell: Shell, library: str) -> None:
+    """Its refresh token is left alone; the code is 1. Where the file does not say whose it is,
+    --user does.
+    """
+    pair = shell.twitch.issue(shell.client, "alice", [SCOPE])
+    file = await SAVERS[library](shell, pair, shell.folder)
+    shell.twitch.expire_access("alice")
+    arguments = ("import", str(file), *shell.urls)
+    if library in {"pyTwitchAPI", "twitch-cli"}:
+        outcome = await shell.run(*arguments)
+        assert outcome.code == 2
+        assert "add --user ID" in outcome.out
+        arguments += ("--user", "1001")
+    outcome = await shell.run(*arguments)
+    assert outcome.code == 1, outcome.err
+    assert outcome.out.startswith("1001\t1001\tunvalidated\t")
+    record = await record_of(shell)
+    assert record is not None
+    assert record.pair == (pair.access_token, pair.refresh_token)
+    assert shell.twitch.counts.refused_refreshes == shell.twitch.counts.exchanges == 0
+    checked = await shell.run("check", *shell.urls)
+    assert checked.code == 0, checked.err
+    assert (shell.twitch.counts.exchanges, shell.twitch.counts.replays) == (1, 0)
+
+
+async def test_an_expired_pair_does_not_replace_a_live_login(shell: Shell) -> None:
+    """Whoever is in the vault already keeps the tokens that work."""
+    pair = shell.twitch.issue(shell.client, "alice", [SCOPE])
+    file = await by_twurple(shell, pair, shell.folder)
+    shell.twitch.expire_access("alice")
+    good = await shell.sign_in("alice")
+    outcome = await shell.run("import", str(file), *shell.urls)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.startswith("1001\t1001\tnewer\t")
+    record = await record_of(shell)
+    assert record is not None
+    assert record.pair == (good.access_token, good.refresh_token)
+
+
+async def test_foreign_tokens_stay_out(shell: Shell) -> None:
+    """Another client's token, another user's and an application's are named and not stored; the
+    others in the file are.
+    """
+    other = shell.twitch.register_client()
+    foreign = shell.twitch.issue(other, "bob", [SCOPE])
+    good = shell.twitch.issue(shell.client, "alice", [SCOPE])
+    content: dict[str, Any] = {
+        "1001": {"user_id": "1001", "token": good.access_token, "refresh": good.refresh_token},
+        "1002": {"user_id": "1002", "token": foreign.access_token, "refresh": "r"},
+        "1003": {"user_id": "1003", "token": good.access_token, "refresh": good.refresh_token},
+    }
+    file = shell.folder / ".tio.tokens.json"
+    file.write_text(json.dumps(content))
+    outcome = await shell.run("import", str(file), *shell.urls)
+    assert outcome.code == 2
+    assert outcome.out.splitlines() == [
+        "alice\t1001\timported\t-",
+        f"1002\t1002\trefused\tit belongs to another client id, {other.client_id}",
+        "1003\t1003\trefused\tit belongs to 1001",
+    ]
+    assert await record_of(shell, "1002") is None
+    assert await record_of(shell, "1003") is None
+
+
+async def test_twitch_away_is_no_word_about_a_token(shell: Shell) -> None:
+    """When Twitch cannot answer nothing is stored, and the code is 2."""
+    pair = shell.twitch.issue(shell.client, "alice", [SCOPE])
+    file = await by_twurple(shell, pair, shell.folder)
+    shell.twitch.fail("validate", status=500, times=None)
+    outcome = await shell.run("import", str(file), *shell.urls)
+    assert outcome.code == 2
+    assert "1001\t1001\trefused\t" in outcome.out
+    assert await record_of(shell) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff\xfe", b"[]", b"{}", b'{"a": 1}', b"[" * 100_000, b'{"1": {"token": "a b"}}'],
+)
+async def test_a_file_of_another_kind_is_refused(shell: Shell, content: bytes) -> None:
+    """The fault is named without what is in the file, and no store is made."""
+    file = shell.folder / "file.json"
+    file.write_bytes(content)
+    outcome = await shell.run("import", str(file), *shell.urls)
+    assert outcome.code == 2
+    assert repr(str(file)) in outcome.err
+    assert "expected TwitchIO's .tio.tokens.json" in outcome.err
+    assert not shell.file.exists()

@@ -1,0 +1,107 @@
+"""`twitchvault watch`: users and events of all processes, as they happen."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.own_stores import OwnStore
+from tests.redis_store.conftest import own_server  # noqa: F401 - a fixture
+from twitchvault import App, AuthFailure, MemoryStore, open_store
+from twitchvault.cli import watching
+from twitchvault.cli.watching import Picture, following
+from twitchvault.vault.record import encode
+
+from .records import fill, login, refreshed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.redis_store.servers import Server
+
+    from .command import Command, Shell
+
+
+async def next_line(command: Command) -> list[str]:
+    """The fields of the next line that it prints."""
+    async with asyncio.timeout(30):
+        return (await command.readline()).rstrip("\n").split("\t")
+
+
+def app(shell: Shell, store: str) -> App:
+    """A program that shares the store."""
+    return App(
+        shell.client.client_id,
+        store=store,
+        maintain=False,
+        id_url=shell.twitch.id_url,
+        api_url=shell.twitch.api_url,
+    )
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "redis"])
+async def test_a_pipe_gets_a_line_for_each_event(
+    shell: Shell,
+    own_server: Callable[[], Server],  # noqa: F811
+    backend: str,
+) -> None:
+    """First everybody as they are, then what another process does, and in the end Ctrl-C."""
+    store = shell.store if backend == "sqlite" else (await own_server().ready()).url
+    client_id = shell.client.client_id
+    async with app(shell, store) as other:
+        pair = shell.twitch.issue(shell.client, "alice", ["chat:read"])
+        alice = await other.add_user(pair.access_token, pair.refresh_token)
+        command = await shell.start("watch", TWITCHVAULT_STORE=store)
+        assert await next_line(command) == ["-", "live", "alice", "1001", client_id, "-"]
+        await alice.refresh()
+        time, *fields = await next_line(command)
+        assert fields == ["refreshed", "alice", "1001", client_id, "-"]
+        assert time.endswith("Z")
+        shell.twitch.disconnect(shell.client, "alice")
+        with suppress(AuthFailure):
+            await alice.refresh()
+        fields = await next_line(command)
+        assert fields[1:3] == ["needs_login", "alice"]
+        assert "Twitch refused" in fields[5]
+        other.remove_token("1001")
+        assert (await next_line(command))[1:3] == ["removed", "alice"]
+    command.interrupt()
+    assert (await shell.end(command)).code == 130
+
+
+async def test_a_terminal_gets_a_table(shell: Shell) -> None:
+    """It is drawn anew when something happens, and Ctrl-C ends it with 130."""
+    await fill(open_store(shell.store), {f"{shell.client.client_id}:1001": login("alice")})
+    async with shell.terminal("watch") as terminal:
+        await terminal.see("STATE")
+        await terminal.see("alice")
+        await fill(open_store(shell.store), {f"{shell.client.client_id}:1002": login("bob")})
+        await terminal.see("added")
+        await terminal.see("bob")
+        terminal.type("\x03")
+        assert await terminal.end() == 130
+
+
+async def test_a_store_without_a_feed_is_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who comes, is refreshed, is damaged and goes is seen, by comparing."""
+    monkeypatch.setattr(watching, "SCAN_EVERY", 0.0)
+    store = OwnStore(MemoryStore())
+    await store.open()
+    await store.put("client:1001", encode(login("alice")))
+    picture = Picture()
+    async with following(store, "client:", picture) as wait:
+        assert await wait() == []
+        await store.put("client:1001", encode(refreshed(login("alice"))))
+        await store.put("client:1002", b"garbage")
+        assert [(event.kind, event.user.name) for event in await wait()] == [
+            ("refreshed", "alice"),
+            ("damaged", "1002"),
+        ]
+        await store.delete("client:1001")
+        assert [event.kind for event in await wait()] == ["removed"]
+        assert [user.name for user in picture.users.values()] == ["1002"]
