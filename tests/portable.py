@@ -99,7 +99,8 @@ async def sign_in(store: TokenStore) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING, format="warned: %(message)s", stream=sys.stdout)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # its debug mode says what is slow
+    logging.getLogger("twitchvault").addHandler(logging.StreamHandler(sys.stdout))
     take_away()
     if sys.argv[1:]:
         import_module("twitchvault.cli").main()
