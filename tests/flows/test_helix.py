@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.environment import text_of
+from tests.environment import REFRESH, text_of
 from twitchvault import (
     AppAPI,
     AuthFailure,
@@ -266,6 +266,24 @@ async def test_renew(env: Environment) -> None:
                 await call()
         assert env.asked() == asked
     assert (env.twitch.counts.exchanges, env.twitch.counts.replays) == (1, 0)
+
+
+async def test_a_refresh_that_fails_inside_a_call(env: Environment) -> None:
+    """The error says that it was the refresh, whose, after how long, and what Twitch said.
+
+    Its class and status are those of Twitch's answer; a call right after gets the same error.
+    """
+    async with env.app() as app:
+        user = await env.login(app)
+        env.twitch.expire_access(env.alice)
+        env.twitch.fail(REFRESH, status=404, body={"message": "gone fishing"}, times=None)
+        for _ in range(2):
+            with pytest.raises(NotFound) as caught:
+                await user.get_user()
+            text = rf"404: the refresh of user '{user.id}' failed after \d\.\d s: gone fishing"
+            assert re.fullmatch(text, str(caught.value))
+            assert (caught.value.status, caught.value.__cause__) == (404, None)
+    assert env.refreshes_sent() == 1
 
 
 async def test_a_post_is_repeated_with_the_new_token(env: Environment) -> None:

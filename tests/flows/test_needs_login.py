@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -185,3 +186,20 @@ async def test_refused_while_a_newer_pair_came(env: Environment, same_access: bo
         assert user.needs_login is None
         await user.refresh()
     await env.expect(exchanges=1)
+
+
+async def test_a_login_that_is_needed_is_logged(
+    env: Environment, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever reads the log learns who has to sign in and why, once, where it was found out."""
+    async with env.app() as app, env.app() as other:
+        user = await env.login(app)
+        env.twitch.fail(REFRESH, status=400, body=INVALID)
+        with pytest.raises(AuthFailure):
+            await user.refresh()
+        await other.sync()
+    (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert record.getMessage() == (
+        f"user {user.user_id!r} has to sign in again: "
+        "Twitch refused the refresh token (400: Invalid refresh token)"
+    )

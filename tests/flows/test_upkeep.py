@@ -196,7 +196,7 @@ async def test_a_validation_that_fails(env: Environment, fault: dict[str, Any]) 
 
 
 async def test_a_refresh_that_fails(env: Environment, caplog: pytest.LogCaptureFixture) -> None:
-    """It is one event and one warning, which say what happened."""
+    """It is one event and one warning, and one line when a process has refreshed the user."""
     (pair,) = pairs(env, 1, expired=True)
     await add(env, pair)
     env.twitch.fail(REFRESH, status=404, times=None)
@@ -206,12 +206,19 @@ async def test_a_refresh_that_fails(env: Environment, caplog: pytest.LogCaptureF
         async with app:
             event = await listener.next("refresh_failed")
             await due_work_is_done(env, app)
+            env.twitch.clear_faults()
+            async with env.app() as other:
+                await other.get_user_by_id(pair.user_id).refresh()
+            await app.sync()
     assert (event.user_id, event.origin) == (pair.user_id, "local")
     assert "404" in event.reason
     assert "refresh_failed" not in [event.kind for event in await listener.ended()]
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warnings) == 1
-    assert pair.user_id in warnings[0].getMessage()
+    ends = [record for record in caplog.records if "is refreshed again" in record.getMessage()]
+    assert len(warnings) == len(ends) == 1
+    for record in (*warnings, *ends):
+        assert f"user {pair.user_id!r}" in record.getMessage()
+        assert "404" in record.getMessage()
 
 
 async def test_without_maintenance(env: Environment) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import re
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -132,6 +133,7 @@ class HelixClient:
         if answer.status != _UNAUTHORIZED or _OTHER_CAUSE.search(words):
             return None
         known = words.casefold() in _DEAD_TOKEN and user_id not in self._contradicted
+        began = time.monotonic()
         try:
             if known and first:
                 return await self.vault.renew(user_id, refused.generation)
@@ -139,7 +141,8 @@ class HelixClient:
         except HTTPException as error:
             failure = fresh_copy(error)
             text = error.message or "the answer carries no message"
-            failure.message = f"the refresh of user {user_id!r} failed: {text}"
+            after = f"after {time.monotonic() - began:.1f} s"
+            failure.message = f"the refresh of user {user_id!r} failed {after}: {text}"
             failure.args = (failure.status, failure.message)
             raise failure from None
         if token != refused.access_token:

@@ -39,6 +39,7 @@ __all__ = [
     "check_key",
     "check_not_encrypted",
     "check_value",
+    "is_encrypted",
     "missing_driver",
 ]
 
@@ -182,6 +183,11 @@ def missing_driver(store: str, package: str, extra: str) -> MissingDriver:
     return MissingDriver(
         f"{store} needs the package {package!r}: pip install 'twitchvault[{extra}]'"
     )
+
+
+def is_encrypted(value: bytes) -> bool:
+    """Whether a value looks like a Fernet token, whatever its key."""
+    return value.startswith(b"gAAAAA")  # 0x80 and four zero bytes of the time, until 2106
 
 
 async def check_not_encrypted(store: TokenStore) -> None:

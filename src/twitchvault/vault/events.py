@@ -106,6 +106,7 @@ class Events:
         """Hand an event to all streams."""
         if kind == "needs_login" and origin == "local":  # else each process would count it
             self._metrics.report("needs_login", 1.0)
+            _logger.warning("user %r has to sign in again: %s", user_id, reason)
         if self._streams:
             event = VaultEvent(kind, user_id, origin, reason)
             for stream in list(self._streams):

@@ -14,7 +14,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from twitchvault.errors import StoreError, fresh_copy
+from twitchvault.errors import DecryptionError, StoreError, fresh_copy
 from twitchvault.vault.events import changes_of
 from twitchvault.vault.losses import reconciled
 from twitchvault.vault.record import decode
@@ -133,6 +133,12 @@ class Mirror:
         counts = {"live": len(users) - needing, "needs_login": needing, "damaged": damaged}
         times = [at for user_id, (at, _) in self._validity.items() if user_id in users]
         return counts, min(times, default=None)
+
+    def undecryptable(self) -> str | None:
+        """A user whose record no key of this process decrypts; None if there is none."""
+        self.fetch()
+        errors = dict.items(self._damaged)
+        return next((one for one, error in errors if isinstance(error, DecryptionError)), None)
 
     def is_leaving(self, user_id: str) -> bool:
         """Whether this process has removed the user and the store has not confirmed it yet."""

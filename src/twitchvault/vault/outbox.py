@@ -264,6 +264,8 @@ class Outbox:
         if update.prepare is not None:
             await update.prepare()
             update.computed = None  # what was prepared may change it
+        if update.asked_for and self._mirror.undecryptable() is not None:
+            await self._repository.refuse_encrypted()
         if await self._write_over_mirror(queue, update):
             return
         for _ in range(CONFLICTS):
@@ -272,6 +274,7 @@ class Outbox:
             except UNREADABLE:
                 if not update.asked_for:
                     raise
+                await self._repository.refuse_encrypted()
                 expect = await self._repository.version_of(key)
                 done = await self._try(key, update, update(None), expect)
             else:

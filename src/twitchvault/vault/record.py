@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, NoReturn
 
 import msgspec
 
-from twitchvault.errors import CorruptRecord
-from twitchvault.stores.base import Unreadable
+from twitchvault.errors import CorruptRecord, DecryptionError
+from twitchvault.stores.base import Unreadable, is_encrypted
 
 __all__ = ["NO_TTL", "Record", "TokenPair", "decode", "encode", "fingerprint", "split_fingerprints"]
 
@@ -136,7 +136,10 @@ def encode(record: Record) -> bytes:
 
 
 def decode(value: bytes, user_id: str) -> Record:
-    """Read a stored record; `CorruptRecord` names the user, never the content."""
+    """Read a stored record; the error of one that cannot be read names the user, never the content.
+
+    It is a `DecryptionError` where the bytes are encrypted, else a `CorruptRecord`.
+    """
     if value.startswith(_HEAD):
         try:
             record = _decoder.decode(value)
@@ -152,6 +155,11 @@ def _decode_unusual(value: bytes, user_id: str) -> Record:
     """A record of the schema before, or one with fields that this version does not know."""
     if isinstance(value, Unreadable):
         raise value.error
+    if is_encrypted(value):
+        raise DecryptionError(
+            f"the record of user {user_id!r} is encrypted, and this process opened the store "
+            "without the keys: open it through FernetStore(store, keys)"
+        )
     schema: object = None
     with suppress(ValueError, RecursionError, TypeError, AttributeError, msgspec.MsgspecError):
         fields = json.loads(value, parse_constant=_refuse)

@@ -317,12 +317,18 @@ class Refresher(Part):
         raise job.timed_out()
 
     async def find_holder(self, token: str) -> str | None:
-        """The user whose record holds this refresh token or remembers it as spent."""
+        """The user whose record holds this refresh token or remembers it as spent.
+
+        `DecryptionError` if it is not known and a record that cannot be read may remember it.
+        """
         await self._outbox.flush()  # who is removed here may still be in the store
         await self._repository.catch_up()
         holder = self._mirror.find(lambda record: record.refresh_token == token)
         mark = fingerprint(token)
-        return holder or self._mirror.find(lambda record: record.remembers(mark))
+        holder = holder or self._mirror.find(lambda record: record.remembers(mark))
+        if holder is None:
+            self._repository.refuse_undecryptable()
+        return holder
 
     async def parked_chain(self, token: str) -> tuple[dict[str, Record], bool]:
         """What this refresh token was exchanged for while its user was not known.

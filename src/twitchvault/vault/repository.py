@@ -23,7 +23,7 @@ from twitchvault.errors import (
     VersionConflict,
     WrongEventLoop,
 )
-from twitchvault.stores.base import Watchable, check_key
+from twitchvault.stores.base import Watchable, check_key, check_not_encrypted
 from twitchvault.vault.losses import descends
 from twitchvault.vault.record import Record, decode, encode
 from twitchvault.vault.transitions import removed
@@ -98,6 +98,10 @@ class Repository:
         """The key of a refresh token from outside, by its fingerprint."""
         return self._seed_prefix + mark
 
+    def login_key(self, name: str) -> str:
+        """The key of the lease on a device login, where no scan for users finds it."""
+        return f"{self.prefix.removesuffix(':')}/login/{name}"
+
     def user_of(self, key: str) -> str | None:
         """The user that a key belongs to; None for a seed's key."""
         return key[len(self.prefix) :] if key.startswith(self.prefix) else None
@@ -168,6 +172,23 @@ class Repository:
         elif held.record.lease is None:
             self._hold_seed(key, held.record)
         return held
+
+    async def refuse_encrypted(self) -> None:
+        """Raise `DecryptionError` if a `FernetStore` encrypts this store, which is open without it.
+
+        Another process may have begun to after this one had opened the store.
+        """
+        await self.call(check_not_encrypted, self.store)
+
+    def refuse_undecryptable(self) -> None:
+        """Raise `DecryptionError` if there are records that no key of this process decrypts."""
+        user_id = self._mirror.undecryptable()
+        if user_id is not None:
+            raise DecryptionError(
+                f"the record of user {user_id!r} cannot be decrypted and may remember this refresh "
+                "token as spent, so it was not sent: open the store with the keys of all records, "
+                "or remove that user"
+            )
 
     async def version_of(self, key: str) -> int | None:
         """At which version an unreadable entry stands; None if even that cannot be known."""

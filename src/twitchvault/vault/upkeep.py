@@ -47,6 +47,7 @@ RATE_LIMITED: Final = 5.0
 REFUSED_IN_A_ROW: Final = 3
 """So many users refused and nobody refreshed: the store looks like an old backup."""
 REST: Final = 600.0
+_FAILING: Final = "the background cannot refresh user %r for now and tries on: %s"
 
 
 class Upkeep(Part):
@@ -60,7 +61,7 @@ class Upkeep(Part):
         self._due: dict[str, float] = {}
         self._fresh: dict[str, tuple[float, float]] = {}
         self._not_before: dict[str, tuple[int, float]] = {}
-        self._failing: set[str] = set()
+        self._failing: dict[str, tuple[int, str]] = {}
         self._busy: set[str] = set()
         self._news = asyncio.Event()
         self._pause_until = 0.0
@@ -87,9 +88,10 @@ class Upkeep(Part):
     def _note(self, user_id: str, *, at_start: bool = False) -> None:
         record = self._mirror.peek(user_id)
         if record is None:
-            for table in (self._due, self._fresh, self._not_before):
+            for table in (self._due, self._fresh, self._not_before, self._failing):
                 table.pop(user_id, None)
             return
+        self._note_end_of_failures(user_id, record)
         validated, known = record.last_validated, self._fresh.get(user_id)
         if validated is None:
             self._fresh.pop(user_id, None)  # it was another token's
@@ -209,14 +211,19 @@ class Upkeep(Part):
             except TwitchVaultError as error:
                 self._events.emit("refresh_failed", user_id, "local", str(error))
                 if user_id not in self._failing:
-                    self._failing.add(user_id)
-                    _logger.warning("refresh of user %r failed, trying on: %s", user_id, error)
+                    _logger.warning(_FAILING, user_id, error)
+                self._failing[user_id] = (record.generation, str(error))
                 raise
             if record.refresh_token is not None:
                 self._guard.refreshed()
-        if user_id in self._failing:
-            self._failing.discard(user_id)
-            _logger.info("the token of user %r is refreshed again", user_id)
+
+    def _note_end_of_failures(self, user_id: str, record: Record) -> None:
+        """A row of failures ends with a newer pair, whoever brings it, or with a login needed."""
+        generation, error = self._failing.get(user_id, (record.generation, ""))
+        if record.generation > generation or record.state == "needs_login":
+            self._failing.pop(user_id, None)
+        if record.generation > generation:
+            _logger.info("user %r is refreshed again; the last failure was: %s", user_id, error)
 
 
 class _Guard:

@@ -13,8 +13,8 @@ from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from twitchvault.errors import DecryptionError, VersionConflict
-from twitchvault.stores.base import ENCRYPTION_CHECK_KEY
-from twitchvault.stores.fernet.cipher import STORE_ID_BYTES, EntryCipher, is_encrypted, parse
+from twitchvault.stores.base import ENCRYPTION_CHECK_KEY, is_encrypted
+from twitchvault.stores.fernet.cipher import STORE_ID_BYTES, EntryCipher, parse
 
 if TYPE_CHECKING:
     from twitchvault.stores.base import Entry, TokenStore

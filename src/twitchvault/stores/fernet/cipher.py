@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import CorruptRecord, DecryptionError
-from twitchvault.stores.base import Unreadable
+from twitchvault.stores.base import Unreadable, is_encrypted
 
 if TYPE_CHECKING:
     from twitchvault.errors import StoreError
@@ -32,11 +32,6 @@ def parse(plain: bytes) -> tuple[bytes, str, bytes] | None:
         return plain[1 : 1 + STORE_ID_BYTES], plain[start:end].decode(), plain[end:]
     except UnicodeDecodeError:
         return None
-
-
-def is_encrypted(value: bytes) -> bool:
-    """Whether a value looks like a Fernet token, whatever its key."""
-    return value.startswith(b"gAAAAA")  # 0x80 and four zero bytes of the time, until 2106
 
 
 class EntryCipher:

@@ -14,9 +14,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import StoreError, VersionConflict
-from twitchvault.stores.base import ENCRYPTION_CHECK_KEY, Unreadable
+from twitchvault.stores.base import ENCRYPTION_CHECK_KEY, Unreadable, is_encrypted
 from twitchvault.stores.fernet.check_entry import finish_encrypting, in_batches
-from twitchvault.stores.fernet.cipher import is_encrypted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
