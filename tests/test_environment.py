@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.fernet import Fernet
 
-from twitchvault import App, DecryptionError, DeviceCodeFlow, MemoryStore, SQLiteStore, environment
+from twitchvault import (
+    App,
+    DecryptionError,
+    DeviceCodeFlow,
+    MemoryStore,
+    MissingDriver,
+    SQLiteStore,
+    environment,
+)
 from twitchvault.testing import FakeTwitch
 
 if TYPE_CHECKING:
@@ -149,18 +158,16 @@ def test_a_namespace_is_for_redis(monkeypatch: pytest.MonkeyPatch) -> None:
         App.from_env(client_id="client")
 
 
-def test_the_folder_of_each_platform(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """As the page on the command says; a relative XDG_DATA_HOME does not count."""
-    monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.setenv("XDG_DATA_HOME", "relative")
-    folders = {"linux": ".local/share", "darwin": "Library/Application%20Support"}
-    for platform, name in folders.items():
-        monkeypatch.setattr(sys, "platform", platform)
-        url = f"sqlite:///{folder}/{name}/twitchvault/tokens.db"
-        assert environment.default_store() == url
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setenv("HOME", "relative")
-    with pytest.raises(ValueError, match=r"no home folder here: name a store, TWITCHVAULT_STORE"):
+def test_a_data_folder_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a home folder, or without the package that knows it, a sentence says what to do."""
+    if sys.platform != "win32":
+        monkeypatch.delenv("HOME", raising=False)
+        monkeypatch.delenv("XDG_DATA_HOME")
+        monkeypatch.setattr(os, "getuid", lambda: 54_321)  # as in a container, where no user has it
+        with pytest.raises(ValueError, match=r"no home folder here: name a store, TWITCHVAULT_S"):
+            environment.default_store()
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    with pytest.raises(MissingDriver, match=r"'platformdirs': pip install 'twitchvault\[sqlite\]'"):
         environment.default_store()
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -17,6 +16,7 @@ from urllib.parse import quote
 
 from twitchvault import stores
 from twitchvault.errors import StoreError, WrongValue
+from twitchvault.stores.base import missing_driver
 from twitchvault.stores.url import open_store
 
 if TYPE_CHECKING:
@@ -160,8 +160,15 @@ def _content(path: Path, source: str) -> str:
 
 def default_store(*, make: bool = False) -> str:
     """The URL of a SQLite file in the user's data folder; `make`: that folder is made."""
-    folder = _data_folder() / "twitchvault"
-    if not folder.is_absolute():
+    try:
+        import platformdirs  # noqa: PLC0415
+    except ModuleNotFoundError:
+        raise missing_driver("the store in your data folder", "platformdirs", "sqlite") from None
+    try:
+        folder = platformdirs.user_data_path("twitchvault")
+    except RuntimeError:
+        folder = Path()
+    if not folder.is_absolute():  # older releases of platformdirs leave a "~" in it
         raise WrongValue(f"there is no home folder here: name a store, {variable('STORE')}")
     if make:
         try:
@@ -170,21 +177,6 @@ def default_store(*, make: bool = False) -> str:
             msg = f"the folder {str(folder)!r} cannot be made ({error.strerror}): name a store, "
             raise StoreError(msg + variable("STORE")) from None
     return f"sqlite:///{quote(str(folder / 'tokens.db'))}"
-
-
-def _data_folder() -> Path:
-    """Where programs keep a user's data on this platform."""
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        return (Path(local) if local else Path("~/AppData/Local").expanduser()) / "twitchvault"
-    if sys.platform == "darwin":
-        return _home("~/Library/Application Support")
-    named = Path(os.environ.get("XDG_DATA_HOME", ""))
-    return named if named.is_absolute() else _home("~/.local/share")
-
-
-def _home(path: str) -> Path:
-    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path raises where there is no home
 
 
 def make_store(url: str, *, namespace: str | None = None, keys: Keys | None = None) -> TokenStore:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
 from typing import TYPE_CHECKING
 
 from twitchvault.vault.record import Record
@@ -25,3 +28,23 @@ async def test_show_in_a_pipe(shell: Shell) -> None:
     nobody = await shell.run("show", "nobody")
     assert nobody.code == 2
     assert "no user 'nobody' in the store; 'twitchvault list' shows who is there" in nobody.err
+
+
+async def test_what_happened_to_a_user(shell: Shell) -> None:
+    """The history says when, what, by which process and why; never a token."""
+    await shell.sign_in("alice")
+    shell.twitch.disconnect(shell.client, "alice")
+    assert (await shell.run("refresh", "alice", *shell.urls)).code == 1
+    shown = await shell.run("show", "alice", "--json")
+    first, last = json.loads(shown.out)["history"]
+    assert (first["kind"], first["before"], first["reason"]) == ("added", None, None)
+    assert (first["host"], first["pid"]) == (socket.gethostname(), os.getpid())
+    assert first["at"].endswith("Z")
+    assert last["kind"] == "needs_login"
+    assert last["before"] == last["after"] == first["after"]
+    assert "Invalid refresh token" in last["reason"]
+    lines = (await shell.run("show", "alice")).out.splitlines()
+    history = [line for line in lines if line.startswith("history: ")]
+    assert len(history) == 2
+    assert f"needs_login  by {last['host']}/{last['pid']}  pair {last['before']}" in history[1]
+    assert history[1].endswith(last["reason"])

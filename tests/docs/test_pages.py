@@ -113,9 +113,9 @@ def test_every_command_exists(page: Path, line: int, command: str) -> None:
             found = re.fullmatch(r"TWITCHVAULT_(\w+?)(_FILE)?=.+", setting)
             assert found is not None, setting
             assert found[1] in VARIABLES
-        case ["twitchvault", *command]:
-            count = 2 if command[0] == "keys" else 1
-            check_options([_script(), *command[:count]], command[count:])
+        case ["twitchvault", *rest]:
+            count = 2 if rest[0] == "keys" else 1
+            check_options([_script(), *rest[:count]], rest[count:])
         case ["python", "-m", module, *arguments]:
             check_options([sys.executable, "-m", module], arguments)
         case [".venv/bin/pytest", *arguments]:

@@ -70,6 +70,7 @@ CALLS: Final[dict[str, Callable[[Given], Awaitable[object]]]] = {
     ),
     "authorize": lambda given: given.flow.authorize(token=given.dead.access_token),
     "request_device_code": lambda given: given.flow.request_device_code(),
+    "ensure_user": lambda given: given.flow.ensure_user({"bits:read"}, print),
     "get_device_token": lambda given: given.flow.get_device_token(given.device_code),
     "wait_for_device_token": lambda given: given.flow.wait_for_device_token(given.device_code),
     "get_authorization_token": lambda given: given.code_flow.get_authorization_token(

@@ -60,6 +60,7 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "close": (),
     "credentials_grant_flow": (),
     "delete": ("users",),
+    "ensure_user": (("chat:read",), print),
     "flush": (),
     "get": ("users",),
     "get_authorization_token": ("code", REDIRECT),

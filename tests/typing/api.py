@@ -45,6 +45,7 @@ async def construct(session: aiohttp.ClientSession, store: TokenStore) -> None:
         assert_type(flow, DeviceCodeFlow)
         assert_type(AuthorizationCodeGrantFlow.from_app(flow), AuthorizationCodeGrantFlow)
         assert_type(await DeviceCodeFlow.from_app(flow), DeviceCodeFlow)
+    assert_type(DeviceCodeFlow.from_env(lease_ttl=30, trust_env=True), DeviceCodeFlow)
 
 
 async def read_views(app: App) -> None:
@@ -85,6 +86,7 @@ async def manage_users(app: App) -> None:
 async def sign_in(device: DeviceCodeFlow, code: AuthorizationCodeGrantFlow) -> None:
     """Both flows; scopes are strings, members of `Scopes`, or both."""
     assert_type(await device.request_device_code(), DeviceCode)
+    assert_type(await device.ensure_user(["chat:read"], print, user_id="1"), UserAPI)
     begun = await device.request_device_code([Scopes.CHAT_READ, "chat:edit"])
     assert_type(begun.interval, int)
     assert_type(await device.get_device_token(begun.device_code), Token)

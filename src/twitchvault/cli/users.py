@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from twitchvault.stores import Entry, TokenStore
+    from twitchvault.vault.record import Record
 
 __all__ = [
     "StoredUser",
@@ -56,6 +57,7 @@ class StoredUser(NamedTuple):
     scopes: tuple[str, ...] = ()
     last_validated: float | None = None
     expires_at: float | None = None
+    record: Record | None = None
 
     @property
     def name(self) -> str:
@@ -104,6 +106,7 @@ def stored_user(entry: Entry) -> StoredUser | None:
         record.scopes or (),
         validated,
         validated + lifetime if validated and lifetime else None,
+        record,
     )
 
 

@@ -12,11 +12,14 @@ from twitchvault.app import App
 from twitchvault.errors import HTTPException, NoAnswer, RateLimited, TwitchServerError
 from twitchvault.http import DEFAULT_TIMEOUT
 from twitchvault.loops import on_bound_loop
+from twitchvault.oauth.ensure import ensure_user
+from twitchvault.scopes import scope_names
 from twitchvault.vault.record import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    from twitchvault.helix import UserAPI
     from twitchvault.models import DeviceCode, Token
 
 __all__ = ["DeviceCodeFlow", "poll"]
@@ -77,6 +80,26 @@ class DeviceCodeFlow(App):
             timeout=inputs.seconds("timeout", timeout or WAIT_TIMEOUT),
             on_slow_down=lambda longer: self._intervals.__setitem__(code, longer),
         )
+
+    @on_bound_loop
+    async def ensure_user(
+        self,
+        scopes: Iterable[str],
+        show: Callable[[DeviceCode], object],
+        *,
+        user_id: str | None = None,
+    ) -> UserAPI:
+        """A stored user with these scopes, else one who signs in now; `user_id`: only that one.
+
+        Of all processes that ask for the same at the same time, one requests a device code and
+        calls `show(device_code)`, which may be a coroutine function; the others wait for the login.
+        If that process dies, another one shows a code after `lease_ttl`. `TimeoutError` or
+        `BadRequest` if nobody has approved the code in time, `AuthFailure` if another user than
+        `user_id` did (whose token is then revoked and not stored), or not all scopes were granted.
+        """
+        wanted = scope_names(scopes)
+        user_id = None if user_id is None else self._user_id(user_id, app=False)
+        return await ensure_user(self, wanted, show, user_id, self._core.vault.login_lease)
 
     @cached_property
     def _intervals(self) -> dict[str, float]:

@@ -98,6 +98,10 @@ class Repository:
         """The key of a refresh token from outside, by its fingerprint."""
         return self._seed_prefix + mark
 
+    def login_key(self, name: str) -> str:
+        """The key of the lease on a device login, where no scan for users finds it."""
+        return f"{self.prefix.removesuffix(':')}/login/{name}"
+
     def user_of(self, key: str) -> str | None:
         """The user that a key belongs to; None for a seed's key."""
         return key[len(self.prefix) :] if key.startswith(self.prefix) else None

@@ -13,7 +13,9 @@ from twitchvault.stores.base import check_not_encrypted
 from twitchvault.vault.clocks import Clocks
 from twitchvault.vault.context import Context, Part
 from twitchvault.vault.history import entries_of
+from twitchvault.vault.login_lease import LoginLease
 from twitchvault.vault.logins import Logins, as_token
+from twitchvault.vault.pending import PendingStates
 from twitchvault.vault.record import TokenPair, fingerprint
 from twitchvault.vault.refresh import Refresher, sign_in_again, unknown_user
 from twitchvault.vault.repository import UNREADABLE
@@ -64,6 +66,7 @@ class Vault(Part):
         self._refresher = Refresher(context)
         self._logins = Logins(context, self._refresher)
         self._upkeep = Upkeep(context, self._refresher)
+        self.pending = PendingStates(self._repository)
         self._turn = asyncio.Lock()
         self._opening: asyncio.Task[None] | None = None
         self._open = False
@@ -208,6 +211,10 @@ class Vault(Part):
     def _require_open(self) -> None:
         if not self._open:
             raise StoreError("the flow is not open: call authorize() first")
+
+    def login_lease(self, name: str) -> LoginLease:
+        """The lease on a device login, one for all processes that call it so."""
+        return LoginLease(self._repository, self._clocks, self._lease_ttl, name)
 
     # Users
 

@@ -11,6 +11,7 @@ from twitchvault.cli.options import Json, StoreOptions  # noqa: TC001 - typer re
 from twitchvault.cli.store import opened_store
 from twitchvault.cli.times import age, rfc3339
 from twitchvault.cli.users import StoredUser, one_user, read_users
+from twitchvault.vault.history import HistoryEntry, entries_of
 
 __all__ = ["command"]
 
@@ -23,24 +24,36 @@ async def command(
     """Show what is known of a user, and what happened to the tokens; Twitch is not asked."""
     async with opened_store(options) as store:
         found = one_user(user, await read_users(store, options.client_id))
+    history = entries_of(found.record)
     if json:
-        say_json(found.as_dict())
+        say_json({**found.as_dict(), "history": list(map(_as_dict, history))})
     else:
-        _show(found)
+        _show(found, history)
 
 
-def _show(user: StoredUser) -> None:
-    lines = {
-        "user": f"{user.name} ({user.user_id})",
-        "application": user.client_id,
-        "state": user.state,
-        "reason": user.reason,
-        "scopes": " ".join(user.scopes),
-        "validated": _time(user.last_validated),
-        "expires": _time(user.expires_at) if user.expires_at else "",
-    }
-    for name, text in lines.items():
+def _as_dict(entry: HistoryEntry) -> dict[str, object]:
+    return {**entry._asdict(), "at": rfc3339(entry.at), "reason": entry.reason or None}
+
+
+def _show(user: StoredUser, history: tuple[HistoryEntry, ...]) -> None:
+    lines = [
+        ("user", f"{user.name} ({user.user_id})"),
+        ("application", user.client_id),
+        ("state", user.state),
+        ("reason", user.reason),
+        ("scopes", " ".join(user.scopes)),
+        ("validated", _time(user.last_validated)),
+        ("expires", _time(user.expires_at) if user.expires_at else ""),
+        *(("history", _line(entry)) for entry in history),
+    ]
+    for name, text in lines:
         say(f"{name + ':':13}{text or '-'}")
+
+
+def _line(entry: HistoryEntry) -> str:
+    pair = f"pair {entry.before or '-'} -> {entry.after or '-'}"
+    text = f"{_time(entry.at)}  {entry.kind}  by {entry.host}/{entry.pid}  {pair}"
+    return f"{text}  {entry.reason}" if entry.reason else text
 
 
 def _time(moment: float | None) -> str:

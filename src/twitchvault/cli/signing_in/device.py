@@ -28,6 +28,7 @@ __all__ = ["device_token"]
 _INDENT: Final = 3
 _QUIET_ZONE: Final = 2
 _HINT: Final = "The picture is the same address,\nfor the camera of a phone."
+_SHORTEST_INTERVAL: Final = 1
 _LIFETIME: Final = 300
 """Seconds that a code is waited for if Twitch does not say how long it is good."""
 
@@ -45,7 +46,8 @@ async def device_token(flow: DeviceCodeFlow, scopes: Sequence[str]) -> Token | N
         try:
             async with enter_opens(code.verification_uri, keyboard):
                 say(f"Waiting for you, {max(lifetime // 60, 1)} minutes at most ...")
-                return await flow.wait_for_device_token(code.device_code, code.interval, lifetime)
+                interval = max(code.interval, _SHORTEST_INTERVAL)
+                return await flow.wait_for_device_token(code.device_code, interval, lifetime)
         except (BadRequest, TimeoutError) as error:
             if isinstance(error, BadRequest) and error.error_code == "access_denied":
                 return None

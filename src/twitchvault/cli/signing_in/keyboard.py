@@ -39,9 +39,8 @@ class Keyboard:
 
     async def line(self) -> str | None:
         """The next line; None once there is no more."""
-        if not self._ended:
-            line = await self._lines.get()
-            self._ended = not line
+        line = "" if self._ended else await self._lines.get()
+        self._ended = not line
         return None if self._ended else line.strip()
 
     def _read(self) -> None:
