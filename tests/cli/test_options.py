@@ -23,6 +23,7 @@ KEY, SECOND, WRONG = (Fernet.generate_key().decode() for _ in range(3))
 BAD_URLS = {
     "tokens.db": "--store has no scheme: expected one of ",
     "file:///tokens": "'file://...' names no store known here: expected one of ",
+    "sqlite:///a.db?mode=ro": "a 'sqlite' URL takes no '?' options and no '#' part: write '%3F' or",
     "redis://[": "--store is a URL that the driver cannot read",
     "sqlite:///%00": "--store must name a file",
     "memory://": "a store in memory ends with the command",

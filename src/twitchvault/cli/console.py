@@ -58,6 +58,10 @@ _ADVICE: Final = {
     "'await store.encrypt_existing()'": "'twitchvault encrypt'",
     "; for any other store, pass the store object itself": "",
     ", as in FernetStore(inner, [new, old])": "",
+    "open it through FernetStore(store, keys)": "give its keys, --key-file",
+    "was not written by a FernetStore": "was not encrypted by twitchvault",
+    "give options to SQLiteStore(path), and write": "write",
+    ": authorize() opens it and tries on": "",
 }
 """What an error advises a program to do, and what a person does instead."""
 
@@ -137,8 +141,8 @@ def run(begin: Callable[[], Coroutine[None, None, None]]) -> None:
 
 def in_our_words(text: str) -> str:
     """A text of the library, with options and commands in the place of its arguments and calls."""
-    argument, _, rest = text.partition(" ")
-    text = f"{_OPTIONS.get(argument, argument)} {rest}"
+    argument = text.partition(" ")[0]
+    text = _OPTIONS.get(argument, argument) + text.removeprefix(argument)
     for theirs, ours in _ADVICE.items():
         text = text.replace(theirs, ours)
     return text
