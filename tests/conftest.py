@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,33 @@ from twitchvault.testing import FakeTwitch
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+
+if sys.platform == "win32":
+    # What is tested there by forks, signals, terminals and modes, or with a Valkey server.
+    collect_ignore = [
+        "cli",
+        "docs",
+        "integrations",
+        "leaks",
+        "processes",
+        "promises",
+        "redis_store",
+        "fernet/test_fernet_contract.py",
+        "fernet/test_fernet_kill.py",
+        "fernet/test_fernet_opening.py",
+        "sqlite_store/test_sqlite_errors.py",
+        "sqlite_store/test_sqlite_feed.py",
+        "sqlite_store/test_sqlite_file.py",
+        "sqlite_store/test_sqlite_kill.py",
+        "sqlite_store/test_sqlite_lifetime.py",
+        "stores/test_connected.py",
+        "test_benchmarks.py",
+        "test_demo.py",
+        "test_environment.py",
+        "test_history.py",
+        "test_http_answer.py",
+        "test_systems.py",
+    ]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # So does a shell start what it starts in the background, and all that comes of it inherits it.

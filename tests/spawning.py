@@ -6,16 +6,26 @@ That one is started anew by multiprocessing, so it has no thread and no loop of 
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.context import ForkServerProcess
 
-CONTEXT: Final = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    ["twitchvault.cli", "twitchvault.testing.fake", "aiosqlite", "redis.asyncio", "cryptography"]
-)
+if sys.platform == "win32":
+    CONTEXT: Final = multiprocessing.get_context("spawn")
+else:
+    CONTEXT: Final = multiprocessing.get_context("forkserver")
+    CONTEXT.set_forkserver_preload(
+        [
+            "twitchvault.cli",
+            "twitchvault.testing.fake",
+            "aiosqlite",
+            "redis.asyncio",
+            "cryptography",
+        ]
+    )
 
 
 def fork(target: Callable[..., None], *arguments: Any) -> ForkServerProcess:  # noqa: ANN401

@@ -153,6 +153,17 @@ async def test_a_missing_source_is_not_made(shell: Shell) -> None:
     assert not target.exists()
 
 
+async def test_what_is_no_store_is_named(shell: Shell) -> None:
+    """A URL that is wrong is called by the name of its argument, before anything is made."""
+    await fill(open_store(shell.store), {"client:1001": login("alice")})
+    outcome = await shell.run("copy", shell.store, "target.db")
+    assert outcome.code == 2
+    assert "TARGET has no scheme: expected one of" in outcome.err
+    outcome = await shell.run("copy", "nothing://x", shell.store)
+    assert outcome.code == 2
+    assert "names no store known here" in outcome.err
+
+
 async def _has_more(client: Driver, than: int) -> bool:
     return bool(await client.hlen("{twitchvault}:entries") > than)
 

@@ -18,11 +18,13 @@ from tests.stores.broken_stores import IgnoresExpect, ReusesVersions
 from tests.stores.right_store import Disk, Right
 from twitchvault import FernetStore, open_store
 from twitchvault.cli.checks.contract import check_contract
+from twitchvault.cli.checks.files import check_sqlite
 
 from .records import entries_of, fill, login
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.redis_store.servers import Server
 
@@ -158,6 +160,18 @@ async def test_a_server(
     server.kill()
     found = await checks(shell, "--store", server.url, code=2)
     assert found["store"]["state"] == "problem"
+
+
+def test_a_file_that_is_mounted_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mount point, as of a container, and a folder without room for the log are named."""
+    file = tmp_path / "tokens.db"
+    file.touch(mode=0o600)
+    assert [check.state for check in check_sqlite(file)] == ["ok"]
+    monkeypatch.setattr("os.path.ismount", lambda path: path == file)
+    monkeypatch.setattr("os.access", lambda path, _: path != tmp_path)
+    found = {check.name: check for check in check_sqlite(file)}
+    assert found["mount"].advice == "mount the folder, not the file"
+    assert found["folder"].state == "problem"
 
 
 class LateFeed(Right):

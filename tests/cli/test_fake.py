@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from tests.browser import visit
+from twitchvault.testing import RemoteTwitch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -93,6 +94,14 @@ async def test_a_name_that_no_user_can_have_is_refused(shell: Shell) -> None:
     outcome = await shell.run("fake", "--port", "0", "--user", "Not A Login")
     assert outcome.code == 2
     assert "--user: 'login': expected" in outcome.err
+
+
+async def test_it_takes_commands(shell: Shell) -> None:
+    """A program on the same machine can make it fail, or sign a user out."""
+    async with double(shell) as (_, variables):
+        url = variables["TWITCHVAULT_ID_URL"].removesuffix("/oauth2/")
+        async with RemoteTwitch(url) as twitch:
+            assert (await twitch.add_user("carol")).login == "carol"
 
 
 async def test_its_page_in_a_browser(shell: Shell) -> None:

@@ -12,7 +12,9 @@ from twitchAPI.twitch import Twitch
 from twitchAPI.type import AuthScope
 from twitchio.http import Route
 
-from twitchvault import open_store
+from twitchvault import App, open_store
+from twitchvault.cli import importing
+from twitchvault.cli.peer_files import FoundPair
 from twitchvault.vault.record import Record, decode
 
 from .records import entries_of
@@ -101,7 +103,8 @@ SAVERS: dict[str, Save] = {
 
 @pytest.fixture(autouse=True)
 def at_the_double(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TwitchIO asks the double."""
+    """TwitchIO asks the double, and leaves its files in the test's folder."""
+    monkeypatch.chdir(shell.folder)
     monkeypatch.setattr(Route, "BASE", shell.twitch.api_url)
     monkeypatch.setattr(Route, "ID_BASE", f"{shell.twitch.url}/")
 
@@ -119,7 +122,10 @@ async def test_a_file_is_taken_over(shell: Shell, library: str) -> None:
     pair = shell.twitch.issue(shell.client, "alice", [SCOPE])
     file = await SAVERS[library](shell, pair, shell.folder)
     outcome = await shell.run("import", str(file), *shell.urls)
-    assert (outcome.code, outcome.out) == (0, "alice\t1001\timported\t-\n"), outcome.err
+    assert (outcome.code, outcome.out) == (
+        0,
+        f"alice\t1001\timported\t{shell.client.client_id}\t-\n",
+    ), outcome.err
     assert "Stop the program" in outcome.err
     record = await record_of(shell)
     assert record is not None
@@ -183,14 +189,31 @@ async def test_foreign_tokens_stay_out(shell: Shell) -> None:
     file = shell.folder / ".tio.tokens.json"
     file.write_text(json.dumps(content))
     outcome = await shell.run("import", str(file), *shell.urls)
+    client_id = shell.client.client_id
     assert outcome.code == 2
     assert outcome.out.splitlines() == [
-        "alice\t1001\timported\t-",
-        f"1002\t1002\trefused\tit belongs to another client id, {other.client_id}",
-        "1003\t1003\trefused\tit belongs to 1001",
+        f"alice\t1001\timported\t{client_id}\t-",
+        f"1002\t1002\trefused\t{client_id}\tit belongs to another client id, {other.client_id}",
+        f"1003\t1003\trefused\t{client_id}\tit belongs to 1001",
     ]
     assert await record_of(shell, "1002") is None
     assert await record_of(shell, "1003") is None
+
+
+async def test_one_document_for_programs(shell: Shell) -> None:
+    """--json names the store, and each user with what became of the pair."""
+    pair = shell.twitch.issue(shell.client, "alice", [SCOPE])
+    file = await by_pytwitchapi(shell, pair, shell.folder)
+    outcome = await shell.run("import", "--json", str(file), *shell.urls)
+    assert outcome.code == 0, outcome.err
+    user = {
+        "client_id": shell.client.client_id,
+        "user_id": "1001",
+        "login": "alice",
+        "outcome": "imported",
+        "reason": None,
+    }
+    assert json.loads(outcome.out) == {"store": str(shell.file), "users": [user]}
 
 
 async def test_twitch_away_is_no_word_about_a_token(shell: Shell) -> None:
@@ -202,6 +225,20 @@ async def test_twitch_away_is_no_word_about_a_token(shell: Shell) -> None:
     assert outcome.code == 2
     assert "1001\t1001\trefused\t" in outcome.out
     assert await record_of(shell) is None
+
+
+async def test_too_many_requests_are_waited_for(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 429 is no word about a token either: it is asked again, and given up in the end."""
+    monkeypatch.setattr(importing, "PAUSE", 0.0)
+    pair = shell.twitch.issue(shell.client, "alice", [SCOPE])
+    found = FoundPair(pair.access_token, pair.refresh_token)
+    async with App(shell.client.client_id, id_url=shell.twitch.id_url, maintain=False) as app:
+        shell.twitch.fail("validate", status=429, times=2)
+        assert (await importing.import_pair(app, found)).outcome == "imported"
+        shell.twitch.fail("validate", status=429, times=importing.TRIES)
+        assert (await importing.import_pair(app, found)).outcome == "refused"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING
 
@@ -73,3 +74,20 @@ async def test_the_files_of_a_store_are_a_backup_too(shell: Shell) -> None:
     await store.close()
     outcome = await shell.run("restore", str(copy), "--store", f"sqlite:///{shell.folder}/new.db")
     assert (outcome.code, outcome.out) == (0, "alice\t1001\tadded\tclient\t-\n"), outcome.err
+
+
+async def test_one_document_for_programs(shell: Shell) -> None:
+    """--json names the stores, and each user with what became of the record."""
+    await fill(open_store(shell.store), {"client:1001": login("alice")})
+    user = {"client_id": "client", "user_id": "1001", "login": "alice", "reason": None}
+    new = shell.folder / "new.db"
+    outcome = await shell.run("copy", "--json", shell.store, f"sqlite:///{new}")
+    assert json.loads(outcome.out) == {
+        "source": str(shell.file),
+        "target": str(new),
+        "users": [{**user, "outcome": "added"}],
+    }
+    await shell.run("backup", f"{shell.folder}/tokens.bak")
+    outcome = await shell.run("restore", "--json", f"{shell.folder}/tokens.bak")
+    document = {"store": str(shell.file), "users": [{**user, "outcome": "unchanged"}]}
+    assert json.loads(outcome.out) == document

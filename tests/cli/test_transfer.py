@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.own_stores import OwnStore, WatchedStore
 from twitchvault import MemoryStore
@@ -31,9 +34,12 @@ def needs_login(record: Record) -> Record:
 
 OLD = refreshed(login("first"), 2)
 NEW = refreshed(OLD, 3)
+LATER = replace(OLD, generation=9)
 CASES = {
     "nobody stands there": (None, OLD, OLD, "added"),
     "the same stands": (OLD, OLD, OLD, "unchanged"),
+    "the same pair stands at a later generation": (LATER, OLD, LATER, "unchanged"),
+    "the same pair is brought at a later generation": (OLD, LATER, LATER, "unchanged"),
     "an older one stands": (OLD, NEW, NEW, "updated"),
     "a newer one stands": (NEW, OLD, NEW, "newer"),
     "a refused one stands": (needs_login(NEW), NEW, needs_login(NEW), "newer"),
@@ -51,6 +57,42 @@ def test_the_newer_record_stands(case: str) -> None:
     """The one that descends from the other stands, whichever of them is brought."""
     standing, brought, expected, outcome = CASES[case]
     assert decide(standing, brought, ALICE)[:2] == (expected, outcome)
+
+
+def life(events: list[str]) -> list[Record]:
+    """The records of a user to whom this happens, one after the other, after a first login."""
+    records = [login("login0")]
+    for number, event in enumerate(events, 1):
+        record: Record | None = records[-1]
+        assert record is not None
+        if event == "login":
+            record = login(f"login{number}", record)
+        elif event == "remove":
+            record = removed(record)
+        elif record.state == "live":
+            record = refreshed(record) if event == "refresh" else needs_login(record)
+        if record is None:
+            break  # nothing of this user is left
+        records.append(record)
+    return records
+
+
+EVENTS = st.lists(st.sampled_from(["refresh", "refresh", "login", "refuse", "remove"]))
+
+
+@given(EVENTS, st.integers(0, 50), st.integers(0, 50))
+@example(["login", "remove", "login"], 1, 3)
+def test_the_later_of_two_moments_stands(events: list[str], one: int, other: int) -> None:
+    """Whatever happens to a user between a backup and its restoring, and whichever of both is
+    brought: what happened later stands.
+    """
+    records = life(events)
+    first, last = sorted(min(moment, len(records) - 1) for moment in (one, other))
+    earlier, later = records[first], records[last]
+    for standing, brought in ((later, earlier), (earlier, later)):
+        record, _, _ = decide(standing, brought, ALICE)
+        assert (record.pair, record.state) == (later.pair, later.state)
+        assert record.generation >= later.generation
 
 
 def test_a_login_without_knowledge_of_the_other_stays() -> None:

@@ -165,7 +165,10 @@ def _stop() -> NoReturn:
 @contextmanager
 def progress(text: str, total: int) -> Iterator[Callable[[], None]]:
     """A bar on standard error, if that is a terminal; what it yields takes one step."""
+    if not _err.is_terminal:  # where rich prints an empty line, up to version 14
+        yield lambda: None
+        return
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as bar:
+    with Progress(*columns, console=_err, transient=True) as bar:
         task = bar.add_task(text, total=total)
         yield lambda: bar.advance(task)

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from twitchvault.cli.transfer import Holder
     from twitchvault.stores import Entry, TokenStore
 
-__all__ = ["bring_all", "fail_if_unreadable", "in_words", "name_of", "show_outcome", "users_in"]
+__all__ = [
+    "as_dict",
+    "bring_all",
+    "fail_if_unreadable",
+    "in_words",
+    "name_of",
+    "show_outcome",
+    "users_in",
+]
 
 _WORDS: Final = {
     "added": "added",
@@ -62,6 +70,17 @@ def show_outcome(one: Brought) -> None:
     else:
         user_id, client_id = one.holder.user_id or "", one.holder.client_id
         say_row(one.login or user_id, user_id, one.outcome, client_id, one.reason)
+
+
+def as_dict(one: Brought) -> dict[str, str | None]:
+    """What became of a record, in the JSON documents."""
+    return {
+        "client_id": one.holder.client_id,
+        "user_id": one.holder.user_id,
+        "login": one.login,
+        "outcome": one.outcome,
+        "reason": one.reason or None,
+    }
 
 
 def in_words(results: Sequence[Brought]) -> str:

@@ -43,12 +43,12 @@ def read_pairs(file: Path) -> list[FoundPair]:
         pairs = _parse(file.read_bytes().decode("utf-8-sig"), file.name)
     except (ValueError, TypeError, RecursionError) as error:
         known = type(error) is not json.JSONDecodeError and not isinstance(error, UnicodeError)
-        fault = str(error) if known else "is neither JSON nor lines of NAME=value"
+        fault = f": {error}" if known else " is neither JSON nor lines of NAME=value"
     else:
         if pairs:
             return pairs
-        fault = "holds no tokens"
-    raise StoreError(f"{str(file)!r}: {fault}; {_EXPECTED}")
+        fault = " holds no tokens"
+    raise StoreError(f"{str(file)!r}{fault}; {_EXPECTED}")
 
 
 def _parse(text: str, name: str) -> list[FoundPair]:

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from twitchvault.errors import StoreUnavailable, VersionConflict
 from twitchvault.stores.base import Entry, Watchable
 from twitchvault.vault.losses import reconciled
-from twitchvault.vault.record import decode, encode, fingerprint
+from twitchvault.vault.record import (
+    FINGERPRINT_LENGTH,
+    decode,
+    encode,
+    fingerprint,
+    split_fingerprints,
+)
 from twitchvault.vault.repository import UNREADABLE
 
 if TYPE_CHECKING:
@@ -78,26 +84,47 @@ def decide(standing: Record | None, brought: Record, holder: Holder) -> tuple[Re
     """
     if standing is None:
         return brought, "added", ""
-    if standing.pair == brought.pair and standing.order == brought.order:
-        return standing, "unchanged", ""
-    if holder.is_app:
-        return standing, "newer", "the application has a token"
-    if holder.user_id is None:
-        is_newer = brought.order > standing.order
-        return (brought, "updated", "") if is_newer else (standing, "newer", "")
-    record = standing
-    if not standing.has_spent(fingerprint(brought.refresh_token or "")):
-        record = reconciled(standing, brought) or standing
-    if record.pair == brought.pair and record.state == brought.state:
+    record = _successor(standing, brought, holder)
+    theirs = brought.pair, brought.state
+    if (standing.pair, standing.state) == theirs:
+        return record, "unchanged", ""
+    if (record.pair, record.state) == theirs:
         return record, "updated", _step(standing, record)
-    return record, "newer", _why_it_stays(standing, brought)
+    return record, "newer", _why_it_stays(standing, brought, holder)
+
+
+def _successor(standing: Record, brought: Record, holder: Holder) -> Record:
+    if holder.is_app:
+        return standing  # a new one can be had at any time
+    if holder.user_id is None:
+        return brought if brought.order > standing.order else standing
+    if standing.has_spent(fingerprint(brought.refresh_token or "")):
+        return standing
+    if _follows(brought, standing):
+        return brought
+    return reconciled(standing, brought) or standing
+
+
+def _follows(later: Record, record: Record) -> bool:
+    """Whether `later` is a login that `record` does not know and that remembers all it does.
+
+    It need not know the tokens of `record`: a user who is removed takes the last ones along.
+    """
+    marks = split_fingerprints(record.seeds + record.exchanged + record.given_up)
+    login = later.seeds[-FINGERPRINT_LENGTH:]
+    if later.seeded:
+        login = fingerprint(later.refresh_token or "")
+    is_further = bool(marks) and later.order > record.order
+    return is_further and not record.remembers(login) and all(map(later.remembers, marks))
 
 
 def _step(standing: Record, record: Record) -> str:
     return f"generation {record.generation}, in the place of {standing.generation}"
 
 
-def _why_it_stays(standing: Record, brought: Record) -> str:
+def _why_it_stays(standing: Record, brought: Record, holder: Holder) -> str:
+    if holder.is_app:
+        return "the application has a token"
     if standing.state == "removed":
         return "the user was removed since"
     if standing.state == "needs_login":

@@ -67,8 +67,8 @@ class Picture:
         user = None if value is None else stored_user(Entry(key, version, value))
         if user is not None:
             self.users[key] = user
-        shown = user or known
-        if shown is None:
+        subject = user or known
+        if subject is None:
             return []
         now = time.time()
         if user is not None and user.state == "damaged":
@@ -77,7 +77,7 @@ class Picture:
         if after is not None:
             self._records[key] = after
         found = changes_of(before, after, is_app=False)
-        return [Event(now, kind, shown, reason) for kind, reason in found]
+        return [Event(now, kind, subject, reason) for kind, reason in found]
 
 
 def _visible(value: bytes | None, user_id: str) -> Record | None:

@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from twitchvault.app import App
     from twitchvault.vault.events import VaultEvent
 
-__all__ = ["RENEWALS", "call", "call_soon", "check_client", "check_version", "events", "renew"]
+__all__ = [
+    "RENEWALS",
+    "api_url",
+    "call",
+    "call_soon",
+    "check_client",
+    "check_version",
+    "events",
+    "is_public",
+    "renew",
+]
 
 RENEWALS: Final = 3
 """Newer tokens that one call tries: other processes may have renewed too, some time ago."""
@@ -44,6 +54,16 @@ def check_client(client_id: str, app: App) -> None:
     if client_id != app.http.client_id:
         msg = f"the client id {client_id!r} must be that of the vault, {app.http.client_id!r}"
         raise WrongValue(msg)
+
+
+def api_url(app: App) -> str:
+    """Where the vault's Helix is."""
+    return app._core.helix._api_url  # noqa: SLF001 - nobody else needs it
+
+
+def is_public(app: App) -> bool:
+    """Whether the app has no secret."""
+    return app._core.identity.public  # noqa: SLF001 - as above
 
 
 async def call(

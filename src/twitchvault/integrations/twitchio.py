@@ -73,7 +73,7 @@ class VaultHTTPClient(ManagedHTTPClient):
         return {user_id: self._data(user_id, *pair) for user_id, pair in known.items()}
 
     @_tokens.setter
-    def _tokens(self, _: TokenMapping) -> None: ...
+    def _tokens(self, _: TokenMapping) -> None: ...  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @property
     def _app_token(self) -> str | None:
@@ -81,7 +81,7 @@ class VaultHTTPClient(ManagedHTTPClient):
         return None if application is None else application.token
 
     @_app_token.setter
-    def _app_token(self, _: str | None) -> None: ...
+    def _app_token(self, _: str | None) -> None: ...  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def _data(self, user_id: str, token: str, refresh: str | None) -> TokenMappingData:
         validated, _ = self._app.tokens_validity.get(user_id, (0.0, 0.0))

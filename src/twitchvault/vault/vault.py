@@ -15,6 +15,7 @@ from twitchvault.vault.context import Context, Part
 from twitchvault.vault.history import entries_of
 from twitchvault.vault.login_lease import LoginLease
 from twitchvault.vault.logins import Logins, as_token
+from twitchvault.vault.pending import PendingStates
 from twitchvault.vault.record import TokenPair, fingerprint
 from twitchvault.vault.refresh import Refresher, sign_in_again, unknown_user
 from twitchvault.vault.repository import UNREADABLE
@@ -65,6 +66,7 @@ class Vault(Part):
         self._refresher = Refresher(context)
         self._logins = Logins(context, self._refresher)
         self._upkeep = Upkeep(context, self._refresher)
+        self.pending = PendingStates(self._repository)
         self._turn = asyncio.Lock()
         self._opening: asyncio.Task[None] | None = None
         self._open = False

@@ -7,23 +7,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twitchvault.cli.console import fail, say, warn
-from twitchvault.cli.options import KeyFile, StoreOptions
+from twitchvault.cli.console import fail, in_our_words, say, say_json, warn
+from twitchvault.cli.options import Json, KeyFile, StoreOptions
 from twitchvault.cli.outcomes import (
+    as_dict,
     bring_all,
     fail_if_unreadable,
     in_words,
     name_of,
     show_outcome,
 )
-from twitchvault.cli.store import opened_store, store_is_there
+from twitchvault.cli.store import opened_store, store_is_there, store_name
 from twitchvault.cli.transfer import leased, snapshot
-from twitchvault.stores import MemoryStore
+from twitchvault.errors import WrongValue
+from twitchvault.stores import MemoryStore, open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from twitchvault.cli.transfer import Brought
     from twitchvault.stores import Entry, TokenStore
 
 __all__ = ["command"]
@@ -36,6 +39,7 @@ async def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")
     ] = False,
+    json: Json = False,
     stopped: Annotated[
         bool,
         typer.Option(
@@ -49,23 +53,37 @@ async def command(
         "Stop every program that uses the source now, and start it on the target afterwards: "
         "tokens in two stores spend each other."
     )
+    here = _options("SOURCE", source, key_file)
+    there = _options("TARGET", target, key_file)
     async with (
-        opened_store(_options(source, key_file), plain=True, title="Source") as old,
-        _target(_options(target, key_file), dry_run) as new,
+        opened_store(here, plain=True, title="Source") as old,
+        _target(there, dry_run) as new,
     ):
         entries = await _read(old, stopped)
         results = await bring_all("Copying", entries, new, dry_run=dry_run)
         if not dry_run:
             await _verify(old, new, stopped)
+    if json:
+        stores = {"source": store_name(here), "target": store_name(there)}
+        say_json({**stores, "users": [as_dict(one) for one in results]})
+    else:
+        _show(results, dry_run)
+    fail_if_unreadable(results)
+
+
+def _show(results: list[Brought], dry_run: bool) -> None:
     for one in results:
         if one.outcome in {"newer", "unreadable"}:
             show_outcome(one)
     done = "Would be copied" if dry_run else "Copied and verified"
     say(f"{done}: {in_words(results)}.")
-    fail_if_unreadable(results)
 
 
-def _options(url: str, key_file: Path | None) -> StoreOptions:
+def _options(argument: str, url: str, key_file: Path | None) -> StoreOptions:
+    try:
+        open_store(url)
+    except WrongValue as error:
+        fail(in_our_words(str(error)).replace("--store", argument, 1))
     options = StoreOptions(store=url, key_file=key_file)
     if url.lower().startswith("sqlite:"):
         options.namespace = None  # meant for the other one

@@ -17,7 +17,8 @@ _USERS: Final = ("alice", "bob")
 
 async def command(
     port: Annotated[
-        int, typer.Option("--port", metavar="PORT", help="Where to listen; 0 takes a free one.")
+        int,
+        typer.Option(metavar="PORT", min=0, max=65535, help="Where to listen; 0 takes a free one."),
     ] = 8080,
     user: Annotated[
         list[str] | None,
@@ -33,7 +34,7 @@ async def command(
     """Run a double of Twitch to try things with; it prints what leads the command there."""
     from twitchvault.testing import FakeTwitch  # noqa: PLC0415 - a server, for this command alone
 
-    twitch = FakeTwitch(port, device_interval=1)
+    twitch = FakeTwitch(port, control=True, device_interval=1)
     try:
         users = [twitch.add_user(login) for login in user or _USERS]
     except ValueError as error:

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from twitchvault.cli.backup_file import modified, opened_backup
-from twitchvault.cli.console import warn
-from twitchvault.cli.options import KeyFile, StoreOptions, StoreUrl
-from twitchvault.cli.outcomes import bring_all, fail_if_unreadable, in_words, show_outcome
-from twitchvault.cli.store import opened_store
+from twitchvault.cli.console import say_json, warn
+from twitchvault.cli.options import Json, KeyFile, StoreOptions, StoreUrl
+from twitchvault.cli.outcomes import as_dict, bring_all, fail_if_unreadable, in_words, show_outcome
+from twitchvault.cli.store import opened_store, store_name
 from twitchvault.cli.times import age
 from twitchvault.cli.transfer import snapshot
 
@@ -22,6 +22,7 @@ async def command(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A backup.")],
     store: StoreUrl = None,
     key_file: KeyFile = None,
+    json: Json = False,
 ) -> None:
     """Bring back from a backup what the store has lost; who has newer tokens is left alone."""
     options = StoreOptions(store=store, key_file=key_file)
@@ -30,7 +31,9 @@ async def command(
         entries = await snapshot(backup)
     async with opened_store(options, make=True) as opened:
         results = await bring_all("Restoring", entries, opened)
-    for one in results:
+    if json:
+        say_json({"store": store_name(options), "users": [as_dict(one) for one in results]})
+    for one in [] if json else results:
         show_outcome(one)
     warn(f"Restored: {in_words(results)}.")
     if any(one.outcome in {"added", "updated"} for one in results):

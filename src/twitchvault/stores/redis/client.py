@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import re
 import socket
+import warnings
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -21,6 +22,10 @@ from twitchvault.stores.redis.scripts import READ, STEP
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
+
+# On Python 3.14 the driver uses what is deprecated there: no matter of our users, whose warnings
+# may be errors.
+warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"redis\.asyncio\.")
 
 LIMIT: Final = 5.0  # seconds for a call, with all that the driver does to repeat it
 QUIET: Final = 1.0  # seconds that the server may stay silent on purpose: XREAD BLOCK, WAIT
@@ -65,9 +70,6 @@ def _connect(url: str) -> Redis:
             client = Redis.from_url(
                 url,
                 retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), retries=20),  # two seconds
-                # Up to redis-py 5 a client does not repeat calls by itself, up to 7.1 none repeats
-                # a connection that is refused.
-                retry_on_error=[exceptions.ConnectionError, exceptions.TimeoutError, OSError],
                 socket_timeout=ONE_TRY,
                 socket_connect_timeout=ONE_TRY,
             )

@@ -22,7 +22,7 @@ KEEPALIVE: Final = 10
 LONGEST_KEEPALIVE: Final = 600
 UNUSED: Final = 10.0
 """Seconds after which a session without a subscription is closed."""
-CLIENT_SENT, NO_SUBSCRIPTION, TOO_LATE = 4001, 4003, 4004
+CLIENT_SENT, NO_SUBSCRIPTION = 4001, 4003
 SCOPES: Final = {
     "channel.chat.message": "user:read:chat",
     "channel.subscribe": "channel:read:subscriptions",
@@ -80,13 +80,12 @@ class Session(Connection):
         return self.keepalive if self.subscriptions else min(UNUSED, self.keepalive)
 
     def begin(self) -> None:
-        """Welcome, with the subscriptions of the session before."""
+        """Welcome, with the subscriptions of the session before, which the client closes."""
         if self._replaced is not None:
             self.subscriptions = self._replaced.subscriptions
             for subscription in self.subscriptions.values():
                 subscription.session = self
             self._replaced.subscriptions = {}
-            self._replaced.end(TOO_LATE)
         session = self._session("connected") | {"keepalive_timeout_seconds": self.keepalive}
         self.message("session_welcome", {"session": session})
 

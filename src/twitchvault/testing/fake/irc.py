@@ -138,10 +138,9 @@ class Irc:
         return user, "chat:edit" in token.scopes
 
     def reconnect(self) -> None:
-        """Ask all to connect anew, and close their connections."""
+        """Ask all to connect anew."""
         for chatter in self.chatters:
             chatter.reply("RECONNECT")
-            chatter.end(NORMAL)
 
     def say(self, channel: str, user: User, text: str, but: Chatter | None = None) -> int:
         """Hand a message to all in a channel but one; returns to how many."""

@@ -1,0 +1,302 @@
+"""pyTwitchAPI, as it is installed, with the vault's tokens."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from twitchAPI.chat import Chat, ChatMessage
+from twitchAPI.eventsub.websocket import EventSubWebsocket
+from twitchAPI.helper import first
+from twitchAPI.oauth import UserAuthenticationStorageHelper, UserAuthenticator
+from twitchAPI.type import (
+    AuthScope,
+    ChatEvent,
+    InvalidTokenException,
+    MissingAppSecretException,
+    MissingScopeException,
+    UnauthorizedException,
+)
+from yarl import URL
+
+from tests.environment import REDIRECT, until, within
+from twitchvault.integrations import bridge
+from twitchvault.integrations.pytwitchapi import VaultTwitch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from twitchAPI.object.eventsub import StreamOnlineEvent
+
+    from tests.environment import Environment
+    from twitchvault import App, UserAPI
+
+SCOPES = [AuthScope.CHAT_READ, AuthScope.CHAT_EDIT]
+STAMP = "2026-01-01T00:00:00Z"
+
+
+@pytest.fixture
+async def twitch(app: App, alice: UserAPI) -> VaultTwitch:
+    """A Twitch object for alice."""
+    return await VaultTwitch(app, alice.id, SCOPES)
+
+
+async def _login(twitch: VaultTwitch, env: Environment) -> tuple[str, str]:
+    """A pair by pyTwitchAPI's own way, without a browser."""
+    way = UserAuthenticator(twitch, SCOPES, url=REDIRECT, auth_base_url=env.twitch.id_url)
+    query = URL(_address(way)).query
+    async with aiohttp.ClientSession() as browser:
+        address = f"{env.twitch.id_url}authorize"
+        async with browser.get(address, params=query, allow_redirects=False) as answer:
+            code = URL(answer.headers["Location"]).query["code"]
+    pair: tuple[str, str] = await way.authenticate(user_token=code)
+    return pair
+
+
+async def _repeat(send: Callable[[], int], what: str, arrived: list[str]) -> None:
+    """Send it until it arrives: a socket that is just connecting misses what comes meanwhile."""
+
+    def has_arrived() -> bool:
+        return what in arrived or send() < 0
+
+    await until(has_arrived)
+
+
+def _address(way: UserAuthenticator) -> str:
+    return str(way.return_auth_url())  # type: ignore[no-untyped-call]
+
+
+async def _stop(eventsub: EventSubWebsocket) -> None:
+    await eventsub.stop()  # type: ignore[no-untyped-call]
+
+
+async def _close(sockets: Chat | EventSubWebsocket) -> None:
+    """Stop it, and close the loop of its thread, which pyTwitchAPI leaves open."""
+    if isinstance(sockets, Chat):
+        await asyncio.to_thread(sockets.stop)
+        prefix = "_Chat__"
+    else:
+        await asyncio.to_thread(asyncio.run, _stop(sockets))
+        prefix = "_"
+    await asyncio.to_thread(getattr(sockets, f"{prefix}socket_thread").join)
+    loop: asyncio.AbstractEventLoop = getattr(sockets, f"{prefix}socket_loop")
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    await asyncio.to_thread(loop.run_until_complete, asyncio.sleep(0))
+    loop.close()
+
+
+async def _asks(twitch: VaultTwitch) -> str | None:
+    user = await first(twitch.get_users())
+    return None if user is None else user.id
+
+
+async def test_a_refused_token_is_renewed_once(
+    env: Environment, alice: UserAPI, twitch: VaultTwitch
+) -> None:
+    """Many calls at once on a dead token: one exchange, every call is answered."""
+    reported: list[tuple[str, str]] = []
+
+    async def report(token: str, refresh_token: str) -> None:
+        reported.append((token, refresh_token))
+
+    twitch.user_auth_refresh_callback = report
+    env.twitch.expire_access(alice.token)
+    answers = await within(asyncio.gather(*(_asks(twitch) for _ in range(20))))
+    assert set(answers) == {alice.id}
+    await env.expect(exchanges=1)
+    assert reported == [env.live()]
+
+
+async def test_the_second_page_is_asked_for_with_the_token_that_stands(
+    env: Environment, alice: UserAPI, twitch: VaultTwitch
+) -> None:
+    """A rotation between two pages goes unnoticed."""
+    env.twitch.add_resource("streams", [{"id": str(number)} for number in range(40)], needs="user")
+    found = []
+    async for stream in twitch.get_streams():
+        found.append(stream.id)
+        if len(found) == 20:
+            await alice.refresh()
+    assert found == [str(number) for number in range(40)]
+    await env.expect(exchanges=1)
+
+
+async def test_the_app_token_is_the_vaults(env: Environment, twitch: VaultTwitch) -> None:
+    """pyTwitchAPI asks for none, and a dead one is replaced by the vault."""
+    assert env.twitch.counts.app_tokens == 1
+    before = twitch.get_app_token()
+    env.twitch.kill_app_tokens(env.client)
+    after = await twitch.get_refreshed_app_token()
+    assert before != after == twitch.get_app_token()
+    assert env.twitch.counts.app_tokens == 2
+
+
+async def test_a_login_of_the_frameworks_own_way_lands_in_the_vault(
+    env: Environment, app: App
+) -> None:
+    """`UserAuthenticator` gets a pair, and `set_user_authentication` gives it to the vault."""
+    secret = env.client.client_secret
+    twitch = await VaultTwitch(app, env.bob.user_id, SCOPES, app_secret=secret)
+    assert twitch.get_user_auth_token() is None
+    env.twitch.auto_consent(env.bob)
+    token, refresh_token = await _login(twitch, env)
+    await twitch.set_user_authentication(token, SCOPES, refresh_token)
+    assert await _asks(twitch) == env.bob.user_id
+    await env.expect(exchanges=0, user=env.bob)
+
+
+async def test_another_users_pair_is_a_value_error(env: Environment, twitch: VaultTwitch) -> None:
+    """Nothing of it is stored, and the token is not shown."""
+    pair = env.pair(user=env.bob)
+    with pytest.raises(ValueError, match=env.bob.user_id) as error:
+        await twitch.set_user_authentication(pair.access_token, SCOPES, pair.refresh_token)
+    assert not env.shows_secret(error.value)
+    assert await env.stored(env.bob) is None
+
+
+async def test_another_users_dead_pair_is_kept_as_that_users(
+    env: Environment, twitch: VaultTwitch
+) -> None:
+    """Only the exchange shows whose it is, so its new pair is not thrown away."""
+    pair = env.pair(user=env.bob, expired=True)
+    with pytest.raises(ValueError, match=env.bob.user_id):
+        await twitch.set_user_authentication(pair.access_token, SCOPES, pair.refresh_token)
+    await env.expect(exchanges=1, user=env.bob)
+
+
+async def test_a_dead_pair_is_the_frameworks_error(env: Environment, twitch: VaultTwitch) -> None:
+    """`InvalidTokenException`, as its users expect."""
+    pair = env.pair(user=env.bob)
+    env.twitch.disconnect(env.client, env.bob)
+    with pytest.raises(InvalidTokenException):
+        await twitch.set_user_authentication(pair.access_token, SCOPES, pair.refresh_token)
+
+
+async def test_the_file_of_before_comes_into_the_vault(
+    env: Environment, app: App, tmp_path: Path
+) -> None:
+    """`UserAuthenticationStorageHelper` goes on working with a pair that is spent by now."""
+    pair = env.pair(scopes=["chat:read", "chat:edit"], expired=True)
+    file = tmp_path / "user_token.json"
+    file.write_text(f'{{"token": "{pair.access_token}", "refresh": "{pair.refresh_token}"}}')
+    for _ in range(2):
+        twitch = await VaultTwitch(app, env.alice.user_id, SCOPES)
+        helper = UserAuthenticationStorageHelper(twitch, SCOPES, file)
+        await helper.bind()  # type: ignore[no-untyped-call]
+        assert await _asks(twitch) == env.alice.user_id
+    await env.expect(exchanges=1)
+
+
+async def test_a_user_who_has_to_sign_in_again_is_the_frameworks_401(
+    env: Environment, app: App, alice: UserAPI, twitch: VaultTwitch
+) -> None:
+    """`UnauthorizedException`, with the vault's words, and nothing is sent twice."""
+    env.twitch.disconnect(env.client, env.alice)
+    for _ in range(2):
+        with pytest.raises(UnauthorizedException, match="sign in again") as error:
+            await _asks(twitch)
+        assert not env.shows_secret(error.value)
+    assert alice.id in app.needs_login
+    assert env.refreshes_sent() == 1
+
+
+async def test_missing_scopes_are_said_at_once(app: App, alice: UserAPI) -> None:
+    """The vault knows what the user has granted."""
+    with pytest.raises(MissingScopeException, match="bits:read"):
+        await VaultTwitch(app, alice.id, [AuthScope.BITS_READ])
+
+
+async def test_a_public_client_has_no_app_token(env: Environment) -> None:
+    """A user's calls work; whoever asks for an app token is told why there is none."""
+    async with env.app(env.public) as app:
+        await env.login(app, env.alice, env.public)
+        twitch = await VaultTwitch(app, env.alice.user_id, [AuthScope.CHAT_READ])
+        assert await _asks(twitch) == env.alice.user_id
+        with pytest.raises(MissingAppSecretException, match="public client"):
+            await twitch.authenticate_app([])
+
+
+async def test_an_unknown_version_is_told_at_once(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the versions that were tested, not in the middle of a stream."""
+    monkeypatch.setattr(bridge, "version", lambda _: "9.9.9")
+    with pytest.warns(UserWarning, match=r"twitchAPI 9\.9\.9 .* 4\.5\.0"):
+        VaultTwitch(app, "1", [])
+
+
+async def test_chat_survives_rotations_and_a_cut_with_a_dead_token(
+    env: Environment, alice: UserAPI, twitch: VaultTwitch
+) -> None:
+    """Five rotations; then the connection is cut, and the token has expired meanwhile."""
+    texts: list[str] = []
+
+    async def hear(message: ChatMessage) -> None:
+        texts.append(message.text)
+
+    async def hears(text: str) -> None:
+        await _repeat(lambda: env.twitch.say("bob", env.bob, text), text, texts)
+
+    chat = await Chat(twitch, connection_url=env.twitch.irc_url, initial_channel=["bob"])
+    chat.register_event(ChatEvent.MESSAGE, hear)
+    await within(asyncio.to_thread(chat.start))
+    try:
+        for number in range(5):
+            await alice.refresh()
+            await hears(f"after rotation {number}")
+        env.twitch.expire_access(alice.token)
+        env.twitch.drop_sockets()
+        await hears("after the cut")
+    finally:
+        await within(_close(chat))
+    assert env.twitch.counts.chat_refusals == 0
+    await env.expect(exchanges=6)
+
+
+async def test_a_blocked_loop_is_not_waited_for(
+    twitch: VaultTwitch,
+    alice: UserAPI,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """`chat.start()` on the vault's own loop: Chat gets the token that stands, and a warning."""
+    monkeypatch.setattr(bridge, "LONGEST_START", 0.1)
+    with ThreadPoolExecutor(1) as chat:
+        token = chat.submit(asyncio.run, twitch.get_refreshed_user_auth_token()).result()
+    assert token == alice.token
+    assert "asyncio.to_thread(chat.start)" in caplog.text
+    assert token not in caplog.text
+
+
+async def test_eventsub_survives_rotations_and_a_cut_with_a_dead_token(
+    env: Environment, alice: UserAPI, twitch: VaultTwitch
+) -> None:
+    """Its thread subscribes anew, with a token that the vault has renewed."""
+    streams: list[str] = []
+
+    async def online(event: StreamOnlineEvent) -> None:
+        streams.append(event.event.id)
+
+    async def hears(stream: str) -> None:
+        event = {"id": stream, "broadcaster_user_id": alice.id, "started_at": STAMP}
+        await _repeat(lambda: env.twitch.notify("stream.online", event), stream, streams)
+
+    eventsub = EventSubWebsocket(twitch, connection_url=env.twitch.eventsub_url)
+    await asyncio.to_thread(eventsub.start)
+    try:
+        await within(eventsub.listen_stream_online(alice.id, online))
+        await alice.refresh()
+        await hears("after a rotation")
+        env.twitch.reconnect_sockets()
+        await hears("after the reconnect")
+        env.twitch.expire_access(alice.token)
+        env.twitch.drop_sockets()
+        await hears("after the cut")
+    finally:
+        await within(_close(eventsub))
+    await env.expect(exchanges=2)

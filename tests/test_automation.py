@@ -1,0 +1,173 @@
+"""What runs without a person: workflows, hooks, and the example of a container."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT: Final = Path(__file__).parents[1]
+GITHUB: Final = ROOT / ".github"
+DOCKER: Final = ROOT / "docs" / "examples" / "docker"
+WORKFLOWS: Final = sorted(GITHUB.glob("workflows/*.yml"))
+PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+MAKEFILE: Final = (ROOT / "Makefile").read_text(encoding="utf-8")
+TARGETS: Final = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+SETTINGS: Final = set(re.findall(r"^([A-Z_]+) \?=", MAKEFILE, re.MULTILINE))
+EXPRESSION: Final = re.compile(r"\$\{\{ *([\w.]+) *\}\}")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A YAML file; the key `on` is not the truth value that YAML 1.1 makes of it."""
+    content: dict[Any, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return {"on" if key is True else key: value for key, value in content.items()}
+
+
+def combinations(job: dict[str, Any]) -> list[dict[str, str]]:
+    """The values of a job's matrix, a dictionary for each run of the job."""
+    matrix = dict(job.get("strategy", {}).get("matrix", {}))
+    included: list[dict[str, str]] = matrix.pop("include", [])
+    if not matrix:
+        return included or [{}]
+    product = itertools.product(*matrix.values())
+    return [dict(zip(matrix, values, strict=True)) for values in product] + included
+
+
+def steps() -> Iterator[tuple[str, dict[str, str], dict[str, Any]]]:
+    """Every step of every workflow, with the values of the matrix."""
+    for path in WORKFLOWS:
+        for name, job in read(path)["jobs"].items():
+            for values in combinations(job):
+                for step in job["steps"]:
+                    yield f"{path.name}: {name}", values, step
+
+
+def expanded(text: str, values: dict[str, str]) -> str:
+    """A text of a workflow, with a matrix's values in it; others become a 1."""
+    return EXPRESSION.sub(lambda found: values.get(found[1].removeprefix("matrix."), "1"), text)
+
+
+def check_make(command: str) -> None:
+    """Fail unless it calls targets of the Makefile, with settings that it knows."""
+    words = shlex.split(command)
+    assert words[0] == "make", command
+    for word in words[1:]:
+        name, is_setting, _ = word.partition("=")
+        assert name in (SETTINGS if is_setting else TARGETS), command
+
+
+def test_workflows_call_make() -> None:
+    """Whatever they run, anybody can run; all else is a published action with a version."""
+    for where, values, step in steps():
+        if "run" in step:
+            check_make(expanded(step["run"], values))
+        else:
+            assert re.fullmatch(r"[\w-]+/[\w-]+@(v\d+|release/v\d+)", step["uses"]), where
+        assert step.keys() <= {"run", "uses", "with", "name"}, where
+
+
+def test_workflows_are_whole() -> None:
+    """Each says when it runs, may do little, runs what there is, and waits for jobs it has."""
+    for path in WORKFLOWS:
+        workflow = read(path)
+        assert workflow.keys() >= {"name", "on", "permissions", "jobs"}, path
+        assert workflow["permissions"] == {"contents": "read"}, path
+        for name, job in workflow["jobs"].items():
+            assert "runs-on" in job, name
+            assert {job.get("needs", name)} <= workflow["jobs"].keys(), name
+            known = {key for values in combinations(job) for key in values}
+            assert set(re.findall(r"matrix\.(\w+)", yaml.dump(job))) <= known, name
+
+
+def test_every_supported_python_is_tested() -> None:
+    """On Linux; and one on macOS and on Windows."""
+    runs = combinations(read(GITHUB / "workflows" / "ci.yml")["jobs"]["tests"])
+    linux = [run["python"] for run in runs if run["os"] == "ubuntu-latest"]
+    supported = [
+        found[1]
+        for line in PROJECT["classifiers"]
+        if (found := re.search(r"Python :: (3\.\d+)", line))
+    ]
+    assert linux == supported
+    assert {run["os"] for run in runs} == {"ubuntu-latest", "macos-latest", "windows-latest"}
+
+
+def test_a_release_needs_no_secret() -> None:
+    """The distributions are tested, built and published by the identity of the workflow."""
+    text = (GITHUB / "workflows" / "release.yml").read_text(encoding="utf-8")
+    publish = yaml.safe_load(text)["jobs"]["publish"]
+    assert publish["permissions"] == {"id-token": "write"}
+    assert publish["needs"] == "build"
+    assert "secrets." not in text
+    assert "password" not in text
+
+
+def test_hooks_call_make() -> None:
+    """What runs before a commit."""
+    for repo in read(ROOT / ".pre-commit-config.yaml")["repos"]:
+        for hook in repo["hooks"]:
+            check_make(hook["entry"])
+
+
+def test_dependencies_are_watched() -> None:
+    """Python's, the workflows' actions and the container's image; each folder is there."""
+    updates = read(GITHUB / "dependabot.yml")["updates"]
+    assert {update["package-ecosystem"] for update in updates} == {
+        "pip",
+        "github-actions",
+        "docker",
+    }
+    for update in updates:
+        assert (ROOT / update["directory"].lstrip("/")).is_dir()
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The lines of the Dockerfile: an instruction and its arguments."""
+    text = (DOCKER / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [(line.partition(" ")[0], line.partition(" ")[2].strip()) for line in lines]
+
+
+def test_the_image_runs_python_first() -> None:
+    """No shell that keeps SIGTERM, no root; what it copies and installs is there."""
+    known = dict(instructions())
+    assert ast.literal_eval(known["CMD"]) == ["python", "-u", "bot.py"]
+    assert known["USER"] == "bot"
+    assert known["FROM"].startswith("python:3.13")
+    for copied in known["COPY"].split()[:-1]:
+        assert (DOCKER / copied).is_file()
+    extras = re.search(r"twitchvault\[([a-z,]+)\]", known["RUN"])
+    assert extras is not None
+    assert set(extras[1].split(",")) <= PROJECT["optional-dependencies"].keys()
+    assert ast.literal_eval(known["HEALTHCHECK"].partition("CMD ")[2])[0] == "twitchvault"
+
+
+def test_compose_gives_a_refresh_its_time() -> None:
+    """The grace period is longer than `lease_ttl` and `close()`; volumes are folders that exist."""
+    compose = read(DOCKER / "compose.yaml")
+    bot, valkey = compose["services"]["bot"], compose["services"]["valkey"]
+    assert int(bot["stop_grace_period"].removesuffix("s")) > 60 + 5
+    assert bot["depends_on"] == {"valkey": {"condition": "service_healthy"}}
+    assert "healthcheck" in valkey
+    for volume in valkey["volumes"]:
+        name, _, folder = volume.partition(":")
+        assert name in compose["volumes"]
+        assert folder == "/data"
+    variables = set(bot["environment"])
+    assert variables == {"TWITCHVAULT_CLIENT_ID", "TWITCHVAULT_STORE"}
+
+
+@pytest.mark.parametrize("setting", ["--appendonly yes", "--appendfsync always", "noeviction"])
+def test_the_server_keeps_tokens(setting: str) -> None:
+    """As docs/stores/redis.md says."""
+    assert setting in " ".join(read(DOCKER / "compose.yaml")["services"]["valkey"]["command"])
