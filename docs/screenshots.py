@@ -11,8 +11,8 @@ import io
 import os
 import pty
 import re
-import socket
 import signal
+import socket
 import subprocess
 import sys
 import tempfile

@@ -159,6 +159,19 @@ async def test_variables_and_files(shell: Shell, file: Path) -> None:
     assert "there is no store in " in option.err
 
 
+async def test_what_the_library_logs_is_a_line_of_the_command(shell: Shell) -> None:
+    """A file that others could read is mended, and said once; users are no matter of the log."""
+    await shell.sign_in("alice")
+    shell.file.chmod(0o644)
+    shell.twitch.disconnect(shell.client, "alice")
+    outcome = await shell.run("refresh", "alice", *shell.urls)
+    assert outcome.code == 1
+    first, *others = outcome.err.splitlines()
+    assert first.startswith("twitchvault: ")
+    assert str(shell.file) in first
+    assert others == [f"Store: {shell.file}", "Sign in again: alice"]
+
+
 async def test_the_client_id_is_asked_for(shell: Shell) -> None:
     """Without one the message says where to give it."""
     outcome = await shell.run("login", *shell.urls, TWITCHVAULT_CLIENT_ID=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -70,8 +71,19 @@ out: Final = Console(highlight=False, markup=False, emoji=False)
 _err: Final = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
+class _Log(logging.Handler):
+    """What the library logs, as lines of the command."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print it as a warning."""
+        warn(f"twitchvault: {in_our_words(record.getMessage())}")
+
+
 def prepare() -> None:
-    """What the encoding of an output cannot show is escaped, not an error."""
+    """What the encoding of an output cannot show is escaped, and the library's log is ours."""
+    logging.getLogger("twitchvault").addHandler(_Log(logging.WARNING))
+    # What it would say of users the commands say themselves.
+    logging.getLogger("twitchvault.vault").setLevel(logging.ERROR)
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="backslashreplace")
