@@ -10,6 +10,7 @@ from multidict import MultiDict
 from tests.simulation.twitch import INSTEAD
 from twitchvault.errors import NoAnswer
 from twitchvault.http import Answer
+from twitchvault.metrics import Metrics
 from twitchvault.testing.fake.messages import Answer as Wire
 from twitchvault.testing.fake.messages import Call
 
@@ -36,6 +37,7 @@ class SimHTTP:
 
     def __init__(self, world: World, process: Process, client_id: str) -> None:
         self.client_id = client_id
+        self.metrics = Metrics()
         self._world = world
         self._loop = world.loop
         self._host = process.host
