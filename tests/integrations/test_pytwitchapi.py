@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 SCOPES = [AuthScope.CHAT_READ, AuthScope.CHAT_EDIT]
 STAMP = "2026-01-01T00:00:00Z"
 
+# The framework's own, on Python 3.14.
+pytestmark = pytest.mark.filterwarnings("ignore:'asyncio.iscoroutinefunction':DeprecationWarning")
+
 
 @pytest.fixture
 async def twitch(app: App, alice: UserAPI) -> VaultTwitch:

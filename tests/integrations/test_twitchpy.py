@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from tests.environment import Environment
     from twitchvault import App, UserAPI
 
+# Both are the framework's own, the first on Python 3.14.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:'asyncio.iscoroutinefunction':DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*float.*:DeprecationWarning"),
+]
+
 
 class Bot(ClientUser):  # type: ignore[misc]
     """A client that writes down what happens."""
@@ -118,7 +124,6 @@ async def test_refresh_and_revoke_go_through_the_vault(
     assert app.get_token(alice.id) is None
 
 
-@pytest.mark.filterwarnings("ignore:.*float.*:DeprecationWarning")  # of aiohttp, by twitch.py
 async def test_eventsub_survives_a_rotation_and_a_reconnect(
     env: Environment, app: App, alice: UserAPI, bot: Bot
 ) -> None:
