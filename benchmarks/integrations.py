@@ -135,13 +135,13 @@ async def _native(job: dict[str, Any]) -> AsyncIterator[Callable[[], Awaitable[o
         user = await client.add_user(*job["pair"])
         yield lambda: user.get_users(user_ids={job["user_id"]})
         return
-    kind = TwitchIO if job["framework"] == "twitchio" else TwitchAPI
+    kind: Any = TwitchIO if job["framework"] == "twitchio" else TwitchAPI
     if job["framework"] == "twitchio" and client_secret is None:
         # Without a secret its login wants an app token, which is never sent here.
         module("twitchio").Client.login = partialmethod(
             module("twitchio").Client.login, token="unused"
         )
-    peer = kind(client_id, client_secret, job["root"])
+    peer: Any = kind(client_id, client_secret, job["root"])
     await peer.start(*job["pair"], job["user_id"])
     yield peer.call
     await peer.close()

@@ -12,6 +12,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -57,7 +58,8 @@ async def main() -> None:
             await _fill(twitch, client, f"sqlite:///{folder}/tokens.db")
             for name, arguments in SCENES.items():
                 shown = await asyncio.to_thread(_run, twitch, client, folder, arguments)
-                _write(name, arguments, shown.replace(folder, "/var/lib/bot"))
+                shown = shown.replace(folder, "/var/lib/bot")
+                _write(name, arguments, shown.replace(f" {socket.gethostname()}/", " bot/"))
 
 
 async def _fill(twitch: FakeTwitch, client: Client, store: str) -> None:

@@ -151,8 +151,9 @@ class HTTPClient:
                 await body.wait_for_answer(exchange, answer_timeout - timeout)
         finally:
             in_time = exchange.done()
-            exchange.cancel()
-            await asyncio.wait((exchange,))
+            if not in_time:
+                exchange.cancel()
+                await asyncio.wait((exchange,))
         try:
             return exchange.result()
         except asyncio.CancelledError:

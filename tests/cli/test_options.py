@@ -23,6 +23,7 @@ KEY, SECOND, WRONG = (Fernet.generate_key().decode() for _ in range(3))
 BAD_URLS = {
     "tokens.db": "--store has no scheme: expected one of ",
     "file:///tokens": "'file://...' names no store known here: expected one of ",
+    "sqlite:///a.db?mode=ro": "a 'sqlite' URL takes no '?' options and no '#' part: write '%3F' or",
     "redis://[": "--store is a URL that the driver cannot read",
     "sqlite:///%00": "--store must name a file",
     "memory://": "a store in memory ends with the command",
@@ -156,6 +157,19 @@ async def test_variables_and_files(shell: Shell, file: Path) -> None:
         "list", "--store", f"sqlite:///{shell.folder}/a.db", TWITCHVAULT_STORE=""
     )
     assert "there is no store in " in option.err
+
+
+async def test_what_the_library_logs_is_a_line_of_the_command(shell: Shell) -> None:
+    """A file that others could read is mended, and said once; users are no matter of the log."""
+    await shell.sign_in("alice")
+    shell.file.chmod(0o644)
+    shell.twitch.disconnect(shell.client, "alice")
+    outcome = await shell.run("refresh", "alice", *shell.urls)
+    assert outcome.code == 1
+    first, *others = outcome.err.splitlines()
+    assert first.startswith("twitchvault: ")
+    assert str(shell.file) in first
+    assert others == [f"Store: {shell.file}", "Sign in again: alice"]
 
 
 async def test_the_client_id_is_asked_for(shell: Shell) -> None:

@@ -1,4 +1,4 @@
-"""The program of the production notes ends in order when it gets SIGTERM."""
+"""The program of the page "Running it" ends in order when it gets SIGTERM."""
 
 from __future__ import annotations
 

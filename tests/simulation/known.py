@@ -60,4 +60,6 @@ KNOWN: Final[dict[int, str]] = {
     110027774: "a read that began before a delete brings the user back",
     110058100: "a process that finds a loss by itself does not look at seeds",
     120022976: "a pair comes back that the other login has exchanged",
+    140051336: "a read from before a loss brings a deleted user back",
+    140079350: "a delete whose answer comes after a loss that has undone it",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -58,6 +59,10 @@ _ADVICE: Final = {
     "'await store.encrypt_existing()'": "'twitchvault encrypt'",
     "; for any other store, pass the store object itself": "",
     ", as in FernetStore(inner, [new, old])": "",
+    "open it through FernetStore(store, keys)": "give its keys, --key-file",
+    "was not written by a FernetStore": "was not encrypted by twitchvault",
+    "give options to SQLiteStore(path), and write": "write",
+    ": authorize() opens it and tries on": "",
 }
 """What an error advises a program to do, and what a person does instead."""
 
@@ -66,8 +71,19 @@ out: Final = Console(highlight=False, markup=False, emoji=False)
 _err: Final = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
+class _Log(logging.Handler):
+    """What the library logs, as lines of the command."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print it as a warning."""
+        warn(f"twitchvault: {in_our_words(record.getMessage())}")
+
+
 def prepare() -> None:
-    """What the encoding of an output cannot show is escaped, not an error."""
+    """What the encoding of an output cannot show is escaped, and the library's log is ours."""
+    logging.getLogger("twitchvault").addHandler(_Log(logging.WARNING))
+    # What it would say of users the commands say themselves.
+    logging.getLogger("twitchvault.vault").setLevel(logging.ERROR)
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="backslashreplace")
@@ -137,8 +153,8 @@ def run(begin: Callable[[], Coroutine[None, None, None]]) -> None:
 
 def in_our_words(text: str) -> str:
     """A text of the library, with options and commands in the place of its arguments and calls."""
-    argument, _, rest = text.partition(" ")
-    text = f"{_OPTIONS.get(argument, argument)} {rest}"
+    argument = text.partition(" ")[0]
+    text = _OPTIONS.get(argument, argument) + text.removeprefix(argument)
     for theirs, ours in _ADVICE.items():
         text = text.replace(theirs, ours)
     return text

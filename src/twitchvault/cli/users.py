@@ -14,6 +14,7 @@ from twitchvault.cli.console import (
     at_terminal,
     fail,
     fits,
+    in_our_words,
     out,
     printable,
     progress,
@@ -93,7 +94,7 @@ def stored_user(entry: Entry) -> StoredUser | None:
     try:
         record = decode(entry.value, user_id)
     except StoreError as error:
-        return StoredUser(client_id, user_id, "damaged", str(error))
+        return StoredUser(client_id, user_id, "damaged", in_our_words(str(error)))
     if record.state == "removed":
         return None
     validated, lifetime = record.last_validated, record.expires_in

@@ -129,8 +129,10 @@ class HelixClient:
         self, user_id: str, refused: Record, answer: Answer, *, first: bool
     ) -> Record | None:
         """A newer record if the answer refused the token of this one, else None."""
+        if answer.status != _UNAUTHORIZED:
+            return None
         words = message_of(answer)
-        if answer.status != _UNAUTHORIZED or _OTHER_CAUSE.search(words):
+        if _OTHER_CAUSE.search(words):
             return None
         known = words.casefold() in _DEAD_TOKEN and user_id not in self._contradicted
         began = time.monotonic()

@@ -243,6 +243,8 @@ class Outbox:
                 pause = FIRST_PAUSE
                 if queue.updates:
                     self._show(queue)
+        if queue.error is not None:
+            _logger.info("%r: the change is in the store now", queue.key)
         del self._queues[queue.key]
         if queue.user_id is not None:
             self._mirror.drop_pending(queue.user_id)

@@ -158,7 +158,7 @@ def _decode_unusual(value: bytes, user_id: str) -> Record:
     if is_encrypted(value):
         raise DecryptionError(
             f"the record of user {user_id!r} is encrypted, and this process opened the store "
-            "without the keys: open it through FernetStore(store, keys)"
+            "without its keys: open it with them"
         )
     schema: object = None
     with suppress(ValueError, RecursionError, TypeError, AttributeError, msgspec.MsgspecError):

@@ -157,7 +157,7 @@ class Repository:
     async def _get(self, key: str) -> Held | None:
         user_id = self.user_of(key)
         try:
-            entry = await self.call(self.store.get, key)
+            entry = await self._get_entry(key)
             if entry is None:
                 return None  # the feed tells the mirror: it knows a delete from a loss
             if not _is_entry(entry):
@@ -189,6 +189,14 @@ class Repository:
                 "token as spent, so it was not sent: open the store with the keys of all records, "
                 "or remove that user"
             )
+
+    async def _get_entry(self, key: str) -> Entry | None:
+        for _ in range(RESTORES):
+            losses = self.losses
+            entry = await self.call(self.store.get, key)
+            if losses == self.losses:
+                return entry  # else it may be from before the loss
+        raise StoreUnavailable("the store loses data all the time; nothing was sent")
 
     async def version_of(self, key: str) -> int | None:
         """At which version an unreadable entry stands; None if even that cannot be known."""
@@ -259,9 +267,12 @@ class Repository:
             self._hold_seed(key, None)
             return
         known = self._mirror.version(user_id) if expect is None else expect
+        losses = self.losses
         self._mirror.begin_write(user_id, None)
         await self.call(self.store.delete, key, expect=expect)
         self._mirror.end_write(user_id)
+        if losses != self.losses:  # what was deleted may be back
+            raise VersionConflict(key, known, known)
         self._mirror.forget(user_id, "local", known=known)
 
     def has_arrived(self, key: str, record: Record | None) -> bool:

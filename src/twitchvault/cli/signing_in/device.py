@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import segno
@@ -64,10 +65,11 @@ def _show(code: DeviceCode) -> None:
     user_code = Text.assemble("Code  ", (printable(code.user_code), "bold magenta"))
     out.print(address, soft_wrap=True)
     if at_terminal() and out.encoding.startswith("utf"):
-        picture = _beside_qr_code(code.verification_uri, user_code)
-        if fits(picture):
-            out.print(picture)
-            return
+        with suppress(segno.DataOverflowError):  # an address that is too long for one
+            picture = _beside_qr_code(code.verification_uri, user_code)
+            if fits(picture):
+                out.print(picture)
+                return
     out.print(Padding.indent(user_code, _INDENT))
 
 
