@@ -66,6 +66,10 @@ async def _repeat(send: Callable[[], int], what: str, arrived: list[str]) -> Non
     await until(has_arrived)
 
 
+def _transports(env: Environment) -> list[object]:
+    return [each["transport"] for each in env.twitch.subscriptions]
+
+
 def _address(way: UserAuthenticator) -> str:
     return str(way.return_auth_url())  # type: ignore[no-untyped-call]
 
@@ -292,7 +296,9 @@ async def test_eventsub_survives_rotations_and_a_cut_with_a_dead_token(
         await within(eventsub.listen_stream_online(alice.id, online))
         await alice.refresh()
         await hears("after a rotation")
+        before = _transports(env)
         env.twitch.reconnect_sockets()
+        await until(lambda: _transports(env) != before)
         await hears("after the reconnect")
         env.twitch.expire_access(alice.token)
         env.twitch.drop_sockets()
