@@ -30,7 +30,7 @@ PACKAGES: Final = (
     "aiohttp.web aiosqlite pydantic redis.asyncio rich.live rich.progress rich.table segno typer"
 )
 OS: Final = (
-    "O_CLOEXEC O_DIRECTORY O_NOFOLLOW O_NONBLOCK chown fchdir fchmod fchown fork forkpty getegid "
+    "O_CLOEXEC O_DIRECTORY O_NOFOLLOW chown fchdir fchmod fchown fork forkpty getegid "
     "geteuid getgid getpgid getsid getuid killpg lchown mkfifo nice openpty pipe2 posix_spawn "
     "pread pwrite register_at_fork setsid statvfs sync sysconf uname wait3 wait4"
 )

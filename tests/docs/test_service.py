@@ -173,7 +173,7 @@ async def test_a_day_in_the_life(env: Environment, tmp_path: Path) -> None:
     secret, keys = tmp_path / "secret", tmp_path / "keys"
     secret.write_text(f"{env.client.client_secret}\n")
     keys.write_text(f"{KEY}\n")
-    server = Server("--appendonly", "yes")
+    server = Server("--appendonly", "yes", "--appendfsync", "always")
     files = {"CLIENT_SECRET_FILE": str(secret), "KEYS_FILE": str(keys)}
     settings = {"STORE": server.url, "NAMESPACE": "day", **files}
     with running(server):
@@ -189,7 +189,9 @@ async def test_a_day_in_the_life(env: Environment, tmp_path: Path) -> None:
             users = (await service.health())["users"]
             assert await service.stop() == 0
         assert users == {"live": 1, "needs_login": 1, "damaged": 0}
-        for line, expected in zip(service.warnings(), DAY, strict=True):
+        # A validation may have been on its way into the store just then.
+        lines = [line for line in service.warnings() if "not in the store yet" not in line]
+        for line, expected in zip(lines, DAY, strict=True):
             assert expected in line
         keys.write_text(f"{NEW}\n{KEY}\n")
         async with bot(env, tmp_path, **settings) as service:

@@ -261,12 +261,18 @@ class Vault(Part):
             return record.access_token
         if record.access_refused:
             raise sign_in_again(user_id, record)
-        try:
-            answer = await self._identity.validate(refused)
-        except Unauthorized:
-            return (await self.renew(user_id, record.generation)).access_token
-        await self._refresher.note_validation(user_id, refused, answer)
+        # All who were told the same wait for one validation.
+        name = f"renew/{fingerprint(refused)}"
+        await self._refresher.jobs.join(name, lambda _job: self._renew_if_dead(user_id, record))
         return self._needed(user_id).access_token
+
+    async def _renew_if_dead(self, user_id: str, record: Record) -> None:
+        try:
+            answer = await self._identity.validate(record.access_token)
+        except Unauthorized:
+            await self.renew(user_id, record.generation)
+        else:
+            await self._refresher.note_validation(user_id, record.access_token, answer)
 
     async def refresh(self, user_id: str) -> Token:
         """A newer pair than the view shows now, as the identity service would have answered."""

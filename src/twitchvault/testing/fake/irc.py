@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 HOST: Final = "tmi.twitch.tv"
 CAPABILITIES: Final = frozenset(f"twitch.tv/{name}" for name in ("commands", "membership", "tags"))
 NORMAL: Final = 1000
+SILENCE: Final = 300.0
 WELCOME: Final = ("001 {} :Welcome, GLHF!", "002 {} :Your host is tmi.twitch.tv",
                   "003 {} :This server is rather new", "004 {} :-", "375 {} :-",
                   "372 {} :You are in a maze of twisty passages.", "376 {} :>")  # fmt: skip
@@ -25,8 +26,6 @@ WELCOME: Final = ("001 {} :Welcome, GLHF!", "002 {} :Your host is tmi.twitch.tv"
 
 class Chatter(Connection):
     """One connection. It is asked whether it lives after five silent minutes."""
-
-    idle = 300.0
 
     def __init__(self, request: web.BaseRequest, irc: Irc) -> None:
         super().__init__(request)
@@ -36,6 +35,11 @@ class Chatter(Connection):
         self.user: User | None = None
         self.may_write = False
         self.channels: list[str] = []
+
+    @property
+    def idle(self) -> float:
+        """It is asked whether it lives after so long."""
+        return SILENCE
 
     def on_idle(self) -> None:
         """Ask whether the client lives."""
