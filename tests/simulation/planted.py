@@ -88,7 +88,6 @@ def planted(plant: Plant) -> Iterator[Simulate]:
 FOUND: Final[dict[str, tuple[int, str]]] = {
     "the clocks are not looked at before the request leaves": (966, "avoidable replay"),
     "a 503 counts as harmless": (661, "avoidable replay"),
-    "a lost answer counts as harmless": (3437, "avoidable replay"),
     "nobody asks whether the old access token lives": (630, "avoidable replay"),
     "a 401 of another kind counts as refused": (204, "wrong needs_login"),
     "a late answer is thrown away": (7, "avoidable replay"),
@@ -101,17 +100,17 @@ FOUND: Final[dict[str, tuple[int, str]]] = {
     "a removal forgets what was spent": (26, "avoidable replay"),
     "a login during an exchange forgets what is on its way": (121, "avoidable replay"),
     "the answer of an exchange overwrites another login": (184, "avoidable replay"),
-    "a refusal wins over a newer pair": (90, "wrong needs_login"),
+    "a refusal wins over a newer pair": (289, "wrong needs_login"),
     "generations are ignored when data were lost": (24, "other"),
     "a loss is not repaired": (42, "lost pair"),
-    "a pair is dropped when the store is down": (51, "avoidable replay"),
+    "a pair is dropped when the store is down": (74, "avoidable replay"),
     "changes are written without compare-and-set": (101, "avoidable replay"),
     "a lease is written without compare-and-set": (8, "avoidable replay"),
     "the end of a caller ends the exchange": (91, "avoidable replay"),
     "a caller waits as long as the exchange takes": (1138, "hung call"),
     "a parked successor is no seed": (3227, "avoidable replay"),
     "a login made meanwhile counts as older": (1096, "lost pair"),
-    "close() waits for no answer": (68, "lost pair"),
+    "close() waits for no answer": (128, "lost pair"),
 }
 """The first seed that finds each fault, and the promise that is broken there."""
 
@@ -129,11 +128,6 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
     "a 503 counts as harmless": {
         "exchange": (
             ("isinstance(error, RateLimited):", "getattr(error, 'status', 0) in {429, 503}:"),
-        )
-    },
-    "a lost answer counts as harmless": {
-        "exchange": (
-            ("isinstance(error, RateLimited):", "isinstance(error, (RateLimited, NoAnswer)):"),
         )
     },
     "nobody asks whether the old access token lives": {
@@ -283,7 +277,9 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
         )
     },
     "a login made meanwhile counts as older": {
-        "losses": (("    if _is_unknown_login(stored, ours):\n", "    if stored is None:\n"),)
+        "losses": (
+            ("    if is_spent or _is_unknown_login(stored, ours):\n", "    if stored is None:\n"),
+        )
     },
     "close() waits for no answer": {
         "jobs": (
