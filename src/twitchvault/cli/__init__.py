@@ -40,6 +40,7 @@ def main() -> None:
 def _run() -> int | str | None:
     try:
         from twitchvault.cli.commands import commands  # noqa: PLC0415
+        from twitchvault.cli.console import prepare  # noqa: PLC0415
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in _PACKAGES:
@@ -49,6 +50,7 @@ def _run() -> int | str | None:
             "pip install 'twitchvault[cli]'\n"
         )
         return _FAILED
+    prepare()
     try:
         commands(prog_name="twitchvault")
     except SystemExit as end:

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from twitchvault.cli.console import prepare, say
+from twitchvault.cli.console import say
 from twitchvault.cli.options import as_command
 
 __all__ = ["commands"]
@@ -48,7 +48,6 @@ def _about(
     """Sign Twitch users in and look after their tokens; no token is ever shown."""
 
 
-prepare()
 for _module in pkgutil.iter_modules(__path__):
     _name = _module.name.rstrip("_")
     _found = import_module(f"{__name__}.{_module.name}")
