@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from yarl import URL
 
 from tests.environment import REDIRECT
-from twitchvault import ClientException, NotAuthorized
+from twitchvault import BadRequest, ClientException, NotAuthorized
 from twitchvault.integrations.login import (
     LoginDenied,
     LoginUnknown,
@@ -120,6 +120,21 @@ async def test_ten_minutes(app: App, env: Environment, monkeypatch: pytest.Monke
     assert len([entry async for entry in store.scan(prefix)]) == 1
     assert not [entry async for entry in store.scan() if forgotten.state in entry.key]
     assert not app.users_scopes
+
+
+async def test_clocks_that_differ(
+    app: App, env: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a host whose clock is behind, a login is neither unknown nor swept away."""
+    async with env.app() as other:
+        now = 1_000_000.0
+        monkeypatch.setattr("twitchvault.vault.pending.time.time", lambda: now)
+        begun = await PendingLogins(app, REDIRECT).begin()
+        now -= 30
+        behind = PendingLogins(other, REDIRECT)
+        await behind.begin()  # sweeps
+        with pytest.raises(BadRequest):  # of Twitch: the code is wrong, the login is known
+            await behind.finish({"code": "c", "state": begun.state})
 
 
 async def test_an_app_that_is_not_authorized(env: Environment) -> None:

@@ -62,7 +62,7 @@ class PendingStates:
 
 
 def _is_expired(entry: Entry, now: float) -> bool:
-    try:
-        return not 0 <= now - float(entry.value) < LIFETIME
+    try:  # on a host whose clock is behind, a login seems to begin later than now
+        return not abs(now - float(entry.value)) < LIFETIME
     except (TypeError, ValueError):  # it cannot be read
         return True
