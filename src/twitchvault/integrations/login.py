@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from twitchvault import inputs
 from twitchvault.errors import BadRequest, ClientException, HTTPException, StoreError
@@ -87,6 +88,7 @@ class PendingLogins:
         """
         flow = self._flow()
         state, code, refusal = (query.get(name) for name in ("state", "code", "error"))
+        code = code.strip() if isinstance(code, str) else code
         if not isinstance(state, str) or not (code or refusal):
             raise LoginUnknown("this is no callback of a login: it lacks 'state' or 'code'")
         if not await self._app._core.vault.pending.take(state):  # noqa: SLF001
@@ -117,11 +119,14 @@ class _Page(NamedTuple):
 
 
 _NOT_NOW: Final = _Page(503, "Open this page yourself.")
+_LATER: Final = _Page(503, "This cannot be done just now: sign in again in a minute.")
 
 
-def _cookie(pending: PendingLogins, path: str) -> dict[str, Any]:
-    secure = pending.redirect_uri.startswith("https:")
-    return {"path": path, "httponly": True, "samesite": "lax", "secure": secure}
+def _cookie(pending: PendingLogins) -> dict[str, Any]:
+    # As the browser sees it: an application may be mounted under a prefix.
+    url = urlsplit(pending.redirect_uri)
+    secure = url.scheme == "https"
+    return {"path": url.path or "/", "httponly": True, "samesite": "lax", "secure": secure}
 
 
 def _is_visit(method: str, headers: Mapping[str, str]) -> bool:
@@ -130,13 +135,20 @@ def _is_visit(method: str, headers: Mapping[str, str]) -> bool:
     return method == "GET" and "prefetch" not in purpose
 
 
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="replace")  # a server may hand on what is no UTF-8
+
+
 async def _begin(pending: PendingLogins, scopes: Iterable[str]) -> _Page:
-    url, state = await pending.begin(scopes)
+    try:
+        url, state = await pending.begin(scopes)
+    except StoreError:
+        return _LATER
     return _Page(302, "", url, state)
 
 
 async def _finish(pending: PendingLogins, query: Mapping[str, str], cookie: str | None) -> _Page:
-    if not cookie or not hmac.compare_digest(cookie.encode(), query.get("state", "").encode()):
+    if not cookie or not hmac.compare_digest(_bytes(cookie), _bytes(query.get("state", ""))):
         return _Page(400, "This is not the login that began here: sign in again.")
     try:
         user = await pending.finish(query)
@@ -147,7 +159,7 @@ async def _finish(pending: PendingLogins, query: Mapping[str, str], cookie: str 
     except (BadRequest, ClientException):
         return _Page(400, "This code is no longer good: sign in again.")
     except (HTTPException, StoreError):
-        return _Page(503, "This cannot be done just now: sign in again in a minute.")
+        return _LATER
     return _Page(200, f"Welcome, {user.login}.")
 
 
@@ -167,7 +179,7 @@ def starlette_routes(
         from starlette.routing import Route  # noqa: PLC0415
     except ImportError:
         raise missing_driver("starlette_routes", "starlette", "starlette") from None
-    scopes, cookie = frozenset(scopes), _cookie(pending, callback)
+    scopes, cookie = frozenset(scopes), _cookie(pending)
 
     def response(page: _Page) -> Response:
         answer = PlainTextResponse(page.text, page.status, page.headers)
@@ -202,14 +214,14 @@ def aiohttp_routes(
     """
     from aiohttp import web  # noqa: PLC0415 - only servers need it
 
-    scopes, cookie = frozenset(scopes), _cookie(pending, callback)
+    scopes, cookie = frozenset(scopes), _cookie(pending)
 
     def response(page: _Page) -> web.Response:
         answer = web.Response(text=page.text, status=page.status, headers=page.headers)
         if page.state:
             answer.set_cookie(_COOKIE, page.state, max_age=int(LIFETIME), **cookie)
         elif page is not _NOT_NOW:
-            answer.del_cookie(_COOKIE, path=callback)
+            answer.del_cookie(_COOKIE, path=cookie["path"])
         return answer
 
     async def begin(request: web.Request) -> web.Response:
