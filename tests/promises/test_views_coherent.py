@@ -266,8 +266,6 @@ async def test_read_from_another_thread(env: Environment) -> None:
         assert len(app.tokens) == await asyncio.to_thread(lambda: len(app.tokens)) == 5
 
 
-# In its long loop the collector may come upon a socket that an earlier test has left behind.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
 async def test_a_copy_of_a_view_is_complete(env: Environment) -> None:
     """`dict(app.tokens)` succeeds whatever another process does meanwhile."""
