@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from dataclasses import asdict, dataclass
@@ -86,7 +87,7 @@ class Metrics:
             return
         try:
             self._on_metric(Metric(name, value, MappingProxyType(labels)))
-        except Exception:
+        except (Exception, asyncio.CancelledError):  # no call ends by it
             if not self._has_failed:
                 self._has_failed = True
                 _logger.exception("on_metric failed; it is called on, but this is not logged again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -106,16 +107,18 @@ async def test_metrics(env: Environment) -> None:
         assert not any(secret in repr(found) for secret in env.twitch.secrets)
 
 
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
 async def test_a_metric_function_that_fails(
-    env: Environment, caplog: pytest.LogCaptureFixture
+    env: Environment, caplog: pytest.LogCaptureFixture, error: type[BaseException]
 ) -> None:
-    """It harms no call, and is logged once."""
+    """It harms no call, loses no pair, and is logged once."""
 
     def fail(metric: Metric) -> None:
-        raise RuntimeError(metric.name)
+        raise error(metric.name)
 
     async with env.app(on_metric=fail) as app:
         await (await env.login(app)).refresh()
+    await env.expect(exchanges=1)
     assert len([record for record in caplog.records if "on_metric" in record.message]) == 1
 
 

@@ -110,7 +110,7 @@ async def test_ten_minutes(app: App, env: Environment, monkeypatch: pytest.Monke
     """A login that began earlier is unknown; the store forgets it when a later one begins."""
     store = env.storage.store()
     pending, now = PendingLogins(app, REDIRECT), 1_000_000.0
-    monkeypatch.setattr("twitchvault.vault.pending.time.time", lambda: now)
+    monkeypatch.setattr("twitchvault.vault.clocks.Clocks.wall", lambda _: now)
     late, forgotten = await pending.begin(), await pending.begin()
     now += 601
     with pytest.raises(LoginUnknown, match="ten minutes"):
@@ -128,7 +128,7 @@ async def test_clocks_that_differ(
     """On a host whose clock is behind, a login is neither unknown nor swept away."""
     async with env.app() as other:
         now = 1_000_000.0
-        monkeypatch.setattr("twitchvault.vault.pending.time.time", lambda: now)
+        monkeypatch.setattr("twitchvault.vault.clocks.Clocks.wall", lambda _: now)
         begun = await PendingLogins(app, REDIRECT).begin()
         now -= 30
         behind = PendingLogins(other, REDIRECT)

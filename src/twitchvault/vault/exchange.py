@@ -340,8 +340,8 @@ class Exchange(Part):
     async def _keep(self, lease: Lease, transition: Transition) -> Record | None:
         lease.in_doubt = False
         self._backoff.succeeded(lease.user)
-        self._metrics.note_refresh("ok", lease.age)
         error = await self._outbox.apply(lease.key, transition)
+        self._metrics.note_refresh("ok", lease.age)  # calls a function of the user's
         user_id = self._repository.user_of(lease.key)
         if error is not None or user_id is None or self._mirror.cleared:
             return transition(lease.record)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import VersionConflict
 
 if TYPE_CHECKING:
     from twitchvault.stores.base import Entry
+    from twitchvault.vault.clocks import Clocks
     from twitchvault.vault.repository import Repository
 
 __all__ = ["LIFETIME", "PendingStates"]
@@ -24,14 +24,15 @@ class PendingStates:
     They stand under `<client_id>/pending/<SHA-256>`, where no scan for users finds them.
     """
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: Repository, clocks: Clocks) -> None:
         self._repository = repository
+        self._clocks = clocks
         self._prefix = f"{repository.prefix.removesuffix(':')}/pending/"
         self._swept = 0.0
 
     async def put(self, state: str) -> None:
         """Remember a state; those that are too old are forgotten."""
-        store, now = self._repository.store, time.time()
+        store, now = self._repository.store, self._clocks.wall()
         if abs(now - self._swept) > LIFETIME:
             self._swept = now
             for entry in await self._repository.call(self._expired, now):
@@ -42,7 +43,9 @@ class PendingStates:
         """Whether the state is there and not too old; it is not there any more afterwards."""
         entry = await self._repository.call(self._repository.store.get, self._key(state))
         return (
-            entry is not None and await self._delete(entry) and not _is_expired(entry, time.time())
+            entry is not None
+            and await self._delete(entry)
+            and not _is_expired(entry, self._clocks.wall())
         )
 
     def _key(self, state: str) -> str:

@@ -66,7 +66,7 @@ class Vault(Part):
         self._refresher = Refresher(context)
         self._logins = Logins(context, self._refresher)
         self._upkeep = Upkeep(context, self._refresher)
-        self.pending = PendingStates(self._repository)
+        self.pending = PendingStates(self._repository, self._clocks)
         self._turn = asyncio.Lock()
         self._opening: asyncio.Task[None] | None = None
         self._open = False
