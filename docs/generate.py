@@ -180,7 +180,9 @@ def _codes(words: Iterable[str]) -> str:
 
 def _commands(_: object) -> Iterable[str]:
     """The commands of the command line."""
-    rows = [(f"`{name}`", str(command.help)) for name, command in _every_command()]
+    rows = [
+        (f"`{name}`", " ".join(str(command.help).split())) for name, command in _every_command()
+    ]
     return _table(("command", "what it does"), *rows)
 
 

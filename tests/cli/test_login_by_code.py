@@ -162,7 +162,7 @@ async def test_a_pasted_address(shell: Shell) -> None:
         typed = f"nonsense\nhttp://[\n{address}?code=stolen&state=wrong\n{back}\n"
         outcome = await shell.end(login.command, typed)
     assert outcome.code == 0, outcome.err
-    assert outcome.err.count("This belongs to another login, or to none.") == 3
+    assert outcome.err.count("That is not the address of this login") == 3
     assert "Signed in: alice (1001)." in outcome.out
     async with waiting(shell, "--paste", address=address) as login:
         outcome = await shell.end(login.command)

@@ -22,7 +22,10 @@ async def command(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What only its owner can read.")],
     store: StoreUrl = None,
 ) -> None:
-    """Write everybody's tokens into a file, while bots go on; encrypted as the store is."""
+    """Write everybody's tokens into a file, while bots go on.
+
+    The file is encrypted as the store is.
+    """
     check_destination(file)
     async with opened_store(StoreOptions(store=store), raw=True) as opened:
         entries = await snapshot(opened)

@@ -11,6 +11,9 @@ __all__ = ["command"]
 async def command(
     options: AppOptions, user: OneUser = None, every: EveryUser = False, json: Json = False
 ) -> None:
-    """Say who has to sign in again: as `validate`, for every user unless one is named."""
+    """Say who has to sign in again, by asking Twitch.
+
+    It does what `validate` does, for every user unless one is named.
+    """
     every = every or user is None
     await work_and_report(options, user, every, json, "Checking", validate)

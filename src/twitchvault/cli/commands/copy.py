@@ -48,7 +48,10 @@ async def command(
         ),
     ] = False,
 ) -> None:
-    """Copy everybody to another store, where no newer tokens are overwritten; stop bots before."""
+    """Copy everybody to another store; stop the bots before.
+
+    Newer tokens there are not overwritten.
+    """
     warn(
         "Stop every program that uses the source now, and start it on the target afterwards: "
         "tokens in two stores spend each other."

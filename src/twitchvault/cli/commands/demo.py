@@ -21,9 +21,14 @@ __all__ = ["bot", "command"]
 
 
 async def command(
-    seconds: Annotated[int, typer.Option(metavar="N", min=1, max=3600)] = 10,
+    seconds: Annotated[
+        int, typer.Option(metavar="N", min=1, max=3600, help="How long it runs.")
+    ] = 10,
 ) -> None:
-    """Let four processes share a token that lives two seconds, on a double of Twitch."""
+    """Let four processes share a token that lives two seconds.
+
+    They run against a double of Twitch, on a store that is thrown away.
+    """
     from twitchvault.testing import FakeTwitch  # noqa: PLC0415 - a server, for this command alone
 
     warn(f"Four processes call for {seconds} s; a token lives 2 s, at Twitch four hours ...")

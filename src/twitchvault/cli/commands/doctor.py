@@ -24,7 +24,10 @@ _COLOURS: Final = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 
 async def command(options: AppOptions, json: Json = False) -> None:
-    """Look at the store, the keys, the clock and the client, and say what to do."""
+    """Look at the store, the keys, the clock and the client.
+
+    What is not as it should be comes with what to do.
+    """
     logging.disable()  # the checks say the same
     checks = [_versions(), *await check_store(options), *await check_twitch(options)]
     if json:

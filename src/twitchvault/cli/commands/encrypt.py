@@ -11,7 +11,7 @@ __all__ = ["command"]
 
 
 async def command(store: StoreUrl = None, key_file: KeyFile = None) -> None:
-    """Encrypt a store that holds tokens in plaintext; stop bots before."""
+    """Encrypt a store that is in plaintext; stop the bots before."""
     options = StoreOptions(store=store, key_file=key_file)
     keys = required_keys(options.keys)
     warn("Stop every program that uses the store now, and start it with the keys afterwards.")

@@ -22,7 +22,9 @@ async def command(
     ] = 8080,
     user: Annotated[
         list[str] | None,
-        typer.Option("--user", metavar="LOGIN", help="A user there is; repeat it for several."),
+        typer.Option(
+            "--user", metavar="LOGIN", help="Add a user of this login name; may be repeated."
+        ),
     ] = None,
     confidential: Annotated[
         bool, typer.Option("--confidential", help="An application with a secret.")
@@ -31,7 +33,10 @@ async def command(
         bool, typer.Option("--approve", help="Every login is approved at once, by the first user.")
     ] = False,
 ) -> None:
-    """Run a double of Twitch to try things with; it prints what leads the command there."""
+    """Run a double of Twitch to try things with.
+
+    It prints the variables that lead the command there.
+    """
     from twitchvault.testing import FakeTwitch  # noqa: PLC0415 - a server, for this command alone
 
     twitch = FakeTwitch(port, control=True, device_interval=1)
@@ -40,7 +45,8 @@ async def command(
     except ValueError as error:
         fail(f"--user: {error}")
     client = twitch.register_client(
-        public=not confidential, redirect_uris=[f"http://localhost:{PORT}/callback"]
+        public=not confidential,
+        redirect_uris=[f"http://localhost:{PORT}/callback", "http://localhost:3000"],
     )
     if approve:
         twitch.auto_approve(users[0])

@@ -38,7 +38,10 @@ async def command(
         ),
     ] = None,
 ) -> None:
-    """Take over tokens from TwitchIO, pyTwitchAPI, twurple or twitch-cli; none is refreshed."""
+    """Take over the tokens of another program.
+
+    TwitchIO, pyTwitchAPI, twurple or twitch-cli has saved them; none is refreshed.
+    """
     pairs = read_pairs(file)
     if user is not None and len(pairs) == 1:
         pairs = [replace(pairs[0], user_id=pairs[0].user_id or user)]

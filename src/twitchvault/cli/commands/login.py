@@ -28,7 +28,7 @@ PORT: Final = 17563
 async def command(
     options: AppOptions,
     scope: Annotated[
-        list[str] | None, typer.Option(metavar="SCOPE", help="Repeat it for several.")
+        list[str] | None, typer.Option(metavar="SCOPE", help="A scope to ask for; may be repeated.")
     ] = None,
     code: Annotated[
         bool, typer.Option("--code", help="By a browser on this machine, not by device code.")
@@ -44,7 +44,10 @@ async def command(
         typer.Option(metavar="USER", help="Only this user may sign in: an id or a login name."),
     ] = None,
 ) -> None:
-    """Sign a user in, by device code or in a browser, and store the tokens."""
+    """Sign a user in, and store the tokens.
+
+    By device code, or in a browser with --code.
+    """
     scopes = " ".join(scope or []).split()
     async with (
         opened_store(options, make=True) as store,

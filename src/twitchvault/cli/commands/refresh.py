@@ -12,5 +12,8 @@ __all__ = ["command"]
 async def command(
     options: AppOptions, user: OneUser = None, every: EveryUser = False, json: Json = False
 ) -> None:
-    """Exchange a user's refresh token now; running programs go on with the new pair."""
+    """Exchange a user's refresh token now.
+
+    Running programs go on with the new pair.
+    """
     await work_and_report(options, user, every, json, "Refreshing", UserAPI.refresh)

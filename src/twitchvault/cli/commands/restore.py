@@ -24,7 +24,10 @@ async def command(
     key_file: KeyFile = None,
     json: Json = False,
 ) -> None:
-    """Bring back from a backup what the store has lost; who has newer tokens is left alone."""
+    """Bring back from a backup what the store has lost.
+
+    Who has newer tokens in the store is left alone.
+    """
     options = StoreOptions(store=store, key_file=key_file)
     warn(f"Backup: {file}, {age(modified(file))}")
     async with opened_backup(file, options) as backup:

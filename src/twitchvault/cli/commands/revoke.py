@@ -13,7 +13,10 @@ __all__ = ["command"]
 
 
 async def command(options: AppOptions, user: OneUser = None, every: EveryUser = False) -> None:
-    """Revoke a user's access token at Twitch, and remove the user from the store."""
+    """Revoke a user's access token, and remove the user.
+
+    Twitch ends the token, and the store forgets the pair.
+    """
     async with opened_store(options) as store, opened_app(options, store, App) as app:
 
         async def revoke(user: StoredUser) -> None:

@@ -21,7 +21,10 @@ async def command(
     options: StoreOptions,
     json: Json = False,
 ) -> None:
-    """Show what is known of a user, and what happened to the tokens; Twitch is not asked."""
+    """Show what is known of a user; Twitch is not asked.
+
+    The history says what happened to the tokens, and by which process.
+    """
     async with opened_store(options) as store:
         found = one_user(user, await read_users(store, options.client_id))
     history = entries_of(found.record)

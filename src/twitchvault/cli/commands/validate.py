@@ -11,5 +11,8 @@ __all__ = ["command"]
 async def command(
     options: AppOptions, user: OneUser = None, every: EveryUser = False, json: Json = False
 ) -> None:
-    """Ask Twitch whether a user's access token is good; one that is not is renewed."""
+    """Ask Twitch whether a user's access token is good.
+
+    One that is not is renewed.
+    """
     await work_and_report(options, user, every, json, "Validating", validate)

@@ -40,7 +40,10 @@ _ROOM: Final = 5
 
 
 async def command(options: StoreOptions) -> None:
-    """Show the users, and what happens to their tokens in any process, until Ctrl-C."""
+    """Show what happens to the tokens, until Ctrl-C.
+
+    Whichever process does it; the users come first.
+    """
     prefix = f"{inputs.client_id(options.client_id)}:" if options.client_id else ""
     picture = Picture()
     async with (

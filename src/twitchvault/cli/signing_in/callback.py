@@ -16,7 +16,7 @@ from twitchvault.cli.console import fail, warn
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-__all__ = ["Callback", "Page", "listening", "redirect_uri"]
+__all__ = ["STRAY", "Callback", "Page", "listening", "redirect_uri"]
 
 HOST: Final = "127.0.0.1"
 PATH: Final = "/callback"
@@ -48,7 +48,7 @@ class Page(NamedTuple):
     status: int = 400
 
 
-_STRAY: Final = Page(
+STRAY: Final = Page(
     "Another login", "This belongs to another login, or to none. The one in the terminal waits on."
 )
 _USED: Final = Page("Used already", "This login has come back before.")
@@ -86,7 +86,7 @@ class Callback:
         if not hmac.compare_digest(query.get("state", "").encode(), self.state.encode()):
             if error == "redirect_mismatch":  # which comes without a state
                 warn("Twitch does not know the address above: register it for the application.")
-            return _STRAY
+            return STRAY
         if self.is_back.is_set():
             return _USED
         self.code = None if error else query.get("code")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urlsplit
 
 from twitchvault.cli.console import fail, say, warn
-from twitchvault.cli.signing_in.callback import Callback, Page, listening, redirect_uri
+from twitchvault.cli.signing_in.callback import STRAY, Callback, Page, listening, redirect_uri
 from twitchvault.cli.signing_in.keyboard import Keyboard, enter_opens
 from twitchvault.errors import TwitchVaultError
 
@@ -39,7 +39,7 @@ async def sign_in_by_code(
     address, callback = redirect_uri(port), Callback()
     url = flow.get_authorization_url(address, scopes, callback.state)
     say(f"This address must be registered for the application, at dev.twitch.tv: {address}")
-    async with _pasted(callback, url) if paste else _waiting(callback, port, url):
+    async with _pasted(callback, url, address) if paste else _waiting(callback, port, url):
         if callback.code is None:
             return None
         try:
@@ -65,7 +65,7 @@ async def _waiting(callback: Callback, port: int, url: str) -> AsyncIterator[Non
 
 
 @asynccontextmanager
-async def _pasted(callback: Callback, url: str) -> AsyncIterator[None]:
+async def _pasted(callback: Callback, url: str, address: str) -> AsyncIterator[None]:
     """Ask for the address until one belongs to this login."""
     keyboard = Keyboard()
     say(f"Open  {url}")
@@ -74,7 +74,10 @@ async def _pasted(callback: Callback, url: str) -> AsyncIterator[None]:
         line = await keyboard.line()
         if line is None:
             fail("no address was pasted")
-        if page := callback.take(_query(line)):
+        page = callback.take(_query(line))
+        if page is STRAY:
+            warn(f"That is not the address of this login; it begins with {address}?code=")
+        elif page is not None:
             warn(page.text)
     yield
 
