@@ -34,7 +34,7 @@ from twitchvault.testing.fake.messages import Call as Wire
 
 __all__ = ["Event", "Result", "Violation", "World", "simulate"]
 
-STEPS: Final = 40_000
+STEPS: Final = 100_000
 """A run that takes more steps of the loop goes round in circles."""
 SETTLING: Final = 65.0
 LONGEST: Final = 2_000.0
