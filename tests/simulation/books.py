@@ -253,12 +253,14 @@ class Books:
         both = self.of_both.get((access, refresh))
         return both or self.first_of.get(refresh) or self.of_access.get(access)
 
-    def showed(self, host: Host, user: str, value: bytes | None, now: float) -> None:
+    def showed(
+        self, host: Host, user: str, value: bytes | None, now: float, *, taken_in: bool
+    ) -> None:
         """A process was told by the store what stands under a user's key."""
         pair = self.pair_in(value)
-        if pair is not None:
+        if pair is not None and taken_in:
             pair.holders.setdefault(host, now)
-        if value is not None:
+        if value is not None and taken_in:
             self.records_seen.append((host, now, value))
         chain = self._chain_in(value)
         for decision in self._made_by(host, user):
@@ -369,15 +371,17 @@ class Books:
         )
 
     def may_be_either(self, pair: Pair, *, lives: bool) -> bool:
-        """Whether it may be old news or a login: one of its tokens lives on, and others came since.
+        """Whether it may be old news or a login: one of its tokens lives on.
 
         So do a confidential client's, and an access token that Twitch gives once more.
         """
         heirs = self.heirs(pair)
         same = any(heir.refresh == pair.refresh or heir.access == pair.access for heir in heirs)
-        return (same or (lives and bool(heirs))) and any(
-            one.chain != pair.chain for one in self.decisions_on(pair.user)
-        )
+        return same or (lives and bool(heirs))
+
+    def was_joined(self, pair: Pair) -> bool:
+        """Whether another login or a removal was asked for besides the login of this pair."""
+        return any(one.chain != pair.chain for one in self.decisions_on(pair.user))
 
     def was_overruled(self, pair: Pair) -> bool:
         """Whether another login or a removal came after the login of this pair was brought."""

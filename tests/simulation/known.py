@@ -60,6 +60,11 @@ KNOWN: Final[dict[int, str]] = {
     110027774: "a read that began before a delete brings the user back",
     110058100: "a process that finds a loss by itself does not look at seeds",
     120022976: "a pair comes back that the other login has exchanged",
+    130093332: "a parked pair is attached over a newer one with the same refresh token",
+    130106435: "an old pair that works on is added while another login comes",
+    130148945: "a process that has not heard of a removal brings the login back",
+    200009385: "a long run in which a lease is polled for by three processes is no endless one",
+    140083349: "a write's answer comes to a vault that was just cleared",
     140051336: "a read from before a loss brings a deleted user back",
     140079350: "a delete whose answer comes after a loss that has undone it",
 }

@@ -77,6 +77,8 @@ class Process:
         self.starts = 0
         self.cut_until = 0.0
         self.closing_since: float | None = None
+        self.cleared = False
+        """Its vault was cleared and is not open yet."""
         self.up = False
         """Its vault is open, as far as its own code knows."""
         self._boot_offset = 1_000.0 * (number + 1)
@@ -100,7 +102,7 @@ class Process:
         self.helix = HelixClient(self.http, self.vault, LoopBinding(), API_URL)  # type: ignore[arg-type]
         self.helix.authorized = True
         self.closing_since = None
-        self.up = False
+        self.up = self.cleared = False
         world.note(name, "starts")
         self.spawn(self._main())
 
@@ -130,6 +132,7 @@ class Process:
                 break
         self.up = True
         self.closing_since = None
+        self.cleared = False
         self.world.books.opened(self.host, self.world.loop.now)
         self.world.note(self.host.name, "is open")
 

@@ -63,7 +63,7 @@ class SimStore(TokenStore):
         check_arguments(key)
         self.check_open()
         entry = await self.call("get", key, lambda: self.server.entries.get(key))
-        self.world.showed(self.host, key, None if entry is None else entry.value)
+        self._show(key, None if entry is None else entry.value)
         return entry
 
     async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
@@ -77,7 +77,7 @@ class SimStore(TokenStore):
             return version
 
         version = await self.call("put", key, put)
-        self.world.showed(self.host, key, value)
+        self._show(key, value)
         return version
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
@@ -92,8 +92,12 @@ class SimStore(TokenStore):
             return gone
 
         gone = await self.call("delete", key, delete)
-        self.world.showed(self.host, key, None)
+        self._show(key, None)
         return gone
+
+    def _show(self, key: str, value: bytes | None) -> None:
+        # A vault that was cleared takes in what its scan and its feed tell once it is opened.
+        self.world.showed(self.host, key, value, taken_in=not self._process.cleared)
 
     async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
         """All entries under a prefix."""

@@ -34,7 +34,7 @@ from twitchvault.testing.fake.messages import Call as Wire
 
 __all__ = ["Event", "Result", "Violation", "World", "simulate"]
 
-STEPS: Final = 40_000
+STEPS: Final = 100_000
 """A run that takes more steps of the loop goes round in circles."""
 SETTLING: Final = 65.0
 LONGEST: Final = 2_000.0
@@ -183,11 +183,11 @@ class World:
             elif pair is not None and host in pair.received:
                 disturb(self, process, "written", user)
 
-    def showed(self, host: Host, key: str, value: bytes | None) -> None:
+    def showed(self, host: Host, key: str, value: bytes | None, *, taken_in: bool = True) -> None:
         """A process was told what stands under a key. It keeps what is of users."""
         user = self.user_of(key)
         if user is not None:
-            self.books.showed(host, user, value, self.loop.now)
+            self.books.showed(host, user, value, self.loop.now, taken_in=taken_in)
 
     def lose(self, chance: random.Random) -> None:
         """The store goes back in time."""
@@ -234,12 +234,13 @@ class World:
         # An exchanged pair changes nothing, unless a loss has made everybody forget that.
         forgotten = any(loss.concerns(user) for loss in self.books.losses)
         known = pair is not None and self.books.is_known(pair) and how != "both"
-        unclear = pair is not None and self.books.may_be_either(
+        either = pair is not None and self.books.may_be_either(
             pair, lives=self.twitch.takes(pair.access)
         )
+        unclear = either and pair is not None and self.books.was_joined(pair)
         # Of what was decided since, who brings an old pair need not know.
         unclear |= restarted and pair is not None and self.books.was_overruled(pair)
-        if known and not forgotten and not unclear:
+        if known and not forgotten and not (either or unclear):
             return make
         chain = 0 if pair is None else pair.chain
         decision = Decision(user, chain, process.host, self.loop.now)
@@ -276,6 +277,7 @@ class World:
         """Clear the vault and open it again."""
         self.note(process.host.name, "clears")
         process.vault.clear()
+        process.cleared = True
         self.books.closed[process.host] = self.loop.now
         self.books.forgot(process.host)
         await asyncio.sleep(pause)

@@ -325,7 +325,7 @@ class Refresher(Part):
         await self._repository.catch_up()
         holder = self._mirror.find(lambda record: record.refresh_token == token)
         mark = fingerprint(token)
-        holder = holder or self._mirror.find(lambda record: record.remembers(mark))
+        holder = holder or self._mirror.find(lambda record: record.outlived(mark))
         if holder is None:
             self._repository.refuse_undecryptable()
         return holder
