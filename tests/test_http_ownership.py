@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import warnings
 from base64 import b64encode
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -14,9 +13,6 @@ from aiohttp import web
 from tests.http_servers import FORM, OK, SECRET, free_port, raw_server, read_request, web_server
 from twitchvault.errors import ClientException, NoAnswer
 from twitchvault.http import HTTPClient
-
-if TYPE_CHECKING:
-    from types import SimpleNamespace
 
 
 async def hello(request: web.Request) -> web.Response:
@@ -124,17 +120,6 @@ async def test_given_session_that_is_closed_is_named() -> None:
         await client.send("GET", "http://127.0.0.1:1/")
 
 
-async def test_given_connector_is_used_and_stays_open() -> None:
-    """A connector passed in serves the session we make, and is the caller's to close."""
-    connector = aiohttp.TCPConnector()
-    client = HTTPClient(client_id="abc", connector=connector)
-    async with web_server(hello) as url:
-        await client.send("GET", url)
-        await client.close()
-        assert not connector.closed
-    await connector.close()
-
-
 async def test_session_excludes_connector_and_trace() -> None:
     """What would be ignored is refused."""
     async with aiohttp.ClientSession() as session:
@@ -239,22 +224,3 @@ def test_bad_proxy_is_refused(proxy: str) -> None:
     """A proxy URL that cannot work is refused at once."""
     with pytest.raises(ValueError, match="'proxy' must be an absolute http or https URL"):
         HTTPClient(client_id="abc", proxy=proxy)
-
-
-async def test_trace_is_called() -> None:
-    """The trace given sees the requests of the session we make."""
-    seen: list[str] = []
-    trace = aiohttp.TraceConfig()
-
-    async def on_start(
-        _: aiohttp.ClientSession, __: SimpleNamespace, params: aiohttp.TraceRequestStartParams
-    ) -> None:
-        seen.append(params.method)
-
-    trace.on_request_start.append(on_start)
-    client = HTTPClient(client_id="abc", http_trace=trace)
-    async with web_server(hello) as url:
-        await client.send("GET", url)
-        await client.send("POST", url, form=FORM)
-        await client.close()
-    assert seen == ["GET", "POST"]
