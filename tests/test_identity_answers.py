@@ -113,8 +113,10 @@ NEEDED = [(model, field) for model, fields in GOOD.items() for field in fields]
 @pytest.mark.parametrize(("model", "field"), NEEDED)
 def test_missing_field_is_named(model: type[AnswerModel], field: str) -> None:
     """What is missing or of a wrong type is named, not shown."""
-    missing = [{}, {field: None}, {field: ""}]
-    wrong = [{field: value} for value in (5, True, [CANARY], {"a": CANARY}, "\ud800")]
+    missing: list[dict[str, Any]] = [{}, {field: None}, {field: ""}]
+    wrong: list[dict[str, Any]] = [
+        {field: value} for value in (5, True, [CANARY], {"a": CANARY}, "\ud800")
+    ]
     rest = {name: value for name, value in GOOD[model].items() if name != field}
     for given in missing + wrong:
         with pytest.raises(HTTPException) as caught:

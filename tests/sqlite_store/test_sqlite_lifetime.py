@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.environment import until
 from twitchvault.errors import StoreError, StoreUnavailable
 from twitchvault.stores import Entry, SQLiteStore
 
-from .tools import BOUND, locked, until
+from .tools import BOUND, locked
 
 if TYPE_CHECKING:
     from pathlib import Path
