@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.simulation.sign_in import sign_in
 from tests.simulation.twitch import RESOURCE
 from twitchvault.vault.record import TokenPair
 
@@ -33,6 +34,7 @@ _WEIGHTS: Final[dict[str, float]] = {
     "kill": 4,
     "add": 8,
     "login": 5,
+    "ensure": 3,
     "refresh": 6,
     "renew": 4,
     "refresh token": 6,
@@ -200,6 +202,11 @@ def _login(scene: Scene) -> None:
     _bring(scene, pair, scene.chance.choice(("add_user", "add_token")))
 
 
+def _ensure(scene: Scene) -> None:
+    delay = scene.chance.choice((0.0, 0.3, 1.0, 4.0, 20.0))
+    scene.begin("ensure_user", lambda: sign_in(scene, delay))
+
+
 def _bring(scene: Scene, pair: Pair, how: str) -> None:
     async def login() -> None:
         # The process may have stood still since this was planned.
@@ -347,6 +354,7 @@ ACTS: Final[dict[str, Callable[[Scene], None]]] = {
     "kill": _kill,
     "add": _add,
     "login": _login,
+    "ensure": _ensure,
     "refresh": _refresh,
     "renew": _renew,
     "refresh token": _refresh_token,
@@ -378,6 +386,13 @@ def disturb(world: World, process: Process, place: str, user: str) -> None:
     chance = process.weather.chance
     scene = Scene(world, process, user, lambda: chance)
     world.loop.post(process.host, chance.randrange(6), _unless_calm, what, scene)
+    if what in {"stop", "suspend"}:
+        # What it was doing, others want as well.
+        for other in world.processes:
+            if other is not process:
+                scene = Scene(world, other, user, lambda: chance)
+                after = chance.random() * process.ttl
+                world.loop.at(after, _unless_calm, chance.choice(("call", "add")), scene)
 
 
 def _unless_calm(what: str, scene: Scene) -> None:

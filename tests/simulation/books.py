@@ -158,6 +158,8 @@ class Books:
         self.refused: dict[tuple[Host, str], list[float]] = {}
         self.validated_dead: dict[tuple[Host, str], list[float]] = {}
         self.records_seen: list[tuple[Host, float, bytes]] = []
+        self.writes: list[tuple[Host, str | None, float]] = []
+        """Who has written to which user's key, and when."""
         self.first_stored: dict[bytes, float] = {}
         self.jumps: dict[Host, list[float]] = {}
         """When wall clocks were set: for all that a process knows, that much time has passed."""
@@ -169,6 +171,8 @@ class Books:
         """Access tokens that Twitch called dead though they lived."""
         self.killed: dict[str, float] = {}
         """Access tokens that died by something else than their refresh, and when."""
+        self.leases_seen: dict[tuple[Host, str], float] = {}
+        """When the store first told a process of a user's lease, by the lease's name."""
         self.leased: dict[str, dict[tuple[Host, str], tuple[float, str]]] = {}
         """The leases on each refresh token, since when, and the access token beside it."""
         self.died: dict[Host, float] = {}
@@ -262,6 +266,7 @@ class Books:
             pair.holders.setdefault(host, now)
         if value is not None and taken_in:
             self.records_seen.append((host, now, value))
+            self.leases_seen.setdefault((host, self.stored(value).lease or ""), now)
         chain = self._chain_in(value)
         for decision in self._made_by(host, user):
             if decision.chain == chain and decision.written_at < NEVER:
@@ -278,6 +283,7 @@ class Books:
 
     def committed(self, host: Host, user: str | None, value: bytes | None, now: float) -> None:
         """The store took a write of a process to a user's key."""
+        self.writes.append((host, user, now))
         pair = self.pair_in(value)
         chain = self._chain_in(value)
         lease = None if value is None else self.stored(value).lease
@@ -319,6 +325,7 @@ class Books:
         for pair in self.pairs:
             pair.holders.pop(host, None)
         self.records_seen = [one for one in self.records_seen if one[0] is not host]
+        self.leases_seen = {key: at for key, at in self.leases_seen.items() if key[0] is not host}
 
     # Processes
 
@@ -387,6 +394,12 @@ class Books:
         """Whether another login or a removal came after the login of this pair was brought."""
         chains = [one.chain for one in self.decisions_on(pair.user)]
         return pair.chain in chains and set(chains[chains.index(pair.chain) :]) != {pair.chain}
+
+    def name_of_lease(self, request: Request) -> str:
+        """The name of the lease under which a request left."""
+        leases = self.leased.get(request.token, {})
+        mine = [(at, name) for (host, name), (at, _) in leases.items() if host is request.host]
+        return max((one for one in mine if one[0] <= request.left_at), default=(0.0, ""))[1]
 
     def lease_of(self, request: Request) -> tuple[float, str]:
         """When the lease was taken under which a request left, and the access token beside it."""

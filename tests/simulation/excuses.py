@@ -108,16 +108,35 @@ def _unprotected(
         one for one in _losses(books, old.user, first.left_at - lease) if one.at <= second.left_at
     ]
     taken = [
-        since
+        (since, host)
         for (host, _), (since, _) in books.leased[old.refresh].items()
         if host is not first.host
     ]
     for loss in losses:
         # Whoever takes the lease after a loss has it, even if it is not the one who sends.
-        until = min((since for since in taken if since > loss.at), default=NEVER)
+        later = [(since, host) for since, host in taken if since > loss.at]
+        until, taker = min(later, key=lambda one: one[0], default=(NEVER, None))
+        if taker is not None and _knew_lease(books, old.user, first, loss, taker, until, lease):
+            continue
         if not _could_act(books, first.host, loss, until):
             return WENT_BACK
     return None
+
+
+def _knew_lease(
+    books: Books, user: str, first: Request, loss: Loss, taker: Host, at: float, ttl: float
+) -> bool:
+    """Whether who takes the lease after a loss had seen that of the owner, and so writes it back.
+
+    It is another matter if the lease was due by then, or somebody who had not seen it has written.
+    """
+    name = books.name_of_lease(first)
+    writers = {
+        host for host, whose, since in books.writes if whose == user and loss.at <= since < at
+    }
+    return at - loss.at < ttl and all(
+        books.leases_seen.get((host, name), NEVER) < loss.at for host in (taker, *writers)
+    )
 
 
 def _had_time(books: Books, pair: Pair, second: Request) -> bool:

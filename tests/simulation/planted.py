@@ -276,6 +276,26 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
             ),
         )
     },
+    "a record that is written back has no lease": {
+        "repository": (
+            ("transitions import removed\n", "transitions import _free, removed\n"),
+            (
+                "await self.write(key, ours, expect=0",
+                "await self.write(key, _free(ours), expect=0",
+            ),
+        )
+    },
+    "suspend does not count as time": {
+        "clocks": (
+            (
+                "return clocks.monotonic(), clocks.boottime(), clocks.wall()",
+                "return clocks.monotonic(), clocks.monotonic(), clocks.monotonic()",
+            ),
+        )
+    },
+    "the lease on a login is taken from who lives": {
+        "login_lease": (("self._seen[1] >= ttl", "self._seen[1] >= 0.0"),)
+    },
     "a login made meanwhile counts as older": {
         "losses": (
             ("    if is_spent or _is_unknown_login(stored, ours):\n", "    if stored is None:\n"),

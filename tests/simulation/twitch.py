@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
     from twitchvault.testing.fake.messages import Call
 
-__all__ = ["INSTEAD", "RESOURCE", "Twitch"]
+__all__ = ["INSTEAD", "RESOURCE", "SCOPES", "Twitch"]
 
 CLIENT_ID: Final = "client0000"
 RESOURCE: Final = "me"
