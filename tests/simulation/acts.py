@@ -337,8 +337,12 @@ def _cut(scene: Scene) -> None:
 
 
 def _lose(scene: Scene) -> None:
-    if scene.world.profile.store == "redis":
-        scene.world.lose(scene.chance)
+    world, chance = scene.world, scene.chance
+    if world.profile.store == "redis":
+        world.lose(chance)
+        if chance.random() < 0.2:  # somebody signs in who was lost
+            other = Scene(world, chance.choice(world.processes), scene.user, lambda: chance)
+            world.loop.at(chance.random(), _unless_calm, "login", other)
 
 
 def _trap(scene: Scene) -> None:

@@ -64,6 +64,7 @@ KNOWN: Final[dict[int, str]] = {
     130106435: "an old pair that works on is added while another login comes",
     130148945: "a process that has not heard of a removal brings the login back",
     200016707: "a seed is sent of which the process has just heard that it is spent",
+    201004200: "a pair that waits for the store is brought to another process",
     200009385: "a long run in which a lease is polled for by three processes is no endless one",
     140083349: "a write's answer comes to a vault that was just cleared",
     140051336: "a read from before a loss brings a deleted user back",

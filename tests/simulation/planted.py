@@ -275,7 +275,10 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
                 "parked, now), seeded=True)",
                 "parked, now), seeded=False)",
             ),
-        )
+        ),
+        "exchange": (
+            ('self._mirror.holder(lease.record.refresh_token or "") is not None', "False"),
+        ),
     },
     "a record that is written back has no lease": {
         "repository": (
@@ -299,7 +302,10 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
     },
     "a login made meanwhile counts as older": {
         "losses": (
-            ("    if is_spent or _is_unknown_login(stored, ours):\n", "    if stored is None:\n"),
+            (
+                "        stored = _after_a_loss(stored, ours)\n",
+                "        stored = ours if stored.order < ours.order else stored\n",
+            ),
         )
     },
     "close() waits for no answer": {
