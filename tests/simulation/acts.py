@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.sign_in import sign_in
@@ -15,76 +13,17 @@ from twitchvault.vault.record import TokenPair
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from tests.simulation.books import Pair
+    from tests.simulation.facts import Pair
+    from tests.simulation.plan import Act
     from tests.simulation.process import Call, Making, Process
-    from tests.simulation.profile import Profile
     from tests.simulation.world import World
 
-__all__ = ["ACTS", "Act", "disturb", "helix_call", "perform", "plan"]
+__all__ = ["ACTS", "disturb", "helix_call", "perform"]
 
 MISTAKES: Final = 0.1
 """How many of the pairs that come from a file stand under another user there."""
 REMEMBERED: Final = 16
 """So many exchanges back a vault has to know its own spent tokens."""
-
-_WEIGHTS: Final[dict[str, float]] = {
-    "call": 30,
-    "burst": 14,
-    "expire": 6,
-    "kill": 4,
-    "add": 8,
-    "login": 5,
-    "ensure": 3,
-    "refresh": 6,
-    "renew": 4,
-    "refresh token": 6,
-    "validate": 2,
-    "revoke": 2,
-    "remove": 3,
-    "disconnect": 1,
-    "outside": 1,
-    "cancel": 3,
-    "close": 2,
-    "clear": 1,
-    "app token": 1,
-    "crash": 4,
-    "stop": 4,
-    "suspend": 2,
-    "jump": 2,
-    "outage": 1,
-    "cut": 1.5,
-    "lose": 2,
-    "trap": 6,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """One thing that happens at a time of its own; `seed` decides its details."""
-
-    name: str
-    at: float
-    what: str
-    process: int
-    user: int
-    seed: str
-
-
-def plan(seed: int, profile: Profile) -> list[Act]:
-    """All acts of a run."""
-    chance = random.Random(f"acts {seed}")
-    weights = {what: weight * chance.expovariate(1.0) for what, weight in _WEIGHTS.items()}
-    for what in weights:
-        if what not in {"call", "burst"} and chance.random() < 0.4:
-            weights[what] = 0.0
-    names, cumulative = list(weights), list(accumulate(weights.values()))
-    acts, at = [], 0.0
-    for number in range(profile.acts):
-        at += chance.expovariate(1.0) * profile.pace
-        what = chance.choices(names, cum_weights=cumulative)[0]
-        process, user = chance.randrange(profile.processes), chance.randrange(profile.users)
-        acts.append(Act(f"act {number + 1}", at, what, process, user, f"{seed} {number}"))
-    return acts
 
 
 def perform(world: World, act: Act) -> None:
@@ -345,6 +284,21 @@ def _lose(scene: Scene) -> None:
             world.loop.at(chance.random(), _unless_calm, "login", other)
 
 
+def _disaster(scene: Scene) -> None:
+    """The store loses data, all processes but one start anew, and the user signs in meanwhile."""
+    world, process, chance = scene.world, scene.process, scene.chance
+    if world.profile.store != "redis":
+        return
+    process.stop(process.weather.away())
+    world.lose(chance)
+    for other in world.processes:
+        if other is not process:
+            other.crash()
+            other.restart(seeds=chance.random() < 0.5)
+            login = Scene(world, other, scene.user, lambda: chance)
+            world.loop.at(2 * chance.random(), _unless_calm, "login", login)
+
+
 def _trap(scene: Scene) -> None:
     chance, what = scene.chance, scene.chance.choice(("crash", "stop", "stop", "suspend", "lose"))
     step = int(2 ** (chance.random() * 8)) + 1
@@ -378,6 +332,7 @@ ACTS: Final[dict[str, Callable[[Scene], None]]] = {
     "outage": _outage,
     "cut": _cut,
     "lose": _lose,
+    "disaster": _disaster,
     "trap": _trap,
 }
 

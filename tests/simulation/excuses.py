@@ -17,10 +17,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.simulation.books import NEVER
+from tests.simulation.facts import NEVER
 
 if TYPE_CHECKING:
-    from tests.simulation.books import Books, Decision, Loss, Pair, Request
+    from tests.simulation.books import Books
+    from tests.simulation.facts import Decision, Loss, Pair, Request
     from tests.simulation.host import Host
 
 __all__ = ["lost", "needs_login", "replaced", "replay"]
@@ -214,7 +215,7 @@ def lost(books: Books, pair: Pair, *, public: bool) -> str | None:
     if lied and _failed(books, pair):
         return LIED
     doubtful = not public and pair.refresh in books.leased and _was_removed(books, pair.user)
-    if doubtful or _overtaken(books, pair):
+    if doubtful or _overtaken(books, pair) or _is_older_wanted(books, pair):
         return DOUBT
     if pair.stored_at == NEVER:
         if any(host not in books.died for host in pair.received):
@@ -251,6 +252,17 @@ def _never_came(books: Books, pair: Pair) -> str | None:
 
 def _was_removed(books: Books, user: str) -> bool:
     return any(not one.chain for one in books.decisions_on(user))
+
+
+def _is_older_wanted(books: Books, pair: Pair) -> bool:
+    """Whether the user was removed since, and an older pair of the same login was added."""
+    removed = [one.since for one in books.decisions_on(pair.user) if not one.chain]
+    return any(
+        one.chain == pair.chain
+        and one.place < pair.place
+        and any(pair.stored_at < at < one.since for at in removed)
+        for one in books.decisions_on(pair.user)
+    )
 
 
 def _overtaken(books: Books, pair: Pair) -> bool:

@@ -65,6 +65,8 @@ KNOWN: Final[dict[int, str]] = {
     130148945: "a process that has not heard of a removal brings the login back",
     200016707: "a seed is sent of which the process has just heard that it is spent",
     201004200: "a pair that waits for the store is brought to another process",
+    201025064: "an older pair that still works is added after a removal",
+    862: "what a login after a loss does not remember is not written back",
     200009385: "a long run in which a lease is polled for by three processes is no endless one",
     140083349: "a write's answer comes to a vault that was just cleared",
     140051336: "a read from before a loss brings a deleted user back",

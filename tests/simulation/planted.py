@@ -230,8 +230,8 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
         "repository": (
             ("        return held.record.order < ours.order\n\n", "        return False\n\n"),
             (
-                "            return held.version < self._mirror.version(user_id)",
-                "            return False",
+                "            return held.version < known or",
+                "            return held is None or",
             ),
         )
     },

@@ -21,7 +21,7 @@ from twitchvault.vault.vault import Vault
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from tests.simulation.books import Pair, Request
+    from tests.simulation.facts import Pair, Request
     from tests.simulation.world import World
 
 __all__ = ["Call", "Making", "Process", "Seed"]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tests.simulation.acts import Scene
-    from tests.simulation.books import Pair
+    from tests.simulation.facts import Pair
     from tests.simulation.host import Host
     from twitchvault.models import ValidateToken
     from twitchvault.oauth.device import DeviceCodeFlow

@@ -31,7 +31,7 @@ from twitchvault.testing.fake.tokens import REFRESH_LENGTH, Access, Tokens
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.simulation.books import Pair, Request
+    from tests.simulation.facts import Pair, Request
     from tests.simulation.world import World
     from twitchvault.testing.fake.messages import Call
 

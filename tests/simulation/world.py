@@ -7,19 +7,20 @@ import os
 import random
 import secrets
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 from unittest.mock import patch
 
-import msgspec
-
 from tests.simulation import excuses
-from tests.simulation.acts import disturb, perform, plan
-from tests.simulation.books import Books, Decision, Loss
+from tests.simulation.acts import disturb, perform
+from tests.simulation.books import Books
 from tests.simulation.check import check
+from tests.simulation.facts import Decision, Loss
 from tests.simulation.history import CHECK
 from tests.simulation.loop import IdleError, SimLoop
+from tests.simulation.plan import plan
 from tests.simulation.process import Process, Seed
 from tests.simulation.profile import draw
+from tests.simulation.result import Event, Result, Violation
 from tests.simulation.server import Server
 from tests.simulation.twitch import Twitch
 from tests.simulation.weather import Muted
@@ -27,48 +28,19 @@ from twitchvault.errors import StoreError
 from twitchvault.testing.fake.messages import Answer, helix_error, identity_error
 
 if TYPE_CHECKING:
-    from tests.simulation.books import Pair, Request
+    from tests.simulation.facts import Pair, Request
     from tests.simulation.host import Host
     from tests.simulation.process import Call, Making
     from tests.simulation.sign_in import Shown
 from twitchvault.testing.fake.messages import Call as Wire
 
-__all__ = ["Event", "Result", "Violation", "World", "simulate"]
+__all__ = ["World", "simulate"]
 
 STEPS: Final = 100_000
 """A run that takes more steps of the loop goes round in circles."""
 SETTLING: Final = 65.0
 LONGEST: Final = 2_000.0
 LOSSES: Final = ("all", "newest", "newest", "key", "snapshot")
-
-
-class Event(msgspec.Struct, frozen=True, gc=False):
-    """A line of the history."""
-
-    at: float
-    who: str
-    what: str
-    facts: tuple[str, ...]
-
-
-class Violation(NamedTuple):
-    """A promise that was broken."""
-
-    kind: str
-    text: str
-
-
-class Result(NamedTuple):
-    """What a run has shown."""
-
-    seed: int
-    violations: list[Violation]
-    unavoidable: Counter[str]
-    faults: Counter[str]
-    happened: list[str]
-    history: list[Event]
-    events: int
-    """Lines of the history and store calls."""
 
 
 class World:
@@ -262,8 +234,8 @@ class World:
         unclear |= restarted and pair is not None and self.books.was_overruled(pair)
         if known and not forgotten and not (either or unclear):
             return make
-        chain = 0 if pair is None else pair.chain
-        decision = Decision(user, chain, process.host, self.loop.now)
+        chain, place = (0, 0) if pair is None else (pair.chain, pair.place)
+        decision = Decision(user, chain, place, process.host, self.loop.now)
         self.books.decisions.append(decision)
         if unclear:
             return make
