@@ -215,7 +215,7 @@ async def test_the_url(env: Environment) -> None:
     assert json.loads(query["claims"]) == CLAIMS
     for openid in ({"nonce": NONCE}, {"claims": CLAIMS}):
         with pytest.raises(ValueError, match="add the scope 'openid'"):
-            flow.get_authorization_url(REDIRECT, ["chat:read"], **openid)  # type: ignore[arg-type]
+            flow.get_authorization_url(REDIRECT, ["chat:read"], **openid)
     for claims in ({"id_token": {1, 2}}, 5, "email"):
         with pytest.raises(TypeError, match="'claims' must be a mapping of JSON values"):
             flow.get_authorization_url(REDIRECT, ["openid"], claims=claims)  # type: ignore[arg-type]

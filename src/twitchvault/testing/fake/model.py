@@ -19,8 +19,9 @@ class Settings:
     user_token_lifetime: a number is exact; a range also makes `validate` promise more than the
         token answer did, by `validate_surplus` seconds, as the real service does.
     validate_surplus: seconds, or a range to draw from.
-    app_token_lifetime, refresh_token_lifetime, device_code_lifetime, code_lifetime,
-        id_token_lifetime: how long each is good.
+    app_token_lifetime, refresh_token_lifetime, device_code_lifetime, code_lifetime: how long each
+        is good.
+    id_token_lifetime: how long an id token is good.
     device_interval: the least time between two polls of a device code.
     identity_limit, identity_window: more calls of one client than that within the window draw an
         empty 429; None, the default, means no limit.
