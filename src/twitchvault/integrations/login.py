@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from starlette.requests import Request
     from starlette.responses import Response
-    from starlette.routing import Route
+    from starlette.routing import BaseRoute
 
     from twitchvault.app import App
     from twitchvault.helix import UserAPI
@@ -227,7 +227,7 @@ class _Pages:
             return _page_of(error)
         except StoreError as error:
             return _warned(error)
-        return _Page(303, "", self._address, signed_in=user.login)
+        return _Page(303, "", self._address, signed_in=user.login or user.user_id)
 
 
 _EXPIRED: Final = _Page(400, "This code is no longer good: sign in again.")
@@ -258,7 +258,7 @@ def starlette_routes(
     *,
     login: str = "/login",
     callback: str = "/callback",
-) -> list[Route]:
+) -> list[BaseRoute]:
     """The two pages as routes of Starlette or FastAPI: `Starlette(routes=starlette_routes(...))`.
 
     `login` and `callback` are their paths; `callback` must be that of the redirect URI.
