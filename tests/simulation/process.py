@@ -21,7 +21,7 @@ from twitchvault.vault.vault import Vault
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from tests.simulation.books import Pair, Request
+    from tests.simulation.facts import Pair, Request
     from tests.simulation.world import World
 
 __all__ = ["Call", "Making", "Process", "Seed"]
@@ -155,7 +155,8 @@ class Process:
         if how in {"refresh_token", "both"}:
             token = await self.vault.refresh_token(pair.refresh)
             found = world.books.of_access.get(token.access_token)
-            if found is not None:
+            # Before the store has it, no other process can know that it is the vault's.
+            if found is not None and found.stored_at <= world.loop.now:
                 found.published = True
             if how == "both":
                 await self.vault.add_user(TokenPair(token.access_token, token.refresh_token))

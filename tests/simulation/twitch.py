@@ -31,11 +31,11 @@ from twitchvault.testing.fake.tokens import REFRESH_LENGTH, Access, Tokens
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.simulation.books import Pair, Request
+    from tests.simulation.facts import Pair, Request
     from tests.simulation.world import World
     from twitchvault.testing.fake.messages import Call
 
-__all__ = ["INSTEAD", "RESOURCE", "Twitch"]
+__all__ = ["INSTEAD", "RESOURCE", "SCOPES", "Twitch"]
 
 CLIENT_ID: Final = "client0000"
 RESOURCE: Final = "me"

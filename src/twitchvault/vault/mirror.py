@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from twitchvault.errors import DecryptionError, StoreError, fresh_copy
 from twitchvault.vault.events import changes_of
 from twitchvault.vault.losses import reconciled
-from twitchvault.vault.record import decode
+from twitchvault.vault.record import decode, fingerprint
 from twitchvault.vault.views import LiveView, View
 
 if TYPE_CHECKING:
@@ -162,6 +162,12 @@ class Mirror:
             if record is not None and user_id != but and matches(record):
                 return user_id
         return None
+
+    def holder(self, token: str) -> str | None:
+        """The user whose record holds this refresh token, or else remembers it."""
+        mark = fingerprint(token)
+        holder = self.find(lambda record: record.refresh_token == token)
+        return holder or self.find(lambda record: record.outlived(mark))
 
     # Changes of the store
 

@@ -137,7 +137,9 @@ class Repository:
     def _is_behind(self, user_id: str | None, held: Held, ours: Record) -> bool:
         """Whether the store holds something older than this process does."""
         if held.record.order == ours.order and user_id is not None:
-            return held.version < self._mirror.version(user_id)
+            known = self._mirror.version(user_id)
+            # What was put together from both after a loss is not in the store yet.
+            return held.version < known or (held.version == known and held.record != ours)
         return held.record.order < ours.order
 
     async def _is_lost(self, key: str, user_id: str | None) -> bool:
