@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
+from twitchvault.vault.history import LIMIT, noted
 from twitchvault.vault.record import Record, encode, fingerprint
 
 if TYPE_CHECKING:
@@ -26,7 +30,7 @@ def key(number: int) -> str:
 
 
 def make_record(number: int, old_tokens: int = 0) -> bytes:
-    """The stored record of one user, with as many exchanged tokens remembered."""
+    """The stored record of one user: as many exchanged tokens remembered, and what befell it."""
     remembered = "".join(fingerprint(f"{number}-{turn}") for turn in range(old_tokens))
     access, refresh = pair(number)
     record = Record(
@@ -38,8 +42,19 @@ def make_record(number: int, old_tokens: int = 0) -> bytes:
         expires_in=13_900.0,
         seeded=False,
         exchanged=remembered,
+        history=_history(min(old_tokens, LIMIT)),
     )
     return encode(record)
+
+
+@cache
+def _history(refreshes: int) -> str:
+    """So many refreshes in the form that a record keeps."""
+    record: Record | None = Record(access_token="", refresh_token="0")
+    for turn in range(refreshes):
+        newer = Record(access_token="", refresh_token=f"{turn + 1}", generation=turn + 2)
+        record = noted(record, replace(newer, exchanged=f"{turn}"), time.time(), is_app=False)
+    return "" if record is None else record.history
 
 
 def pair(number: int) -> tuple[str, str]:

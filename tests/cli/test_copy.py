@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from tests.environment import REFRESH, until
 from tests.redis_store.conftest import own_server  # noqa: F401 - a fixture
 from twitchvault import App, FernetStore, RedisStore, SQLiteStore, open_store
 from twitchvault.vault.record import Record, encode
-from twitchvault.vault.transitions import leased
+from twitchvault.vault.transitions import leased, removed
 
 from .records import entries_of, fill, login, refreshed
 
@@ -48,7 +49,7 @@ async def test_everybody_is_copied(shell: Shell) -> None:
     assert "Stop every program that uses the source" in outcome.err
     assert await entries_of(open_store(target)) == {k: encode(r) for k, r in records.items()}
     outcome = await shell.run("copy", shell.store, target)
-    assert (outcome.code, outcome.out) == (0, "Copied and verified: 4 unchanged.\n")
+    assert (outcome.code, outcome.out) == (0, "Copied and verified: nothing new (4 unchanged).\n")
 
 
 async def test_a_newer_generation_stays(shell: Shell) -> None:
@@ -61,8 +62,8 @@ async def test_a_newer_generation_stays(shell: Shell) -> None:
     outcome = await shell.run("copy", shell.store, target)
     assert outcome.code == 0, outcome.err
     assert outcome.out == (
-        "alice\t1001\tnewer\tclient\tgeneration 3 stands, this is 2\n"
-        "Copied and verified: 1 added, 1 newer.\n"
+        "alice\t1001\tnewer\tclient\tgeneration 3 is there, and this one is 2\n"
+        "Copied and verified: 1 added (1 newer).\n"
     )
     assert (await entries_of(open_store(target)))["client:1001"] == encode(newer)
 
@@ -73,7 +74,36 @@ async def test_a_dry_run_makes_nothing(shell: Shell) -> None:
     target = shell.folder / "target.db"
     outcome = await shell.run("copy", "--dry-run", shell.store, f"sqlite:///{target}")
     assert (outcome.code, outcome.out) == (0, "Would be copied: 1 added.\n"), outcome.err
+    assert outcome.err == f"Source: {shell.file}\nTarget: {target}, which is not there yet\n"
     assert not target.exists()
+
+
+async def test_a_store_is_not_copied_to_itself(shell: Shell) -> None:
+    """Whatever names are used for it: else its owner would delete the old one, which is the new
+    one. The code is 2, and the store is as it was.
+    """
+    await fill(open_store(shell.store), {"client:1001": login("alice")})
+    before = await entries_of(open_store(shell.store))
+    (shell.folder / "folder").mkdir()
+    for name in (shell.file, shell.folder / "folder" / ".." / shell.file.name):
+        outcome = await shell.run("copy", shell.store, f"sqlite:///{name}")
+        assert outcome.code == 2
+        assert outcome.err.endswith(
+            "twitchvault: SOURCE and TARGET are the same store: name another one as TARGET\n"
+        )
+    assert await entries_of(open_store(shell.store)) == before
+
+
+async def test_a_removed_user_counts_as_removed(shell: Shell) -> None:
+    """Nobody is said to be added for whom only the removal is copied, in whatever form."""
+    gone = removed(refreshed(login("alice")))
+    assert gone is not None
+    await fill(open_store(shell.store), {"client:1001": gone})
+    target = f"sqlite:///{shell.folder / 'target.db'}"
+    outcome = await shell.run("copy", shell.store, target)
+    assert (outcome.code, outcome.out) == (0, "Copied and verified: 1 removed.\n"), outcome.err
+    outcome = await shell.run("copy", shell.store, target, "--json")
+    assert [one["outcome"] for one in json.loads(outcome.out)["users"]] == ["removed"]
 
 
 async def test_a_refresh_under_way_is_waited_for_by_a_person(shell: Shell) -> None:
@@ -121,7 +151,7 @@ async def test_what_cannot_be_read_is_named(shell: Shell) -> None:
     outcome = await shell.run("copy", shell.store, target)
     assert outcome.code == 2
     assert "left as they are: 1001" in outcome.err
-    assert outcome.out.endswith("Copied and verified: 1 added, 1 unreadable.\n")
+    assert outcome.out.endswith("Copied and verified: 1 added (1 unreadable).\n")
     assert [*await entries_of(open_store(target))] == ["client:1002"]
 
 

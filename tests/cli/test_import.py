@@ -160,6 +160,35 @@ async def test_an_expired_pair_is_stored_and_named(shell: Shell, library: str) -
     assert (shell.twitch.counts.exchanges, shell.twitch.counts.replays) == (1, 0)
 
 
+async def test_the_same_file_again(shell: Shell) -> None:
+    """An expired pair that stands already is called unchanged, and needs a refresh as before."""
+    pair = shell.twitch.issue(shell.client, "alice", [SCOPE])
+    file = await by_twurple(shell, pair, shell.folder)
+    shell.twitch.expire_access("alice")
+    assert (await shell.run("import", str(file), *shell.urls)).code == 1
+    outcome = await shell.run("import", str(file), *shell.urls)
+    assert outcome.out.startswith("1001\t1001\tunchanged\t")
+    assert outcome.code == 1, outcome.err
+
+
+async def test_a_user_id_is_a_number(shell: Shell) -> None:
+    """A login name in the place of an id, as an option or in the file, stores nothing."""
+    pair = shell.twitch.issue(shell.client, "alice", [SCOPE])
+    file = await by_pytwitchapi(shell, pair, shell.folder)
+    shell.twitch.expire_access("alice")
+    outcome = await shell.run("import", str(file), "--user", "alice", *shell.urls)
+    assert outcome.code == 2
+    assert outcome.err == (
+        "twitchvault: --user takes a user's id, which is a number, and no login name: 'alice'\n"
+    )
+    content = {"alice": {"token": pair.access_token, "refresh": pair.refresh_token}}
+    file.write_text(json.dumps(content))
+    outcome = await shell.run("import", str(file), *shell.urls)
+    assert outcome.code == 2
+    assert "holds a user id that is not a number" in outcome.err
+    assert not shell.file.exists()
+
+
 async def test_an_expired_pair_does_not_replace_a_live_login(shell: Shell) -> None:
     """Whoever is in the vault already keeps the tokens that work."""
     pair = shell.twitch.issue(shell.client, "alice", [SCOPE])

@@ -76,7 +76,8 @@ async def test_an_encrypted_store_without_its_keys(shell: Shell, file: Path) -> 
     await inner.open()
     before = [entry async for entry in inner.scan()]
     wants = (
-        "this store is encrypted: name the file with its keys, --key-file, or set TWITCHVAULT_KEYS"
+        "this store is encrypted: name the file with its keys by --key-file, or set "
+        "TWITCHVAULT_KEYS"
     )
     login = await shell.run("login", *shell.urls)
     assert (login.code, login.err) == (2, f"twitchvault: {wants}\n")
@@ -124,7 +125,7 @@ async def test_keys_for_a_store_without_encryption(
         refused = await run(shell, *command.split(), *urls, keys=file)
         assert (refused.code, refused.out) == (2, "")
         assert refused.err == (
-            "twitchvault: this store is not encrypted: encrypt it, 'twitchvault encrypt', or leave "
+            "twitchvault: this store is not encrypted: run 'twitchvault encrypt' first, or leave "
             "the keys out\n"
         )
     assert (await shell.run("list")).code == 0
@@ -204,7 +205,8 @@ async def test_a_store_that_is_not_there(shell: Shell, command: str, where: str 
     file = str(shell.folder / (where or default))
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err == (
-        f"twitchvault: there is no store in {file!r}: name another one, --store, or sign in first\n"
+        f"twitchvault: there is no store in {file!r}: name another one with --store, or sign in "
+        "first\n"
     )
     assert set(shell.folder.rglob("*")) == before
     assert (shell.folder / "empty.db").stat().st_size == 0

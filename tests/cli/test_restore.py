@@ -37,10 +37,10 @@ async def test_an_old_backup_harms_nobody(shell: Shell) -> None:
     outcome = await shell.run("restore", str(file))
     assert outcome.code == 0, outcome.err
     assert outcome.out.splitlines() == [
-        "alice\talice\tnewer\tclient\tgeneration 6 stands, this is 2",
+        "alice\talice\tnewer\tclient\tgeneration 6 is there, and this one is 2",
         "bob\tbob\tunchanged\tclient\t-",
         "carol\tcarol\tupdated\tclient\tgeneration 2, in the place of 1",
-        "dora\tdora\tnewer\tclient\tgeneration 3 stands, this is 2",
+        "dora\tdora\tnewer\tclient\tgeneration 3 is there, and this one is 2",
         "ed\ted\tnewer\tclient\tthe user was removed since",
     ]
     after = await entries_of(open_store(shell.store))

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from yarl import URL
 
 from tests.environment import REDIRECT
+from tests.own_stores import Broken, OwnStore, nothing
 from twitchvault import BadRequest, ClientException, NotAuthorized
 from twitchvault.integrations.login import (
     LoginDenied,
@@ -25,12 +26,16 @@ from twitchvault.integrations.login import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from tests.environment import Environment
     from twitchvault import App
 
+    Serving = Callable[[PendingLogins], AbstractAsyncContextManager[URL]]
+
 SCOPES = {"chat:read"}
+LATER = "This cannot be done just now: sign in again in a minute."
 
 
 async def approve(env: Environment, url: str, *, deny: bool = False) -> dict[str, str]:
@@ -176,7 +181,7 @@ async def serving_aiohttp(pending: PendingLogins) -> AsyncIterator[URL]:
 async def serving_starlette(pending: PendingLogins) -> AsyncIterator[URL]:
     """Under uvicorn."""
     application = Starlette(routes=starlette_routes(pending, SCOPES))
-    server = uvicorn.Server(uvicorn.Config(application, log_level="critical", ws="none"))
+    server = uvicorn.Server(uvicorn.Config(application, log_config=None, ws="none"))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         work = asyncio.create_task(server.serve([listening]))
         try:
@@ -197,37 +202,134 @@ async def site(request: pytest.FixtureRequest, app: App) -> AsyncIterator[Site]:
         yield Site(base, browser)
 
 
+async def begun(site: Site, env: Environment, *, deny: bool = False, **changes: str) -> str:
+    """Begin a login and answer Twitch's page; the address that the browser comes back to."""
+    query = await approve(env, (await site.visit("/login"))[1], deny=deny)
+    return str(URL("/callback").with_query(query | changes))
+
+
 async def test_the_pages(site: Site, env: Environment, app: App) -> None:
-    """A user signs in; a reload, HEAD and a page fetched in advance do no harm."""
-    assert (await site.visit("/login", "HEAD"))[0] == 503
-    status, location = await site.visit("/login")
-    assert status == 302
-    back = str(URL("/callback").with_query(await approve(env, location)))
-    assert (await site.visit(back, "HEAD"))[0] == 503
-    assert (await site.visit(back, headers={"Sec-Purpose": "prefetch"}))[0] == 503
+    """A user signs in; HEAD and a page fetched in advance do no harm, before and after."""
+    assert await site.visit("/login", "HEAD") == (204, "")
+    assert (await site.visit("/login", headers={"Sec-Purpose": "prefetch"}))[0] == 503
+    back = await begun(site, env)
+    assert await site.visit(back, "HEAD") == (204, "")
+    assert (await site.visit(back, headers={"Sec-Purpose": "prefetch;anonymous-client-ip"}))[
+        0
+    ] == 503
     assert env.twitch.counts.code_exchanges == 0
-    assert await site.visit(back) == (200, "Welcome, alice.")
-    assert (await site.visit(back))[0] == 400
+    assert await site.visit(back) == (303, "/callback")
+    assert await site.visit("/callback") == (200, "Welcome, alice.")
     assert env.twitch.counts.code_exchanges == 1
     assert app.get_token(env.alice.user_id) is not None
 
 
+async def test_a_reload(site: Site, env: Environment) -> None:
+    """The page that a user comes to has no code in its address, and may be reloaded at will; the
+    address with the code does nothing any more.
+    """
+    back = await begun(site, env)
+    assert (await site.visit(back))[0] == 303
+    assert await site.visit("/callback") == await site.visit("/callback")
+    assert (await site.visit(back))[0] == 400
+    assert env.twitch.counts.code_exchanges == 1
+
+
+async def test_two_tabs(site: Site, env: Environment) -> None:
+    """Logins that began side by side in one browser all come to their end."""
+    tabs = [await begun(site, env) for _ in range(3)]
+    for back in tabs:
+        assert (await site.visit(back))[0] == 303
+    assert env.twitch.counts.code_exchanges == 3
+
+
 async def test_another_browser(site: Site, env: Environment) -> None:
     """A callback in a browser in which no login began is turned away, and ends none."""
-    back = str(URL("/callback").with_query(await approve(env, (await site.visit("/login"))[1])))
+    back = await begun(site, env)
     async with aiohttp.ClientSession() as stranger:
         assert (await site._replace(browser=stranger).visit(back))[0] == 400
-    assert await site.visit(back) == (200, "Welcome, alice.")
+        assert (await site._replace(browser=stranger).visit("/callback"))[0] == 400
+    assert (await site.visit(back))[0] == 303
 
 
 async def test_refusals_and_bad_days(site: Site, env: Environment) -> None:
-    """A page for each: denied, a code that is not good, Twitch away."""
-    query = await approve(env, (await site.visit("/login"))[1], deny=True)
-    denied = str(URL("/callback").with_query(query))
+    """A page for each: denied, a code that is not good or not there, Twitch away. A login that has
+    ended leaves no cookie behind.
+    """
+    denied = await begun(site, env, deny=True)
     assert await site.visit(denied) == (403, "You did not grant access.")
-    query = await approve(env, (await site.visit("/login"))[1])
-    wrong = str(URL("/callback").with_query(query | {"code": "wrong"}))
-    assert (await site.visit(wrong))[0] == 400
-    query = await approve(env, (await site.visit("/login"))[1])
+    assert (await site.visit(await begun(site, env, code="wrong")))[0] == 400
+    assert (await site.visit(await begun(site, env, code="")))[0] == 400
+    back = await begun(site, env)
     env.twitch.fail("token:code", status=503)
-    assert (await site.visit(str(URL("/callback").with_query(query))))[0] == 503
+    assert await site.visit(back) == (503, LATER)
+    assert not [cookie for cookie in site.browser.cookie_jar if cookie.value]
+
+
+async def test_the_sites_own_faults(
+    site: Site, env: Environment, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A wrong secret or redirect URI is nothing that a user can mend: whoever runs the site reads
+    what to do, without the code or the secret.
+    """
+    back = await begun(site, env)
+    env.twitch.rotate_secret(env.confidential)
+    assert (await site.visit(back))[0] == 500
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert line == (
+        "Twitch refuses every login (403: invalid client secret): mend the client id, secret or "
+        "redirect URI"
+    )
+    caplog.clear()
+    assert (await site.visit("/callback?error=redirect_mismatch"))[0] == 500
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert line == f"Twitch's console has no redirect URI {REDIRECT!r}: add it"
+
+
+@pytest.mark.parametrize("serving", [serving_aiohttp, serving_starlette])
+async def test_a_store_that_is_away(
+    env: Environment, serving: Serving, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A login neither begins nor ends; the user is asked to come back, and the log says why."""
+    store = OwnStore()
+    env.client = env.confidential
+    async with (
+        env.app(store=store) as app,
+        serving(PendingLogins(app, REDIRECT)) as base,
+        aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as browser,
+    ):
+        site = Site(base, browser)
+        back = await begun(site, env)
+        store.before = Broken("get", "put")
+        assert await site.visit("/login") == (503, LATER)
+        assert await site.visit(back) == (503, LATER)
+        assert "a login was put off: " in caplog.text
+        store.before = nothing
+
+
+async def test_the_cookie_of_a_mounted_application(app: App) -> None:
+    """Under a prefix, both pages get it, and the host's other pages do not."""
+    pending = PendingLogins(app, "http://localhost:3000/bot/callback")
+    async with (
+        serving_aiohttp(pending) as base,
+        aiohttp.ClientSession() as browser,
+        browser.get(base / "login", allow_redirects=False) as answer,
+    ):
+        assert "; Path=/bot; " in answer.headers["Set-Cookie"]
+
+
+async def test_the_access_log_has_no_code(
+    app: App, env: Environment, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Uvicorn writes the callback without its query, which holds the code and the state."""
+    caplog.set_level("INFO", "uvicorn.access")
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with (
+        serving_starlette(PendingLogins(app, REDIRECT)) as base,
+        aiohttp.ClientSession(cookie_jar=jar) as browser,
+    ):
+        site = Site(base, browser)
+        assert (await site.visit(await begun(site, env)))[0] == 303
+    lines = [record.getMessage() for record in caplog.records if record.name == "uvicorn.access"]
+    assert any('"GET /callback HTTP/1.1" 303' in line for line in lines), lines
+    assert not any("code=" in line or "state=" in line for line in lines)

@@ -14,6 +14,7 @@ from twitchvault import AuthFailure, TokenError, TwitchVaultError
 if TYPE_CHECKING:
     import asyncio
 
+    from tests.promises.test_old_seeds import Act
     from twitchvault import Token
     from twitchvault.testing.fake import Pair
 
@@ -35,6 +36,37 @@ async def test_removed_and_signed_in_anew(env: Environment) -> None:
             await act(app, seed)
     await env.expect(exchanges=1)
     assert await env.stored() == login
+
+
+@on_each_store
+@pytest.mark.parametrize("act", ACTS)
+async def test_removed_and_added_again(env: Environment, act: Act) -> None:
+    """A removed pair that was never exchanged comes back by each way, and is exchanged once."""
+    pair = env.pair(expired=True)
+    async with env.app() as app:
+        await env.login(app)
+        app.add_token(pair.user_id, pair.access_token, pair.refresh_token)
+        app.remove_token(pair.user_id)
+        await app.flush()
+        await act(app, pair)
+    await env.expect(exchanges=1)
+
+
+@on_each_store
+async def test_a_removal_that_another_process_has_not_heard_of(env: Environment) -> None:
+    """An older login is added after it: who still holds the removed one does not bring it back."""
+    older, newer = env.pair(), env.pair()
+    async with env.app() as app, env.app() as other:
+        for pair in (older, newer):
+            await add_user(app, pair)
+        await other.sync()
+        app.remove_token(older.user_id)
+        await app.flush()
+        await add_user(app, older)
+        await other.sync()
+        await other.flush()
+        assert other.get_token(older.user_id) == (older.access_token, older.refresh_token)
+    assert await env.stored() == (older.access_token, older.refresh_token)
 
 
 @pytest.mark.parametrize("act", ["remove_token", "add_user", "add_token"])

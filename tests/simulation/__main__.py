@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tests.simulation.batch import Summary
+    from tests.simulation.result import Result
     from tests.simulation.search import Finding
-    from tests.simulation.world import Result
 
 SHOWN: Final = 3
 """Failing runs whose history is shown."""

@@ -3,86 +3,27 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.simulation.sign_in import sign_in
 from tests.simulation.twitch import RESOURCE
 from twitchvault.vault.record import TokenPair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from tests.simulation.books import Pair
+    from tests.simulation.facts import Pair
+    from tests.simulation.plan import Act
     from tests.simulation.process import Call, Making, Process
-    from tests.simulation.profile import Profile
     from tests.simulation.world import World
 
-__all__ = ["ACTS", "Act", "disturb", "helix_call", "perform", "plan"]
+__all__ = ["ACTS", "disturb", "helix_call", "perform"]
 
 MISTAKES: Final = 0.1
 """How many of the pairs that come from a file stand under another user there."""
 REMEMBERED: Final = 16
 """So many exchanges back a vault has to know its own spent tokens."""
-
-_WEIGHTS: Final[dict[str, float]] = {
-    "call": 30,
-    "burst": 14,
-    "expire": 6,
-    "kill": 4,
-    "add": 8,
-    "login": 5,
-    "refresh": 6,
-    "renew": 4,
-    "refresh token": 6,
-    "validate": 2,
-    "revoke": 2,
-    "remove": 3,
-    "disconnect": 1,
-    "outside": 1,
-    "cancel": 3,
-    "close": 2,
-    "clear": 1,
-    "app token": 1,
-    "crash": 4,
-    "stop": 4,
-    "suspend": 2,
-    "jump": 2,
-    "outage": 1,
-    "cut": 1.5,
-    "lose": 2,
-    "trap": 6,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """One thing that happens at a time of its own; `seed` decides its details."""
-
-    name: str
-    at: float
-    what: str
-    process: int
-    user: int
-    seed: str
-
-
-def plan(seed: int, profile: Profile) -> list[Act]:
-    """All acts of a run."""
-    chance = random.Random(f"acts {seed}")
-    weights = {what: weight * chance.expovariate(1.0) for what, weight in _WEIGHTS.items()}
-    for what in weights:
-        if what not in {"call", "burst"} and chance.random() < 0.4:
-            weights[what] = 0.0
-    names, cumulative = list(weights), list(accumulate(weights.values()))
-    acts, at = [], 0.0
-    for number in range(profile.acts):
-        at += chance.expovariate(1.0) * profile.pace
-        what = chance.choices(names, cum_weights=cumulative)[0]
-        process, user = chance.randrange(profile.processes), chance.randrange(profile.users)
-        acts.append(Act(f"act {number + 1}", at, what, process, user, f"{seed} {number}"))
-    return acts
 
 
 def perform(world: World, act: Act) -> None:
@@ -198,6 +139,11 @@ def _login(scene: Scene) -> None:
     pair = scene.world.twitch.consent(scene.user, expired=scene.chance.random() < 0.3)
     scene.world.note("Twitch", "the user signs in", pair)
     _bring(scene, pair, scene.chance.choice(("add_user", "add_token")))
+
+
+def _ensure(scene: Scene) -> None:
+    delay = scene.chance.choice((0.0, 0.3, 1.0, 4.0, 20.0))
+    scene.begin("ensure_user", lambda: sign_in(scene, delay))
 
 
 def _bring(scene: Scene, pair: Pair, how: str) -> None:
@@ -330,8 +276,27 @@ def _cut(scene: Scene) -> None:
 
 
 def _lose(scene: Scene) -> None:
-    if scene.world.profile.store == "redis":
-        scene.world.lose(scene.chance)
+    world, chance = scene.world, scene.chance
+    if world.profile.store == "redis":
+        world.lose(chance)
+        if chance.random() < 0.2:  # somebody signs in who was lost
+            other = Scene(world, chance.choice(world.processes), scene.user, lambda: chance)
+            world.loop.at(chance.random(), _unless_calm, "login", other)
+
+
+def _disaster(scene: Scene) -> None:
+    """The store loses data, all processes but one start anew, and the user signs in meanwhile."""
+    world, process, chance = scene.world, scene.process, scene.chance
+    if world.profile.store != "redis":
+        return
+    process.stop(process.weather.away())
+    world.lose(chance)
+    for other in world.processes:
+        if other is not process:
+            other.crash()
+            other.restart(seeds=chance.random() < 0.5)
+            login = Scene(world, other, scene.user, lambda: chance)
+            world.loop.at(2 * chance.random(), _unless_calm, "login", login)
 
 
 def _trap(scene: Scene) -> None:
@@ -347,6 +312,7 @@ ACTS: Final[dict[str, Callable[[Scene], None]]] = {
     "kill": _kill,
     "add": _add,
     "login": _login,
+    "ensure": _ensure,
     "refresh": _refresh,
     "renew": _renew,
     "refresh token": _refresh_token,
@@ -366,6 +332,7 @@ ACTS: Final[dict[str, Callable[[Scene], None]]] = {
     "outage": _outage,
     "cut": _cut,
     "lose": _lose,
+    "disaster": _disaster,
     "trap": _trap,
 }
 
@@ -378,6 +345,13 @@ def disturb(world: World, process: Process, place: str, user: str) -> None:
     chance = process.weather.chance
     scene = Scene(world, process, user, lambda: chance)
     world.loop.post(process.host, chance.randrange(6), _unless_calm, what, scene)
+    if what in {"stop", "suspend"}:
+        # What it was doing, others want as well.
+        for other in world.processes:
+            if other is not process:
+                scene = Scene(world, other, user, lambda: chance)
+                after = chance.random() * process.ttl
+                world.loop.at(after, _unless_calm, chance.choice(("call", "add")), scene)
 
 
 def _unless_calm(what: str, scene: Scene) -> None:

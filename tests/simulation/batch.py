@@ -20,7 +20,7 @@ from tests.simulation.world import simulate
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tests.simulation.world import Result
+    from tests.simulation.result import Result
 
 __all__ = ["Summary", "prepare", "run", "run_all", "run_known", "workers"]
 

@@ -5,138 +5,19 @@ The vault never sees any of this. The checks judge it by these books alone.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from tests.simulation.facts import NEVER, Decision, Loss, Pair, Request, Stored
 from twitchvault.vault.record import fingerprint
 
 if TYPE_CHECKING:
     from tests.simulation.host import Host
 
-__all__ = ["Books", "Decision", "Loss", "Pair", "Request", "Stored"]
-
-NEVER: Final = math.inf
-
-
-class Stored(msgspec.Struct, gc=False):
-    """What the world reads of a stored record."""
-
-    access_token: str = ""
-    refresh_token: str | None = None
-    state: str = "live"
-    reason: str = ""
-    lease: str | None = None
-    generation: int = 1
-    seeds: str = ""
-    exchanged: str = ""
-
-    def has_spent(self, mark: str) -> bool:
-        """Whether it remembers the refresh token with this fingerprint as exchanged."""
-        return mark in self.seeds or mark in self.exchanged
-
+__all__ = ["Books"]
 
 _decode = msgspec.json.Decoder(Stored).decode
-
-
-@dataclass(eq=False, slots=True)
-class Request:
-    """A request that a process sent to Twitch; times are virtual."""
-
-    number: int
-    host: Host
-    endpoint: str
-    token: str
-    """The refresh or access token that it presents."""
-    left_at: float = NEVER
-    arrived_at: float = NEVER
-    answered_at: float = NEVER
-    """When the process had the answer itself, unharmed."""
-    failed_at: float = NEVER
-    """When the process had something else instead: an error, or nothing."""
-    fate: str = ""
-    """What the network or Twitch's front did to it."""
-    abandoned: bool = False
-    """The process stopped listening without need."""
-    pair: Pair | None = None
-    """The pair that Twitch gave for it."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it has left and its process still awaits the answer."""
-        return self.left_at < NEVER and self.answered_at == NEVER and self.failed_at == NEVER
-
-
-@dataclass(eq=False, slots=True)
-class Pair:
-    """A pair that Twitch issued. `chain` is the login it descends from, `place` counts from it."""
-
-    user: str
-    chain: int
-    place: int
-    access: str
-    refresh: str
-    issued_at: float
-    by: Request | None = None
-    """The exchange that it came from; None for a login, or if somebody outside did it."""
-    holders: dict[Host, float] = field(default_factory=dict)
-    """The processes that had it, by an answer, a login or the store, and since when."""
-    received: dict[Host, float] = field(default_factory=dict)
-    """Those of them that Twitch or the user gave it to."""
-    stored_at: float = NEVER
-    """When the store first had it."""
-    dead_at: float = NEVER
-    """When its access token died, of whatever."""
-    ends_at: float = NEVER
-    """When its access token runs out by itself, if the world has looked."""
-    spent_by: Request | None = None
-    published: bool = False
-    """The user has seen it, so that it may come back from a file."""
-
-    @property
-    def is_from_outside(self) -> bool:
-        """Whether somebody outside has exchanged a copy of the one before it."""
-        return self.by is None and self.place > 0
-
-    def __str__(self) -> str:
-        return f"[{self.access} {self.refresh} of {self.user}]"
-
-
-@dataclass(eq=False, slots=True)
-class Decision:
-    """A login (of a chain) or a removal (chain 0) that a process was asked for."""
-
-    user: str
-    chain: int
-    host: Host
-    since: float
-    written_at: float = NEVER
-    """When it stood in the store; never, if it is not known to."""
-    told_at: float = NEVER
-    """When its process was told so, or had died: until then it may be written once more."""
-    ended_at: float = NEVER
-    """When the call had its answer."""
-
-    @property
-    def until(self) -> float:
-        """From when on nothing of it is under way any more."""
-        return max(self.told_at, self.ended_at)
-
-
-@dataclass(eq=False, slots=True)
-class Loss:
-    """The store went back in time."""
-
-    at: float
-    keys: frozenset[str]
-    told: dict[Host, float] = field(default_factory=dict)
-    """When each process was told."""
-
-    def concerns(self, user: str) -> bool:
-        """Whether something was lost that may be this user's."""
-        return any(key.endswith(f":{user}") or "/seed/" in key for key in self.keys)
 
 
 class Books:
@@ -158,6 +39,8 @@ class Books:
         self.refused: dict[tuple[Host, str], list[float]] = {}
         self.validated_dead: dict[tuple[Host, str], list[float]] = {}
         self.records_seen: list[tuple[Host, float, bytes]] = []
+        self.writes: list[tuple[Host, str | None, float]] = []
+        """Who has written to which user's key, and when."""
         self.first_stored: dict[bytes, float] = {}
         self.jumps: dict[Host, list[float]] = {}
         """When wall clocks were set: for all that a process knows, that much time has passed."""
@@ -169,6 +52,8 @@ class Books:
         """Access tokens that Twitch called dead though they lived."""
         self.killed: dict[str, float] = {}
         """Access tokens that died by something else than their refresh, and when."""
+        self.leases_seen: dict[tuple[Host, str], float] = {}
+        """When the store first told a process of a user's lease, by the lease's name."""
         self.leased: dict[str, dict[tuple[Host, str], tuple[float, str]]] = {}
         """The leases on each refresh token, since when, and the access token beside it."""
         self.died: dict[Host, float] = {}
@@ -253,13 +138,16 @@ class Books:
         both = self.of_both.get((access, refresh))
         return both or self.first_of.get(refresh) or self.of_access.get(access)
 
-    def showed(self, host: Host, user: str, value: bytes | None, now: float) -> None:
+    def showed(
+        self, host: Host, user: str, value: bytes | None, now: float, *, taken_in: bool
+    ) -> None:
         """A process was told by the store what stands under a user's key."""
         pair = self.pair_in(value)
-        if pair is not None:
+        if pair is not None and taken_in:
             pair.holders.setdefault(host, now)
-        if value is not None:
+        if value is not None and taken_in:
             self.records_seen.append((host, now, value))
+            self.leases_seen.setdefault((host, self.stored(value).lease or ""), now)
         chain = self._chain_in(value)
         for decision in self._made_by(host, user):
             if decision.chain == chain and decision.written_at < NEVER:
@@ -276,6 +164,7 @@ class Books:
 
     def committed(self, host: Host, user: str | None, value: bytes | None, now: float) -> None:
         """The store took a write of a process to a user's key."""
+        self.writes.append((host, user, now))
         pair = self.pair_in(value)
         chain = self._chain_in(value)
         lease = None if value is None else self.stored(value).lease
@@ -317,6 +206,7 @@ class Books:
         for pair in self.pairs:
             pair.holders.pop(host, None)
         self.records_seen = [one for one in self.records_seen if one[0] is not host]
+        self.leases_seen = {key: at for key, at in self.leases_seen.items() if key[0] is not host}
 
     # Processes
 
@@ -369,20 +259,28 @@ class Books:
         )
 
     def may_be_either(self, pair: Pair, *, lives: bool) -> bool:
-        """Whether it may be old news or a login: one of its tokens lives on, and others came since.
+        """Whether it may be old news or a login: one of its tokens lives on.
 
         So do a confidential client's, and an access token that Twitch gives once more.
         """
         heirs = self.heirs(pair)
         same = any(heir.refresh == pair.refresh or heir.access == pair.access for heir in heirs)
-        return (same or (lives and bool(heirs))) and any(
-            one.chain != pair.chain for one in self.decisions_on(pair.user)
-        )
+        return same or (lives and bool(heirs))
+
+    def was_joined(self, pair: Pair) -> bool:
+        """Whether another login or a removal was asked for besides the login of this pair."""
+        return any(one.chain != pair.chain for one in self.decisions_on(pair.user))
 
     def was_overruled(self, pair: Pair) -> bool:
         """Whether another login or a removal came after the login of this pair was brought."""
         chains = [one.chain for one in self.decisions_on(pair.user)]
         return pair.chain in chains and set(chains[chains.index(pair.chain) :]) != {pair.chain}
+
+    def name_of_lease(self, request: Request) -> str:
+        """The name of the lease under which a request left."""
+        leases = self.leased.get(request.token, {})
+        mine = [(at, name) for (host, name), (at, _) in leases.items() if host is request.host]
+        return max((one for one in mine if one[0] <= request.left_at), default=(0.0, ""))[1]
 
     def lease_of(self, request: Request) -> tuple[float, str]:
         """When the lease was taken under which a request left, and the access token beside it."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from tests.simulation import excuses
 from tests.simulation.acts import helix_call
-from tests.simulation.books import NEVER
+from tests.simulation.facts import NEVER
 
 if TYPE_CHECKING:
-    from tests.simulation.books import Decision, Pair, Stored
+    from tests.simulation.facts import Decision, Pair, Stored
     from tests.simulation.host import Host
     from tests.simulation.process import Call, Process
     from tests.simulation.world import World

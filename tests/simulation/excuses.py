@@ -17,10 +17,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.simulation.books import NEVER
+from tests.simulation.facts import NEVER
 
 if TYPE_CHECKING:
-    from tests.simulation.books import Books, Decision, Loss, Pair, Request
+    from tests.simulation.books import Books
+    from tests.simulation.facts import Decision, Loss, Pair, Request
     from tests.simulation.host import Host
 
 __all__ = ["lost", "needs_login", "replaced", "replay"]
@@ -108,16 +109,35 @@ def _unprotected(
         one for one in _losses(books, old.user, first.left_at - lease) if one.at <= second.left_at
     ]
     taken = [
-        since
+        (since, host)
         for (host, _), (since, _) in books.leased[old.refresh].items()
         if host is not first.host
     ]
     for loss in losses:
         # Whoever takes the lease after a loss has it, even if it is not the one who sends.
-        until = min((since for since in taken if since > loss.at), default=NEVER)
+        later = [(since, host) for since, host in taken if since > loss.at]
+        until, taker = min(later, key=lambda one: one[0], default=(NEVER, None))
+        if taker is not None and _knew_lease(books, old.user, first, loss, taker, until, lease):
+            continue
         if not _could_act(books, first.host, loss, until):
             return WENT_BACK
     return None
+
+
+def _knew_lease(
+    books: Books, user: str, first: Request, loss: Loss, taker: Host, at: float, ttl: float
+) -> bool:
+    """Whether who takes the lease after a loss had seen that of the owner, and so writes it back.
+
+    It is another matter if the lease was due by then, or somebody who had not seen it has written.
+    """
+    name = books.name_of_lease(first)
+    writers = {
+        host for host, whose, since in books.writes if whose == user and loss.at <= since < at
+    }
+    return at - loss.at < ttl and all(
+        books.leases_seen.get((host, name), NEVER) < loss.at for host in (taker, *writers)
+    )
 
 
 def _had_time(books: Books, pair: Pair, second: Request) -> bool:
@@ -195,7 +215,7 @@ def lost(books: Books, pair: Pair, *, public: bool) -> str | None:
     if lied and _failed(books, pair):
         return LIED
     doubtful = not public and pair.refresh in books.leased and _was_removed(books, pair.user)
-    if doubtful or _overtaken(books, pair):
+    if doubtful or _overtaken(books, pair) or _is_older_wanted(books, pair):
         return DOUBT
     if pair.stored_at == NEVER:
         if any(host not in books.died for host in pair.received):
@@ -232,6 +252,17 @@ def _never_came(books: Books, pair: Pair) -> str | None:
 
 def _was_removed(books: Books, user: str) -> bool:
     return any(not one.chain for one in books.decisions_on(user))
+
+
+def _is_older_wanted(books: Books, pair: Pair) -> bool:
+    """Whether the user was removed since, and an older pair of the same login was added."""
+    removed = [one.since for one in books.decisions_on(pair.user) if not one.chain]
+    return any(
+        one.chain == pair.chain
+        and one.place < pair.place
+        and any(pair.stored_at < at < one.since for at in removed)
+        for one in books.decisions_on(pair.user)
+    )
 
 
 def _overtaken(books: Books, pair: Pair) -> bool:

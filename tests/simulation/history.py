@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.simulation.world import Event, Result
+    from tests.simulation.result import Event, Result
 
 __all__ = ["CHECK", "lines", "table"]
 

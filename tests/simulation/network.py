@@ -17,7 +17,7 @@ from twitchvault.testing.fake.messages import Call
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tests.simulation.books import Request
+    from tests.simulation.facts import Request
     from tests.simulation.process import Process
     from tests.simulation.world import World
 

@@ -21,7 +21,7 @@ from twitchvault.vault.vault import Vault
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from tests.simulation.books import Pair, Request
+    from tests.simulation.facts import Pair, Request
     from tests.simulation.world import World
 
 __all__ = ["Call", "Making", "Process", "Seed"]
@@ -77,6 +77,8 @@ class Process:
         self.starts = 0
         self.cut_until = 0.0
         self.closing_since: float | None = None
+        self.cleared = False
+        """Its vault was cleared and is not open yet."""
         self.up = False
         """Its vault is open, as far as its own code knows."""
         self._boot_offset = 1_000.0 * (number + 1)
@@ -100,7 +102,7 @@ class Process:
         self.helix = HelixClient(self.http, self.vault, LoopBinding(), API_URL)  # type: ignore[arg-type]
         self.helix.authorized = True
         self.closing_since = None
-        self.up = False
+        self.up = self.cleared = False
         world.note(name, "starts")
         self.spawn(self._main())
 
@@ -130,6 +132,7 @@ class Process:
                 break
         self.up = True
         self.closing_since = None
+        self.cleared = False
         self.world.books.opened(self.host, self.world.loop.now)
         self.world.note(self.host.name, "is open")
 
@@ -152,7 +155,8 @@ class Process:
         if how in {"refresh_token", "both"}:
             token = await self.vault.refresh_token(pair.refresh)
             found = world.books.of_access.get(token.access_token)
-            if found is not None:
+            # Before the store has it, no other process can know that it is the vault's.
+            if found is not None and found.stored_at <= world.loop.now:
                 found.published = True
             if how == "both":
                 await self.vault.add_user(TokenPair(token.access_token, token.refresh_token))

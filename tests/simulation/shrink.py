@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from tests.simulation import world
 
 if TYPE_CHECKING:
-    from tests.simulation.world import Result
+    from tests.simulation.result import Result
 
 __all__ = ["Simulate", "shrink"]
 

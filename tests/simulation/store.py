@@ -63,7 +63,7 @@ class SimStore(TokenStore):
         check_arguments(key)
         self.check_open()
         entry = await self.call("get", key, lambda: self.server.entries.get(key))
-        self.world.showed(self.host, key, None if entry is None else entry.value)
+        self._show(key, None if entry is None else entry.value)
         return entry
 
     async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
@@ -77,7 +77,7 @@ class SimStore(TokenStore):
             return version
 
         version = await self.call("put", key, put)
-        self.world.showed(self.host, key, value)
+        self._show(key, value)
         return version
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
@@ -92,8 +92,12 @@ class SimStore(TokenStore):
             return gone
 
         gone = await self.call("delete", key, delete)
-        self.world.showed(self.host, key, None)
+        self._show(key, None)
         return gone
+
+    def _show(self, key: str, value: bytes | None) -> None:
+        # A vault that was cleared takes in what its scan and its feed tell once it is opened.
+        self.world.showed(self.host, key, value, taken_in=not self._process.cleared)
 
     async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
         """All entries under a prefix."""
@@ -204,6 +208,7 @@ class SimFeed:
         self._loop = store.world.loop
         self._queue = Queue(prefix, self._lag)
         self._pending: dict[str, Change] = {}
+        self._received: list[Change | None] = []
         self._news = asyncio.Event()
         self._listener: Callable[[], None] | None = None
         self._lost = False
@@ -273,14 +278,23 @@ class SimFeed:
         self._loop.at(due - self._loop.now, self._deliver)
 
     def _deliver(self) -> None:
-        items = self._queue.take(self._loop.now)
-        if items:
-            self._loop.post(self._store.host, 0, self._take, items)
+        self._receive(self._loop.now)
 
     def _hurry(self) -> None:
-        items = self._queue.take(float("inf"))
+        self._receive(float("inf"))
+
+    def _receive(self, until: float) -> None:
+        items = self._queue.take(until)
         if items:
-            self._loop.post(self._store.host, 0, self._take, items)
+            self._received += items
+            # After a standstill, what came on other connections may be read before this.
+            host = self._store.host
+            hops = self._store.weather.hops() * 2 if host.held else 0
+            self._loop.post(host, hops, self._take_received)
+
+    def _take_received(self) -> None:
+        received, self._received = self._received, []
+        self._take(received)
 
     def _take(self, items: list[Change | None]) -> None:
         for change in items:

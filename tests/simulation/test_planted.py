@@ -16,7 +16,7 @@ from tests.simulation.search import ENOUGH
 from tests.simulation.shrink import shrink
 
 if TYPE_CHECKING:
-    from tests.simulation.world import Result
+    from tests.simulation.result import Result
 
 LINE: Final = re.compile(r"['\"](.+)['\"]: \((\d+), '(.+)'\),")
 

@@ -39,12 +39,13 @@ class Empty:
         self.profile: Profile = draw(1)
         self.weather = Weather("empty", 1, self.profile, muted, 1.0)
         self.store_calls = 0
+        self.cleared = False
 
     def out_of_reach(self) -> float:
         """The store is always there."""
         return 0.0
 
-    def note(self, *_: object) -> None:
+    def note(self, *_: object, **__: object) -> None:
         """Nobody reads it."""
 
     showed = stored = told_of_loss = note

@@ -7,19 +7,20 @@ import os
 import random
 import secrets
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 from unittest.mock import patch
 
-import msgspec
-
 from tests.simulation import excuses
-from tests.simulation.acts import disturb, perform, plan
-from tests.simulation.books import Books, Decision, Loss
+from tests.simulation.acts import disturb, perform
+from tests.simulation.books import Books
 from tests.simulation.check import check
+from tests.simulation.facts import Decision, Loss
 from tests.simulation.history import CHECK
 from tests.simulation.loop import IdleError, SimLoop
+from tests.simulation.plan import plan
 from tests.simulation.process import Process, Seed
 from tests.simulation.profile import draw
+from tests.simulation.result import Event, Result, Violation
 from tests.simulation.server import Server
 from tests.simulation.twitch import Twitch
 from tests.simulation.weather import Muted
@@ -27,47 +28,19 @@ from twitchvault.errors import StoreError
 from twitchvault.testing.fake.messages import Answer, helix_error, identity_error
 
 if TYPE_CHECKING:
-    from tests.simulation.books import Pair, Request
+    from tests.simulation.facts import Pair, Request
     from tests.simulation.host import Host
     from tests.simulation.process import Call, Making
+    from tests.simulation.sign_in import Shown
 from twitchvault.testing.fake.messages import Call as Wire
 
-__all__ = ["Event", "Result", "Violation", "World", "simulate"]
+__all__ = ["World", "simulate"]
 
-STEPS: Final = 40_000
+STEPS: Final = 100_000
 """A run that takes more steps of the loop goes round in circles."""
 SETTLING: Final = 65.0
 LONGEST: Final = 2_000.0
 LOSSES: Final = ("all", "newest", "newest", "key", "snapshot")
-
-
-class Event(msgspec.Struct, frozen=True, gc=False):
-    """A line of the history."""
-
-    at: float
-    who: str
-    what: str
-    facts: tuple[str, ...]
-
-
-class Violation(NamedTuple):
-    """A promise that was broken."""
-
-    kind: str
-    text: str
-
-
-class Result(NamedTuple):
-    """What a run has shown."""
-
-    seed: int
-    violations: list[Violation]
-    unavoidable: Counter[str]
-    faults: Counter[str]
-    happened: list[str]
-    history: list[Event]
-    events: int
-    """Lines of the history and store calls."""
 
 
 class World:
@@ -91,6 +64,7 @@ class World:
         self.users = [user.user_id for user in self.twitch.users]
         self.processes: list[Process] = []
         self.store_calls = 0
+        self.codes: list[Shown] = []
 
     # What happened
 
@@ -106,7 +80,9 @@ class World:
         self.note(CHECK, f"{kind}: {text}")
 
     def bug(self, call: Call, error: Exception) -> None:
-        """A call raised what no call may raise."""
+        """A call raised what no call may raise; when a run is over, its tasks are just unwound."""
+        if self.loop.is_closed():
+            return
         self.violation("bug", f"{call.what} raised {type(error).__name__}: {error}")
 
     def sent_away(self, call: Call, pair: Pair) -> None:
@@ -118,6 +94,22 @@ class World:
         if good and excuses.needs_login(self.books, pair) is None:
             text = f"{call.what} refuses {pair.refresh}, which Twitch takes: {call.outcome}"
             self.violation("wrong needs_login", text)
+
+    def shows_code(self, shown: Shown) -> None:
+        """A process asks a user to approve a code; nobody else may who could know of that."""
+        self.note(shown.host.name, "shows a code", shown.user)
+        others = [one for one in self.codes if one.user == shown.user and not one.host.dead]
+        self.codes.append(shown)
+        if all(self._holds_lease(one) for one in (shown, *others)):
+            for other in others:
+                text = f"{shown.host.name} and {other.host.name} show {shown.user} a code each"
+                self.violation("other", text)
+
+    def _holds_lease(self, shown: Shown) -> bool:
+        """Whether nothing has kept a process from its lease since shortly before it had it."""
+        since = shown.since - self.ttl[shown.host]
+        lost = any(loss.at >= since for loss in self.books.losses)
+        return not lost and not self.books.disturbed(shown.host, since, self.loop.now)
 
     def run_out(self, pair: Pair) -> None:
         """Note when the access token runs out by itself."""
@@ -177,17 +169,17 @@ class World:
         leased = stored is not None and stored.lease is not None
         number = 0 if stored is None else stored.generation
         self.note(host.name, f"wrote {state} {number}{', leased' if leased else ''}", key, pair)
-        if host is process.host and user is not None and not host.dead:
+        if host is process.host and pair is not None and not host.dead:
             if leased:
-                disturb(self, process, "leased", user)
-            elif pair is not None and host in pair.received:
-                disturb(self, process, "written", user)
+                disturb(self, process, "leased", user or pair.user)
+            elif host in pair.received:
+                disturb(self, process, "written", user or pair.user)
 
-    def showed(self, host: Host, key: str, value: bytes | None) -> None:
+    def showed(self, host: Host, key: str, value: bytes | None, *, taken_in: bool = True) -> None:
         """A process was told what stands under a key. It keeps what is of users."""
         user = self.user_of(key)
         if user is not None:
-            self.books.showed(host, user, value, self.loop.now)
+            self.books.showed(host, user, value, self.loop.now, taken_in=taken_in)
 
     def lose(self, chance: random.Random) -> None:
         """The store goes back in time."""
@@ -234,15 +226,16 @@ class World:
         # An exchanged pair changes nothing, unless a loss has made everybody forget that.
         forgotten = any(loss.concerns(user) for loss in self.books.losses)
         known = pair is not None and self.books.is_known(pair) and how != "both"
-        unclear = pair is not None and self.books.may_be_either(
+        either = pair is not None and self.books.may_be_either(
             pair, lives=self.twitch.takes(pair.access)
         )
+        unclear = either and pair is not None and self.books.was_joined(pair)
         # Of what was decided since, who brings an old pair need not know.
         unclear |= restarted and pair is not None and self.books.was_overruled(pair)
-        if known and not forgotten and not unclear:
+        if known and not forgotten and not (either or unclear):
             return make
-        chain = 0 if pair is None else pair.chain
-        decision = Decision(user, chain, process.host, self.loop.now)
+        chain, place = (0, 0) if pair is None else (pair.chain, pair.place)
+        decision = Decision(user, chain, place, process.host, self.loop.now)
         self.books.decisions.append(decision)
         if unclear:
             return make
@@ -276,6 +269,7 @@ class World:
         """Clear the vault and open it again."""
         self.note(process.host.name, "clears")
         process.vault.clear()
+        process.cleared = True
         self.books.closed[process.host] = self.loop.now
         self.books.forgot(process.host)
         await asyncio.sleep(pause)

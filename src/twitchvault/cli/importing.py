@@ -18,7 +18,7 @@ TRIES: Final = 6
 PAUSE: Final = 2.0
 """Seconds after a 429."""
 
-Outcome = Literal["imported", "unvalidated", "newer", "refused"]
+Outcome = Literal["imported", "unvalidated", "unchanged", "newer", "refused"]
 
 
 class Imported(NamedTuple):
@@ -68,6 +68,8 @@ def _store_unvalidated(app: App, pair: FoundPair) -> Imported:
     if user_id is None:
         reason = f"{expired}, and the file does not say whose it is: add --user ID"
         return _outcome(app, pair, "refused", reason)
+    if app.tokens.get(user_id) == (pair.access_token, pair.refresh_token):
+        return _outcome(app, pair, "unchanged", f"{expired}, and stands there already")
     if user_id in app.tokens and user_id not in app.needs_login:
         return _outcome(app, pair, "newer", f"{expired}, and a live login stands")
     app.add_token(user_id, pair.access_token, pair.refresh_token)

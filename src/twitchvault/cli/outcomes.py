@@ -30,9 +30,11 @@ _WORDS: Final = {
     "added": "added",
     "updated": "updated, an older record stood there",
     "unchanged": "the same stands already",
+    "removed": "removed there, and so here",
     "newer": "left as it is",
     "unreadable": "left as it is, for it cannot be read",
 }
+_LEFT: Final = ("unchanged", "newer", "unreadable")
 
 
 def users_in(entries: Sequence[Entry]) -> int:
@@ -84,9 +86,12 @@ def as_dict(one: Brought) -> dict[str, str | None]:
 
 
 def in_words(results: Sequence[Brought]) -> str:
-    """How many records came to which end."""
+    """How many records came to which end; those of which nothing was written in brackets."""
     counts: Counter[str] = Counter(one.outcome for one in results)
-    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in _WORDS if counts[outcome]) or "0"
+    words = {name: f"{counts[name]} {name}" for name in _WORDS if counts[name]}
+    left = [words.pop(name) for name in _LEFT if name in words]
+    brought = ", ".join(words.values()) or "nothing new"
+    return f"{brought} ({', '.join(left)})" if left else brought
 
 
 def fail_if_unreadable(results: Sequence[Brought]) -> None:

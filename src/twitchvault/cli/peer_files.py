@@ -79,8 +79,16 @@ def _from_object(content: dict[str, Any], user_id: str | None) -> FoundPair:
     return FoundPair(
         inputs.token("token", _first(content, _ACCESS)),
         inputs.optional_token("refresh", _first(content, _REFRESH)),
-        None if user_id is None else inputs.user_id(user_id),
+        None if user_id is None else _number(user_id),
     )
+
+
+def _number(user_id: object) -> str:
+    """The user id as the file gives it; Twitch's are numbers."""
+    text = inputs.user_id(user_id)
+    if not text.isdecimal():
+        raise ValueError("holds a user id that is not a number")
+    return text
 
 
 def _first(content: dict[str, Any], names: tuple[str, ...]) -> Any:  # noqa: ANN401 - of a file

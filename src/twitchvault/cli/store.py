@@ -28,10 +28,10 @@ Flow = TypeVar("Flow", bound=App)
 
 OTHERS: Final = 0o077
 _NO_KEYS: Final = (
-    "this store is encrypted: name the file with its keys, --key-file, or set TWITCHVAULT_KEYS"
+    "this store is encrypted: name the file with its keys by --key-file, or set TWITCHVAULT_KEYS"
 )
 _PLAIN: Final = (
-    "this store is not encrypted: encrypt it, 'twitchvault encrypt', or leave the keys out"
+    "this store is not encrypted: run 'twitchvault encrypt' first, or leave the keys out"
 )
 
 
@@ -73,15 +73,16 @@ async def opened_store(
     store = inner if raw or options.keys is None else encrypted(inner, options.keys)
     if not make and not store_is_there(options):
         fail(
-            f"there is no store in {store_name(options)!r}: name another one, --store, or sign in "
-            "first"
+            f"there is no store in {store_name(options)!r}: name another one with --store, or sign "
+            "in first"
         )
     try:
         await inner.open()
         if not raw and not await _unlock(inner, store, options.keys, make, plain):
             store = inner
         if title:
-            warn(f"{title}: {store_name(options)}")
+            namespace = f", namespace {options.namespace!r}" if options.namespace else ""
+            warn(f"{title}: {store_name(options)}{namespace}")
         yield store
     finally:
         await inner.close()
@@ -117,7 +118,7 @@ async def _unlock(
 def _store(options: StoreOptions, make: bool) -> TokenStore:
     url = options.store or default_store(make=make)
     if url.lower().startswith("memory:"):
-        fail("a store in memory ends with the command: name another one, --store")
+        fail("a store in memory ends with the command: name one that stays")
     return make_store(url, namespace=options.namespace)
 
 

@@ -36,12 +36,12 @@ AT_ONCE: Final = 200
 ROUNDS: Final = 10
 """So often in a row a record is decided on anew, because others have written it meanwhile."""
 
-Outcome = Literal["added", "updated", "unchanged", "newer", "unreadable"]
+Outcome = Literal["added", "updated", "unchanged", "removed", "newer", "unreadable"]
 """What became of a record that was brought.
 
 `added`: nothing stood there. `updated`: something older did. `unchanged`: the very pair did.
-`newer`: what stands is newer, or another login; it stays. `unreadable`: one of both cannot be read;
-what stands stays.
+`removed`: the user was removed where it comes from, and stays removed. `newer`: what stands is
+newer, or another login; it stays. `unreadable`: one of both cannot be read; what stands stays.
 """
 
 
@@ -83,14 +83,16 @@ def decide(standing: Record | None, brought: Record, holder: Holder) -> tuple[Re
     stays as well, and takes over what the other remembers.
     """
     if standing is None:
-        return brought, "added", ""
+        return brought, "removed" if brought.state == "removed" else "added", ""
     record = _successor(standing, brought, holder)
     theirs = brought.pair, brought.state
+    if (record.pair, record.state) != theirs:
+        return record, "newer", _why_it_stays(standing, brought, holder)
+    if brought.state == "removed":
+        return record, "removed", ""
     if (standing.pair, standing.state) == theirs:
         return record, "unchanged", ""
-    if (record.pair, record.state) == theirs:
-        return record, "updated", _step(standing, record)
-    return record, "newer", _why_it_stays(standing, brought, holder)
+    return record, "updated", _step(standing, record)
 
 
 def _successor(standing: Record, brought: Record, holder: Holder) -> Record:
@@ -130,7 +132,7 @@ def _why_it_stays(standing: Record, brought: Record, holder: Holder) -> str:
     if standing.state == "needs_login":
         return f"the user has to sign in again: {standing.reason}"
     if standing.generation > brought.generation:
-        return f"generation {standing.generation} stands, this is {brought.generation}"
+        return f"generation {standing.generation} is there, and this one is {brought.generation}"
     return "another login stands"
 
 

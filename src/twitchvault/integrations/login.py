@@ -6,19 +6,26 @@ different workers or hosts. `starlette_routes` (for FastAPI too) and `aiohttp_ro
 
 from __future__ import annotations
 
-import hmac
+import logging
+from hmac import compare_digest
 from secrets import token_urlsafe
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from twitchvault import inputs
-from twitchvault.errors import BadRequest, ClientException, HTTPException, StoreError
+from twitchvault.errors import (
+    BadRequest,
+    ClientException,
+    HTTPException,
+    RateLimited,
+    StoreError,
+)
 from twitchvault.oauth import AuthorizationCodeGrantFlow
 from twitchvault.stores.base import missing_driver
 from twitchvault.vault.pending import LIFETIME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from aiohttp import web
     from starlette.requests import Request
@@ -27,6 +34,8 @@ if TYPE_CHECKING:
 
     from twitchvault.app import App
     from twitchvault.helix import UserAPI
+
+    _Show: TypeAlias = Callable[["_Visit"], Awaitable["_Page"]]
 
 __all__ = [
     "LoginDenied",
@@ -37,7 +46,12 @@ __all__ = [
     "starlette_routes",
 ]
 
-_COOKIE: Final = "twitchvault_login"
+_STATES: Final = "twitchvault_login"
+_SIGNED_IN: Final = "twitchvault_signed_in"
+_BETWEEN: Final = "."
+_TABS: Final = 5
+"""So many logins that have begun a browser remembers: one for each of its tabs."""
+_log: Final = logging.getLogger(__name__)
 _HEADERS: Final = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
 
@@ -105,62 +119,137 @@ class PendingLogins:
 
 
 class _Page(NamedTuple):
-    """An answer to the browser; without a state the cookie is taken away."""
+    """An answer to the browser, and what its cookies hold afterwards; None leaves one as it is."""
 
     status: int
     text: str
     location: str | None = None
-    state: str | None = None
+    states: str | None = None
+    signed_in: str | None = None
 
     @property
     def headers(self) -> dict[str, str]:
         """The headers of the answer."""
         return _HEADERS | ({"Location": self.location} if self.location else {})
 
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies to set; an empty one is to be taken away."""
+        named = {_STATES: self.states, _SIGNED_IN: self.signed_in}
+        return {name: value for name, value in named.items() if value is not None}
 
+
+_LOOKED_AT: Final = _Page(204, "")
 _NOT_NOW: Final = _Page(503, "Open this page yourself.")
 _LATER: Final = _Page(503, "This cannot be done just now: sign in again in a minute.")
+_OURS: Final = _Page(500, "Nobody can sign in here at the moment: the site has to be mended.")
 
 
-def _cookie(pending: PendingLogins) -> dict[str, Any]:
-    # As the browser sees it: an application may be mounted under a prefix.
-    url = urlsplit(pending.redirect_uri)
-    secure = url.scheme == "https"
-    return {"path": url.path or "/", "httponly": True, "samesite": "lax", "secure": secure}
+class _Visit(NamedTuple):
+    """What a framework says of a request."""
+
+    method: str
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    cookies: Mapping[str, str]
+
+    @property
+    def turned_away(self) -> _Page | None:
+        """The answer to whoever does not come to stay: HEAD, and a page fetched in advance."""
+        purpose = self.headers.get("Sec-Purpose", "") + self.headers.get("Purpose", "")
+        if self.method == "GET" and "prefetch" not in purpose:
+            return None
+        return _LOOKED_AT if self.method == "HEAD" else _NOT_NOW
+
+    @property
+    def states(self) -> list[str]:
+        """Of the logins that have begun in this browser, in several tabs perhaps; newest last."""
+        found = self.cookies.get(_STATES, "").split(_BETWEEN)
+        return [state for state in found if state][-_TABS:]
 
 
-def _is_visit(method: str, headers: Mapping[str, str]) -> bool:
-    """Whether somebody looks: no HEAD, and no page that the browser fetches in advance."""
-    purpose = headers.get("Sec-Purpose", "") + headers.get("Purpose", "")
-    return method == "GET" and "prefetch" not in purpose
+class _Pages:
+    """The two pages, whatever framework shows them."""
+
+    def __init__(self, pending: PendingLogins, scopes: Iterable[str], callback: str) -> None:
+        self._pending = pending
+        self._scopes = frozenset(scopes)
+        url = urlsplit(pending.redirect_uri)
+        self._address = url.path or "/"
+        # The application may be mounted under a prefix, which only the browser sees.
+        prefix = self._address.removesuffix(callback)
+        self.cookie: dict[str, Any] = {
+            "path": "/" if prefix == self._address else prefix or "/",
+            "httponly": True,
+            "secure": url.scheme == "https",
+            "samesite": "lax",
+        }
+
+    async def login(self, visit: _Visit) -> _Page:
+        """Send the browser to Twitch."""
+        if visit.turned_away:
+            return visit.turned_away
+        try:
+            url, state = await self._pending.begin(self._scopes)
+        except StoreError as error:
+            return _warned(error)
+        return _Page(302, "", url, _BETWEEN.join([*visit.states, state][-_TABS:]))
+
+    async def callback(self, visit: _Visit) -> _Page:
+        """Take the browser back, and send it to this page without the code in its address."""
+        if visit.turned_away:
+            return visit.turned_away
+        if visit.query.get("error") == "redirect_mismatch":
+            _log.error(
+                "Twitch's console has no redirect URI %r: add it", self._pending.redirect_uri
+            )
+            return _OURS
+        if not visit.query and (name := visit.cookies.get(_SIGNED_IN)):
+            return _Page(200, f"Welcome, {name}.")
+        state = visit.query.get("state", "")
+        known = [compare_digest(_bytes(state), _bytes(one)) for one in visit.states]
+        if not any(known):
+            return _Page(400, "This is not the login that began here: sign in again.")
+        page = await self._finish(visit.query)
+        left = _BETWEEN.join(one for one in visit.states if one != state)
+        return page._replace(states=left)
+
+    async def _finish(self, query: Mapping[str, str]) -> _Page:
+        try:
+            user = await self._pending.finish(query)
+        except LoginUnknown:
+            return _Page(400, "This login has ended: sign in again.")
+        except LoginDenied:
+            return _Page(403, "You did not grant access.")
+        except ClientException:
+            return _EXPIRED
+        except HTTPException as error:
+            return _page_of(error)
+        except StoreError as error:
+            return _warned(error)
+        return _Page(303, "", self._address, signed_in=user.login)
+
+
+_EXPIRED: Final = _Page(400, "This code is no longer good: sign in again.")
+
+
+def _page_of(error: HTTPException) -> _Page:
+    """The answer where Twitch did not take the code: the user's, ours, or the weather's fault."""
+    if isinstance(error, BadRequest) and "authorization code" in error.message.lower():
+        return _EXPIRED
+    if isinstance(error, RateLimited) or not 400 <= error.status < 500:  # noqa: PLR2004
+        return _warned(error)
+    _log.error("Twitch refuses every login (%s): mend the client id, secret or redirect URI", error)
+    return _OURS
+
+
+def _warned(error: Exception) -> _Page:
+    _log.warning("a login was put off: %s", error)
+    return _LATER
 
 
 def _bytes(text: str) -> bytes:
     return text.encode(errors="replace")  # a server may hand on what is no UTF-8
-
-
-async def _begin(pending: PendingLogins, scopes: Iterable[str]) -> _Page:
-    try:
-        url, state = await pending.begin(scopes)
-    except StoreError:
-        return _LATER
-    return _Page(302, "", url, state)
-
-
-async def _finish(pending: PendingLogins, query: Mapping[str, str], cookie: str | None) -> _Page:
-    if not cookie or not hmac.compare_digest(_bytes(cookie), _bytes(query.get("state", ""))):
-        return _Page(400, "This is not the login that began here: sign in again.")
-    try:
-        user = await pending.finish(query)
-    except LoginUnknown:
-        return _Page(400, "This login has ended: sign in again.")
-    except LoginDenied:
-        return _Page(403, "You did not grant access.")
-    except (BadRequest, ClientException):
-        return _Page(400, "This code is no longer good: sign in again.")
-    except (HTTPException, StoreError):
-        return _LATER
-    return _Page(200, f"Welcome, {user.login}.")
 
 
 def starlette_routes(
@@ -179,26 +268,25 @@ def starlette_routes(
         from starlette.routing import Route  # noqa: PLC0415
     except ImportError:
         raise missing_driver("starlette_routes", "starlette", "starlette") from None
-    scopes, cookie = frozenset(scopes), _cookie(pending)
+    pages = _Pages(pending, scopes, callback)
 
-    def response(page: _Page) -> Response:
-        answer = PlainTextResponse(page.text, page.status, page.headers)
-        if page.state:
-            answer.set_cookie(_COOKIE, page.state, max_age=int(LIFETIME), **cookie)
-        elif page is not _NOT_NOW:
-            answer.delete_cookie(_COOKIE, **cookie)
+    def endpoint(show: _Show) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            visit = _Visit(request.method, request.headers, request.query_params, request.cookies)
+            request.scope["query_string"] = b""  # what the server logs has no code in it
+            page = await show(visit)
+            response = PlainTextResponse(page.text, page.status, page.headers)
+            for name, value in page.cookies.items():
+                lifetime = int(LIFETIME) if value else 0
+                response.set_cookie(name, value, max_age=lifetime, **pages.cookie)
+            return response
+
         return answer
 
-    async def begin(request: Request) -> Response:
-        visited = _is_visit(request.method, request.headers)
-        return response(await _begin(pending, scopes) if visited else _NOT_NOW)
-
-    async def finish(request: Request) -> Response:
-        if not _is_visit(request.method, request.headers):
-            return response(_NOT_NOW)
-        return response(await _finish(pending, request.query_params, request.cookies.get(_COOKIE)))
-
-    return [Route(login, begin, methods=["GET"]), Route(callback, finish, methods=["GET"])]
+    return [
+        Route(login, endpoint(pages.login), methods=["GET"]),
+        Route(callback, endpoint(pages.callback), methods=["GET"]),
+    ]
 
 
 def aiohttp_routes(
@@ -214,23 +302,18 @@ def aiohttp_routes(
     """
     from aiohttp import web  # noqa: PLC0415 - only servers need it
 
-    scopes, cookie = frozenset(scopes), _cookie(pending)
+    pages = _Pages(pending, scopes, callback)
 
-    def response(page: _Page) -> web.Response:
-        answer = web.Response(text=page.text, status=page.status, headers=page.headers)
-        if page.state:
-            answer.set_cookie(_COOKIE, page.state, max_age=int(LIFETIME), **cookie)
-        elif page is not _NOT_NOW:
-            answer.del_cookie(_COOKIE, path=cookie["path"])
+    def endpoint(show: _Show) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def answer(request: web.Request) -> web.Response:
+            visit = _Visit(request.method, request.headers, request.query, request.cookies)
+            page = await show(visit)
+            response = web.Response(text=page.text, status=page.status, headers=page.headers)
+            for name, value in page.cookies.items():
+                lifetime = int(LIFETIME) if value else 0
+                response.set_cookie(name, value, max_age=lifetime, **pages.cookie)
+            return response
+
         return answer
 
-    async def begin(request: web.Request) -> web.Response:
-        visited = _is_visit(request.method, request.headers)
-        return response(await _begin(pending, scopes) if visited else _NOT_NOW)
-
-    async def finish(request: web.Request) -> web.Response:
-        if not _is_visit(request.method, request.headers):
-            return response(_NOT_NOW)
-        return response(await _finish(pending, request.query, request.cookies.get(_COOKIE)))
-
-    return [web.get(login, begin), web.get(callback, finish)]
+    return [web.get(login, endpoint(pages.login)), web.get(callback, endpoint(pages.callback))]

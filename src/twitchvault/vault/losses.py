@@ -27,7 +27,8 @@ def reconciled(stored: Record | None, ours: Record | None) -> Record | None:
         return stored
     if stored is None:
         return removed(ours)  # whoever removes a user leaves this, if there is anything to remember
-    if stored.order <= ours.order or _is_unknown_login(ours, stored):
+    is_newer = stored.order > ours.order
+    if not is_newer or _is_unknown_login(ours, stored) or _is_outdated(stored, ours):
         stored = _after_a_loss(stored, ours)
     return _with_seeds_of(stored, ours)
 
@@ -35,13 +36,20 @@ def reconciled(stored: Record | None, ours: Record | None) -> Record | None:
 def _after_a_loss(stored: Record, ours: Record) -> Record:
     behind = stored.order < ours.order
     is_spent = stored.has_spent(fingerprint(ours.refresh_token or ""))
-    if is_spent or _is_unknown_login(stored, ours):
+    outdated = _is_outdated(stored, ours)
+    if is_spent or (_is_unknown_login(stored, ours) and not outdated):
         return _with_memory_of(stored, ours, ours.generation + 1 if behind else stored.generation)
     if behind:
         return ours
-    if _is_unknown_login(ours, stored):
+    if outdated or _is_unknown_login(ours, stored):
         return _with_memory_of(ours, stored, stored.generation + 1)
     return stored
+
+
+def _is_outdated(stored: Record, ours: Record) -> bool:
+    """Whether the store holds a pair, without knowing that, whose refresh token is spent."""
+    mark = fingerprint(stored.refresh_token or "")
+    return ours.has_spent(mark) and not stored.has_spent(mark)
 
 
 def _is_unknown_login(record: Record, other: Record) -> bool:

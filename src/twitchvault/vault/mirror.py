@@ -12,16 +12,16 @@ import logging
 import threading
 from contextlib import suppress
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twitchvault.errors import DecryptionError, StoreError, fresh_copy
 from twitchvault.vault.events import changes_of
 from twitchvault.vault.losses import reconciled
-from twitchvault.vault.record import decode
+from twitchvault.vault.record import decode, fingerprint
 from twitchvault.vault.views import LiveView, View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Iterable
 
     from twitchvault.stores.base import Change, Entry
     from twitchvault.vault.events import Events, Origin
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["Mirror"]
 
 _logger = logging.getLogger(__name__)
+
+NOTHING: Final = (0, None)
+"""The version and record of a user who is not known."""
 
 
 class Mirror:
@@ -47,8 +50,7 @@ class Mirror:
         self.client_id = client_id
         self._prefix = len(client_id) + 1
         self._events = events
-        self._records: dict[str, Record] = {}
-        self._versions: dict[str, int] = {}
+        self._held: dict[str, tuple[int, Record | None]] = {}
         self._pending: dict[str, tuple[Transition, Record | None]] = {}
         self._writing: dict[str, bytes | None] = {}
         self._arrived: dict[str, bytes | None] = {}
@@ -115,11 +117,11 @@ class Mirror:
 
     def confirmed(self, user_id: str) -> Record | None:
         """The record that the store has confirmed, a removed one too."""
-        return self._records.get(user_id)
+        return self._held.get(user_id, NOTHING)[1]
 
     def version(self, user_id: str) -> int:
         """The newest version known of this user, 0 if none."""
-        return self._versions.get(user_id, 0)
+        return self._held.get(user_id, NOTHING)[0]
 
     def is_damaged(self, user_id: str) -> bool:
         """Whether the store holds something unreadable for this user."""
@@ -145,57 +147,58 @@ class Mirror:
         return user_id in self._pending and self.peek(user_id) is None
 
     def users(self) -> list[str]:
-        """The ids of all whose record is held, the client id and removed users among them."""
-        return [*self._records]
+        """The ids of all whose record is held or damaged, the client id and removed users too."""
+        return [
+            user_id
+            for user_id, (_, record) in self._held.items()
+            if record is not None or self.is_damaged(user_id)
+        ]
 
     def find(self, matches: Callable[[Record], bool], but: str | None = None) -> str | None:
         """Another user with such a record, a removed one too. Looks at all: for rare questions."""
         self.fetch()
-        for user_id in {**self._pending, **self._records}:
+        for user_id in {**self._pending, **self._held}:
             record = self._latest(user_id)
             if record is not None and user_id != but and matches(record):
                 return user_id
         return None
 
+    def holder(self, token: str) -> str | None:
+        """The user whose record holds this refresh token, or else remembers it."""
+        mark = fingerprint(token)
+        holder = self.find(lambda record: record.refresh_token == token)
+        return holder or self.find(lambda record: record.outlived(mark))
+
     # Changes of the store
 
-    def fill(self, entries: Collection[Entry], *, quiet: bool) -> dict[str, int]:
-        """Take in what a scan has found; the version of each user.
+    def fill(self, entry: Entry, *, quiet: bool) -> str:
+        """Take in what a scan has found; returns whose it is.
 
         `quiet`: it was there before, so it is no event.
         """
-        if not quiet or self.cleared or self._pending:
-            self.apply(entries)
-            return {entry.key[self._prefix :]: entry.version for entry in entries}
-        # When a flow opens, all users pass through here: each step less counts a hundred thousand
-        # times.
-        start, versions, records = self._prefix, self._versions, self._records
-        found: dict[str, int] = {}
-        for key, version, value in entries:
-            user_id = key[start:]
-            found[user_id] = version
-            try:
-                record = decode(value, user_id)
-            except StoreError as error:
-                self.learn_damage(user_id, error, version=version)
-                continue
-            if user_id in versions or user_id in records:
-                # The feed was faster, or this vault was open before.
-                self.learn(user_id, version, record, "remote")
-                if version < versions[user_id]:
-                    self.on_loss(user_id)  # the store may have gone back in time: a read will tell
-                continue
-            versions[user_id], records[user_id] = version, record
-            if record.state != "removed":
-                self._show(user_id, record)
-        return found
+        key, version, value = entry
+        user_id = key[self._prefix :]
+        if user_id in self._held or self._pending or self.cleared or not quiet:
+            self.apply((entry,))
+            if quiet and version < self.version(user_id):
+                self.on_loss(user_id)  # the store may have gone back in time: a read will tell
+            return user_id
+        try:
+            record = decode(value, user_id)
+        except StoreError as error:
+            self.learn_damage(user_id, error, version=version)
+            return user_id
+        # When a flow opens, all users pass through here: each step counts a hundred thousand times.
+        self._held[user_id] = version, record
+        if record.state != "removed":
+            self._show(user_id, record)
+        return user_id
 
     def apply(self, changes: Iterable[Change | Entry]) -> None:
         """Take in what a feed or a scan brought."""
-        start, versions = self._prefix, self._versions
         for key, version, value in changes:
-            user_id = key[start:]
-            if version <= versions.get(user_id, 0) and not self.is_damaged(user_id):
+            user_id = key[self._prefix :]
+            if version <= self.version(user_id) and not self.is_damaged(user_id):
                 continue
             ours = user_id in self._writing and self._writing[user_id] == value
             if ours:
@@ -213,17 +216,14 @@ class Mirror:
         if self.cleared:
             self._wake(user_id)
             return
-        known = self._versions.get(user_id, 0)
+        known, before = self._held.get(user_id, NOTHING)
         # What could not be read at this version may be readable by now.
         if version < known or (version == known and not self.is_damaged(user_id)):
             return
-        self._versions[user_id] = version
-        before = self._records.get(user_id)
         after = reconciled(record, before)
         if after is not record:
             self.on_loss(user_id)  # the store went back in time, and gets this
-        if after is None or after is not before:
-            self._set(user_id, after, origin)
+        self._set(user_id, version, after, origin)
         self._wake(user_id)
 
     def learn_damage(
@@ -235,7 +235,8 @@ class Mirror:
         """
         if self.cleared:
             return
-        self._versions[user_id] = max(version, self._versions.get(user_id, 0))
+        newest, record = self._held.get(user_id, NOTHING)
+        self._held[user_id] = max(version, newest), record
         known = dict.get(self._damaged, user_id)
         self._damaged[user_id] = fresh_copy(error)
         self._project(user_id)
@@ -248,31 +249,28 @@ class Mirror:
 
         Unless something newer than version `known` has been heard of meanwhile.
         """
-        if self.version(user_id) > known:
+        version = self.version(user_id)
+        if version > known:
             return
-        self._set(user_id, None, origin)
+        self._set(user_id, version, None, origin)
         self._wake(user_id)
 
     def forget_deletes(self) -> None:
         """The store has lost data: its versions go on below those of deletes that it knew."""
-        self._versions = {
-            user_id: version
-            for user_id, version in self._versions.items()
-            if user_id in self._records or self.is_damaged(user_id)
-        }
+        self._held = {user_id: self._held[user_id] for user_id in self.users()}
 
     def clear(self) -> None:
         """Forget everything, and show only what this process adds."""
         self.cleared = True
-        for table in (self._records, self._versions, self._pending):
-            table.clear()
+        self._held.clear()
+        self._pending.clear()
         for view in self._views:
             view.clear()
 
     def reveal(self) -> None:
         """Show what the store holds again, from now on. Its versions may begin anew."""
         self.cleared = False
-        self._versions.clear()
+        self._held = {user_id: (0, record) for user_id, (_, record) in self._held.items()}
 
     # Changes of this process
 
@@ -334,14 +332,11 @@ class Mirror:
         """The record as it will be once all that is pending is written."""
         if user_id in self._pending:
             return self._pending[user_id][1]
-        return None if self.is_damaged(user_id) else self._records.get(user_id)
+        return None if self.is_damaged(user_id) else self.confirmed(user_id)
 
-    def _set(self, user_id: str, record: Record | None, origin: Origin) -> None:
-        before = self._records.get(user_id)
-        if record is None:
-            self._records.pop(user_id, None)
-        else:
-            self._records[user_id] = record
+    def _set(self, user_id: str, version: int, record: Record | None, origin: Origin) -> None:
+        before = self.confirmed(user_id)
+        self._held[user_id] = version, record
         self._damaged.pop(user_id, None)
         self._project(user_id)
         is_app = user_id == self.client_id
@@ -349,7 +344,7 @@ class Mirror:
             self._events.emit(kind, user_id, origin, reason)
 
     def _project(self, user_id: str) -> None:
-        record = None if self.is_damaged(user_id) else self._records.get(user_id)
+        record = None if self.is_damaged(user_id) else self.confirmed(user_id)
         if user_id in self._pending:
             apply, _ = self._pending[user_id]
             record = apply(record)

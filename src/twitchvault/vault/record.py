@@ -51,7 +51,7 @@ class Record(
 
     Refresh tokens are remembered by their fingerprints: `seeds` are those that came from outside
     and were exchanged, `exchanged` the last 16 that the vault got by itself, `given_up` those that
-    a newer login has replaced.
+    a newer login has replaced or that were removed.
 
     `generation` counts the user's pairs from 1: the larger one is newer, whoever wrote it.
     `last_validated` is wall clock time in epoch seconds, `expires_in` seconds as of then, 0 when
@@ -107,6 +107,13 @@ class Record(
     def remembers(self, mark: str) -> bool:
         """Whether the refresh token with this fingerprint was exchanged or replaced before."""
         return self.has_spent(mark) or mark in self.given_up
+
+    def outlived(self, mark: str) -> bool:
+        """The same, but the pair that was removed last may come back unless it was leased."""
+        returns = self.state == "removed" and self.given_up.endswith(mark)
+        if returns and mark not in (self.replaced_lease or ()):
+            return self.has_spent(mark)
+        return self.remembers(mark)
 
 
 _FIELDS: Final = frozenset(Record.__struct_fields__) - {"extra"}

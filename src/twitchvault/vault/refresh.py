@@ -323,9 +323,7 @@ class Refresher(Part):
         """
         await self._outbox.flush()  # who is removed here may still be in the store
         await self._repository.catch_up()
-        holder = self._mirror.find(lambda record: record.refresh_token == token)
-        mark = fingerprint(token)
-        holder = holder or self._mirror.find(lambda record: record.remembers(mark))
+        holder = self._mirror.holder(token)
         if holder is None:
             self._repository.refuse_undecryptable()
         return holder

@@ -137,7 +137,9 @@ class Repository:
     def _is_behind(self, user_id: str | None, held: Held, ours: Record) -> bool:
         """Whether the store holds something older than this process does."""
         if held.record.order == ours.order and user_id is not None:
-            return held.version < self._mirror.version(user_id)
+            known = self._mirror.version(user_id)
+            # What was put together from both after a loss is not in the store yet.
+            return held.version < known or (held.version == known and held.record != ours)
         return held.record.order < ours.order
 
     async def _is_lost(self, key: str, user_id: str | None) -> bool:
@@ -206,29 +208,26 @@ class Repository:
             return None
         return 0 if entry is None else entry.version
 
-    async def scan(self, *, quiet: bool) -> dict[str, int]:
-        """Take all users into the mirror; returns whom the store holds, and at which version."""
-        found = self._mapped(partial(self._scan, quiet=quiet), None)
-        return await self._metrics.timed("store_call", found, method="scan")
+    async def scan(self, missing: dict[str, int], *, quiet: bool) -> None:
+        """Take all users into the mirror, and out of `missing` whom the store holds."""
+        scanned = self._mapped(partial(self._scan, missing, quiet=quiet), None)
+        await self._metrics.timed("store_call", scanned, method="scan")
 
-    async def _scan(self, *, quiet: bool) -> dict[str, int]:
+    async def _scan(self, missing: dict[str, int], *, quiet: bool) -> None:
         clock = asyncio.get_running_loop().time
-        found: dict[str, int] = {}
-        batch = []
+        count = 0
         entries = self.store.scan(self.prefix)
         try:
             async with asyncio.timeout(STORE_TIMEOUT) as limit:
                 async for entry in entries:
-                    batch.append(entry)
-                    if len(batch) == BATCH:
-                        found |= self._mirror.fill(batch, quiet=quiet)
-                        batch.clear()
+                    missing.pop(self._mirror.fill(entry, quiet=quiet), None)
+                    count += 1
+                    if count % BATCH == 0:
                         limit.reschedule(clock() + STORE_TIMEOUT)
                         await asyncio.sleep(0)
         finally:
             if isinstance(entries, AsyncGenerator):
                 await entries.aclose()
-        return found | self._mirror.fill(batch, quiet=quiet)
 
     # Writing
 

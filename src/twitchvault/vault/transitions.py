@@ -54,7 +54,7 @@ def _other_pair(current: Record, fresh: Record, answer: ValidateToken | None) ->
             return current
         # Its access token lives, but its refresh token must not be sent once more.
         fresh = replace(fresh, refresh_token=None)
-    elif mark in current.given_up and answer is None and current.state != "needs_login":
+    elif current.outlived(mark) and answer is None and current.state != "needs_login":
         return current
     return _successor(current, fresh)
 
@@ -246,15 +246,14 @@ def removed(current: Record | None) -> Record | None:
     """The user is taken out of the vault.
 
     What was spent is remembered, without any token: an old configuration file may bring a spent
-    token back. A user whose first pair was never exchanged leaves nothing behind.
+    token back, and a process that has not heard of the removal must not undo it. A user whose first
+    pair was never exchanged leaves nothing behind.
     """
     if current is None or current.state == "removed":
         return current
     gone = replace(_successor(current, Record("", state="removed")), scopes=None, login=None)
-    if current.lease is None:
-        gone = replace(gone, given_up=current.given_up)
-    leaves_trace = current.generation > 1 or gone.seeds or gone.exchanged or gone.given_up
-    return gone if leaves_trace else None
+    leaves_trace = current.generation > 1 or current.lease or gone.seeds or gone.exchanged
+    return gone if leaves_trace or current.given_up else None
 
 
 def removed_login(current: Record | None, base: Record) -> Record | None:
@@ -318,7 +317,9 @@ def attached(
     user was known.
     """
     parked = list(chain.values())[-1]
-    if current is not None and current.refresh_token in chain:
+    if current is not None and _goes_on(current, parked):
+        new = current
+    elif current is not None and current.refresh_token in chain:
         new = replace(_renewed(current, parked, now), seeded=True)
         new = new if answer is None else _confirmed(new, answer, now)
     elif current is not None and any(current.has_spent(fingerprint(sent)) for sent in chain):
@@ -331,6 +332,12 @@ def attached(
         if sent != new.refresh_token:
             new = _remember(new, sent, seeded=True)
     return new
+
+
+def _goes_on(current: Record, parked: Record) -> bool:
+    """Whether the user's record has exchanged a refresh token that stays the same since."""
+    same = current.refresh_token == parked.refresh_token
+    return same and not current.seeded and current.state == "live"
 
 
 # The app token

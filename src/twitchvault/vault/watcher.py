@@ -138,16 +138,13 @@ class Watcher:
 
     async def _load(self, *, quiet: bool) -> None:
         """Compare all users in the store with the mirror."""
-        known = {user_id: self._mirror.version(user_id) for user_id in self._mirror.users()}
-        found = await self._repository.scan(quiet=quiet)
-        missing = [user_id for user_id in known if user_id not in found]
-        for start in range(0, len(missing), AT_ONCE):
-            some = missing[start : start + AT_ONCE]
-            await asyncio.gather(*(self._confirm_missing(one, known[one]) for one in some))
+        missing = {user_id: self._mirror.version(user_id) for user_id in self._mirror.users()}
+        await self._repository.scan(missing, quiet=quiet)
+        users = [*missing]
+        for start in range(0, len(users), AT_ONCE):
+            some = users[start : start + AT_ONCE]
+            await asyncio.gather(*(self._confirm_missing(one, missing[one]) for one in some))
         self._lost_since_load = False
-        for user_id in [*self._mirror.damaged]:
-            if user_id not in found and self._mirror.confirmed(user_id) is None:
-                self._mirror.forget(user_id, "remote", known=self._mirror.version(user_id))
 
     async def _confirm_missing(self, user_id: str, version: int) -> None:
         # A scan may pass over what is written meanwhile; whether it is gone only a read tells.
@@ -204,7 +201,7 @@ class Watcher:
                 await asyncio.gather(*map(self._restore_user, lost[start : start + AT_ONCE]))
             if all_lost:
                 await self._repository.restore_seeds()
-                await self._repository.scan(quiet=False)
+                await self._repository.scan({}, quiet=False)
         except BaseException:
             self._lost_all = self._lost_all or all_lost
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from secrets import token_hex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -52,16 +53,14 @@ async def command(
 
     Newer tokens there are not overwritten.
     """
-    warn(
-        "Stop every program that uses the source now, and start it on the target afterwards: "
-        "tokens in two stores spend each other."
-    )
     here = _options("SOURCE", source, key_file)
     there = _options("TARGET", target, key_file)
     async with (
         opened_store(here, plain=True, title="Source") as old,
         _target(there, dry_run) as new,
     ):
+        if not dry_run:
+            await _begin(old, new)
         entries = await _read(old, stopped)
         results = await bring_all("Copying", entries, new, dry_run=dry_run)
         if not dry_run:
@@ -72,6 +71,22 @@ async def command(
     else:
         _show(results, dry_run)
     fail_if_unreadable(results)
+
+
+async def _begin(source: TokenStore, target: TokenStore) -> None:
+    """Say what has to be stopped; end if both are one store, by whatever names."""
+    key = f"twitchvault/copy/{token_hex(8)}"
+    await target.put(key, b"")
+    try:
+        is_same = await source.get(key) is not None
+    finally:
+        await target.delete(key)
+    if is_same:
+        fail("SOURCE and TARGET are the same store: name another one as TARGET")
+    warn(
+        "Stop every program that uses the source now, and start it on the target afterwards: "
+        "tokens in two stores spend each other."
+    )
 
 
 def _show(results: list[Brought], dry_run: bool) -> None:
@@ -96,6 +111,7 @@ def _options(argument: str, url: str, key_file: Path | None) -> StoreOptions:
 @asynccontextmanager
 async def _target(options: StoreOptions, dry_run: bool) -> AsyncIterator[TokenStore]:
     if dry_run and not store_is_there(options):
+        warn(f"Target: {store_name(options)}, which is not there yet")
         yield await _nothing()
     else:
         async with opened_store(options, make=not dry_run, plain=dry_run, title="Target") as store:

@@ -13,6 +13,7 @@ from twitchvault.cli.console import (
     FAILED,
     NEEDS_LOGIN,
     at_terminal,
+    fail,
     progress,
     say,
     say_json,
@@ -42,6 +43,8 @@ async def command(
 
     TwitchIO, pyTwitchAPI, twurple or twitch-cli has saved them; none is refreshed.
     """
+    if user is not None and not user.isdecimal():
+        fail(f"--user takes a user's id, which is a number, and no login name: {user!r}")
     pairs = read_pairs(file)
     if user is not None and len(pairs) == 1:
         pairs = [replace(pairs[0], user_id=pairs[0].user_id or user)]
@@ -71,9 +74,9 @@ def _show(results: list[Imported]) -> None:
 
 
 def _end(results: list[Imported]) -> None:
-    """Exit code 2 if one was not stored, 1 if one could not be validated."""
+    """Exit code 2 if one was not stored, 1 if one is expired."""
     outcomes = {one.outcome for one in results}
     if "refused" in outcomes:
         raise typer.Exit(FAILED)
-    if "unvalidated" in outcomes:
+    if outcomes & {"unvalidated", "unchanged"}:
         raise typer.Exit(NEEDS_LOGIN)

@@ -41,7 +41,7 @@ async def command(
     warn(f"Restored: {in_words(results)}.")
     if any(one.outcome in {"added", "updated"} for one in results):
         warn(
-            "Whose tokens were refreshed after the backup has to sign in again: "
-            "'twitchvault check' finds out who."
+            "Users whose tokens were refreshed after the backup have to sign in again: "
+            "'twitchvault check' finds out who they are."
         )
     fail_if_unreadable(results)

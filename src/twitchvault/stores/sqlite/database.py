@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sqlite3
 import threading
 from contextlib import suppress
 from operator import itemgetter
@@ -17,9 +16,10 @@ from twitchvault.errors import StoreError, StoreUnavailable
 from twitchvault.stores.batcher import Batcher
 from twitchvault.stores.sqlite.errors import map_error
 from twitchvault.stores.sqlite.file import file_id, open_file
-from twitchvault.stores.sqlite.statements import write_statement
+from twitchvault.stores.sqlite.statements import Row, write_statement
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Sequence
 
     from twitchvault.stores.connected import Write
@@ -110,7 +110,7 @@ class Database:
             self._id = file_id(self._real)
             await self._connection
             self._connection.text_factory = bytearray
-            self._connection.row_factory = sqlite3.Row  # asyncio logs reprs; this one is empty
+            self._connection.row_factory = Row
             await self._connection.execute_fetchall("PRAGMA synchronous = FULL")
             await self._connection.execute_fetchall("PRAGMA fullfsync = ON")  # for macOS
         except Exception as error:
@@ -138,5 +138,5 @@ class Database:
             raise map_error(error, self.path) from None
 
     async def _commit(self, group: list[Write]) -> list[int]:
-        versions = dict(await self._execute(*write_statement(group)))
+        versions = dict(row.values for row in await self._execute(*write_statement(group)))
         return [versions.get(write.key.encode(), 0) for write in group]

@@ -10,6 +10,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import msgspec
+
 from twitchvault.errors import CorruptRecord
 from twitchvault.stores.base import Unreadable
 
@@ -47,6 +49,20 @@ WHERE (new.expect IS NULL OR new.expect = coalesce(old.version, 0))
 ON CONFLICT (key) DO UPDATE SET version = excluded.version, value = excluded.value
 RETURNING key, version"""
 _LARGEST: Final = 2**63 - 1  # number that SQLite knows
+
+
+class Row(msgspec.Struct, gc=False):
+    """A row as the driver makes it. asyncio logs its repr, which shows nothing.
+
+    The garbage collector ignores it: else the rows of a long scan make it go through all objects
+    of the process again and again.
+    """
+
+    cursor: Any
+    values: tuple[Any, ...]
+
+    def __repr__(self) -> str:
+        return "<Row>"
 
 
 class _Parameters(list["bytes | int | None"]):

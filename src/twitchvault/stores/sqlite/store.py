@@ -63,7 +63,7 @@ class SQLiteStore(ConnectedStore["Database"], Watchable):
         """The entry of `key` as last committed by any process, or None if there is none."""
         check_arguments(key)
         for row in await self._opened().execute(GET, key.encode()):
-            entry = decode(Entry, row)
+            entry = decode(Entry, row.values)
             if isinstance(entry.value, Unreadable):
                 raise entry.value.error
             return entry
@@ -79,10 +79,10 @@ class SQLiteStore(ConnectedStore["Database"], Watchable):
         while True:
             rows = await self._opened().execute(SCAN, after, *keys, _BATCH)
             for row in rows:
-                yield decode(Entry, row)
+                yield decode(Entry, row.values)
             if len(rows) < _BATCH:
                 return
-            after = rows[-1]["id"]
+            after = rows[-1].values[0]
 
     @asynccontextmanager
     async def watch(self, prefix: str = "") -> AsyncIterator[Feed]:
@@ -100,7 +100,7 @@ class SQLiteStore(ConnectedStore["Database"], Watchable):
         if version or expect is None:
             return version
         rows = await self._opened().execute(GET, key.encode())
-        found = rows[0]["version"] if rows else 0
+        found = rows[0].values[2] if rows else 0
         if found != expect:
             raise VersionConflict(key, expect, found)
         if value is None and not found:
