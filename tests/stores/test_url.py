@@ -164,7 +164,7 @@ def test_registered_schemes() -> None:
     assert isinstance(open_store(url), MemoryStore)
     assert sys.modules["their_stores"].given == [url]
     assert isinstance(open_store("redis://localhost"), RedisStore)
-    with pytest.raises(ValueError, match=r"'unix://\.\.\.', 'broken://\.\.\.', 'dri"):
+    with pytest.raises(ValueError, match=r"'memory://', .*, 'broken://\.\.\.', 'dri"):
         open_store("unknown://")
 
 
