@@ -60,9 +60,9 @@ class TestOverSQLite(StoreContract):
     """Over a `SQLiteStore`."""
 
     @pytest.fixture
-    def make_store(self, tmp_path: Path) -> Callable[[], FernetStore]:
+    def make_store(self, quick_path: Path) -> Callable[[], FernetStore]:
         """Stores on one file."""
-        self.path = tmp_path / "tokens.db"
+        self.path = quick_path / "tokens.db"
         return functools.partial(over_sqlite, self.path)
 
     async def damage(self, store: TokenStore, key: str) -> None:  # noqa: ARG002
