@@ -97,7 +97,7 @@ FOUND: Final[dict[str, tuple[int, str]]] = {
     "the clocks of two machines are compared": (1, "other"),
     "the lease of a seed is skipped": (44, "avoidable replay"),
     "what was spent is not remembered": (1, "other"),
-    "a removal forgets what was spent": (566, "avoidable replay"),
+    "a removal forgets what was spent": (2280, "avoidable replay"),
     "a login during an exchange forgets what is on its way": (1797, "avoidable replay"),
     "the answer of an exchange overwrites another login": (597, "lost pair"),
     "a refusal wins over a newer pair": (92, "wrong needs_login"),
