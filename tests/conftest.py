@@ -13,6 +13,7 @@ import pytest
 
 import tests.spawning  # noqa: F401 - before the contract starts its first process
 from tests.environment import Environment, Storage
+from twitchvault.http import HTTPClient
 from twitchvault.testing import FakeTwitch
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ if sys.platform == "win32":
         "test_demo.py",
         "test_environment.py",
         "test_history.py",
-        "test_http_answer.py",
         "test_systems.py",
     ]
 
@@ -98,3 +98,11 @@ async def env(storage: Storage) -> AsyncIterator[Environment]:
 def confidential(env: Environment) -> None:
     """The client that is meant where none is named has a secret, and so an app token."""
     env.client = env.confidential
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[HTTPClient]:
+    """An HTTP client with a session of its own."""
+    client = HTTPClient(client_id="abc")
+    yield client
+    await client.close()

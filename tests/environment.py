@@ -296,15 +296,19 @@ def our_tasks() -> list[str]:
     return [t.get_name() for t in asyncio.all_tasks() if t.get_name().startswith("twitchvault")]
 
 
-async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Return once the condition, which may be a coroutine function, holds; fail after `seconds`."""
+async def until(
+    condition: Callable[[], object],
+    seconds: float = PATIENCE,
+    what: Callable[[], str] | str = "the condition did not come true",
+) -> None:
+    """Return once the condition holds, which may be a coroutine function; else fail with `what`."""
     deadline = time.monotonic() + seconds
     while True:
         found = condition()
         if await found if isawaitable(found) else found:
             return
         if time.monotonic() > deadline:
-            pytest.fail("the condition did not come true")
+            pytest.fail(what if isinstance(what, str) else what())
         await asyncio.sleep(0.002)
 
 

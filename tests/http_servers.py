@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.test_utils import TestServer
 
 from twitchvault.errors import NoAnswer
@@ -86,12 +87,17 @@ async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
 
 
 async def failure(
-    client: HTTPClient, url: str, *, method: str = "POST", timeout: float = 5.0
+    client: HTTPClient,
+    url: str,
+    *,
+    method: str = "POST",
+    timeout: float = 5.0,
+    answer_timeout: float | None = None,
 ) -> NoAnswer:
     """The `NoAnswer` of a request that has to fail; checks what holds for each of them."""
     form = FORM if method != "GET" else None
     with pytest.raises(NoAnswer) as caught:
-        await client.send(method, url, form=form, timeout=timeout)
+        await client.send(method, url, form=form, timeout=timeout, answer_timeout=answer_timeout)
     error = caught.value
     visible = "".join(traceback.format_exception(error)) + repr(error)
     assert error.__cause__ is None
@@ -111,6 +117,27 @@ def queue_trace() -> tuple[aiohttp.TraceConfig, asyncio.Event]:
 
     trace.on_connection_queued_start.append(on_queued)
     return trace, queued
+
+
+class SlowResolver(AbstractResolver):
+    """Finds 127.0.0.1 under every name, after a while."""
+
+    def __init__(self, pause: float) -> None:
+        self.pause = pause
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """The address, late."""
+        await asyncio.sleep(self.pause)
+        return [
+            ResolveResult(
+                hostname=host, host="127.0.0.1", port=port, family=family, proto=0, flags=0
+            )
+        ]
+
+    async def close(self) -> None:
+        """Nothing to close."""
 
 
 class ThreadServer:

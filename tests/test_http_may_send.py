@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.http_servers import FORM, OK, queue_trace, raw_server, read_request
+from tests.http_servers import FORM, OK, SlowResolver, queue_trace, raw_server, read_request
 from twitchvault.errors import NoAnswer
 from twitchvault.http import HTTPClient
 
@@ -28,27 +27,6 @@ if TYPE_CHECKING:
 
 PAUSE = 0.15
 """Seconds that something takes before the body can leave."""
-
-
-class SlowResolver(AbstractResolver):
-    """Finds 127.0.0.1 under every name, after a while."""
-
-    def __init__(self, pause: float) -> None:
-        self.pause = pause
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """The address, late."""
-        await asyncio.sleep(self.pause)
-        return [
-            ResolveResult(
-                hostname=host, host="127.0.0.1", port=port, family=family, proto=0, flags=0
-            )
-        ]
-
-    async def close(self) -> None:
-        """Nothing to close."""
 
 
 class Body:

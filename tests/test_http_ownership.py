@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import warnings
 from base64 import b64encode
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.http_servers import FORM, OK, SECRET, free_port, raw_server, read_request, web_server
-from twitchvault.errors import ClientException, NoAnswer
+from tests.http_servers import FORM, OK, SECRET, failure, free_port, raw_server, web_server
+from twitchvault.errors import ClientException
 from twitchvault.http import HTTPClient
-
-if TYPE_CHECKING:
-    from types import SimpleNamespace
 
 
 async def hello(request: web.Request) -> web.Response:
@@ -58,9 +54,9 @@ class KeepAliveServer:
                 await self.changed.wait()
 
 
-async def test_own_session_is_closed_and_made_anew() -> None:
+async def test_own_session_is_closed_and_made_anew(client: HTTPClient) -> None:
     """`close` can be called any number of times; then nothing is sent, until it is open again."""
-    client, server = HTTPClient(client_id="abc"), KeepAliveServer()
+    server = KeepAliveServer()
     await client.close()
     async with raw_server(server.serve) as url:
         for _ in range(2):
@@ -74,9 +70,9 @@ async def test_own_session_is_closed_and_made_anew() -> None:
                 await client.send("GET", url)
 
 
-async def test_closing_twice_at_once_and_cancelled() -> None:
+async def test_closing_twice_at_once_and_cancelled(client: HTTPClient) -> None:
     """A `close` that is cancelled leaves no open connection behind."""
-    client, server = HTTPClient(client_id="abc"), KeepAliveServer()
+    server = KeepAliveServer()
     async with raw_server(server.serve) as url:
         await client.send("GET", url)
         task = asyncio.create_task(client.close())
@@ -124,17 +120,6 @@ async def test_given_session_that_is_closed_is_named() -> None:
         await client.send("GET", "http://127.0.0.1:1/")
 
 
-async def test_given_connector_is_used_and_stays_open() -> None:
-    """A connector passed in serves the session we make, and is the caller's to close."""
-    connector = aiohttp.TCPConnector()
-    client = HTTPClient(client_id="abc", connector=connector)
-    async with web_server(hello) as url:
-        await client.send("GET", url)
-        await client.close()
-        assert not connector.closed
-    await connector.close()
-
-
 async def test_session_excludes_connector_and_trace() -> None:
     """What would be ignored is refused."""
     async with aiohttp.ClientSession() as session:
@@ -144,7 +129,7 @@ async def test_session_excludes_connector_and_trace() -> None:
             HTTPClient(client_id="abc", session=session, connector=session.connector)
 
 
-async def test_no_cookies_are_kept() -> None:
+async def test_no_cookies_are_kept(client: HTTPClient) -> None:
     """One user's answer sets nothing that another user's request would carry."""
 
     async def handler(request: web.Request) -> web.Response:
@@ -152,63 +137,44 @@ async def test_no_cookies_are_kept() -> None:
         response.set_cookie("a", "b")
         return response
 
-    client = HTTPClient(client_id="abc")
     async with web_server(handler) as url:
-        await client.send("GET", url.replace("127.0.0.1", "localhost"))
-        assert (await client.send("GET", url.replace("127.0.0.1", "localhost"))).body == b"none"
-        await client.close()
+        for _ in range(2):
+            answer = await client.send("GET", url.replace("127.0.0.1", "localhost"))
+            assert answer.body == b"none"
 
 
-async def test_environment_proxies_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_environment_proxies_are_ignored(
+    client: HTTPClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A proxy in the environment is not used."""
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
-    client = HTTPClient(client_id="abc")
     async with web_server(hello) as url:
         assert (await client.send("GET", url)).status == 200
-        await client.close()
 
 
 @pytest.mark.parametrize("in_url", [True, False])
-async def test_plain_proxy_gets_credentials(in_url: bool) -> None:
-    """Through a plain proxy the request carries the proxy's credentials, given either way."""
+async def test_proxies_get_credentials_and_may_refuse(in_url: bool) -> None:
+    """They go with a plain request and with CONNECT; a refused CONNECT proves that nothing left."""
     heads: list[bytes] = []
 
     async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heads.append((await read_request(reader))[0])
-        writer.write(OK)
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+        writer.write(refusal if heads[-1].startswith(b"CONNECT") else OK)
         await reader.read()
 
     async with raw_server(proxy) as url:
         client = _through(url, in_url=in_url)
         assert (await client.send("POST", "http://example.invalid/x", form=FORM)).status == 200
+        error = await failure(client, "https://example.invalid/x")
         await client.close()
-    expected = b64encode(f"me:{SECRET}".encode())
     assert heads[0].startswith(b"POST http://example.invalid/x HTTP/1.1\r\n")
-    assert b"\r\nProxy-Authorization: Basic " + expected + b"\r\n" in heads[0]
-
-
-@pytest.mark.parametrize("in_url", [True, False])
-async def test_tunnel_gets_credentials_and_may_refuse(in_url: bool) -> None:
-    """The credentials go with CONNECT; a proxy that refuses proves that nothing was sent."""
-    heads: list[bytes] = []
-
-    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heads.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
-        await reader.read()
-
-    async with raw_server(proxy) as url:
-        client = _through(url, in_url=in_url)
-        with pytest.raises(NoAnswer) as caught:
-            await client.send("POST", "https://example.invalid/x", form=FORM)
-        await client.close()
-    expected = b64encode(f"me:{SECRET}".encode())
-    assert heads[0].startswith(b"CONNECT example.invalid:443 ")
-    assert b"\r\nProxy-Authorization: Basic " + expected + b"\r\n" in heads[0]
-    assert not caught.value.sent
-    assert str(caught.value) == (
-        "no answer from example.invalid:443: the proxy refused to connect to it"
-    )
+    assert heads[1].startswith(b"CONNECT example.invalid:443 ")
+    credentials = b64encode(f"me:{SECRET}".encode())
+    for head in heads:
+        assert b"\r\nProxy-Authorization: Basic " + credentials + b"\r\n" in head
+    assert not error.sent
+    assert str(error) == "no answer from example.invalid:443: the proxy refused to connect to it"
 
 
 def _through(url: str, *, in_url: bool) -> HTTPClient:
@@ -225,12 +191,9 @@ async def test_proxy_out_of_reach_sent_nothing() -> None:
     """A proxy that cannot be reached is named as such, without its credentials."""
     client = HTTPClient(client_id="abc", proxy=f"http://me:{SECRET}@127.0.0.1:{free_port()}")
     for target in ("https://example.invalid/x", "http://example.invalid:443/x"):
-        with pytest.raises(NoAnswer) as caught:
-            await client.send("POST", target, form=FORM)
-        assert not caught.value.sent
-        assert str(caught.value) == (
-            "no answer from example.invalid:443: the proxy cannot be reached"
-        )
+        error = await failure(client, target)
+        assert not error.sent
+        assert str(error) == "no answer from example.invalid:443: the proxy cannot be reached"
     await client.close()
 
 
@@ -239,22 +202,3 @@ def test_bad_proxy_is_refused(proxy: str) -> None:
     """A proxy URL that cannot work is refused at once."""
     with pytest.raises(ValueError, match="'proxy' must be an absolute http or https URL"):
         HTTPClient(client_id="abc", proxy=proxy)
-
-
-async def test_trace_is_called() -> None:
-    """The trace given sees the requests of the session we make."""
-    seen: list[str] = []
-    trace = aiohttp.TraceConfig()
-
-    async def on_start(
-        _: aiohttp.ClientSession, __: SimpleNamespace, params: aiohttp.TraceRequestStartParams
-    ) -> None:
-        seen.append(params.method)
-
-    trace.on_request_start.append(on_start)
-    client = HTTPClient(client_id="abc", http_trace=trace)
-    async with web_server(hello) as url:
-        await client.send("GET", url)
-        await client.send("POST", url, form=FORM)
-        await client.close()
-    assert seen == ["GET", "POST"]

@@ -52,6 +52,7 @@ class Core:
 
     def enter_loop(self) -> None:
         """Make sure that the flow may be bound to the running loop."""
+        self.binding.check_process()
         if self.binding.closed:
             self._abandon()
         self.binding.check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -21,6 +22,10 @@ _ANOTHER: Final = (
     "this flow belongs to the event loop of authorize(), another one runs here, and nothing was "
     "sent: hand the call over with asyncio.run_coroutine_threadsafe(coroutine, loop), or call "
     "authorize() here if that loop is closed"
+)
+_FORKED: Final = (
+    "this flow was authorized before this process was forked, and nothing was sent: make and "
+    "authorize a flow in each process, after the fork"
 )
 _CHANGE: Final = (
     "tokens are changed on the event loop of authorize() only, and nothing was changed: use "
@@ -43,6 +48,7 @@ class LoopBinding:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -52,7 +58,7 @@ class LoopBinding:
     def bind(self) -> bool:
         """From now on the running loop is the one; True if there was none."""
         is_new = self._loop is None
-        self._loop = running_loop()
+        self._loop, self._pid = running_loop(), os.getpid()
         return is_new
 
     def release(self) -> None:
@@ -66,11 +72,18 @@ class LoopBinding:
 
     def check(self) -> None:
         """Raise `WrongEventLoop` unless a coroutine of the flow may run here."""
+        self.check_process()
         if running_loop() is not self._loop and self._loop is not None:
             raise WrongEventLoop(_ANOTHER)
 
+    def check_process(self) -> None:
+        """Raise `WrongEventLoop` in a process that was forked from that of `authorize()`."""
+        if self._loop is not None and self._pid != os.getpid():
+            raise WrongEventLoop(_FORKED)
+
     def check_change(self) -> None:
         """Raise `WrongEventLoop` unless the flow may be changed by a plain function call here."""
+        self.check_process()
         try:
             if self._loop is not None and not self.closed:
                 self.check()

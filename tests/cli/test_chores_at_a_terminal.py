@@ -55,10 +55,10 @@ async def test_encrypting_and_rotating(shell: Shell) -> None:
     Fernet(new.strip())
     text = await terminal_text(shell, "encrypt", TWITCHVAULT_KEYS=KEY)
     assert "Encrypting" in text
-    assert "2 stand under key" in text
+    assert ": 2." in text
     text = await terminal_text(shell, "keys", "rotate", TWITCHVAULT_KEYS=f"{new.strip()},{KEY}")
     assert "Rotating" in text
-    assert "2 entries rewritten" in text
+    assert "Entries rewritten: 2" in text
 
 
 async def test_the_doctor(shell: Shell) -> None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from .command import Shell
 
+WAITING = "Waiting for you, 30 minutes at most ...\n"
+
 
 async def stored(shell: Shell, path: Path) -> dict[str, tuple[str, str | None]]:
     """The tokens in a file, as a flow sees them; the store stays the test's."""
@@ -33,7 +35,7 @@ async def test_a_user_signs_in(shell: Shell) -> None:
     """The address and the code are shown, and in the end the pair is in the store."""
     scopes = ("--scope", "chat:read chat:edit", "--scope", "bits:read")
     outcome = await shell.run("login", *scopes, *shell.urls)
-    assert (outcome.code, outcome.err) == (0, shell.named())
+    assert (outcome.code, outcome.err) == (0, shell.named(WAITING))
     assert f"Open  {shell.twitch.url}/activate?device-code=" in outcome.out
     assert "Code  " in outcome.out
     assert "Signed in: alice (1001)." in outcome.out
@@ -99,7 +101,9 @@ async def test_waiting_has_an_end(shell: Shell) -> None:
     shell.twitch.configure(device_code_lifetime=1)
     outcome = await shell.run("login", *shell.urls)
     assert outcome.code == 2
-    assert outcome.err == shell.named("twitchvault: the user has not approved within 1 s\n")
+    assert outcome.err == shell.named(
+        "Waiting for you, 1 minute at most ...\ntwitchvault: the user has not approved within 1 s\n"
+    )
 
 
 async def test_a_refusal_is_no_failure(shell: Shell) -> None:
@@ -111,7 +115,7 @@ async def test_a_refusal_is_no_failure(shell: Shell) -> None:
     shell.twitch.deny(line.strip()[-8:])
     outcome = await shell.end(process)
     assert outcome.code == 1
-    assert outcome.err == shell.named("The user has refused, and nothing is stored.\n")
+    assert outcome.err == shell.named(WAITING + "The user has refused, and nothing is stored.\n")
     assert (await shell.run("list")).out == ""
 
 
@@ -120,7 +124,8 @@ async def test_only_the_expected_user_may_sign_in(shell: Shell) -> None:
     outcome = await shell.run("login", "--expect", "bob", *shell.urls)
     assert outcome.code == 2
     assert outcome.err == shell.named(
-        "twitchvault: alice (1001) has signed in, not 'bob': the token was revoked, and nothing "
+        WAITING
+        + "twitchvault: alice (1001) has signed in, not 'bob': the token was revoked, and nothing "
         "is stored\n"
     )
     assert shell.twitch.requests[-1].endpoint == "revoke"
@@ -192,9 +197,9 @@ async def test_ctrl_c_ends_the_wait(shell: Shell) -> None:
     """One word instead of a traceback, and the exit code that shells expect."""
     shell.twitch.auto_approve(None)
     process = await shell.start("login", *shell.urls)
-    outcome = await shell.interrupt(process, after="Waiting")
+    outcome = await shell.interrupt(process, after="Code")
     assert outcome.code == 130
-    assert outcome.err == shell.named("Stopped.\n")
+    assert outcome.err == shell.named(WAITING + "Stopped.\n")
 
 
 async def test_a_secret_that_is_not_typed(shell: Shell) -> None:

@@ -108,7 +108,10 @@ async def test_a_user_who_refuses(shell: Shell, port: int, browser: Visit) -> No
         assert "<h1>Access denied</h1>" in await browser(login.url)
         outcome = await shell.end(login.command)
     assert outcome.code == 1
-    assert outcome.err == shell.named("The user has refused, and nothing is stored.\n")
+    assert outcome.err == shell.named(
+        "Waiting for your browser, 10 minutes at most ...\n"
+        "The user has refused, and nothing is stored.\n"
+    )
 
 
 async def test_a_login_that_fails_is_said_in_the_browser_too(shell: Shell, port: int) -> None:

@@ -14,7 +14,10 @@ async def test_revoke_ends_the_token_at_twitch(shell: Shell) -> None:
     """The access token is dead and the user is out of the store; nobody else is touched."""
     pairs = [await shell.sign_in("alice"), await shell.sign_in("bob")]
     outcome = await shell.run("revoke", "alice", *shell.urls)
-    assert (outcome.code, outcome.out) == (0, "Revoked and removed alice (1001).\n")
+    assert (outcome.code, outcome.out) == (
+        0,
+        "Removed alice (1001), whose token no longer works.\n",
+    )
     live = [shell.twitch.is_live(pair.access_token) for pair in pairs]
     assert live == [False, True]
     assert list(rows((await shell.run("list")).out)) == ["bob"]

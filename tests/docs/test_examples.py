@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .page_runner import SECRET, PageRunner, running_double
-from .pages import PAGES, blocks, name
+from .pages import PAGES, ROOT, blocks, name
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 RUN = ("python", "toml")
+RUN_ELSEWHERE = (ROOT / "docs" / "loops-and-threads.md",)
+"""tests/loops runs its programs, each in a process of its own."""
+TO_RUN = [page for page in PAGES if page not in RUN_ELSEWHERE and blocks(page, *RUN)]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, *RUN)], ids=name)
+@pytest.mark.parametrize("page", TO_RUN, ids=name)
 def test_the_examples_of_a_page_run(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

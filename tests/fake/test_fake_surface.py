@@ -16,7 +16,8 @@ def test_the_double_does_not_import_pytest() -> None:
     """Importing FakeTwitch brings in neither pytest nor a store's driver."""
     code = (
         "import sys; from twitchvault.testing import FakeTwitch; "
-        "print([m for m in ('pytest', 'aiosqlite', 'redis', 'cryptography') if m in sys.modules])"
+        "drivers = ('pytest', 'aiosqlite', 'redis', 'cryptography', 'jwt'); "
+        "print([m for m in drivers if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

@@ -157,23 +157,6 @@ async def test_processes_open_an_empty_store(tmp_path: Path, keys: list[str]) ->
     await store.close()
 
 
-async def test_messages_before_open_and_after_close(inner: MemoryStore) -> None:
-    """Before open and after close every call says so."""
-    store = FernetStore(inner, KEY)
-    with pytest.raises(StoreError) as caught:
-        await store.get("key")
-    assert str(caught.value) == "this FernetStore is not open yet: call 'await store.open()' first"
-    await store.open()
-    await store.close()
-    for call in (store.get("k"), store.put("k", b""), store.delete("k"), store.rotate()):
-        with pytest.raises(StoreError) as caught:
-            await call
-        assert (
-            str(caught.value)
-            == "this FernetStore is closed: call 'await store.open()' to use it again"
-        )
-
-
 async def test_open_and_close_go_to_the_inner_store(inner: MemoryStore) -> None:
     """What is opened is the inner store, and what is closed; again and again."""
     await inner.close()

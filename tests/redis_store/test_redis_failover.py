@@ -13,8 +13,9 @@ from redis.asyncio.sentinel import Sentinel as SentinelClient
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
+from tests.environment import until
 from tests.redis_store.reader import reading
-from tests.redis_store.servers import Sentinel, Server, clustered, followed, join, running, until
+from tests.redis_store.servers import Sentinel, Server, clustered, followed, join, running
 from twitchvault import App
 from twitchvault.errors import StoreUnavailable
 from twitchvault.stores import RedisStore

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.environment import until
 from tests.redis_store.proxy import Proxy
 from tests.redis_store.reader import content, reading
-from tests.redis_store.servers import until
 from twitchvault.stores import RedisStore
 
 if TYPE_CHECKING:

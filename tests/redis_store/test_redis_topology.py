@@ -13,9 +13,10 @@ from redis.asyncio.cluster import ClusterNode
 from redis.cluster import LoadBalancingStrategy
 from redis.crc import key_slot
 
+from tests.environment import until
 from tests.redis_store.makers import Maker
 from tests.redis_store.reader import content, reading
-from tests.redis_store.servers import Server, followed, until
+from tests.redis_store.servers import Server, followed
 from tests.redis_store.test_redis_errors import acl_of_the_page
 from twitchvault.errors import StoreUnavailable, VersionConflict
 from twitchvault.stores import RedisStore

@@ -11,8 +11,8 @@ from redis.asyncio import Connection, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from tests.environment import until
 from tests.redis_store.proxy import MARK, Proxy
-from tests.redis_store.servers import until
 from twitchvault.errors import StoreUnavailable, VersionConflict
 from twitchvault.stores import RedisStore
 

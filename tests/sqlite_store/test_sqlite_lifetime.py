@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.environment import until
 from twitchvault.errors import StoreError, StoreUnavailable
 from twitchvault.stores import Entry, SQLiteStore
 
-from .tools import BOUND, locked, permissions, until
+from .tools import BOUND, locked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,18 +27,6 @@ async def test_many_open_one_new_file_at_once(path: Path) -> None:
         versions = await asyncio.gather(*(store.put("a", b"1") for store in stores))
         assert sorted(versions) == list(range(1, 13))
         await asyncio.gather(*(store.close() for store in stores))
-
-
-async def test_a_cancelled_close_goes_on(path: Path, store: SQLiteStore) -> None:
-    """Cancelling who asked for it leaves nothing open."""
-    await store.put("a", b"1")
-    task = asyncio.create_task(store.close())
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    await store.close()
-    assert permissions(path.parent).keys() == {path.name}, "the log is left behind"
 
 
 @pytest.mark.long

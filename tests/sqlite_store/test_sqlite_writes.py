@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.environment import until
 from twitchvault.errors import StoreUnavailable
 from twitchvault.stores import SQLiteStore
 
-from .tools import locked, until
+from .tools import locked
 
 if TYPE_CHECKING:
     from pathlib import Path

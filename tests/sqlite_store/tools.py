@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 import stat
@@ -61,13 +60,6 @@ def empty_log(path: Path) -> bool:
     with closing(sqlite3.connect(path)) as other:
         busy, _, _ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, within a bound."""
-    async with asyncio.timeout(BOUND):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no Event
-            await asyncio.sleep(0.001)
 
 
 def edit(path: Path, *sql: str) -> None:

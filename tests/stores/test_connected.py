@@ -1,4 +1,4 @@
-"""Opening, closing, event loops and forks of the stores that hold a connection."""
+"""Opening, closing, event loops and forks."""
 
 from __future__ import annotations
 
@@ -8,38 +8,74 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.fernet.makers import KEY
 from tests.redis_store.conftest import namespace, server  # noqa: F401 - fixtures
 from tests.sqlite_store.tools import run_script
 from twitchvault.errors import StoreError, WrongEventLoop
-from twitchvault.stores import RedisStore, SQLiteStore
+from twitchvault.stores import FernetStore, MemoryStore, RedisStore, SQLiteStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    Make = Callable[[], SQLiteStore | RedisStore]
+    Make = Callable[[], MemoryStore | SQLiteStore | RedisStore | FernetStore]
+
+
+every_store = pytest.mark.parametrize(
+    "make_store", ["memory", "sqlite", "redis", "fernet"], indirect=True
+)
 
 
 @pytest.fixture(params=["sqlite", "redis"])
 def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
-    """Makes stores on the same data."""
-    if request.param == "sqlite":
-        return functools.partial(SQLiteStore, tmp_path / "tokens.db")
-    url, name = (request.getfixturevalue(fixture) for fixture in ("server", "namespace"))
-    return functools.partial(RedisStore, url.url, namespace=name)
+    """Makes stores of one kind: of those that hold a connection, unless it is `every_store`."""
+    path = tmp_path / "tokens.db"
+    if request.param == "redis":
+        url, name = (request.getfixturevalue(fixture) for fixture in ("server", "namespace"))
+        return functools.partial(RedisStore, url.url, namespace=name)
+    kinds: dict[str, Make] = {
+        "memory": MemoryStore,
+        "sqlite": lambda: SQLiteStore(path),
+        "fernet": lambda: FernetStore(SQLiteStore(path), KEY),
+    }
+    return kinds[request.param]
 
 
+@every_store
 async def test_before_open_and_after_close_have_their_own_messages(make_store: Make) -> None:
-    """Each says what the state is and what to do."""
+    """Each says what the state is and what to do; a store that never was open is not closed."""
     store = make_store()
-    await store.close()
     for state in ("is not open yet: call 'await store.open()' first",
                   "is closed: call 'await store.open()' to use it again"):  # fmt: skip
-        with pytest.raises(StoreError) as refused:
-            await store.get("a")
-        assert str(refused.value) == f"{store!r} {state}"
-        async with store:
-            assert await store.get("a") is None
+        await store.close()
+        for call in (store.get("a"), store.put("a", b"1"), store.delete("a")):
+            with pytest.raises(StoreError) as refused:
+                await call
+            name = repr(store)
+            if isinstance(store, MemoryStore | FernetStore):
+                name = f"this {type(store).__name__}"
+            assert str(refused.value) == f"{name} {state}"
+        await store.open()
+        assert await store.get("a") is None
+    await store.close()
+
+
+@every_store
+def test_one_store_serves_successive_loops(make_store: Make) -> None:
+    """One object can be opened by one `asyncio.run` after another; what it holds stays."""
+    store = make_store()
+
+    async def use(expect: int) -> int:
+        await store.open()
+        async with store.watch() as feed:
+            version = await store.put("a", b"1", expect=expect)
+            assert [change.version for change in await feed.wait()] == [version]
+        await store.close()
+        return version
+
+    first = asyncio.run(use(0))
+    second = asyncio.run(use(first))
+    assert asyncio.run(use(second)) > second > first
 
 
 async def test_opens_and_closes_take_effect_in_order(make_store: Make) -> None:
@@ -80,20 +116,6 @@ async def test_a_cancelled_close_goes_on(make_store: Make) -> None:
         await closing
     await store.close()
     assert len({put.result() for put in puts}) == 1_500
-
-
-def test_one_store_serves_successive_loops(make_store: Make) -> None:
-    """One object can be opened by one `asyncio.run` after another."""
-    store = make_store()
-
-    async def use() -> int:
-        async with store, store.watch() as feed:
-            version = await store.put("a", b"1")
-            assert [change.version for change in await feed.wait()] == [version]
-        return version
-
-    versions = [asyncio.run(use()) for _ in range(3)]
-    assert versions == sorted(set(versions))
 
 
 async def test_another_living_loop_is_refused(make_store: Make) -> None:

@@ -42,25 +42,6 @@ def test_what_it_can_do() -> None:
     assert store.pushes_changes is True
 
 
-async def test_before_open_and_after_close_have_their_own_messages() -> None:
-    """Each says what the state is and what to do; a store that never was open is not closed."""
-    store = MemoryStore()
-    for _ in range(2):
-        with pytest.raises(StoreError) as unopened:
-            await store.get("a")
-        assert str(unopened.value) == (
-            "this MemoryStore is not open yet: call 'await store.open()' first"
-        )
-        await store.close()
-    await store.open()
-    await store.close()
-    with pytest.raises(StoreError) as closed:
-        await store.put("a", b"1")
-    assert str(closed.value) == (
-        "this MemoryStore is closed: call 'await store.open()' to use it again"
-    )
-
-
 async def test_readers_know_a_change_before_the_writer_goes_on(store: MemoryStore) -> None:
     """When `put` and `delete` return, whoever waits on this loop has taken the change in."""
     seen: list[list[Change]] = [[], [], []]
@@ -87,26 +68,6 @@ async def test_a_cancelled_put_stands(store: MemoryStore) -> None:
         assert putting.cancelled()
         assert feed.drain() == [Change("a", 1, b"1")]
     assert await store.get("a") == Entry("a", 1, b"1")
-
-
-def test_one_store_serves_successive_loops() -> None:
-    """Entries, versions and an unclosed store outlive the event loop."""
-    store = MemoryStore()
-
-    async def first() -> int:
-        await store.open()
-        return await store.put("a", b"1")
-
-    async def second() -> Entry | None:
-        async with store.watch() as feed:
-            waiting = asyncio.create_task(feed.wait())
-            await asyncio.sleep(0)
-            await store.put("a", b"2", expect=version)
-            assert await waiting == [Change("a", version + 1, b"2")]
-        return await store.get("a")
-
-    version = asyncio.run(first())
-    assert asyncio.run(second()) == Entry("a", version + 1, b"2")
 
 
 def test_loops_in_two_threads() -> None:

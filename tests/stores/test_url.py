@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import twitchvault.stores
 from twitchvault.errors import MissingDriver, StoreError, StoreUnavailable
 from twitchvault.stores import BACKENDS, MemoryStore, RedisStore, SQLiteStore, open_store
 
@@ -222,12 +221,3 @@ print(sorted({"aiosqlite", "redis", "cryptography"} & set(sys.modules)))
         [sys.executable, "-c", script], capture_output=True, check=True, text=True
     )
     assert done.stdout == "[]\n"
-
-
-def test_names() -> None:
-    """What is promised is there, what is not is an AttributeError."""
-    assert set(twitchvault.stores.__all__) <= set(dir(twitchvault.stores))
-    for name in twitchvault.stores.__all__:
-        assert getattr(twitchvault.stores, name).__name__ == name
-    with pytest.raises(AttributeError, match="has no attribute 'MongoStore'"):
-        twitchvault.stores.MongoStore  # noqa: B018

@@ -26,6 +26,7 @@ __all__ = [
     "NEEDS_LOGIN",
     "ask",
     "at_terminal",
+    "count",
     "fail",
     "fits",
     "in_our_words",
@@ -55,11 +56,16 @@ _OPTIONS: Final = {
     "'url_or_client'": "--store",
 }
 """What an error calls an argument, and what the command calls it."""
+_BRIEF: Final = {
+    "400: invalid client": "Twitch does not know this client id",
+    "400: invalid scope requested": "Twitch does not know one of the scopes",
+}
+"""What Twitch says in two words, and what it means."""
 _ADVICE: Final = {
     "'await store.encrypt_existing()'": "'twitchvault encrypt'",
     "; for any other store, pass the store object itself": "",
     ", as in FernetStore(inner, [new, old])": "",
-    "open it through FernetStore(store, keys)": "give its keys, --key-file",
+    "open it through FernetStore(store, keys)": "give its keys with --key-file",
     "was not written by a FernetStore": "was not encrypted by twitchvault",
     "give options to SQLiteStore(path), and write": "write",
     ": authorize() opens it and tries on": "",
@@ -97,6 +103,11 @@ def at_terminal() -> bool:
 def printable(text: str) -> str:
     """The text with its control and invisible characters escaped: a terminal would obey them."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def count(number: int, noun: str) -> str:
+    """The number with its noun: "1 user", "2 users"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def fits(content: RenderableType) -> bool:
@@ -153,6 +164,8 @@ def run(begin: Callable[[], Coroutine[None, None, None]]) -> None:
 
 def in_our_words(text: str) -> str:
     """A text of the library, with options and commands in the place of its arguments and calls."""
+    if meaning := _BRIEF.get(text):
+        return f"{meaning} ({text})"
     argument = text.partition(" ")[0]
     text = _OPTIONS.get(argument, argument) + text.removeprefix(argument)
     for theirs, ours in _ADVICE.items():
@@ -161,7 +174,13 @@ def in_our_words(text: str) -> str:
 
 
 def ask(question: str) -> str:
-    """What somebody types, who does not see it; not to be called while an event loop runs."""
+    """What somebody types, who does not see it; not to be called while an event loop runs.
+
+    Where nobody types, it is a line of standard input.
+    """
+    if sys.stdin is None or not sys.stdin.isatty():
+        line = sys.stdin.readline() if sys.stdin else ""
+        return line.strip() or _stop()
     try:
         answer: str = typer.prompt(question, hide_input=True, err=True)
     except typer.Abort:

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from twitchvault import inputs
 from twitchvault.app import App
-from twitchvault.errors import HTTPException, NoAnswer, RateLimited, TwitchServerError
+from twitchvault.errors import (
+    HTTPException,
+    NoAnswer,
+    RateLimited,
+    TwitchServerError,
+    WrongType,
+)
 from twitchvault.http import DEFAULT_TIMEOUT
 from twitchvault.loops import on_bound_loop
 from twitchvault.oauth.ensure import ensure_user
@@ -97,6 +103,8 @@ class DeviceCodeFlow(App):
         `BadRequest` if nobody has approved the code in time, `AuthFailure` if another user than
         `user_id` did (whose token is then revoked and not stored), or not all scopes were granted.
         """
+        if not callable(show):
+            raise WrongType(f"'show' must be a function, not {type(show).__name__}")
         wanted = scope_names(scopes)
         user_id = None if user_id is None else self._user_id(user_id, app=False)
         return await ensure_user(self, wanted, show, user_id, self._core.vault.login_lease)

@@ -86,6 +86,7 @@ async def _users(store: TokenStore) -> Check:
         text = f"{len(damaged)} of {len(users)} cannot be read: {', '.join(damaged)}"
         return Check("users", "problem", text, "restore a backup, or let them sign in again")
     if lost:
-        text = f"{len(lost)} of {len(users)} have to sign in again: {', '.join(lost)}"
+        have = "has" if len(lost) == 1 else "have"
+        text = f"{len(lost)} of {len(users)} {have} to sign in again: {', '.join(lost)}"
         return Check("users", "warning", text, "'twitchvault login' for each of them")
     return Check("users", "ok", f"{len(users)} can be used")

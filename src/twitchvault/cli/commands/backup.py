@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from twitchvault.cli.backup_file import check_destination, write_backup
-from twitchvault.cli.console import say, warn
+from twitchvault.cli.console import count, say, warn
 from twitchvault.cli.options import StoreOptions, StoreUrl
 from twitchvault.cli.outcomes import users_in
 from twitchvault.cli.store import opened_store
@@ -32,4 +32,4 @@ async def command(
     await write_backup(entries, file)
     if not any(entry.key == ENCRYPTION_CHECK_KEY for entry in entries):
         warn("The store is not encrypted, nor is the backup: whoever reads it has the tokens.")
-    say(f"Backed up: {users_in(entries)} users, in {str(file)!r}.")
+    say(f"Backed up: {count(users_in(entries), 'user')}, in {str(file)!r}.")

@@ -26,5 +26,5 @@ async def command(options: AppOptions, user: OneUser = None, every: EveryUser = 
         errors = await for_each("Revoking", users, revoke)
     for gone in users:
         if gone.user_id not in errors:
-            say(f"Revoked and removed {gone.name} ({gone.user_id}).")
+            say(f"Removed {gone.name} ({gone.user_id}), whose token no longer works.")
     fail_if_any(errors, users)

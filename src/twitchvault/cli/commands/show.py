@@ -47,16 +47,22 @@ def _show(user: StoredUser, history: tuple[HistoryEntry, ...]) -> None:
         ("scopes", " ".join(user.scopes)),
         ("validated", _time(user.last_validated)),
         ("expires", _time(user.expires_at) if user.expires_at else ""),
-        *(("history", _line(entry)) for entry in history),
     ]
     for name, text in lines:
         say(f"{name + ':':13}{text or '-'}")
+    between = f"\n{'':15}" if at_terminal() else "  "
+    for number, entry in enumerate(history):
+        label = "" if number and at_terminal() else "history:"
+        for line in between.join(_parts(entry)).splitlines():
+            say(f"{label:13}{line}")
+            label = ""
 
 
-def _line(entry: HistoryEntry) -> str:
+def _parts(entry: HistoryEntry) -> list[str]:
+    """What happened, to which pair, and why; at a terminal each has a line."""
+    what = f"{_time(entry.at)}  {entry.kind}  by {entry.host}/{entry.pid}"
     pair = f"pair {entry.before or '-'} -> {entry.after or '-'}"
-    text = f"{_time(entry.at)}  {entry.kind}  by {entry.host}/{entry.pid}  {pair}"
-    return f"{text}  {entry.reason}" if entry.reason else text
+    return [what, pair, entry.reason] if entry.reason else [what, pair]
 
 
 def _time(moment: float | None) -> str:

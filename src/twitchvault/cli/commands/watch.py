@@ -110,6 +110,7 @@ def _line(event: Event) -> Text:
     line.append(printable(event.user.name))
     if event.reason:
         line.append(f"  {printable(event.reason)}", "dim")
+    line.truncate(out.width - 1)  # a full line is two to some terminals
     return line
 
 

@@ -56,7 +56,7 @@ async def _waiting(callback: Callback, port: int, url: str) -> AsyncIterator[Non
     async with listening(callback, port):
         say(f"Open  {url}")
         async with enter_opens(url, Keyboard.of_a_person()):
-            say(f"Waiting for your browser, {_MINUTES} minutes at most ...")
+            warn(f"Waiting for your browser, {_MINUTES} minutes at most ...")
             try:
                 await asyncio.wait_for(callback.is_back.wait(), _MINUTES * 60)
             except TimeoutError:
@@ -70,7 +70,7 @@ async def _pasted(callback: Callback, url: str, address: str) -> AsyncIterator[N
     keyboard = Keyboard()
     say(f"Open  {url}")
     while not callback.is_back.is_set():
-        say("Then paste here the address that the browser shows in the end, and press Enter:")
+        warn("Then paste here the address that the browser shows in the end, and press Enter:")
         line = await keyboard.line()
         if line is None:
             fail("no address was pasted")

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from twitchvault.cli.console import at_terminal, fail, fits, out, printable, say
+from twitchvault.cli.console import at_terminal, count, fail, fits, out, printable, warn
 from twitchvault.cli.signing_in.keyboard import Keyboard, enter_opens
 from twitchvault.errors import BadRequest
 
@@ -46,7 +46,7 @@ async def device_token(flow: DeviceCodeFlow, scopes: Sequence[str]) -> Token | N
         _show(code)
         try:
             async with enter_opens(code.verification_uri, keyboard):
-                say(f"Waiting for you, {max(lifetime // 60, 1)} minutes at most ...")
+                warn(f"Waiting for you, {count(max(lifetime // 60, 1), 'minute')} at most ...")
                 interval = max(code.interval, _SHORTEST_INTERVAL)
                 return await flow.wait_for_device_token(code.device_code, interval, lifetime)
         except (BadRequest, TimeoutError) as error:
@@ -54,7 +54,7 @@ async def device_token(flow: DeviceCodeFlow, scopes: Sequence[str]) -> Token | N
                 return None
             if keyboard is None:
                 raise
-        say("This code has expired. Press Enter for a new one, Ctrl-C to stop.")
+        warn("This code has expired. Press Enter for a new one, Ctrl-C to stop.")
         if await keyboard.line() is None:
             fail("the code has expired")
 

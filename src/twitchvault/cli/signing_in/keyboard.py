@@ -10,7 +10,7 @@ import webbrowser
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from twitchvault.cli.console import at_terminal, say, warn
+from twitchvault.cli.console import at_terminal, warn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -67,7 +67,7 @@ async def enter_opens(url: str, keyboard: Keyboard | None) -> AsyncIterator[None
     if keyboard is None or not url.startswith(("https://", "http://")):
         yield
         return
-    say("Press Enter to open it in your browser.")
+    warn("Press Enter to open it in your browser.")
     task = asyncio.create_task(_open_on_enter(url, keyboard), name="twitchvault browser")
     try:
         yield

@@ -55,7 +55,7 @@ class EncryptionReport:
 
     def __str__(self) -> str:
         first, *old = self.by_key
-        text = f"{self.rewritten} entries rewritten; {self.by_key[first]} stand under key {first}."
+        text = f"Entries rewritten: {self.rewritten}; under key {first}: {self.by_key[first]}."
         if not self.old_keys_unused:
             used = [f"{self.by_key[key]} under {key}" for key in old if self.by_key[key]]
             text += f" Keep the old keys: {', '.join(used)}."

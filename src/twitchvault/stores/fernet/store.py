@@ -86,8 +86,8 @@ class FernetStore(TokenStore):
 
     async def close(self) -> None:
         """Close the inner store, also after `open` failed; idempotent."""
-        self._cipher = None
-        self._refusal = CLOSED
+        if self._cipher:
+            self._cipher, self._refusal = None, CLOSED
         await self._inner.close()
 
     @scrub_traceback
