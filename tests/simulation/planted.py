@@ -108,6 +108,7 @@ FOUND: Final[dict[str, tuple[int, str]]] = {
     "a lease is written without compare-and-set": (17, "avoidable replay"),
     "the end of a caller ends the exchange": (35, "lost pair"),
     "a caller waits as long as the exchange takes": (92, "hung call"),
+    "a parked successor is no seed": (6025, "avoidable replay"),
     "a record that is written back has no lease": (806, "avoidable replay"),
     "suspend does not count as time": (2300, "avoidable replay"),
     "the lease on a login is taken from who lives": (108, "other"),
