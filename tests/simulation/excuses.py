@@ -229,9 +229,10 @@ def replaced(books: Books, held: list[Pair], last: Decision) -> str | None:
     """Why the store holds a login that came before the last one; None: that could be avoided.
 
     It had been lost when the last one came, which then changed nothing: its pair stood there. Who
-    still holds the lost one writes it back afterwards.
+    still holds the lost one writes it back afterwards, and may have exchanged it by now.
     """
-    for pair in held:
+    chains = {pair.chain for pair in held}
+    for pair in [pair for pair in books.pairs if pair.chain in chains]:
         losses = _losses(books, last.user, pair.stored_at)
         lost_before = [loss for loss in losses if loss.at <= last.since]
         if not all(_had_chance(books, loss, pair, last.since) for loss in lost_before):
