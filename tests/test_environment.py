@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 import sys
@@ -169,17 +168,3 @@ def test_a_data_folder_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "platformdirs", None)
     with pytest.raises(MissingDriver, match=r"'platformdirs': pip install 'twitchvault\[sqlite\]'"):
         environment.default_store()
-
-
-def test_a_proxy_of_the_environment_is_used_if_asked() -> None:
-    """`trust_env` is for the session that the flow makes; one of the caller's has its own."""
-    App("client", trust_env=True)
-
-    async def with_session() -> None:
-        import aiohttp  # noqa: PLC0415
-
-        async with aiohttp.ClientSession() as session:
-            with pytest.raises(ValueError, match=r"'trust_env' belong to a session"):
-                App("client", session=session, trust_env=True)
-
-    asyncio.run(with_session())

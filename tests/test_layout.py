@@ -101,10 +101,13 @@ def _python(code: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("module", ["twitchvault", "twitchvault.oauth", "twitchvault.stores"])
+@pytest.mark.parametrize(
+    "module",
+    ["twitchvault", "twitchvault.oauth", "twitchvault.stores", "twitchvault.testing.fake"],
+)
 def test_importing_imports_no_driver(module: str) -> None:
     """What an extra installs is imported on use; pytest and sqlite3 too."""
-    extras = ("aiosqlite", "redis", "cryptography", "typer", "rich", "pytest", "sqlite3")
+    extras = ("aiosqlite", "redis", "cryptography", "jwt", "typer", "rich", "pytest", "sqlite3")
     code = f"import {module}, sys; print([name for name in {extras} if name in sys.modules])"
     assert _python(code) == "[]"
 

@@ -8,7 +8,7 @@ refresh-tokens, validate-tokens and revoke-tokens.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 from pydantic import ValidationError
@@ -16,7 +16,14 @@ from pydantic import ValidationError
 from twitchvault.errors import BadRequest, ClientException, HTTPException, Unauthorized
 from twitchvault.http import DEFAULT_TIMEOUT
 from twitchvault.inputs import base_url
-from twitchvault.models import AnswerModel, ClientCredentials, DeviceCode, Token, ValidateToken
+from twitchvault.models import (
+    AnswerModel,
+    ClientCredentials,
+    DeviceCode,
+    KeySet,
+    Token,
+    ValidateToken,
+)
 from twitchvault.responses import (
     NO_OBJECT,
     TOKEN_FIELDS,
@@ -35,6 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Identity", "parse", "refused_grant"]
 
+ISSUER: Final = "https://id.twitch.tv/oauth2"
+"""What Twitch calls itself in id tokens, also where `id_url` is a proxy's."""
 ANSWER_TIMEOUT: Final = 300.0
 """Seconds for which the answer to a refresh is awaited: it is worth more than any clock."""
 _DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
@@ -60,6 +69,7 @@ class Identity:
         self._http = http
         self._client_secret = client_secret or None
         self._base = base_url("id_url", id_url)
+        self.issuers = (ISSUER, self._base)
 
     async def client_credentials(self) -> ClientCredentials:
         """A new app access token. `ClientException` for a public client: it has none."""
@@ -94,18 +104,20 @@ class Identity:
         scopes: Iterable[str] = (),
         state: str | None = None,
         force_verify: bool = False,
+        **openid: str | None,
     ) -> str:
-        """The page that the user's browser has to visit; scopes stand in a stable order."""
+        """The page that the user's browser has to visit; scopes stand in a stable order.
+
+        `openid` is what OpenID Connect adds: `nonce` and, as JSON, `claims`.
+        """
         query = {
             "response_type": "code",
             "client_id": self.client_id,
             "redirect_uri": redirect_uri,
             "scope": " ".join(scope_names(scopes)),
         }
-        if state is not None:
-            query["state"] = state
-        if force_verify:
-            query["force_verify"] = "true"
+        more = {"state": state, "force_verify": "true" if force_verify else None, **openid}
+        query |= {name: value for name, value in more.items() if value is not None}
         return f"{self._base}/authorize?{urlencode(query, quote_via=quote, safe='')}"
 
     async def exchange_code(self, code: str, redirect_uri: str) -> Token:
@@ -162,6 +174,10 @@ class Identity:
             error = error_of(answer, access_token, self._client_secret)
             raise HTTPException(answer.status, error.message, error.headers)
         return parse(ValidateToken, answer, access_token, self._client_secret)
+
+    async def keys(self) -> list[dict[str, Any]]:
+        """The public keys that id tokens are signed with now."""
+        return parse(KeySet, await self._http.send("GET", f"{self._base}/keys")).keys
 
     async def revoke(self, access_token: str) -> None:
         """Revoke an access token. The refresh token that came with it survives.

@@ -23,7 +23,16 @@ from pydantic import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["AnswerModel", "ClientCredentials", "DeviceCode", "RawAnswer", "Token", "ValidateToken"]
+__all__ = [
+    "AnswerModel",
+    "ClientCredentials",
+    "DeviceCode",
+    "IdToken",
+    "KeySet",
+    "RawAnswer",
+    "Token",
+    "ValidateToken",
+]
 
 _BEARER: Final = "bearer"
 _DEFAULT_INTERVAL: Final = 5
@@ -92,6 +101,14 @@ def _storable(value: Any) -> Any:  # noqa: ANN401
     return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
+def _text(value: object) -> str | None:
+    return _storable(value) if isinstance(value, str) else None
+
+
+def _true(value: object) -> bool:
+    return value is True
+
+
 def _plain(raw: RawAnswer) -> dict[str, Any]:
     return dict(raw)
 
@@ -103,6 +120,8 @@ _Seconds = Annotated[int, BeforeValidator(_seconds)]
 _Scopes = Annotated[tuple[str, ...], BeforeValidator(_scopes)]
 _Raw = Annotated[dict[str, Any], AfterValidator(RawAnswer), PlainSerializer(_plain)]
 _TokenType = Annotated[str, BeforeValidator(_token_type)]
+_UserId = Annotated[str, Field(strict=True, pattern="^[0-9]{1,20}$")]
+_Text = Annotated[str | None, BeforeValidator(_text)]
 
 
 class AnswerModel(BaseModel):
@@ -177,7 +196,7 @@ class ValidateToken(AnswerModel):
 
     client_id: _Word
     login: Annotated[str | None, BeforeValidator(_storable)] = None
-    user_id: Annotated[str, Field(strict=True, pattern="^[0-9]{1,20}$")] | None = None
+    user_id: _UserId | None = None
     scopes: _Scopes = ()
     expires_in: _Seconds = 0
     raw: _Raw = Field(default_factory=RawAnswer, repr=False)
@@ -192,4 +211,27 @@ class ClientCredentials(AnswerModel):
     access_token: _Secret
     expires_in: _Seconds = 0
     token_type: _TokenType = _BEARER
+    raw: _Raw = Field(default_factory=RawAnswer, repr=False)
+
+
+class IdToken(AnswerModel):
+    """The claims of an id token that has been checked: who has signed in (OpenID Connect).
+
+    `sub` is the user id. What was not asked for by `claims` is None; Twitch gives `email` only
+    together with the scope `user:read:email`, and it is the user's if `email_verified`. `raw` holds
+    all claims.
+    """
+
+    sub: _UserId
+    preferred_username: _Text = None
+    email: _Text = Field(default=None, repr=False)
+    email_verified: Annotated[bool, BeforeValidator(_true)] = False
+    picture: _Text = None
+    raw: _Raw = Field(default_factory=RawAnswer, repr=False)
+
+
+class KeySet(AnswerModel):
+    """The public keys that id tokens are signed with (RFC 7517)."""
+
+    keys: list[dict[str, Any]]
     raw: _Raw = Field(default_factory=RawAnswer, repr=False)

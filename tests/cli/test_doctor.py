@@ -101,7 +101,7 @@ async def test_users_who_cannot_be_used(shell: Shell) -> None:
     shell.twitch.disconnect(shell.client, "alice")
     await shell.run("check", *shell.urls)
     found = await checks(shell, code=0)
-    assert found["users"]["text"] == "1 of 1 have to sign in again: alice"
+    assert found["users"]["text"] == "1 of 1 has to sign in again: alice"
     await shell.damage(f"{shell.client.client_id}:1002")
     found = await checks(shell, code=2)
     assert found["users"]["text"] == "1 of 2 cannot be read: 1002"

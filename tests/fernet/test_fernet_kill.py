@@ -7,28 +7,32 @@ import os
 import random
 import signal
 from collections import Counter
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.environment import until
 from tests.redis_store.conftest import server  # noqa: F401
 from tests.spawning import CONTEXT, fork
 from twitchvault.errors import DecryptionError, VersionConflict
 from twitchvault.stores import FernetStore, open_store
 
-from .makers import KEY, NEW, content, decrypts, name_of, values
+from .makers import KEY, NEW, content, decrypts, name_of, token, values
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from multiprocessing.connection import Connection
     from multiprocessing.synchronize import Event
     from pathlib import Path
 
+    from twitchvault.stores import TokenStore
+
 PROCESSES = 4
 COUNTERS = 8
 ENTRIES = 300
-KILLS = 25
-"""Rotations that are killed, on each store."""
+KILLS = 10
+"""Rotations that are killed half-way, on each store."""
 
 
 def count(url: str, stop: Event, answer: Connection) -> None:
@@ -64,22 +68,35 @@ async def _rotate(url: str, answer: Connection) -> None:
     await asyncio.sleep(60)
 
 
-async def rotation_killed(url: str, moment: float | None = None) -> str:
-    """Let a process rotate and kill it: at that moment, or once it has reported; the report."""
+async def killed_rotation(url: str, moment: Callable[[Connection], Awaitable[str]]) -> str:
+    """Let a process rotate and kill it at that moment; what the moment has brought."""
     answers, answer = CONTEXT.Pipe(duplex=False)
     process = fork(rotate, url, answer)
     answer.close()
     assert await asyncio.to_thread(answers.recv) == "begun"
-    report = ""
-    if moment is None:
-        report = await asyncio.to_thread(answers.recv)
-    else:
-        await asyncio.sleep(moment)  # the random moment itself: nothing is waited for
+    report = await moment(answers)
     assert process.pid
     os.kill(process.pid, signal.SIGKILL)
     await asyncio.to_thread(process.join)
     answers.close()
     return report
+
+
+async def reported(answers: Connection) -> str:
+    """The rotation is through, and has reported."""
+    return await asyncio.to_thread(answers.recv)
+
+
+async def half_way(url: str) -> str:
+    """An entry, whichever it is, stands under the new key."""
+    async with open_inner(url) as inner:
+        key = f"cid:{random.randrange(ENTRIES)}"
+        await until(lambda: _is_new(inner, key))
+    return ""
+
+
+async def _is_new(inner: TokenStore, key: str) -> bool:
+    return decrypts(NEW, await token(inner, key))
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -95,12 +112,19 @@ async def fill(store: FernetStore) -> None:
     await asyncio.gather(*(store.put(f"cid:{n}", b"value %d" % n) for n in range(ENTRIES)))
 
 
-async def under_old_key(url: str) -> int:
-    """How many entries stand under the old key; all of them can be decrypted."""
+@asynccontextmanager
+async def open_inner(url: str) -> AsyncIterator[TokenStore]:
+    """The store with what is encrypted in it."""
     inner = open_store(url)
     await inner.open()
-    entries = await content(inner)
+    yield inner
     await inner.close()
+
+
+async def under_old_key(url: str) -> int:
+    """How many entries stand under the old key; all of them can be decrypted."""
+    async with open_inner(url) as inner:
+        entries = await content(inner)
     old = {key for key, entry in entries.items() if decrypts(KEY, entry.value)}
     assert all(decrypts(NEW, entry.value) for key, entry in entries.items() if key not in old)
     return len(old & {f"cid:{n}" for n in range(ENTRIES)})
@@ -114,17 +138,15 @@ async def test_killed_at_any_moment_while_processes_write(url: str) -> None:
     await fill(old)
     stop, pipes = CONTEXT.Event(), [CONTEXT.Pipe(duplex=False) for _ in range(PROCESSES)]
     writers = [fork(count, url, stop, answer) for _, answer in pipes]
-    half_way = kills = 0
-    # On a busy machine most are killed before they begin: go on until enough were half-way.
-    while kills < KILLS or (half_way <= KILLS // 10 and kills < 4 * KILLS):
+    killed = tries = 0
+    while killed < KILLS:  # on a busy machine some rotations are through before they are killed
         await fill(old)
-        await rotation_killed(url, random.uniform(0, 0.05))
-        half_way += 0 < await under_old_key(url) < ENTRIES
-        kills += 1
-    assert half_way > KILLS // 10, "hardly a rotation was killed half-way: the test shows nothing"
+        await killed_rotation(url, lambda _: half_way(url))
+        killed += await under_old_key(url) > 0
+        assert (tries := tries + 1) <= 10 * KILLS, "the kills come too late"
     await fill(old)
     await old.close()
-    report = await rotation_killed(url)
+    report = await killed_rotation(url, reported)
     stop.set()
     added = sum([await asyncio.to_thread(answers.recv) for answers, _ in pipes], Counter[str]())
     for writer in writers:

@@ -95,6 +95,17 @@ async def test_authorization_code(witness: Witness, env: Environment) -> None:
         see_app(witness, flow)
 
 
+async def test_id_token(witness: Witness, env: Environment) -> None:
+    """An id token that is good, and one that is not."""
+    async with env.code() as flow:
+        url = flow.get_authorization_url(REDIRECT, {"openid"}, "state", nonce="nonce")
+        token = await flow.get_authorization_token(await authorization_code(env, url), REDIRECT)
+        witness.secret(token.raw["id_token"])
+        await failing(witness, flow.check_id_token(token))
+        await failing(witness, flow.check_id_token(token, nonce="another"))
+        witness.see(token, await flow.check_id_token(token, nonce="nonce"))
+
+
 async def authorization_code(env: Environment, url: str) -> str:
     """The code with which Twitch's page sends the user's browser back."""
     env.twitch.auto_consent(env.alice)

@@ -27,6 +27,7 @@ from twitchvault import (
     HTTPException,
     MemoryStore,
     RedisStore,
+    Token,
     UserAPI,
     open_store,
 )
@@ -76,12 +77,15 @@ CALLS: Final[dict[str, Callable[[Given], Awaitable[object]]]] = {
     "get_authorization_token": lambda given: given.code_flow.get_authorization_token(
         given.code, REDIRECT
     ),
+    "check_id_token": lambda given: given.code_flow.check_id_token(
+        Token(access_token=given.code, raw={"id_token": given.code}), nonce=given.code
+    ),
     "credentials_grant_flow": lambda given: given.code_flow.credentials_grant_flow(),
 }
 """Calls with secrets in them, which wait for an endpoint that answers nothing."""
 AS_GET: Final = {"request", "post", "put", "patch", "delete"}
 OF_THE_STORE: Final = {"close", "flush", "health", "sync"}
-ENDPOINTS: Final = ("token", "device", "validate", "revoke", "helix")
+ENDPOINTS: Final = ("token", "device", "validate", "revoke", "keys", "helix")
 
 
 @pytest.mark.parametrize("kind", [App, DeviceCodeFlow, AuthorizationCodeGrantFlow, UserAPI, AppAPI])

@@ -23,6 +23,7 @@ from twitchvault import (
     AuthorizationCodeGrantFlow,
     DeviceCodeFlow,
     StoreError,
+    Token,
     UserAPI,
     WrongEventLoop,
 )
@@ -58,6 +59,7 @@ async def on_another_loop(call: Call, flow: App | None = None) -> object:
 ARGUMENTS: dict[str, tuple[object, ...]] = {
     "add_user": ("access", "refresh"),
     "authorize": (),
+    "check_id_token": (Token(access_token="access"),),
     "close": (),
     "credentials_grant_flow": (),
     "delete": ("users",),

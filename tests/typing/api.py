@@ -30,7 +30,14 @@ from twitchvault import (
     Watchable,
     open_store,
 )
-from twitchvault.oauth import AuthorizationCodeGrantFlow, DeviceCode, DeviceCodeFlow, Scopes, Token
+from twitchvault.oauth import (
+    AuthorizationCodeGrantFlow,
+    DeviceCode,
+    DeviceCodeFlow,
+    IdToken,
+    Scopes,
+    Token,
+)
 
 if TYPE_CHECKING:
     import aiohttp
@@ -96,6 +103,9 @@ async def sign_in(device: DeviceCodeFlow, code: AuthorizationCodeGrantFlow) -> N
     assert_type(token.refresh_token, str | None)
     assert_type(token.scopes, tuple[str, ...])
     assert_type(token.expires_in, int)
+    code.get_authorization_url("https://h", ["openid"], nonce="n", claims={"id_token": {}})
+    assert_type(await code.check_id_token(token, nonce="n"), IdToken)
+    assert_type((await code.check_id_token(token)).email, str | None)
 
 
 async def call_helix(user: UserAPI, app: AppAPI) -> None:

@@ -81,7 +81,8 @@ async def opened_store(
         if not raw and not await _unlock(inner, store, options.keys, make, plain):
             store = inner
         if title:
-            warn(f"{title}: {store_name(options)}")
+            namespace = f", namespace {options.namespace!r}" if options.namespace else ""
+            warn(f"{title}: {store_name(options)}{namespace}")
         yield store
     finally:
         await inner.close()

@@ -1,7 +1,7 @@
 """A double of Twitch's identity service and of a little Helix, over real HTTP on this machine.
 
 It is as strict as Twitch is, and stricter where Twitch's behaviour is not known. It needs aiohttp
-and nothing else.
+and nothing else, but for the id tokens of the scope `openid`, which PyJWT signs.
 
     from twitchvault.testing import FakeTwitch
 
@@ -19,6 +19,7 @@ It serves:
     POST /oauth2/token     client_credentials, refresh_token, device code, authorization_code
     POST /oauth2/device    POST /oauth2/revoke    GET /oauth2/validate
     GET  /oauth2/authorize the code flow, with a page to click on
+    GET  /oauth2/keys      what id tokens are signed with
     GET  /activate         the page behind `verification_uri`
     GET  /                 users, applications, and the codes that wait
     GET  /helix/users      and what `add_resource` adds
@@ -30,8 +31,8 @@ It serves:
     client.switches.fast_poll = "slow_down"   any field of Switches; or switch(client, name=value);
                                               or register_client(..., name=value)
 
-Faults, delays and gates name an endpoint: token, device, validate, revoke, authorize, activate,
-helix; or finer: token:refresh_token, token:device, token:code, token:client_credentials,
+Faults, delays and gates name an endpoint: token, device, validate, revoke, keys, authorize,
+activate, helix; or finer: token:refresh_token, token:device, token:code, token:client_credentials,
 helix:<path>. "before" commits nothing; "after" commits, and the answer is lost:
 
     twitch.fail("token:refresh_token", when="after", drop=True)

@@ -18,6 +18,7 @@ from .irc import Irc
 from .logins import Logins
 from .messages import DROPPED, Answer, fault_answer
 from .model import Client, Counts, Pair, RequestLog, Settings, User, apply_options
+from .openid import IdTokens
 from .state import State
 from .tokens import Tokens
 
@@ -87,7 +88,8 @@ class Commands(Settings):
         self._tokens = Tokens(self._state)
         self._logins = Logins(self._state, self._tokens)
         self._faults = Faults(self._state)
-        self._identity = Identity(self._state, self._tokens, self._logins)
+        self._id_tokens = IdTokens(self._state)
+        self._identity = Identity(self._state, self._tokens, self._logins, self._id_tokens)
         self._consent = Consent(self._state, self._tokens, self._logins)
         self._eventsub = EventSub(self._state)
         self._tokens.on_end = self._eventsub.revoke
@@ -296,7 +298,7 @@ class Commands(Settings):
     ) -> None:
         """Let the next `times` requests (None: all) to an endpoint fail.
 
-        endpoint: token, device, validate, revoke, authorize, activate, helix; or finer:
+        endpoint: token, device, validate, revoke, keys, authorize, activate, helix; or finer:
             token:refresh_token, token:client_credentials, token:device, token:code, helix:<path>.
         when: "before" (nothing is committed) or "after" (it is, and the answer is lost).
         status, body, content_type, headers: sent instead of the real answer. Without a body it is

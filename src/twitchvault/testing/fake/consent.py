@@ -5,7 +5,7 @@ Plain HTML, no script, nothing loaded from elsewhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
@@ -15,6 +15,7 @@ from twitchvault.scopes import Scopes
 from .identity import KNOWN_SCOPES, required, split_scopes
 from .messages import HTML, Answer
 from .model import Refusal
+from .openid import IdTokenRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -64,6 +65,7 @@ class ConsentRequest:
     redirect_uri: str
     state: str | None = None
     scopes: tuple[str, ...] = ()
+    id_token: IdTokenRequest = field(default_factory=IdTokenRequest)
 
     def redirect(self, **params: str) -> Answer:
         """Send the browser back."""
@@ -130,6 +132,7 @@ class Consent:
         if "scope" not in call.params:
             raise Refusal(400, "missing scope")
         request.scopes = _requested_scopes(client, call.params["scope"])
+        request.id_token = IdTokenRequest.of(call.params)
         return request
 
     def _consented_before(self, request: ConsentRequest, call: Call) -> User | None:
@@ -143,7 +146,8 @@ class Consent:
         if user is None:
             return request.error("access_denied", "The user denied you access")
         scopes = request.scopes
-        code = self._logins.new_code(request.client, user, scopes, request.redirect_uri)
+        client, uri = request.client, request.redirect_uri
+        code = self._logins.new_code(client, user, scopes, uri, request.id_token)
         return _remember(user, request.redirect(code=code, scope=" ".join(scopes)))
 
     # /activate

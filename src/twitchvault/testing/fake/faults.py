@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 When: TypeAlias = Literal["before", "after"]
 
 ENDPOINTS: Final = frozenset(
-    {"token", "device", "validate", "revoke", "authorize", "activate", "helix", *GRANTS.values()}
+    {"token", "device", "validate", "revoke", "keys", "authorize", "activate", "helix"}
+    | {*GRANTS.values()}
 )
 
 

@@ -9,11 +9,13 @@ from twitchvault.scopes import Scopes
 
 from .messages import Answer, Call, encode
 from .model import Client, Pair, Refusal
+from .openid import OPENID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .logins import Logins
+    from .openid import IdTokens
     from .state import State
     from .tokens import Access, Tokens
 
@@ -31,10 +33,11 @@ KNOWN_SCOPES: Final = frozenset(str(scope) for scope in Scopes)
 class Identity:
     """The handlers; each takes a call and returns an answer, or raises a Refusal."""
 
-    def __init__(self, state: State, tokens: Tokens, logins: Logins) -> None:
+    def __init__(self, state: State, tokens: Tokens, logins: Logins, id_tokens: IdTokens) -> None:
         self._state = state
         self._tokens = tokens
         self._logins = logins
+        self._id_tokens = id_tokens
         self._windows: dict[str, deque[float]] = {}
         self._grants = {
             "refresh_token": self._refresh,
@@ -105,7 +108,11 @@ class Identity:
         client = self._client(call)
         _check_secret(client, call)
         code, redirect_uri = (required(call, name, name) for name in ("code", "redirect_uri"))
-        return _pair_answer(client, self._logins.exchange_code(client, code, redirect_uri))
+        login = self._logins.take_code(client, code, redirect_uri)
+        pair = self._tokens.issue(client, login.user, login.scopes)
+        if OPENID not in login.scopes:
+            return _pair_answer(client, pair)
+        return _pair_answer(client, pair, id_token=self._id_tokens.issue(login, call.base))
 
     # POST /oauth2/device
 
@@ -194,8 +201,8 @@ def _check_secret(client: Client, call: Call) -> None:
         raise Refusal(403, "invalid client secret")
 
 
-def _pair_answer(client: Client, pair: Pair) -> Answer:
-    answer: dict[str, object] = {"refresh_token": pair.refresh_token}
+def _pair_answer(client: Client, pair: Pair, **more: object) -> Answer:
+    answer: dict[str, object] = {"refresh_token": pair.refresh_token, **more}
     shape = client.switches.scope_shape
     if shape == "string":
         answer["scope"] = " ".join(pair.scopes)

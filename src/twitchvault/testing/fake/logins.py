@@ -10,6 +10,7 @@ from .model import Pair, Refusal
 
 if TYPE_CHECKING:
     from .model import Client, User
+    from .openid import IdTokenRequest
     from .state import State
     from .tokens import Tokens
 
@@ -42,6 +43,7 @@ class CodeLogin:
     scopes: tuple[str, ...]
     redirect_uri: str
     expires_at: float
+    id_token: IdTokenRequest
 
 
 class Logins:
@@ -133,20 +135,24 @@ class Logins:
     # Authorization code
 
     def new_code(
-        self, client: Client, user: User, scopes: tuple[str, ...], redirect_uri: str
+        self,
+        client: Client,
+        user: User,
+        scopes: tuple[str, ...],
+        redirect_uri: str,
+        id_token: IdTokenRequest,
     ) -> str:
-        """A new authorization code."""
+        """A new authorization code; `id_token` is what its id token is to hold."""
         code = self._state.token()
         expires_at = self._state.now() + self._state.settings.code_lifetime
-        self._codes[code] = CodeLogin(client, user, scopes, redirect_uri, expires_at)
+        self._codes[code] = CodeLogin(client, user, scopes, redirect_uri, expires_at, id_token)
         return code
 
-    def exchange_code(self, client: Client, code: str, redirect_uri: str) -> Pair:
-        """The pair for a code, once."""
+    def take_code(self, client: Client, code: str, redirect_uri: str) -> CodeLogin:
+        """The login of a code, once."""
         login = self._codes.get(code)
         if login is None or login.client is not client or self._state.now() >= login.expires_at:
             raise Refusal(400, "Invalid authorization code")
         if redirect_uri != login.redirect_uri:
             raise Refusal(400, "Parameter redirect_uri does not match registered URI")
-        del self._codes[code]
-        return self._tokens.issue(client, login.user, login.scopes)
+        return self._codes.pop(code)

@@ -21,6 +21,7 @@ class Settings:
     validate_surplus: seconds, or a range to draw from.
     app_token_lifetime, refresh_token_lifetime, device_code_lifetime, code_lifetime: how long each
         is good.
+    id_token_lifetime: how long an id token is good.
     device_interval: the least time between two polls of a device code.
     identity_limit, identity_window: more calls of one client than that within the window draw an
         empty 429; None, the default, means no limit.
@@ -36,6 +37,7 @@ class Settings:
     device_code_lifetime: float = 1800
     device_interval: float = 5
     code_lifetime: float = 600
+    id_token_lifetime: float = 900
     identity_limit: int | None = None
     identity_window: float = 60
     helix_limit: int = 800

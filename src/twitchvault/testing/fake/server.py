@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from .messages import Handler
 
 SECRET_NAMES: Final = frozenset(
-    {"client_secret", "access_token", "refresh_token", "token", "device_code", "code"}
+    {"client_secret", "access_token", "refresh_token", "token", "device_code", "code", "id_token"}
 )
-IDENTITY: Final = frozenset({"token", "device", "validate", "revoke"})
+IDENTITY: Final = frozenset({"token", "device", "validate", "revoke", "keys"})
 CONNECTIONS: Final = 1024
 COMPRESS_FROM: Final = 1024
 """Bytes from which a body goes out compressed, where the client takes that."""
@@ -57,6 +57,7 @@ class FakeTwitch(Addresses, Commands):
             ("POST", "/oauth2/device"): self._identity.device,
             ("GET", "/oauth2/validate"): self._identity.validate,
             ("POST", "/oauth2/revoke"): self._identity.revoke,
+            ("GET", "/oauth2/keys"): self._id_tokens.keys,
             ("GET", "/oauth2/authorize"): self._consent.authorize,
             ("POST", "/oauth2/authorize"): self._consent.authorize,
             ("GET", "/"): self._consent.overview,
