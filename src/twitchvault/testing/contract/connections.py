@@ -66,7 +66,7 @@ class Connections(ContractFixtures):
                 puts = (partial(stores[i % len(stores)].put, f"{turn}:{i}", b"") for i in WRITES)
                 writes = (repeated("put()", put) for put in puts)
                 await asyncio.gather(cut_connections(), *writes)
-                async with time_limit("wait() returns though connections broke"):
+                async with time_limit("wait() gives what was written as connections broke"):
                     replica.apply(await waiting)
                 replica.apply(await repeated("catch_up()", feed.catch_up))
             await replica.check(stores[0], "a feed whose connection broke")
