@@ -195,6 +195,10 @@ class Command:
         assert self._process.pid is not None
         os.kill(self._process.pid, signal.SIGINT)
 
+    def stop_reading(self) -> None:
+        """Close the pipe to which it prints."""
+        self._writers[0].close()
+
     async def kill(self) -> None:
         """`kill -9`, and wait for the end."""
         self._process.kill()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -27,8 +29,13 @@ if TYPE_CHECKING:
 
 async def next_line(command: Command) -> list[str]:
     """The fields of the next line that it prints."""
+    return (await line_of(command)).rstrip("\n").split("\t")
+
+
+async def line_of(command: Command) -> str:
+    """The next line that it prints."""
     async with asyncio.timeout(30):
-        return (await command.readline()).rstrip("\n").split("\t")
+        return await command.readline()
 
 
 def app(shell: Shell, store: str) -> App:
@@ -70,6 +77,35 @@ async def test_a_pipe_gets_a_line_for_each_event(
         assert (await next_line(command))[1:3] == ["removed", "alice"]
     command.interrupt()
     assert (await shell.end(command)).code == 130
+
+
+async def test_json_is_an_object_on_each_line(shell: Shell) -> None:
+    """The users as they are, and then each event with the user as it is after that."""
+    key = f"{shell.client.client_id}:1001"
+    await fill(open_store(shell.store), {key: login("alice")})
+    command = await shell.start("watch", "--json")
+    first = json.loads(await line_of(command))
+    assert (first["at"], first["kind"], first["reason"]) == (None, None, None)
+    listed = json.loads((await shell.run("list", "--json")).out)
+    assert [first["user"]] == listed["users"]
+    await fill(open_store(shell.store), {key: refreshed(login("alice"))})
+    event = json.loads(await line_of(command))
+    assert (event["kind"], event["user"]["state"]) == ("refreshed", "live")
+    async with app(shell, shell.store) as other:
+        other.remove_token("1001")
+    event = json.loads(await line_of(command))
+    assert (event["kind"], event["user"]["state"]) == ("removed", "removed")
+    command.interrupt()
+    assert (await shell.end(command)).code == 130
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the event loop there cannot wait for a pipe")
+async def test_it_ends_when_its_reader_has_gone(shell: Shell) -> None:
+    """At once, with 141, and not at the next event."""
+    await shell.leave_empty()
+    command = await shell.start("watch")
+    command.stop_reading()
+    assert (await shell.end(command)).code == 141
 
 
 async def test_a_terminal_gets_a_table(shell: Shell) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
+import os
+import stat
 import sys
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import typer
@@ -17,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from twitchvault.errors import TwitchVaultError, WrongType, WrongValue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
     from rich.console import RenderableType
 
@@ -39,6 +42,7 @@ __all__ = [
     "say_json",
     "say_row",
     "warn",
+    "while_read",
 ]
 
 NEEDS_LOGIN: Final = 1
@@ -126,14 +130,49 @@ def say_row(*fields: str) -> None:
     _write(sys.stdout, "\t".join(printable(field) or "-" for field in fields))
 
 
-def say_json(document: dict[str, Any]) -> None:
-    """Print the one JSON document of a command."""
-    _write(sys.stdout, json.dumps(document, indent=2))
+def say_json(document: dict[str, Any], *, indent: int | None = 2) -> None:
+    """Print a JSON document, on one line if `indent` is None."""
+    _write(sys.stdout, json.dumps(document, indent=indent))
 
 
 def warn(text: str) -> None:
     """Print a line on standard error: all that is no data."""
     _write(sys.stderr, printable(" ".join(text.splitlines())))
+
+
+@asynccontextmanager
+async def while_read() -> AsyncIterator[None]:
+    """Break the block off by a `BrokenPipeError` when the reader of standard output has gone.
+
+    Without it a command that waits would notice at its next line, which may be hours away.
+    """
+    loop, pipe, limit = asyncio.get_running_loop(), _pipe(), asyncio.timeout(None)
+
+    def end() -> None:
+        loop.remove_reader(pipe)
+        limit.reschedule(0)
+
+    try:
+        async with limit:
+            # Nothing comes out of this end: it can be "read" once the other one is closed.
+            loop.add_reader(pipe, end) if pipe else None
+            try:
+                yield
+            finally:
+                loop.remove_reader(pipe) if pipe else None
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
+
+
+def _pipe() -> int:
+    """The descriptor of standard output if it is a pipe that an event loop can wait for, else 0."""
+    if sys.platform == "win32" or sys.stdout is None:
+        return 0
+    descriptor = sys.stdout.fileno()
+    mode = os.fstat(descriptor).st_mode
+    return descriptor if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else 0
 
 
 def _write(stream: Any, line: str) -> None:  # noqa: ANN401 - None if it is closed

@@ -29,9 +29,12 @@ SCAN_EVERY: Final = 1.0
 
 
 class Event(NamedTuple):
-    """What happened to a user, as in `VaultEvent`, and when it was seen."""
+    """What happened to a user, as in `VaultEvent`, and when it was seen.
 
-    at: float
+    For a user as it was at first there is neither.
+    """
+
+    at: float | None
     kind: str
     user: StoredUser
     reason: str = ""
@@ -67,7 +70,7 @@ class Picture:
         user = None if value is None else stored_user(Entry(key, version, value))
         if user is not None:
             self.users[key] = user
-        subject = user or known
+        subject = user or (known and known._replace(state="removed", reason=""))
         if subject is None:
             return []
         now = time.time()

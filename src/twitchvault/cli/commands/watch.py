@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
+import typer
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from twitchvault import inputs
-from twitchvault.cli.console import at_terminal, out, printable, say_row
+from twitchvault.cli.console import at_terminal, out, printable, say_json, say_row, while_read
 from twitchvault.cli.options import StoreOptions  # noqa: TC001 - typer reads it
 from twitchvault.cli.store import opened_store
 from twitchvault.cli.times import age, rfc3339
-from twitchvault.cli.watching import Picture, following
+from twitchvault.cli.watching import Event, Picture, following
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from twitchvault.cli.watching import Event
 
 __all__ = ["command"]
 
@@ -39,7 +38,10 @@ _ROOM: Final = 5
 """Lines of a terminal that are no user's and no event's."""
 
 
-async def command(options: StoreOptions) -> None:
+async def command(
+    options: StoreOptions,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON object on each line.")] = False,
+) -> None:
     """Show what happens to the tokens, until Ctrl-C.
 
     Whichever process does it; the users come first.
@@ -50,23 +52,41 @@ async def command(options: StoreOptions) -> None:
         opened_store(options) as store,
         following(store, prefix, picture) as wait,
     ):
-        if at_terminal():
+        if at_terminal() and not json:
             await _show_live(picture, wait)
         else:
-            await _print_all(picture, wait)
+            async with while_read():
+                await _print_all(picture, wait, _print_json if json else _print_row)
 
 
-async def _print_all(picture: Picture, wait: Callable[[], Awaitable[list[Event]]]) -> None:
+async def _print_all(
+    picture: Picture,
+    wait: Callable[[], Awaitable[list[Event]]],
+    show: Callable[[Event], None],
+) -> None:
     """A line for each user as it is now, then one for each event."""
     for user in picture.users.values():
-        say_row("", user.state, user.name, user.user_id, user.client_id, user.reason)
+        show(Event(None, "", user, user.reason))
     while True:
         for event in await wait():
-            user = event.user
-            say_row(
-                rfc3339(event.at) or "",
-                *(event.kind, user.name, user.user_id, user.client_id, event.reason),
-            )
+            show(event)
+
+
+def _print_row(event: Event) -> None:
+    user = event.user
+    what = event.kind or user.state
+    say_row(rfc3339(event.at) or "", what, user.name, user.user_id, user.client_id, event.reason)
+
+
+def _print_json(event: Event) -> None:
+    at, reason = rfc3339(event.at), event.reason or None
+    document = {
+        "at": at,
+        "kind": event.kind or None,
+        "reason": reason,
+        "user": event.user.as_dict(),
+    }
+    say_json(document, indent=None)
 
 
 async def _show_live(picture: Picture, wait: Callable[[], Awaitable[list[Event]]]) -> None:
