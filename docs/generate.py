@@ -1,4 +1,4 @@
-"""Writes the tables of these pages that say what the code says: `make docs`.
+"""Writes what the code dictates, tables of these pages and tests/floors.txt: `make docs`.
 
 A comment above such a table names its kind and its subject, `<!-- members: twitchvault.App -->`.
 The texts are the docstrings: whole ones of members and models, else their first paragraph.
@@ -13,6 +13,7 @@ import pkgutil
 import re
 import sys
 import textwrap
+import tomllib
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 DOCS: Final = Path(__file__).parent
 PAGES: Final = sorted(DOCS.rglob("*.md"))
+FLOORS: Final = DOCS.parent / "tests" / "floors.txt"
+FLOOR: Final = re.compile(r"(?:\[\w+\])?>=([\w.]+)[^;]*?(?=;|$)")
 FIRST_TABLE: Final = re.compile(r"^(\|.*)\n(\|.*)\n(\|.*)$", re.MULTILINE)
 TABLE: Final = re.compile(r"(<!-- (\w+): ([\w. ]+) -->\n)(?:[|`].*\n)*")
 OPTION: Final = re.compile(r"^([a-z_]+(?:, [a-z_]+)*): (.*(?:\n +.*)*)", re.MULTILINE)
@@ -269,11 +272,21 @@ def _first_paragraph(value: object) -> str:
     return " ".join((inspect.getdoc(value) or "").partition("\n\n")[0].split())
 
 
+def floors() -> str:
+    """The lowest version of each dependency, as constraints for pip."""
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *itertools.chain(*extras.values())]
+    pins = {FLOOR.sub(r"==\1", line) for line in lines if line not in extras["all"]}
+    title = "# The oldest versions that pyproject.toml admits: `make test-floors` installs these.\n"
+    return title + "".join(f"{pin}\n" for pin in sorted(pins, key=str.lower))
+
+
 def main() -> None:
-    """Write all pages anew."""
-    for page in PAGES:
-        old = page.read_text(encoding="utf-8")
-        if (new := generated(old)) != old:
+    """Write all pages anew, and tests/floors.txt."""
+    written = {page: generated(page.read_text(encoding="utf-8")) for page in PAGES}
+    for page, new in (written | {FLOORS: floors()}).items():
+        if page.read_text(encoding="utf-8") != new:
             page.write_text(new, encoding="utf-8")
             sys.stdout.write(f"wrote {page.relative_to(Path.cwd())}\n")
 

@@ -80,9 +80,9 @@ def quick_path() -> Iterator[Path]:
 
 
 @pytest.fixture
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+def storage(request: pytest.FixtureRequest, quick_path: Path) -> Storage:
     """Where the flows of a test keep their tokens: in memory, unless it is `on_each_store`."""
-    return Storage(getattr(request, "param", "memory"), tmp_path)
+    return Storage(getattr(request, "param", "memory"), quick_path)
 
 
 @pytest.fixture

@@ -68,12 +68,6 @@ def test_an_unknown_name_is_an_attribute_error(module: str) -> None:
         _ = package.Nonsense
 
 
-def test_the_flows_are_apps() -> None:
-    """Both flows are an App."""
-    assert issubclass(twitchvault.DeviceCodeFlow, twitchvault.App)
-    assert issubclass(twitchvault.AuthorizationCodeGrantFlow, twitchvault.App)
-
-
 def test_every_error_is_exported_and_in_the_tree() -> None:
     """The tree in the docstring of `errors` is the tree of the classes."""
     defined = {

@@ -86,11 +86,7 @@ def test_bad_histories_are_found(ops: list[Op], version: int, value: bytes | Non
 async def test_history_of_a_file(tmp_path: Path) -> None:
     """What several processes do to one SQLite file is explained by some order."""
     make_store = functools.partial(SQLiteStore, tmp_path / "tokens.db")
-    store = make_store()
-    await store.open()
-    try:
+    async with make_store() as store:
         ops = await record(make_store, seconds=2)
         check(ops, {entry.key: entry async for entry in store.scan()})
-    finally:
-        await store.close()
     assert len(ops) > 100, "the processes did hardly anything"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import pickle
 import socket
 
 import aiohttp
@@ -355,10 +354,3 @@ async def test_json_that_cannot_be_written(client: HTTPClient) -> None:
     for value, kind in ((object(), TypeError), (loop, ValueError), (deep, ValueError)):
         with pytest.raises(kind, match="'json' cannot be sent as JSON"):
             await client.send("POST", url, json=value)
-
-
-def test_no_answer_survives_pickling() -> None:
-    """The facts of a `NoAnswer` are kept when it crosses a process boundary."""
-    error = pickle.loads(pickle.dumps(NoAnswer("gone", sent=False, too_late=True)))  # noqa: S301
-    assert isinstance(error, NoAnswer)
-    assert (str(error), error.sent, error.too_late, error.status) == ("gone", False, True, 0)

@@ -120,13 +120,16 @@ async def test_given_session_that_is_closed_is_named() -> None:
         await client.send("GET", "http://127.0.0.1:1/")
 
 
-async def test_session_excludes_connector_and_trace() -> None:
-    """What would be ignored is refused."""
+async def test_a_session_brings_its_own() -> None:
+    """What would be ignored beside it is refused."""
     async with aiohttp.ClientSession() as session:
-        with pytest.raises(ValueError, match="give them to your 'session'"):
-            HTTPClient(client_id="abc", session=session, http_trace=aiohttp.TraceConfig())
-        with pytest.raises(ValueError, match="give them to your 'session'"):
-            HTTPClient(client_id="abc", session=session, connector=session.connector)
+        for more in (
+            {"http_trace": aiohttp.TraceConfig()},
+            {"connector": session.connector},
+            {"trust_env": True},
+        ):
+            with pytest.raises(ValueError, match="'trust_env' belong to a session: give them to"):
+                HTTPClient(client_id="abc", session=session, **more)
 
 
 async def test_no_cookies_are_kept(client: HTTPClient) -> None:

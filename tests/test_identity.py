@@ -11,7 +11,6 @@ from aiohttp import web
 
 from tests.http_servers import web_server
 from twitchvault.errors import (
-    BadRequest,
     ClientException,
     NoAnswer,
     NotFound,
@@ -237,28 +236,3 @@ def test_bad_base_url(url: str) -> None:
     """A base URL that cannot work is refused at once."""
     with pytest.raises(ValueError, match="'id_url' must be an http or https URL"):
         Identity(HTTPClient(client_id="abc"), "abc", None, url)
-
-
-def calls_of(identity: Identity) -> list[Callable[[], Awaitable[object]]]:
-    """Every endpoint, called with canaries."""
-    return [
-        identity.client_credentials,
-        lambda: identity.start_device(["chat:read"]),
-        lambda: identity.poll_device(DEVICE),
-        lambda: identity.exchange_code(CODE, "http://localhost"),
-        lambda: identity.refresh(REFRESH),
-        lambda: identity.validate(ACCESS),
-        lambda: identity.revoke(ACCESS),
-    ]
-
-
-@pytest.mark.parametrize("number", range(7))
-async def test_what_was_sent_is_cut_out_of_what_comes_back(number: int) -> None:
-    """What an endpoint was sent is cut out of what it echoes, and so is the client secret."""
-    sent = [SECRET, SECRET, DEVICE, CODE, REFRESH, ACCESS, ACCESS][number]
-    given = {"status": 400, "message": f"bad: {sent} / {SECRET}"}
-    answers: dict[str, object] = dict.fromkeys(("token", "device", "validate", "revoke"), given)
-    async with service(answers=answers, status=400) as (identity, _):
-        with pytest.raises(BadRequest) as caught:
-            await calls_of(identity)[number]()
-    assert caught.value.message == "bad: [secret] / [secret]"

@@ -244,14 +244,6 @@ def test_odd_secrets_do_not_hide_a_refusal(secret: str) -> None:
     assert waiting.error_code == waiting.message == "authorization_pending"
 
 
-def test_error_codes_stay_readable() -> None:
-    """A code and the words after it are no secret."""
-    body = {"error": "invalid_token", "error_description": f"the access token {SENT} expired"}
-    assert error_of(answer(401, body), SENT).message == (
-        "invalid_token: the access token [secret] expired"
-    )
-
-
 REFUSALS: list[dict[str, object]] = [
     {"status": 400, "message": "Invalid refresh token"},
     {"message": " invalid Refresh token\n"},

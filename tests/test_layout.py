@@ -101,7 +101,10 @@ def _python(code: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("module", ["twitchvault", "twitchvault.oauth", "twitchvault.stores"])
+@pytest.mark.parametrize(
+    "module",
+    ["twitchvault", "twitchvault.oauth", "twitchvault.stores", "twitchvault.testing.fake"],
+)
 def test_importing_imports_no_driver(module: str) -> None:
     """What an extra installs is imported on use; pytest and sqlite3 too."""
     extras = ("aiosqlite", "redis", "cryptography", "jwt", "typer", "rich", "pytest", "sqlite3")

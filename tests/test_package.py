@@ -14,7 +14,8 @@ from typing import Final
 
 import pytest
 from packaging.requirements import Requirement
-from packaging.version import Version
+
+from docs.generate import FLOORS, floors
 
 ROOT: Final = Path(__file__).parents[1]
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -88,15 +89,11 @@ def test_the_version_stands_in_one_place() -> None:
 
 def test_the_floors_are_those_that_are_tested() -> None:
     """Each dependency has a lowest version, and tests/floors.txt installs exactly that one."""
+    assert floors() == FLOORS.read_text(encoding="utf-8"), "run 'make docs'"
     groups = (group for extra, group in EXTRAS.items() if extra != "all")
-    lines = [*PROJECT["dependencies"], *(line for group in groups for line in group)]
-    floors = {}
-    for requirement in map(Requirement, lines):
-        (lowest,) = (part.version for part in requirement.specifier if part.operator == ">=")
-        floors[requirement.name] = Version(lowest), str(requirement.marker)
-    pinned = {}
-    text = (ROOT / "tests" / "floors.txt").read_text(encoding="utf-8")
-    for pin in map(Requirement, text.splitlines()[1:]):
-        (version,) = (part.version for part in pin.specifier if part.operator == "==")
-        pinned[pin.name] = Version(version), str(pin.marker)
-    assert pinned == floors
+    names = {
+        Requirement(line).name for group in (PROJECT["dependencies"], *groups) for line in group
+    }
+    pins = [Requirement(line) for line in floors().splitlines()[1:]]
+    assert names == {pin.name for pin in pins}
+    assert all(re.fullmatch(r"==[\d.]+", str(pin.specifier)) for pin in pins)

@@ -28,13 +28,10 @@ def test_every_store_works_without_posix() -> None:
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("arguments", [("list",), ("login", "--client-id", "id")])
-def test_the_command_works_without_posix(arguments: tuple[str, ...]) -> None:
+def test_the_command_works_without_posix() -> None:
     """It refuses a Unix socket in one line."""
-    store = ("--store", "unix:///run/redis.sock")
-    run = subprocess.run(
-        (*BARE, *arguments, *store), check=False, capture_output=True, text=True, timeout=50
-    )
+    command = (*BARE, "list", "--store", "unix:///run/redis.sock")
+    run = subprocess.run(command, check=False, capture_output=True, text=True, timeout=50)
     assert (run.returncode, run.stdout) == (2, "")
     assert "a 'unix' URL needs Unix sockets, which this system lacks: use 'redis://'" in run.stderr
 

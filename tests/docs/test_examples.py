@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RUN = ("python", "toml")
-RUN_ELSEWHERE = (ROOT / "docs" / "loops-and-threads.md",)
-"""tests/loops runs its programs, each in a process of its own."""
+RUN_ELSEWHERE = (ROOT / "docs" / "loops-and-threads.md", ROOT / "docs" / "tutorial.md")
+"""tests/loops and test_tutorial run their programs, each in a process of its own."""
 TO_RUN = [page for page in PAGES if page not in RUN_ELSEWHERE and blocks(page, *RUN)]
 
 

@@ -2,31 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
-import twitchvault.testing
 from twitchvault.testing import FakeTwitch
 from twitchvault.testing.fake import RemoteTwitch, control
-
-
-def test_the_double_does_not_import_pytest() -> None:
-    """Importing FakeTwitch brings in neither pytest nor a store's driver."""
-    code = (
-        "import sys; from twitchvault.testing import FakeTwitch; "
-        "drivers = ('pytest', 'aiosqlite', 'redis', 'cryptography', 'jwt'); "
-        "print([m for m in drivers if m in sys.modules])"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[]"
-
-
-def test_unknown_names() -> None:
-    """A name that is not there is an AttributeError as usual; what is there is listed."""
-    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
-        _ = twitchvault.testing.Nothing
 
 
 def test_every_command_exists_on_both_sides() -> None:

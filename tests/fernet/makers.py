@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.fernet import Fernet, InvalidToken
 
-from tests.stores.custom_store import FileStore
+from tests.stores.custom_store import MyStore
 from twitchvault.stores import Entry, FernetStore, MemoryStore, RedisStore, SQLiteStore, TokenStore
 from twitchvault.stores.base import ENCRYPTION_CHECK_KEY as CHECK
 
@@ -29,7 +29,7 @@ def over_sqlite(path: Path) -> FernetStore:
 
 def over_custom(path: Path) -> FernetStore:
     """A store over one that somebody wrote for themselves."""
-    return FernetStore(FileStore(path), [KEY])
+    return FernetStore(MyStore(path), [KEY])
 
 
 def over_redis(url: str, namespace: str) -> FernetStore:

@@ -11,7 +11,7 @@ import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 
 from tests.redis_store.conftest import server  # noqa: F401
-from tests.stores.custom_store import FileStore
+from tests.stores.custom_store import MyStore
 from twitchvault.stores import FernetStore, MemoryStore, RedisStore, SQLiteStore
 from twitchvault.testing import StoreContract
 
@@ -60,9 +60,9 @@ class TestOverSQLite(StoreContract):
     """Over a `SQLiteStore`."""
 
     @pytest.fixture
-    def make_store(self, tmp_path: Path) -> Callable[[], FernetStore]:
+    def make_store(self, quick_path: Path) -> Callable[[], FernetStore]:
         """Stores on one file."""
-        self.path = tmp_path / "tokens.db"
+        self.path = quick_path / "tokens.db"
         return functools.partial(over_sqlite, self.path)
 
     async def damage(self, store: TokenStore, key: str) -> None:  # noqa: ARG002
@@ -86,7 +86,7 @@ class TestOverCustom(
 
     async def damage(self, store: TokenStore, key: str) -> None:  # noqa: ARG002
         """Damage the ciphertext."""
-        await damage_middle(FileStore(self.path), key)
+        await damage_middle(MyStore(self.path), key)
 
 
 class TestOverRedis(StoreContract, omits={"processes": "test_fernet_kill has four of them on it"}):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import random
 import signal
+import threading
 from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.own_stores import OwnStore
 from tests.redis_store.conftest import server  # noqa: F401
 from tests.spawning import CONTEXT, fork
 from twitchvault.errors import DecryptionError, VersionConflict
@@ -24,10 +27,11 @@ if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
     from pathlib import Path
 
+
 PROCESSES = 4
 COUNTERS = 8
-ENTRIES = 300
-KILLS = 25
+ENTRIES = 400
+KILLS = 10
 """Rotations that are killed, on each store."""
 
 
@@ -50,33 +54,35 @@ async def _count(url: str, stop: Event) -> Counter[str]:
     return added
 
 
-def rotate(url: str, answer: Connection) -> None:
-    """A process that rotates, and lives until it is killed."""
-    asyncio.run(_rotate(url, answer))
+def rotate(url: str, answer: Connection, puts: int | None) -> None:
+    """A process that rotates and reports, or is killed a moment after so many puts have begun."""
+    asyncio.run(_rotate(url, answer, puts))
 
 
-async def _rotate(url: str, answer: Connection) -> None:
-    store = FernetStore(url, [NEW, KEY])
+async def _rotate(url: str, answer: Connection, puts: int | None) -> None:
+    inner = OwnStore(open_store(url))
+
+    async def count(operation: str, _key: str) -> None:
+        if operation == "put" and inner.calls["put"] == puts:
+            kill = functools.partial(os.kill, os.getpid(), signal.SIGKILL)
+            threading.Timer(random.uniform(0, 0.002), kill).start()
+
+    inner.before = count
+    store = FernetStore(inner, [NEW, KEY])
     await store.open()
-    answer.send("begun")
     report = await store.rotate()
     answer.send(f"{report.old_keys_unused} {report}")
-    await asyncio.sleep(60)
+    await inner.inner.close()
 
 
-async def rotation_killed(url: str, moment: float | None = None) -> str:
-    """Let a process rotate and kill it: at that moment, or once it has reported; the report."""
+async def rotation(url: str, puts: int | None = None) -> str:
+    """Let a process rotate; what it reports, nothing if it is killed."""
     answers, answer = CONTEXT.Pipe(duplex=False)
-    process = fork(rotate, url, answer)
+    process = fork(rotate, url, answer, puts)
     answer.close()
-    assert await asyncio.to_thread(answers.recv) == "begun"
     report = ""
-    if moment is None:
+    with suppress(EOFError):
         report = await asyncio.to_thread(answers.recv)
-    else:
-        await asyncio.sleep(moment)  # the random moment itself: nothing is waited for
-    assert process.pid
-    os.kill(process.pid, signal.SIGKILL)
     await asyncio.to_thread(process.join)
     answers.close()
     return report
@@ -114,17 +120,15 @@ async def test_killed_at_any_moment_while_processes_write(url: str) -> None:
     await fill(old)
     stop, pipes = CONTEXT.Event(), [CONTEXT.Pipe(duplex=False) for _ in range(PROCESSES)]
     writers = [fork(count, url, stop, answer) for _, answer in pipes]
-    half_way = kills = 0
-    # On a busy machine most are killed before they begin: go on until enough were half-way.
-    while kills < KILLS or (half_way <= KILLS // 10 and kills < 4 * KILLS):
+    half_way = 0
+    for _ in range(KILLS):
         await fill(old)
-        await rotation_killed(url, random.uniform(0, 0.05))
+        await rotation(url, random.randrange(1, ENTRIES // 2))
         half_way += 0 < await under_old_key(url) < ENTRIES
-        kills += 1
     assert half_way > KILLS // 10, "hardly a rotation was killed half-way: the test shows nothing"
     await fill(old)
     await old.close()
-    report = await rotation_killed(url)
+    report = await rotation(url)
     stop.set()
     added = sum([await asyncio.to_thread(answers.recv) for answers, _ in pipes], Counter[str]())
     for writer in writers:

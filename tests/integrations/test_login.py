@@ -99,6 +99,14 @@ async def test_a_stray_callback_ends_nothing(
     assert (await pending.finish(await approve(env, url))).login == "alice"
 
 
+async def test_a_bad_moment_after_the_code(app: App, env: Environment) -> None:
+    """A pair that Twitch has handed out is kept, also if the next answer is a 503."""
+    pending = PendingLogins(app, REDIRECT)
+    query = await approve(env, (await pending.begin(SCOPES)).url)
+    env.twitch.fail("validate", status=503)
+    assert (await pending.finish(query)).login == "alice"
+
+
 async def test_a_refusal_ends_the_login(app: App, env: Environment) -> None:
     """It is an error of its own, and the state is used up."""
     pending = PendingLogins(app, REDIRECT)
@@ -226,12 +234,13 @@ async def test_the_pages(site: Site, env: Environment, app: App) -> None:
 
 async def test_a_reload(site: Site, env: Environment) -> None:
     """The page that a user comes to has no code in its address, and may be reloaded at will; the
-    address with the code does nothing any more.
+    address with the code does nothing any more, and says who is signed in.
     """
     back = await begun(site, env)
     assert (await site.visit(back))[0] == 303
     assert await site.visit("/callback") == await site.visit("/callback")
-    assert (await site.visit(back))[0] == 400
+    ended = "This login has ended, or began in another browser: you are signed in as alice."
+    assert await site.visit(back) == (400, ended)
     assert env.twitch.counts.code_exchanges == 1
 
 
@@ -281,7 +290,11 @@ async def test_the_sites_own_faults(
         "redirect URI"
     )
     caplog.clear()
-    assert (await site.visit("/callback?error=redirect_mismatch"))[0] == 500
+    mismatch = "/callback?error=redirect_mismatch"  # so Twitch sends it, without a state
+    assert (await site.visit(mismatch))[0] == 400, "no login has begun in this browser"
+    assert not caplog.records
+    await site.visit("/login")
+    assert (await site.visit(mismatch))[0] == 500
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert line == f"Twitch's console has no redirect URI {REDIRECT!r}: add it"
 
@@ -333,3 +346,22 @@ async def test_the_access_log_has_no_code(
     lines = [record.getMessage() for record in caplog.records if record.name == "uvicorn.access"]
     assert any('"GET /callback HTTP/1.1" 303' in line for line in lines), lines
     assert not any("code=" in line or "state=" in line for line in lines)
+
+
+@pytest.mark.parametrize("routes", [aiohttp_routes, starlette_routes])
+def test_scopes_that_are_none(env: Environment, routes: Callable[..., object]) -> None:
+    """The site's author reads it at the start, not its first user."""
+    pending = PendingLogins(env.app(env.confidential), REDIRECT)
+    with pytest.raises(TypeError, match="'scopes' must be a set or list of scopes"):
+        routes(pending, "chat:read")
+
+
+async def test_an_app_that_is_not_open(env: Environment) -> None:
+    """It is a fault of the program: the server logs it, and nobody is said to have failed."""
+    pending = PendingLogins(env.app(env.confidential), REDIRECT)
+    async with (
+        serving_aiohttp(pending) as base,
+        aiohttp.ClientSession() as browser,
+        browser.get(base / "login", allow_redirects=False) as answer,
+    ):
+        assert answer.status == 500

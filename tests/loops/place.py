@@ -41,7 +41,7 @@ class Running:
     async def _read(self) -> None:
         assert self.process.stdout is not None
         while chunk := await self.process.stdout.read(1 << 16):
-            self.output += chunk.decode()
+            self.output += chunk.decode(errors="replace")
 
     async def has_written(self, text: str) -> None:
         """Wait until the output holds the text."""

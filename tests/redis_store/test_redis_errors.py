@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.environment import text_of
 from tests.redis_store.proxy import MARK, Proxy
 from tests.redis_store.servers import Server, free_port
 from twitchvault.errors import StoreError, StoreUnavailable
@@ -26,15 +27,6 @@ SECRET = "correct-horse-battery"
 PAGE = Path(__file__).parents[2] / "docs" / "stores" / "redis.md"
 
 
-def chain(error: BaseException | None) -> str:
-    """All texts of an error and of what led to it."""
-    texts = []
-    while error is not None:
-        texts.append(f"{error!r} {error}")
-        error = error.__cause__ or error.__context__
-    return "\n".join(texts)
-
-
 async def refused(
     store: RedisStore, pattern: str, kind: type[StoreError] = StoreUnavailable
 ) -> str:
@@ -42,7 +34,7 @@ async def refused(
     with pytest.raises(kind, match=pattern) as caught:
         await store.open()
     assert type(caught.value) is kind
-    text = chain(caught.value)
+    text = text_of(caught.value)
     assert SECRET not in text
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
@@ -164,7 +156,7 @@ async def test_missing_permission(own_server: Callable[..., Server], command: st
 
     with pytest.raises(StoreUnavailable) as caught:
         await use()
-    text = chain(caught.value)
+    text = text_of(caught.value)
     assert "ACL SETUSER" in text
     assert command in text.lower()
     assert SECRET not in text
@@ -211,7 +203,7 @@ async def test_out_of_memory(own_server: Callable[..., Server]) -> None:
             ):
                 assert isinstance(result, StoreUnavailable)
                 assert "maxmemory" in str(result)
-                assert "canary" not in chain(result)
+                assert "canary" not in text_of(result)
             assert [entry async for entry in store.scan()] == [("key", version, b"value")]
             await client.config_set("maxmemory", "0")
             assert await store.put("key", b"again") > version

@@ -13,17 +13,16 @@ from tests.processes.fleet import all_do
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
-    from contextlib import AbstractContextManager
 
     from tests.processes.fleet import Fleet
     from tests.redis_store.servers import Server
-
-    Outage = Callable[[Server], AbstractContextManager[None]]
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
 
 PROCESSES = 8
 TASKS = 50
+OUTAGE = 3.5
+"""Seconds: longer than one try of a call may take."""
 
 
 @pytest.fixture
@@ -39,39 +38,31 @@ def store_url(own: Server) -> str:
 
 
 @contextlib.contextmanager
-def killed(server: Server) -> Iterator[None]:
-    """`kill -9`, and a restart."""
-    server.kill()
-    yield
-    server.start()
-
-
-@contextlib.contextmanager
 def stopped(server: Server) -> Iterator[None]:
-    """The server stands still, for longer than one try of a call may take."""
+    """The server stands still."""
     server.signal(signal.SIGSTOP)
     yield
     server.signal(signal.SIGCONT)
 
 
-@pytest.mark.parametrize(("outage", "seconds"), [(killed, 0.2), (stopped, 3.5)])
-async def test_outage_in_each_expiry(
-    fleet: Fleet, own: Server, outage: Outage, seconds: float
-) -> None:
-    """While the request is on its way, while the pair is on its way back, and at another moment."""
+async def test_outage_in_each_expiry(fleet: Fleet, own: Server) -> None:
+    """While the request is on its way, while the pair is on its way back, and at another moment.
+
+    A server that is killed: `tests/promises/test_no_lost_token_redis.py`.
+    """
     await fleet.register()
     user_id = await fleet.own_pair((await fleet.start(PROCESSES))[0])
 
     async def fail() -> None:
-        with outage(own):
-            await asyncio.sleep(seconds)  # the outage itself
+        with stopped(own):
+            await asyncio.sleep(OUTAGE)
 
     async def fail_around(when: str) -> None:
         async with await fleet.twitch.hold("token:refresh_token", when=when) as gate:  # type: ignore[arg-type]
             await gate.reached()
-            with outage(own):
+            with stopped(own):
                 await gate.release()
-                await asyncio.sleep(seconds)
+                await asyncio.sleep(OUTAGE)
 
     for number, trouble in enumerate([fail_around("before"), fail_around("after"), fail()], 2):
         await expire(fleet, user_id, trouble)

@@ -61,6 +61,8 @@ class Books:
         """When a process stood still or could not reach the store."""
         self.stalls: dict[Host, list[tuple[float, float]]] = {}
         """When a store call of it took its time."""
+        self.cleared: dict[Host, float] = {}
+        """When it was cleared last."""
         self.closed: dict[Host, float] = {}
         """Since when its vault is closed."""
         self.mixed_up: set[str] = set()
@@ -194,6 +196,7 @@ class Books:
             pair.by is not None
             and pair.by.token == old.refresh
             and pair.by.host is host
+            and pair.by.answered_at >= self.cleared.get(host, 0.0)
             and pair.holders.get(host, NEVER) < before
             for pair in self.pairs
         ) or any(
@@ -201,8 +204,9 @@ class Books:
             for one, at, value in self.records_seen
         )
 
-    def forgot(self, host: Host) -> None:
+    def forgot(self, host: Host, now: float) -> None:
         """A process has cleared what it knew."""
+        self.cleared[host] = now
         for pair in self.pairs:
             pair.holders.pop(host, None)
         self.records_seen = [one for one in self.records_seen if one[0] is not host]

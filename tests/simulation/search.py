@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ENOUGH", "Finding", "search", "try_recorded"]
 
-ENOUGH: Final = 4_000
+ENOUGH: Final = 8_000
 """A fault has to be found within so many schedules."""
 
 

@@ -29,7 +29,7 @@ LIFETIME: Final = 10
 
 
 @dataclass(slots=True)
-class Shown:
+class Prompt:
     """A code that a process shows to a user."""
 
     user: str
@@ -99,7 +99,7 @@ class Flow:
     async def wait_for_device_token(self, code: str, interval: float, timeout: float) -> Token:
         """What comes when the user has approved."""
         del code, interval
-        shown = Shown(self._scene.user, self._host, self._world.loop.now)
+        shown = Prompt(self._scene.user, self._host, self._world.loop.now)
         self._world.shows_code(shown)
         try:
             await asyncio.sleep(min(self._delay, timeout))

@@ -25,6 +25,7 @@ from twitchvault.testing.fake.messages import (
 from twitchvault.testing.fake.model import Client, Refusal, Settings, Switches
 from twitchvault.testing.fake.model import Pair as Issued
 from twitchvault.testing.fake.model import User as TwitchUser
+from twitchvault.testing.fake.openid import IdTokens
 from twitchvault.testing.fake.state import State
 from twitchvault.testing.fake.tokens import REFRESH_LENGTH, Access, Tokens
 
@@ -149,7 +150,8 @@ class Twitch:
         self._books = world.books
         self._state = SimState(settings, seed, world)
         self._tokens = SimTokens(self._state, world)
-        self._identity = Identity(self._state, self._tokens, Logins(self._state, self._tokens))
+        logins = Logins(self._state, self._tokens)
+        self._identity = Identity(self._state, self._tokens, logins, IdTokens(self._state))
         self._helix = Helix(self._state, self._tokens, EventSub(self._state))
         self._helix.resources[RESOURCE] = Resource((), None, "user")
         secret = None if profile.public else SECRET

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tests.simulation.facts import Pair, Request
     from tests.simulation.host import Host
     from tests.simulation.process import Call, Making
-    from tests.simulation.sign_in import Shown
+    from tests.simulation.sign_in import Prompt
 from twitchvault.testing.fake.messages import Call as Wire
 
 __all__ = ["World", "simulate"]
@@ -64,7 +64,7 @@ class World:
         self.users = [user.user_id for user in self.twitch.users]
         self.processes: list[Process] = []
         self.store_calls = 0
-        self.codes: list[Shown] = []
+        self.codes: list[Prompt] = []
 
     # What happened
 
@@ -95,7 +95,7 @@ class World:
             text = f"{call.what} refuses {pair.refresh}, which Twitch takes: {call.outcome}"
             self.violation("wrong needs_login", text)
 
-    def shows_code(self, shown: Shown) -> None:
+    def shows_code(self, shown: Prompt) -> None:
         """A process asks a user to approve a code; nobody else may who could know of that."""
         self.note(shown.host.name, "shows a code", shown.user)
         others = [one for one in self.codes if one.user == shown.user and not one.host.dead]
@@ -105,7 +105,7 @@ class World:
                 text = f"{shown.host.name} and {other.host.name} show {shown.user} a code each"
                 self.violation("other", text)
 
-    def _holds_lease(self, shown: Shown) -> bool:
+    def _holds_lease(self, shown: Prompt) -> bool:
         """Whether nothing has kept a process from its lease since shortly before it had it."""
         since = shown.since - self.ttl[shown.host]
         lost = any(loss.at >= since for loss in self.books.losses)
@@ -271,9 +271,9 @@ class World:
         process.vault.clear()
         process.cleared = True
         self.books.closed[process.host] = self.loop.now
-        self.books.forgot(process.host)
+        self.books.forgot(process.host, self.loop.now)
         await asyncio.sleep(pause)
-        self.books.forgot(process.host)  # it took nothing in until now
+        self.books.forgot(process.host, self.loop.now)  # it took nothing in until now
         await process.open()
 
     # The course of a run

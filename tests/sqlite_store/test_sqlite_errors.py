@@ -87,31 +87,27 @@ def contents(path: Path) -> dict[str, bytes]:
 
 async def test_locked_by_another_program(path: Path) -> None:
     """A write waits for `busy_timeout` and not much longer; reading goes on; later it works."""
-    store, opening = (SQLiteStore(path, busy_timeout=0.2) for _ in range(2))
-    await store.open()
-    await store.put("a", b"1")
-    with locked(path) as other:
-        started = time.monotonic()
-        for step in (store.put("a", b"2"), opening.open()):
-            with pytest.raises(StoreUnavailable) as refused:
-                await step
-            assert str(refused.value) == f"{str(path)!r} {LOCKED}"
-        assert 0.3 < time.monotonic() - started < BOUND
-        assert await store.get("a") == Entry("a", 1, b"1")
-        other.rollback()
-        await opening.open()
-        assert await opening.put("a", b"2") == 2
-    await store.close()
-    await opening.close()
+    opening = SQLiteStore(path, busy_timeout=0.2)
+    async with SQLiteStore(path, busy_timeout=0.2) as store:
+        await store.put("a", b"1")
+        with locked(path) as other:
+            started = time.monotonic()
+            for step in (store.put("a", b"2"), opening.open()):
+                with pytest.raises(StoreUnavailable) as refused:
+                    await step
+                assert str(refused.value) == f"{str(path)!r} {LOCKED}"
+            assert 0.3 < time.monotonic() - started < BOUND
+            assert await store.get("a") == Entry("a", 1, b"1")
+            other.rollback()
+            async with opening:
+                assert await opening.put("a", b"2") == 2
 
 
 @pytest.fixture
 async def full(path: Path) -> SQLiteStore:
     """A closed store with enough in it to have inner pages."""
-    store = SQLiteStore(path)
-    await store.open()
-    await asyncio.gather(*(store.put(f"k{n:04}", value_of(n)) for n in range(500)))
-    await store.close()
+    async with SQLiteStore(path) as store:
+        await asyncio.gather(*(store.put(f"k{n:04}", value_of(n)) for n in range(500)))
     return store
 
 
@@ -131,14 +127,13 @@ async def test_a_damaged_page(path: Path, full: SQLiteStore) -> None:
     """What can be read is read, what cannot is an error, and no key is said to be absent."""
     size = page_size(path)
     overwrite(path, path.read_bytes().index(value_of(250)) // size * size, size)  # noqa: ASYNC240
-    await full.open()
-    assert await full.get("k0499") == Entry("k0499", 500, value_of(499))
-    for step in (full.get("k0250"), full.put("k0250", b"1"), read_all(full)):
-        with pytest.raises(StoreError) as refused:
-            await step
-        assert str(refused.value) == f"{str(path)!r} {DAMAGED}"
-    await full.put("k0499", b"1")
-    await full.close()
+    async with full:
+        assert await full.get("k0499") == Entry("k0499", 500, value_of(499))
+        for step in (full.get("k0250"), full.put("k0250", b"1"), read_all(full)):
+            with pytest.raises(StoreError) as refused:
+                await step
+            assert str(refused.value) == f"{str(path)!r} {DAMAGED}"
+        await full.put("k0499", b"1")
 
 
 async def test_a_damaged_file(path: Path, full: SQLiteStore) -> None:
@@ -194,10 +189,8 @@ async def test_a_driver_whose_thread_is_not_found(
             return self._connect().__await__()
 
     monkeypatch.setattr("aiosqlite.core.Connection", Renamed)
-    store = SQLiteStore(path)
-    await store.open()
-    assert await store.put("a", b"1") == 1
-    await store.close()
+    async with SQLiteStore(path) as store:
+        assert await store.put("a", b"1") == 1
 
 
 FULL_DISK: Final = """
@@ -270,9 +263,8 @@ async def test_no_permission(
     path = shared / "inner" / "tokens.db"
     path.parent.mkdir()
     if exists:
-        store = SQLiteStore(path)
-        await store.open()
-        await store.close()
+        async with SQLiteStore(path):
+            pass
         path.chmod(file_mode)
     path.parent.chmod(folder_mode)
     output = await asyncio.to_thread(run_script, NOBODY, path)

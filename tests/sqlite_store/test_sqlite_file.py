@@ -56,9 +56,8 @@ async def test_a_copy_by_dump_is_recognised(path: Path, store: SQLiteStore) -> N
     with pytest.raises(StoreError, match=r"not its mark, which '\.dump' leaves out") as refused:
         await copied.open()
     edit(copy, *str(refused.value).split("'")[5:8:2])
-    await copied.open()
-    assert await copied.get("a") == Entry("a", 1, b"1")
-    await copied.close()
+    async with copied:
+        assert await copied.get("a") == Entry("a", 1, b"1")
 
 
 @pytest.mark.parametrize("umask", [0, 0o022, 0o177])
@@ -77,13 +76,11 @@ async def test_files_are_private_from_the_first_byte(
     monkeypatch.setattr(os, "open", spy)
     before = os.umask(umask)
     try:
-        store = SQLiteStore(path)
-        await store.open()
-        await store.put("a", b"1")
-        files = permissions(path.parent)
-        await store.close()
-        await store.open()
-        await store.close()
+        async with SQLiteStore(path) as store:
+            await store.put("a", b"1")
+            files = permissions(path.parent)
+        async with store:
+            pass
     finally:
         os.umask(before)
     assert made == [0o600]
@@ -93,11 +90,8 @@ async def test_files_are_private_from_the_first_byte(
 
 async def opened(path: Path) -> dict[str, int]:
     """Open and close a store; the permissions of its files meanwhile."""
-    store = SQLiteStore(path)
-    await store.open()
-    files = permissions(path.parent)
-    await store.close()
-    return files
+    async with SQLiteStore(path):
+        return permissions(path.parent)
 
 
 async def test_permissions_of_an_existing_file_stay(
@@ -172,12 +166,10 @@ async def test_a_link_leads_to_the_file(path: Path, store: SQLiteStore) -> None:
     """Two names of one file are one store."""
     link = path.with_name("link.db")
     os.symlink(path, link)  # noqa: PTH211
-    second = SQLiteStore(link)
-    await second.open()
-    await second.put("a", b"1")
-    assert await store.get("a") == Entry("a", 1, b"1")
-    await store.close()
-    await second.close()
+    async with SQLiteStore(link) as second:
+        await second.put("a", b"1")
+        assert await store.get("a") == Entry("a", 1, b"1")
+        await store.close()
     assert permissions(path.parent).keys() == {"tokens.db", "link.db"}
 
 

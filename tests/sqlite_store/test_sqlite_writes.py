@@ -73,16 +73,14 @@ async def test_a_conflict_never_names_what_was_expected(store: SQLiteStore) -> N
 
 async def test_a_failed_transaction_fails_all_of_its_writers(path: Path) -> None:
     """With an error each, at once for those that wait as well; the next write works."""
-    store = SQLiteStore(path, busy_timeout=0.1)
-    await store.open()
-    with locked(path):
-        puts = [store.put("a", b"1"), store.put("a", b"2"), store.put("b", b"1")]
-        results = await asyncio.gather(*puts, return_exceptions=True)
-    assert [type(result) for result in results] == [StoreUnavailable] * 3
-    assert len({id(result) for result in results}) == 3, "an exception has one owner"
-    assert await store.put("b", b"2") == 1
-    assert await store.get("a") is None
-    await store.close()
+    async with SQLiteStore(path, busy_timeout=0.1) as store:
+        with locked(path):
+            puts = [store.put("a", b"1"), store.put("a", b"2"), store.put("b", b"1")]
+            results = await asyncio.gather(*puts, return_exceptions=True)
+        assert [type(result) for result in results] == [StoreUnavailable] * 3
+        assert len({id(result) for result in results}) == 3, "an exception has one owner"
+        assert await store.put("b", b"2") == 1
+        assert await store.get("a") is None
 
 
 async def test_cancelling(path: Path, statements: list[str], store: SQLiteStore) -> None:

@@ -1,4 +1,7 @@
-"""The contract of a token store, kept by the stores that need no server."""
+"""The contract of a token store, kept by the stores that need no server.
+
+`tests/docs/test_own_store.py` runs it on the store of the page "Your own store".
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,6 @@ import pytest
 
 from twitchvault.stores import MemoryStore, SQLiteStore
 from twitchvault.testing import StoreContract
-
-from .custom_store import FileStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,12 +48,3 @@ class TestSQLiteStore(StoreContract):
         with closing(sqlite3.connect(self.path)) as connection, connection:
             connection.execute("PRAGMA ignore_check_constraints = ON")
             connection.execute("UPDATE entries SET value = 'x' WHERE key = ?", (key.encode(),))
-
-
-class TestFileStore(StoreContract, omits={"watch": "it has none: the vault scans it"}):
-    """A store of somebody's own: 40 lines around a file."""
-
-    @pytest.fixture
-    def make_store(self, quick_path: Path) -> Callable[[], FileStore]:
-        """Stores on one file."""
-        return functools.partial(FileStore, quick_path / "tokens.db")

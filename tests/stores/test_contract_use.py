@@ -21,16 +21,16 @@ import functools
 import os
 
 import pytest
-from tests.stores.custom_store import FileStore
+from tests.stores.custom_store import MyStore
 from twitchvault.errors import StoreUnavailable, VersionConflict
 from twitchvault.stores import MemoryStore
 from twitchvault.testing import StoreContract
 
-class IgnoresExpect(FileStore):
+class IgnoresExpect(MyStore):
     async def put(self, key, value, *, expect=None):
         return await super().put(key, value)
 
-class TwoSteps(FileStore):
+class TwoSteps(MyStore):
     async def put(self, key, value, *, expect=None):
         entry = await self.get(key)
         found = entry.version if entry else 0
@@ -38,7 +38,7 @@ class TwoSteps(FileStore):
             raise VersionConflict(key, expect, found)
         return await super().put(key, value)
 
-class OneProcess(FileStore):
+class OneProcess(MyStore):
     def __init__(self, path, home):
         super().__init__(path)
         self.home = home
@@ -54,7 +54,7 @@ class TestMemory(StoreContract, omits={"handles": "it has none", "processes": "i
         return lambda: store
 
 class Files(StoreContract):
-    kind, more = FileStore, ()
+    kind, more = MyStore, ()
 
     @pytest.fixture
     def make_store(self, tmp_path):
@@ -146,7 +146,7 @@ async def test_wrong_stores_fail_in_a_project(quick_path: Path) -> None:
     assert {"Broken::test_put_with_expect", "Broken::test_increments_at_once"} <= failed
     assert not {test for test in failed if test.startswith("File::")}
     assert "Broken::test_put_then_get" not in failed
-    assert "FileStore has no watch(): readers scan it and compare" in output
+    assert "MyStore has no watch(): readers scan it and compare" in output
     for text in SAID:
         assert text in output
 
@@ -166,7 +166,8 @@ def test_omitted_tests_are_gone() -> None:
 
     between = {"test_compare_and_set_between_processes", "test_feed_of_other_processes"}
     damage = {"test_damage_is_not_absence", "test_damage_does_not_stop_a_feed"}
-    assert names_of(StoreContract) - names_of(Alone) == between | damage
+    broken = {name for name in names_of(StoreContract) if "connections" in name}
+    assert names_of(StoreContract) - names_of(Alone) == between | damage | broken
     assert "test_wait_wakes_up" in names_of(Alone) - names_of(Quiet)
     assert "test_put_then_get" in names_of(Quiet)
     assert names_of(Checked) - names_of(Quiet) == {"test_damage_is_not_absence"}

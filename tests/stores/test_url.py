@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -164,7 +163,7 @@ def test_registered_schemes() -> None:
     assert isinstance(open_store(url), MemoryStore)
     assert sys.modules["their_stores"].given == [url]
     assert isinstance(open_store("redis://localhost"), RedisStore)
-    with pytest.raises(ValueError, match=r"'unix://\.\.\.', 'broken://\.\.\.', 'dri"):
+    with pytest.raises(ValueError, match=r"'memory://', .*, 'broken://\.\.\.', 'dri"):
         open_store("unknown://")
 
 
@@ -206,18 +205,3 @@ def test_only_strings() -> None:
     """A path is not taken for a URL."""
     with pytest.raises(TypeError, match="'url' must be a str, not PosixPath"):
         open_store(Path("a.db"))  # type: ignore[arg-type]
-
-
-def test_importing_the_stores_imports_no_driver() -> None:
-    """Neither the package nor a memory store needs a driver; every public name can be had."""
-    script = """
-import sys
-from twitchvault.stores import BACKENDS, MemoryStore, open_store
-import twitchvault.stores.sqlite
-open_store("memory://")
-print(sorted({"aiosqlite", "redis", "cryptography"} & set(sys.modules)))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, check=True, text=True
-    )
-    assert done.stdout == "[]\n"

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from twitchvault import inputs
 from twitchvault.errors import (
+    AuthFailure,
     BadRequest,
     ClientException,
     HTTPException,
@@ -21,6 +22,8 @@ from twitchvault.errors import (
     StoreError,
 )
 from twitchvault.oauth import AuthorizationCodeGrantFlow
+from twitchvault.oauth.granted import with_retries
+from twitchvault.scopes import scope_names
 from twitchvault.stores.base import missing_driver
 from twitchvault.vault.pending import LIFETIME
 
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from starlette.requests import Request
     from starlette.responses import Response
-    from starlette.routing import Route
+    from starlette.routing import BaseRoute
 
     from twitchvault.app import App
     from twitchvault.helix import UserAPI
@@ -111,7 +114,7 @@ class PendingLogins:
         if not code:
             raise LoginDenied(f"the user came back without a code ({str(refusal)[:80]!r})")
         token = await flow.get_authorization_token(code, self.redirect_uri)
-        return await flow.add_user(token.access_token, token.refresh_token)
+        return await with_retries(lambda: flow.add_user(token.access_token, token.refresh_token))
 
     def _flow(self) -> AuthorizationCodeGrantFlow:
         self._app._core.binding.check()  # noqa: SLF001
@@ -173,7 +176,7 @@ class _Pages:
 
     def __init__(self, pending: PendingLogins, scopes: Iterable[str], callback: str) -> None:
         self._pending = pending
-        self._scopes = frozenset(scopes)
+        self._scopes = scope_names(scopes)
         url = urlsplit(pending.redirect_uri)
         self._address = url.path or "/"
         # The application may be mounted under a prefix, which only the browser sees.
@@ -199,7 +202,7 @@ class _Pages:
         """Take the browser back, and send it to this page without the code in its address."""
         if visit.turned_away:
             return visit.turned_away
-        if visit.query.get("error") == "redirect_mismatch":
+        if visit.states and visit.query.get("error") == "redirect_mismatch":  # it has no state
             _log.error(
                 "Twitch's console has no redirect URI %r: add it", self._pending.redirect_uri
             )
@@ -209,28 +212,35 @@ class _Pages:
         state = visit.query.get("state", "")
         known = [compare_digest(_bytes(state), _bytes(one)) for one in visit.states]
         if not any(known):
-            return _Page(400, "This is not the login that began here: sign in again.")
-        page = await self._finish(visit.query)
+            return _ended(visit)
+        page = await self._finish(visit)
         left = _BETWEEN.join(one for one in visit.states if one != state)
         return page._replace(states=left)
 
-    async def _finish(self, query: Mapping[str, str]) -> _Page:
+    async def _finish(self, visit: _Visit) -> _Page:
         try:
-            user = await self._pending.finish(query)
+            user = await self._pending.finish(visit.query)
         except LoginUnknown:
-            return _Page(400, "This login has ended: sign in again.")
+            return _ended(visit)
         except LoginDenied:
             return _Page(403, "You did not grant access.")
-        except ClientException:
+        except AuthFailure:
             return _EXPIRED
         except HTTPException as error:
             return _page_of(error)
         except StoreError as error:
             return _warned(error)
-        return _Page(303, "", self._address, signed_in=user.login)
+        return _Page(303, "", self._address, signed_in=user.login or user.user_id)
 
 
 _EXPIRED: Final = _Page(400, "This code is no longer good: sign in again.")
+
+
+def _ended(visit: _Visit) -> _Page:
+    """The answer to an address whose login is over: a reload that came too fast, for example."""
+    name = visit.cookies.get(_SIGNED_IN)
+    what = f"you are signed in as {name}" if name else "sign in again"
+    return _Page(400, f"This login has ended, or began in another browser: {what}.")
 
 
 def _page_of(error: HTTPException) -> _Page:
@@ -258,7 +268,7 @@ def starlette_routes(
     *,
     login: str = "/login",
     callback: str = "/callback",
-) -> list[Route]:
+) -> list[BaseRoute]:
     """The two pages as routes of Starlette or FastAPI: `Starlette(routes=starlette_routes(...))`.
 
     `login` and `callback` are their paths; `callback` must be that of the redirect URI.

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from twitchvault.errors import StoreError, VersionConflict, WrongValue
 from twitchvault.stores.base import (
@@ -38,7 +39,8 @@ class MemoryStore(TokenStore, Watchable):
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
         self._version = 0
-        self._feeds: dict[_MemoryFeed, None] = {}
+        # Weak: nothing ends the feeds of an event loop that was closed under its tasks.
+        self._feeds: WeakKeyDictionary[_MemoryFeed, None] = WeakKeyDictionary()
         self._refusal: str | None = NOT_OPEN
         self._lock = threading.Lock()  # never held across an await
 
@@ -91,7 +93,7 @@ class MemoryStore(TokenStore, Watchable):
             yield feed
         finally:
             with self._lock:
-                del self._feeds[feed]
+                self._feeds.pop(feed, None)
                 feed.end()
 
     def check_open(self) -> None:

@@ -20,8 +20,8 @@ def reconciled(stored: Record | None, ours: Record | None) -> Record | None:
 
     Mostly `stored`. A store that has lost data may hold something older: then it is `ours`. Or one
     of both is a login that was made by who did not know the other, or has exchanged the other's
-    refresh token: that stands, and takes over what the other remembers; the stored one if that is
-    true of both.
+    refresh token: that stands, and takes over what the other remembers. If that is true of both it
+    is the stored one, unless only that needs a login.
     """
     if ours is None:
         return stored
@@ -36,7 +36,7 @@ def reconciled(stored: Record | None, ours: Record | None) -> Record | None:
 def _after_a_loss(stored: Record, ours: Record) -> Record:
     behind = stored.order < ours.order
     is_spent = stored.has_spent(fingerprint(ours.refresh_token or ""))
-    outdated = _is_outdated(stored, ours)
+    outdated = _is_outdated(stored, ours) or _is_better_login(ours, stored)
     if is_spent or (_is_unknown_login(stored, ours) and not outdated):
         return _with_memory_of(stored, ours, ours.generation + 1 if behind else stored.generation)
     if behind:
@@ -52,9 +52,15 @@ def _is_outdated(stored: Record, ours: Record) -> bool:
     return ours.has_spent(mark) and not stored.has_spent(mark)
 
 
+def _is_better_login(ours: Record, stored: Record) -> bool:
+    """Whether the stored record needs a login, and ours is one that it does not know."""
+    needed = stored.state == "needs_login" and ours.state == "live"
+    return needed and _is_unknown_login(ours, stored)
+
+
 def _is_unknown_login(record: Record, other: Record) -> bool:
     """Whether `record` descends from a login that `other` does not know."""
-    if record.refresh_token in {None, other.refresh_token} or other.state == "removed":
+    if record.refresh_token in {None, other.refresh_token}:
         return False
     login = record.seeds[-FINGERPRINT_LENGTH:]
     if record.seeded:
@@ -68,18 +74,16 @@ def _with_seeds_of(current: Record, other: Record) -> Record:
     """`current`, which remembers the seeds of `other`: in the usual case itself."""
     if current.seeds.startswith(other.seeds):
         return current
-    missing = [mark for mark in split_fingerprints(other.seeds) if mark not in current.seeds]
-    seeds = ("".join(missing) + current.seeds)[-MAX_SEEDS * FINGERPRINT_LENGTH :]
-    return current if seeds == current.seeds else replace(current, seeds=seeds)
+    return _changed(current, seeds=_joined(other.seeds, current.seeds, MAX_SEEDS))
 
 
 def _with_memory_of(current: Record, other: Record, generation: int) -> Record:
     """`current`, which knows what `other` remembers."""
     given_up = other.given_up
-    if current.refresh_token != other.refresh_token:
+    if other.refresh_token not in {None, current.refresh_token}:
         mark = fingerprint(other.refresh_token or "")
         given_up = given_up if current.has_spent(mark) else given_up + mark
-    return replace(
+    return _changed(
         current,
         generation=generation,
         seeds=_joined(other.seeds, current.seeds, MAX_SEEDS),
@@ -88,6 +92,13 @@ def _with_memory_of(current: Record, other: Record, generation: int) -> Record:
     )
 
 
+def _changed(current: Record, **fields: object) -> Record:
+    """`current` with these fields; itself if they are its own, so that nobody writes it again."""
+    changed = replace(current, **fields)
+    return current if changed == current else changed
+
+
 def _joined(older: str, newer: str, limit: int) -> str:
-    marks = dict.fromkeys((*split_fingerprints(older), *split_fingerprints(newer)))
-    return "".join([*marks][-limit:])
+    """Both memories. What is in the newer one stays in its order, or two processes never agree."""
+    missing = [mark for mark in split_fingerprints(older) if mark not in newer]
+    return ("".join(missing) + newer)[-limit * FINGERPRINT_LENGTH :]

@@ -18,6 +18,7 @@ from twitchvault.cli.store import opened_app, opened_store, store_name
 from twitchvault.cli.users import one_user, read_users
 from twitchvault.errors import AuthFailure, HTTPException
 from twitchvault.oauth import AuthorizationCodeGrantFlow, DeviceCodeFlow
+from twitchvault.oauth.granted import with_retries
 
 if TYPE_CHECKING:
     from twitchvault.helix import UserAPI
@@ -61,7 +62,7 @@ async def command(
         async def keep(token: Token) -> UserAPI:
             if expect is not None:
                 await _check_user(app, token, expect)
-            return await app.add_user(token.access_token, token.refresh_token)
+            return await with_retries(lambda: app.add_user(token.access_token, token.refresh_token))
 
         await _check_secret(options, app, by_code=code or paste)
         with redirect_stdout(sys.stderr if json else sys.stdout):
@@ -99,7 +100,7 @@ async def _check_secret(options: AppOptions, app: App, *, by_code: bool) -> None
 
 async def _check_user(app: App, token: Token, expected: str) -> None:
     """Revoke the token and raise if it is another user's."""
-    user = await app.validate_token(token.access_token)
+    user = await with_retries(lambda: app.validate_token(token.access_token))
     if expected.lower() in {user.user_id, (user.login or "").lower()}:
         return
     try:
