@@ -17,7 +17,7 @@ from twitchvault.environment import VARIABLES
 
 from .pages import INDEX, PAGES, README, ROOT, anchors, blocks, links, name, prose
 
-LANGUAGES: Final = {"python", "toml", "bash", "text", "mermaid", "diff"}
+LANGUAGES: Final = {"python", "toml", "bash", "text", "mermaid", "diff", "sql"}
 """Python and TOML are run by test_examples, bash is checked below; the rest is not for running."""
 DIAGRAMS: Final = ("flowchart TD", "sequenceDiagram", "stateDiagram-v2")
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -63,6 +63,19 @@ async def test_three_bots_show_one_code(env: Environment) -> None:
     assert [*await env.storage.values()] == [env.key(env.alice)]
 
 
+@pytest.mark.parametrize("user_id", [None, "the user"])
+async def test_a_bad_moment_after_the_grant(env: Environment, user_id: str | None) -> None:
+    """A pair that Twitch has handed out is kept, also if the next answer is a 503."""
+    screen = Screen()
+    async with env.device() as flow:
+        bot = ensuring(flow, screen, user_id and env.alice.user_id)
+        await until(lambda: screen.codes)
+        env.twitch.fail("validate", status=503)
+        env.twitch.approve(screen.codes[0], env.alice)
+        assert (await within(bot)).user_id == env.alice.user_id
+    assert len(screen.codes) == 1
+
+
 async def test_a_stored_user_with_the_scopes_will_do(env: Environment) -> None:
     """More scopes are welcome; too few, a lost login, or another user's are not enough."""
     screen = Screen()

@@ -71,6 +71,7 @@ KNOWN: Final[dict[int, str]] = {
     202055346: "two processes write back what they remember in turn, for ever",
     202081540: "a refused old pair that a loss brought back overrules a login",
     203021377: "a process clears what it knows right after a loss",
+    300039467: "a login that a loss has hidden is written back and exchanged",
     200009385: "a long run in which a lease is polled for by three processes is no endless one",
     140083349: "a write's answer comes to a vault that was just cleared",
     140051336: "a read from before a loss brings a deleted user back",

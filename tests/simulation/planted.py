@@ -99,7 +99,7 @@ FOUND: Final[dict[str, tuple[int, str]]] = {
     "what was spent is not remembered": (1, "other"),
     "a removal forgets what was spent": (2280, "avoidable replay"),
     "a login during an exchange forgets what is on its way": (1797, "avoidable replay"),
-    "the answer of an exchange overwrites another login": (597, "lost pair"),
+    "the answer of an exchange overwrites another login": (620, "lost pair"),
     "a refusal wins over a newer pair": (92, "wrong needs_login"),
     "generations are ignored when data were lost": (53, "other"),
     "a loss is not repaired": (97, "other"),

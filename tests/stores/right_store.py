@@ -27,6 +27,7 @@ class Disk:
         self.entries: dict[str, Entry] = {}
         self.version = 0
         self.log: list[Change] = []
+        self.cuts = 0
 
 
 class LogFeed:

@@ -12,6 +12,7 @@ import pytest
 from twitchvault.testing import StoreContract
 
 from . import broken_feeds  # noqa: F401 - adds to the faults
+from .broken_connections import Remote
 from .broken_stores import DAMAGE, SeesDamage
 from .right_store import FAULTS, Disk, Fault, Right
 
@@ -26,6 +27,11 @@ class Contract(StoreContract, omits={"processes": "test_contract_use has them"})
         """Spoil the entry on the disk."""
         assert isinstance(store, Right)
         store.disk.entries[key] = store.disk.entries[key]._replace(value=DAMAGE)
+
+    async def break_connections(self, store: TokenStore) -> None:
+        """Count one more cut, which each store notices by itself."""
+        assert isinstance(store, Right)
+        store.disk.cuts += 1
 
 
 class Impatient(Contract):
@@ -51,6 +57,7 @@ async def run(contract: StoreContract, kind: type[Right], test: str) -> None:
             "stores": stores,
             "watch": stores[0].watch,
             "damage_entry": functools.partial(contract.damage, stores[0]),
+            "cut_connections": functools.partial(contract.break_connections, stores[0]),
         }
         method = getattr(contract, test)
         await method(**{name: fixtures[name] for name in inspect.signature(method).parameters})
@@ -70,4 +77,4 @@ async def test_fault_is_found(fault: Fault) -> None:
 @pytest.mark.parametrize("test", TESTS)
 async def test_right_store_passes(test: str) -> None:
     """No test of the contract fails for a store without a fault."""
-    await run(Contract(), SeesDamage, test)
+    await run(Contract(), Remote if "connections" in test else SeesDamage, test)

@@ -166,7 +166,8 @@ def test_omitted_tests_are_gone() -> None:
 
     between = {"test_compare_and_set_between_processes", "test_feed_of_other_processes"}
     damage = {"test_damage_is_not_absence", "test_damage_does_not_stop_a_feed"}
-    assert names_of(StoreContract) - names_of(Alone) == between | damage
+    broken = {name for name in names_of(StoreContract) if "connections" in name}
+    assert names_of(StoreContract) - names_of(Alone) == between | damage | broken
     assert "test_wait_wakes_up" in names_of(Alone) - names_of(Quiet)
     assert "test_put_then_get" in names_of(Quiet)
     assert names_of(Checked) - names_of(Quiet) == {"test_damage_is_not_absence"}

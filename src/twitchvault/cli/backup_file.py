@@ -32,6 +32,8 @@ def check_destination(file: Path) -> None:
     """End the command if there is something already: it may be a store, or the last good backup."""
     if not file.parent.is_dir():
         fail(f"there is no folder {str(file.parent)!r} for the backup")
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        fail(f"{str(file)!r} is no plain file: name a new one")
     if file.exists() and file.stat().st_size:
         fail(f"{str(file)!r} is there already: name another file")
 

@@ -7,6 +7,7 @@ import inspect
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import AuthFailure, HTTPException
+from twitchvault.oauth.granted import with_retries
 from twitchvault.vault.record import fingerprint
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ async def _login(
     token = await flow.wait_for_device_token(code.device_code, interval, code.expires_in)
     if user_id is not None:
         await _check_user(flow, token.access_token, user_id)
-    user = await flow.add_user(token.access_token, token.refresh_token)
+    user = await with_retries(lambda: flow.add_user(token.access_token, token.refresh_token))
     if missing := sorted(set(scopes) - set(user.scopes)):
         msg = f"user {user.user_id!r} has signed in, but Twitch has not granted {missing}"
         raise AuthFailure(msg)
@@ -108,7 +109,7 @@ async def _login(
 
 async def _check_user(flow: DeviceCodeFlow, access_token: str, user_id: str) -> None:
     """Revoke the token and raise if it is another user's."""
-    found = (await flow.validate_token(access_token)).user_id
+    found = (await with_retries(lambda: flow.validate_token(access_token))).user_id
     if found == user_id:
         return
     try:

@@ -20,8 +20,8 @@ def reconciled(stored: Record | None, ours: Record | None) -> Record | None:
 
     Mostly `stored`. A store that has lost data may hold something older: then it is `ours`. Or one
     of both is a login that was made by who did not know the other, or has exchanged the other's
-    refresh token: that stands, and takes over what the other remembers; the stored one if that is
-    true of both.
+    refresh token: that stands, and takes over what the other remembers. If that is true of both it
+    is the stored one, unless only that needs a login.
     """
     if ours is None:
         return stored

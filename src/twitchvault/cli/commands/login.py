@@ -15,6 +15,7 @@ from twitchvault.cli.signing_in.device import device_token
 from twitchvault.cli.store import opened_app, opened_store
 from twitchvault.errors import AuthFailure, HTTPException
 from twitchvault.oauth import AuthorizationCodeGrantFlow, DeviceCodeFlow
+from twitchvault.oauth.granted import with_retries
 
 if TYPE_CHECKING:
     from twitchvault.helix import UserAPI
@@ -57,7 +58,7 @@ async def command(
         async def keep(token: Token) -> UserAPI:
             if expect is not None:
                 await _check_user(app, token, expect)
-            return await app.add_user(token.access_token, token.refresh_token)
+            return await with_retries(lambda: app.add_user(token.access_token, token.refresh_token))
 
         await _check_secret(options, app, by_code=code or paste)
         if code or paste:
@@ -88,7 +89,7 @@ async def _check_secret(options: AppOptions, app: App, *, by_code: bool) -> None
 
 async def _check_user(app: App, token: Token, expected: str) -> None:
     """Revoke the token and raise if it is another user's."""
-    user = await app.validate_token(token.access_token)
+    user = await with_retries(lambda: app.validate_token(token.access_token))
     if expected.lower() in {user.user_id, (user.login or "").lower()}:
         return
     try:

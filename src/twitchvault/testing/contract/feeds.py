@@ -68,9 +68,9 @@ class Feeds(ContractFixtures):
                 waiting = asyncio.create_task(feed.wait())
                 await reach_point(point)
                 version = await stores[point % len(stores)].put("key", b"%d" % point)
-                await _check_wait(waiting, Change("key", version, b"%d" % point))
+                await check_wait(waiting, Change("key", version, b"%d" % point))
             version = await stores[-1].put("key", b"before")
-            await _check_wait(feed.wait(), Change("key", version, b"before"))
+            await check_wait(feed.wait(), Change("key", version, b"before"))
 
     async def test_wait_of_a_quiet_store(self, store: TokenStore, watch: Watch) -> None:
         """`wait` does not return an empty list, not even when keys of other prefixes change."""
@@ -81,7 +81,7 @@ class Feeds(ContractFixtures):
                 await asyncio.sleep(0.01)
             assert not waiting.done(), f"wait() returned though nothing changed: {waiting!r}"
             version = await store.put("mine:key", b"value")
-            await _check_wait(waiting, Change("mine:key", version, b"value"))
+            await check_wait(waiting, Change("mine:key", version, b"value"))
 
     async def test_drain_does_not_wait(self, watch: Watch) -> None:
         """`drain` is a plain call that returns at once, and [] where nothing has changed."""
@@ -201,7 +201,7 @@ class Feeds(ContractFixtures):
             await check_caught_up(feed, ("damaged", version, b"repaired"))
 
 
-async def _check_wait(waiting: Awaitable[list[Change]], expected: Change) -> None:
+async def check_wait(waiting: Awaitable[list[Change]], expected: Change) -> None:
     """Fail unless `wait` returns soon, with the change."""
     async with time_limit(f"wait() returns after {expected}"):
         changes = await waiting
@@ -269,7 +269,8 @@ class Replica:
         }
         assert not wrong, (
             f"{reader} missed changes: {wrong}. A feed must give every write and delete that "
-            "commits after its context was entered, whoever makes it and however late it is read"
+            "commits after its context was entered, whoever makes it and however late it is read. "
+            "One that reads above a cursor finds all only if versions are in the order of commits"
         )
 
 

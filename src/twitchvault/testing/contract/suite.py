@@ -11,6 +11,7 @@ import pytest
 
 from twitchvault.stores.base import TokenStore, Watchable
 from twitchvault.testing.contract.concurrency import Concurrency, Processes
+from twitchvault.testing.contract.connections import Connections
 from twitchvault.testing.contract.entries import Entries, Keys
 from twitchvault.testing.contract.feeds import Feeds
 from twitchvault.testing.contract.lifecycle import Lifecycle
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
 
 ABILITIES: Final = {"handles": "", "processes": "in_processes", "watch": "watch"}
 """What a store may lack, and the fixture of the tests that need it."""
+HOOKS: Final = {"damage": "damage_entry", "break_connections": "cut_connections"}
+"""What the author may override, and the fixture of the tests that need it."""
 
 
 @pytest.mark.asyncio(loop_scope="function")
-class StoreContract(Entries, Keys, Lifecycle, Concurrency, Processes, Feeds):
+class StoreContract(Entries, Keys, Lifecycle, Concurrency, Processes, Feeds, Connections):
     """The contract of a token store, as tests that its author inherits.
 
     Give it one fixture, and run pytest:
@@ -52,7 +55,8 @@ class StoreContract(Entries, Keys, Lifecycle, Concurrency, Processes, Feeds):
     - `processes`: stores in several processes on the same data; their tests are not collected
     - `watch`: feeds of changes; their tests are not collected (else shown as skipped)
 
-    A store that can tell damaged data from absent data overrides `damage` to have that tested.
+    A store that can tell damaged data from absent data overrides `damage` to have that tested; one
+    that talks to a server overrides `break_connections`.
     Every wait is bounded, a call by `call_timeout` seconds. A store that blocks the event loop
     stops the bounds too: add pytest-timeout for that.
     """
@@ -62,8 +66,11 @@ class StoreContract(Entries, Keys, Lifecycle, Concurrency, Processes, Feeds):
         _check_omits(cls.__name__, omits or {})
         cls.omits = MappingProxyType({**cls.omits, **(omits or {})})
         missing = {ABILITIES[ability] for ability in cls.omits}
-        if cls.damage is ContractFixtures.damage:
-            missing.add("damage_entry")
+        missing |= {
+            fixture
+            for hook, fixture in HOOKS.items()
+            if getattr(cls, hook) is getattr(ContractFixtures, hook)
+        }
         for name, test in _tests(StoreContract):
             if missing & inspect.signature(test).parameters.keys():
                 setattr(cls, name, None)  # pytest collects no test that is None

@@ -35,6 +35,7 @@ T = TypeVar("T")
 MakeStore = Callable[[], TokenStore]
 Watch = Callable[..., AbstractAsyncContextManager[Feed]]
 Damage = Callable[[str], Awaitable[None]]
+CutConnections = Callable[[], Awaitable[None]]
 
 
 class ContractFixtures:
@@ -47,6 +48,10 @@ class ContractFixtures:
 
     async def damage(self, store: TokenStore, key: str) -> None:
         """Damage what is stored under `key`, behind the store's back. Override to test damage."""
+        raise NotImplementedError
+
+    async def break_connections(self, store: TokenStore) -> None:
+        """Cut the connections of all stores on the data of `store`. Override to test that."""
         raise NotImplementedError
 
     @pytest.fixture
@@ -82,6 +87,11 @@ class ContractFixtures:
     def damage_entry(self, store: TokenStore) -> Damage:
         """Damages an entry of the store."""
         return lambda key: self.damage(store, key)
+
+    @pytest.fixture
+    def cut_connections(self, store: TokenStore) -> CutConnections:
+        """Cuts the connections of all stores."""
+        return lambda: self.break_connections(store)
 
 
 @asynccontextmanager

@@ -1,0 +1,1 @@
+"""The example store over PostgreSQL, on a real server."""
