@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import sys
 import tempfile
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 
 
 if sys.platform == "win32":
-    # What is tested there by forks, signals, terminals and modes, or with a Valkey server.
+    # What is tested there by forks, signals, terminals and modes, or with a server.
     collect_ignore = [
         "cli",
         "docs",
         "integrations",
         "leaks",
+        "postgres_store",
         "processes",
         "promises",
         "redis_store",
@@ -45,6 +47,9 @@ if sys.platform == "win32":
         "test_history.py",
         "test_systems.py",
     ]
+
+if sys.platform == "darwin" and platform.machine() != "arm64":
+    collect_ignore = ["postgres_store"]  # no package brings a server for this machine
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # So does a shell start what it starts in the background, and all that comes of it inherits it.
