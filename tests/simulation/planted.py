@@ -111,7 +111,7 @@ FOUND: Final[dict[str, tuple[int, str]]] = {
     "a parked successor is no seed": (6025, "avoidable replay"),
     "a record that is written back has no lease": (806, "avoidable replay"),
     "suspend does not count as time": (2300, "avoidable replay"),
-    "the lease on a login is taken from who lives": (108, "other"),
+    "the lease on a login is taken from who lives": (465, "other"),
     "a login made meanwhile counts as older": (862, "avoidable replay"),
     "close() waits for no answer": (72, "lost pair"),
 }
