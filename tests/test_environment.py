@@ -189,6 +189,9 @@ def test_a_data_folder_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "getuid", lambda: 54_321)  # as in a container, where no user has it
         with pytest.raises(ValueError, match=r"no home folder here: name a store, TWITCHVAULT_S"):
             environment.default_store()
+        monkeypatch.setenv("XDG_DATA_HOME", "/tmp/\udcff")  # noqa: S108 - nothing is made there
+        with pytest.raises(ValueError, match=r"is no UTF-8: name a store, TWITCHVAULT_STORE"):
+            environment.default_store()
     monkeypatch.setitem(sys.modules, "platformdirs", None)
     with pytest.raises(MissingDriver, match=r"'platformdirs': pip install 'twitchvault\[sqlite\]'"):
         environment.default_store()

@@ -187,7 +187,11 @@ def default_store(*, make: bool = False) -> str:
         except OSError as error:
             msg = f"the folder {str(folder)!r} cannot be made ({error.strerror}): name a store, "
             raise StoreError(msg + variable("STORE")) from None
-    return f"sqlite:///{quote(str(folder / 'tokens.db'))}"
+    try:
+        return f"sqlite:///{quote(str(folder / 'tokens.db'))}"
+    except UnicodeEncodeError:
+        msg = f"the path of your data folder is no UTF-8: name a store, {variable('STORE')}"
+    raise WrongValue(msg)
 
 
 def make_store(url: str, *, namespace: str | None = None, keys: Keys | None = None) -> TokenStore:

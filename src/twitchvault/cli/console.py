@@ -7,6 +7,7 @@ import errno
 import json
 import logging
 import os
+import signal
 import stat
 import sys
 from contextlib import asynccontextmanager, contextmanager
@@ -21,6 +22,7 @@ from twitchvault.errors import TwitchVaultError, WrongType, WrongValue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from types import FrameType
 
     from rich.console import RenderableType
 
@@ -48,6 +50,9 @@ __all__ = [
 NEEDS_LOGIN: Final = 1
 FAILED: Final = 2
 INTERRUPTED: Final = 130
+_BY_SIGNAL: Final = 128
+_signals: Final[list[int]] = []
+"""Those that have ended the command."""
 _UNBOUNDED: Final = 10_000
 _OPTIONS: Final = {
     "'api_url'": "--api-url",
@@ -192,6 +197,9 @@ def fail(text: str) -> NoReturn:
 
 def run(begin: Callable[[], Coroutine[None, None, None]]) -> None:
     """Run a command; an error of ours is one line and an exit code, no traceback."""
+    for number in (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")):
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
     try:
         asyncio.run(begin())
     except (TwitchVaultError, WrongValue, WrongType, TimeoutError) as error:
@@ -234,9 +242,15 @@ def ask(question: str) -> str:
     return answer
 
 
+def _interrupt(number: int, _: FrameType | None) -> None:
+    """End as Ctrl-C does, so that no copy of the tokens is left in a temporary folder."""
+    _signals.append(number)
+    signal.raise_signal(signal.SIGINT)
+
+
 def _stop() -> NoReturn:
     warn("Stopped.")
-    raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(_BY_SIGNAL + _signals[0] if _signals else INTERRUPTED)
 
 
 @contextmanager

@@ -46,8 +46,14 @@ async def new(
         descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         fail(f"{str(out)!r} is there already: a key that is overwritten is lost")
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(f"{key}\n")
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(f"{key}\n")
+            file.flush()
+            os.fsync(descriptor)
+    except OSError:
+        out.unlink()  # an empty file would pass for one with a key
+        raise
     warn(f"Written: {out}. Without this file nobody can read the store: keep a copy elsewhere.")
 
 
