@@ -35,7 +35,7 @@ async def test_a_backup_holds_everybody_for_its_owner_alone(shell: Shell) -> Non
     await fill(open_store(shell.store), records)
     file = shell.folder / "tokens.bak"
     outcome = await shell.run("backup", str(file))
-    assert (outcome.code, outcome.out) == (0, f"Backed up: 2 users, in {str(file)!r}.\n")
+    assert (outcome.code, outcome.out) == (0, f"Backed up: 2 records, in {str(file)!r}.\n")
     assert "nor is the backup" in outcome.err
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert {one.name for one in shell.folder.iterdir()} == {"tokens.db", "tokens.bak"}

@@ -172,7 +172,7 @@ async def test_the_secret_of_a_confidential_client(shell: Shell) -> None:
         "login", *shell.urls, TWITCHVAULT_CLIENT_SECRET="wrong", TWITCHVAULT_STORE=fresh
     )
     assert wrong.code == 2
-    assert wrong.err.endswith("twitchvault: 403: invalid client secret\n")
+    assert "Twitch does not take the client secret (403: invalid client secret)" in wrong.err
 
 
 async def test_a_secret_that_is_missing_is_said_at_the_login(shell: Shell) -> None:

@@ -40,7 +40,11 @@ def check_destination(file: Path) -> None:
 
 async def write_backup(entries: Sequence[Entry], file: Path) -> None:
     """Write a new file that only its owner can read; it is there whole or not at all."""
-    with TemporaryDirectory(dir=file.parent, prefix=".twitchvault-") as folder:
+    try:
+        temporary = TemporaryDirectory(dir=file.parent, prefix=".twitchvault-")
+    except OSError as error:
+        fail(f"nothing can be written into the folder {str(file.parent)!r}: {error.strerror}")
+    with temporary as folder:
         made = Path(folder, "backup.db")
         store = SQLiteStore(made)
         await store.open()

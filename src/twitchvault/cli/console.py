@@ -63,6 +63,9 @@ _OPTIONS: Final = {
 _BRIEF: Final = {
     "400: invalid client": "Twitch does not know this client id",
     "400: invalid scope requested": "Twitch does not know one of the scopes",
+    "400: missing client secret": "Twitch asks for the client secret: use --secret, or set "
+    "TWITCHVAULT_CLIENT_SECRET",
+    "403: invalid client secret": "Twitch does not take the client secret",
 }
 """What Twitch says in two words, and what it means."""
 _ADVICE: Final = {
@@ -196,14 +199,18 @@ def run(begin: Callable[[], Coroutine[None, None, None]]) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        fail(f"{error.filename!r}: {error.strerror}" if error.filename else str(error))
+        fail(
+            f"{error.filename!r}: {error.strerror}"
+            if error.filename
+            else error.strerror or str(error)
+        )
     except KeyboardInterrupt:
         _stop()
 
 
 def in_our_words(text: str) -> str:
     """A text of the library, with options and commands in the place of its arguments and calls."""
-    if meaning := _BRIEF.get(text):
+    if meaning := _BRIEF.get(text.partition(": '")[0]):
         return f"{meaning} ({text})"
     argument = text.partition(" ")[0]
     text = _OPTIONS.get(argument, argument) + text.removeprefix(argument)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from twitchvault.app import App
 from twitchvault.cli.client_kind import MISSING, secret_refused
-from twitchvault.cli.console import NEEDS_LOGIN, fail, say, warn
-from twitchvault.cli.options import AppOptions  # noqa: TC001 - typer reads it
+from twitchvault.cli.console import NEEDS_LOGIN, fail, say, say_json, warn
+from twitchvault.cli.options import AppOptions, Json  # noqa: TC001 - typer reads them
 from twitchvault.cli.signing_in.code import sign_in_by_code
 from twitchvault.cli.signing_in.device import device_token
-from twitchvault.cli.store import opened_app, opened_store
+from twitchvault.cli.store import opened_app, opened_store, store_name
+from twitchvault.cli.users import one_user, read_users
 from twitchvault.errors import AuthFailure, HTTPException
 from twitchvault.oauth import AuthorizationCodeGrantFlow, DeviceCodeFlow
 from twitchvault.oauth.granted import with_retries
@@ -44,6 +47,7 @@ async def command(
         str | None,
         typer.Option(metavar="USER", help="Only this user may sign in: an id or a login name."),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Sign a user in, and store the tokens.
 
@@ -61,16 +65,23 @@ async def command(
             return await with_retries(lambda: app.add_user(token.access_token, token.refresh_token))
 
         await _check_secret(options, app, by_code=code or paste)
-        if code or paste:
-            flow = AuthorizationCodeGrantFlow.from_app(app)
-            user = await sign_in_by_code(flow, scopes, port, paste, keep)
-        else:
-            token = await device_token(DeviceCodeFlow.from_app(app), scopes)
-            user = None if token is None else await keep(token)
+        with redirect_stdout(sys.stderr if json else sys.stdout):
+            if code or paste:
+                flow = AuthorizationCodeGrantFlow.from_app(app)
+                user = await sign_in_by_code(flow, scopes, port, paste, keep)
+            else:
+                token = await device_token(DeviceCodeFlow.from_app(app), scopes)
+                user = None if token is None else await keep(token)
         if user is None:
             warn("The user has refused, and nothing is stored.")
             raise typer.Exit(NEEDS_LOGIN)
-        say(f"Signed in: {user.login} ({user.user_id}).")
+        if json:
+            await app.flush()
+            users = await read_users(store, options.client_id)
+            found = one_user(user.user_id, users).as_dict()
+            say_json({"store": store_name(options), "users": [found]})
+        else:
+            say(f"Signed in: {user.login} ({user.user_id}).")
         if missing := sorted(set(scopes) - set(user.scopes)):
             warn(f"Not granted: {' '.join(missing)}")
 
