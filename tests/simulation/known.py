@@ -74,6 +74,7 @@ KNOWN: Final[dict[int, str]] = {
     300039467: "a login that a loss has hidden is written back and exchanged",
     300077308: "a lease is forgotten when its pair changes places with another leased one",
     300083589: "a record that was written after a loss forgets what others have exchanged",
+    300082069: "a removal that has arrived is carried out again once a slower write has ended",
     200009385: "a long run in which a lease is polled for by three processes is no endless one",
     140083349: "a write's answer comes to a vault that was just cleared",
     140051336: "a read from before a loss brings a deleted user back",
