@@ -75,6 +75,8 @@ KNOWN: Final[dict[int, str]] = {
     300077308: "a lease is forgotten when its pair changes places with another leased one",
     300083589: "a record that was written after a loss forgets what others have exchanged",
     300082069: "a removal that has arrived is carried out again once a slower write has ended",
+    310042588: "a lease falls due because each of its renewals fails once",
+    310034193: "the lease on a login runs out while a stored pair is tried",
     200009385: "a long run in which a lease is polled for by three processes is no endless one",
     140083349: "a write's answer comes to a vault that was just cleared",
     140051336: "a read from before a loss brings a deleted user back",

@@ -144,7 +144,7 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
     "a late answer is thrown away": {
         "exchange": (
             (
-                "                await self._renew(lease)\n",
+                "                lease.note_put(done=await self._renew(lease))\n",
                 "                raise NoAnswer('too late')\n",
             ),
         )
@@ -152,8 +152,8 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
     "the lease is not renewed": {
         "exchange": (
             (
-                "                await self._renew(lease)\n",
-                "                pass\n",
+                "                lease.note_put(done=await self._renew(lease))\n",
+                "                lease.note_put(done=True)\n",
             ),
         )
     },

@@ -46,7 +46,8 @@ async def ensure_user(
             user = _stored_user(flow, scopes, user_id)
             if user is None and is_ours:
                 user = await _first_validated(flow, scopes, user_id)
-                user = user or await _sign_in(flow, scopes, show, user_id, lease)
+                if user is None and await lease.renew():  # it may have run out meanwhile
+                    user = await _sign_in(flow, scopes, show, user_id, lease)
             if user is not None:
                 return user
         finally:

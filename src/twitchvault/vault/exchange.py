@@ -71,9 +71,9 @@ class Lease:
         self._stopwatch = Stopwatch(clocks)
         self._put_at = clocks.monotonic()
 
-    def note_put(self) -> None:
-        """The lease stands in the store anew."""
-        self._put_at = self._clocks.monotonic()
+    def note_put(self, *, done: bool) -> None:
+        """The lease stands in the store anew, or a put of it has failed: the next one is soon."""
+        self._put_at = self._clocks.monotonic() - (0.0 if done else self.ttl / 4)
 
     def note_alive(self, seconds: float) -> None:
         """The access token lives, and cannot die by itself within so many seconds."""
@@ -215,8 +215,7 @@ class Exchange(Part):
                 )
                 if request.done():
                     return request.result()
-                await self._renew(lease)
-                lease.note_put()  # or try again a third of the ttl later
+                lease.note_put(done=await self._renew(lease))
         finally:
             request.cancel()  # does nothing to one that is done
             loss.cancel()
@@ -262,16 +261,17 @@ class Exchange(Part):
             return False
         return record is None or record.lease != lease.name
 
-    async def _renew(self, lease: Lease) -> None:
+    async def _renew(self, lease: Lease) -> bool:
         """The answer takes its time: show the others that the owner lives."""
         try:
             async with asyncio.timeout(lease.ttl / 3):
                 await self._put_again(lease)
         except (StoreError, TimeoutError):
-            pass  # the next third of the ttl tries again
+            return False
         except Exception:
             # Nothing may end the wait for the answer.
             _logger.exception("a lease could not be renewed")
+        return True
 
     async def _put_again(self, lease: Lease) -> None:
         try:
