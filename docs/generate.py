@@ -232,7 +232,10 @@ def _stores(_: object) -> Iterable[str]:
     """The first table of each store's page, as one; the store's name leads to the page."""
     lines: list[str] = []
     for page in sorted((DOCS / "stores").glob("*.md"), key=lambda page: (page.stem == "own", page)):
-        header, ruler, row = FIRST_TABLE.findall(page.read_text(encoding="utf-8"))[0]
+        tables = FIRST_TABLE.findall(page.read_text(encoding="utf-8"))
+        if not tables:
+            continue  # an example, not a store of the library
+        header, ruler, row = tables[0]
         lines = lines or [header, ruler]
         name, rest = row.removeprefix("| ").split(" | ", 1)
         link = f"stores/{page.name}"

@@ -14,6 +14,7 @@ from twitchvault import (
     App,
     DecryptionError,
     DeviceCodeFlow,
+    FernetStore,
     MemoryStore,
     MissingDriver,
     SQLiteStore,
@@ -61,7 +62,7 @@ async def test_a_flow_from_its_environment(
             assert flow.get_token("1001") is not None
         inner = SQLiteStore(folder / "bot.db")
         with pytest.raises(DecryptionError):
-            async with App.from_env(store=inner, maintain=False):
+            async with App(client.client_id, store=inner, maintain=False):
                 pass
         await inner.close()
     del flow, inner
@@ -81,6 +82,29 @@ async def test_without_a_store_there_is_one_file(
     assert (folder / "twitchvault" / "tokens.db").stat().st_size > 0
     if sys.platform != "win32":
         assert (folder / "twitchvault").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("name", ["KEYS", "NAMESPACE"])
+def test_a_store_that_is_passed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """What the environment says of the store is not ignored without a word: nobody writes
+    plaintext into a store that is believed to be encrypted.
+    """
+    key = Fernet.generate_key().decode()
+    monkeypatch.setenv("TWITCHVAULT_CLIENT_ID", "client")
+    monkeypatch.setenv(f"TWITCHVAULT_{name}", key)
+    with pytest.raises(ValueError, match=f"TWITCHVAULT_{name} "):
+        App.from_env(store=MemoryStore())
+    if name == "KEYS":
+        App.from_env(store=FernetStore(MemoryStore(), key))
+
+
+def test_no_store_that_is_passed(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """`store=None` is none: the variable counts."""
+    monkeypatch.setenv("TWITCHVAULT_CLIENT_ID", "client")
+    monkeypatch.setenv("TWITCHVAULT_STORE", "no scheme")
+    with pytest.raises(ValueError, match="has no scheme"):
+        App.from_env(store=None)
+    assert not [*folder.iterdir()]
 
 
 def test_a_missing_client_id_is_named() -> None:
@@ -164,6 +188,9 @@ def test_a_data_folder_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("XDG_DATA_HOME")
         monkeypatch.setattr(os, "getuid", lambda: 54_321)  # as in a container, where no user has it
         with pytest.raises(ValueError, match=r"no home folder here: name a store, TWITCHVAULT_S"):
+            environment.default_store()
+        monkeypatch.setenv("XDG_DATA_HOME", "/tmp/\udcff")  # noqa: S108 - nothing is made there
+        with pytest.raises(ValueError, match=r"is no UTF-8: name a store, TWITCHVAULT_STORE"):
             environment.default_store()
     monkeypatch.setitem(sys.modules, "platformdirs", None)
     with pytest.raises(MissingDriver, match=r"'platformdirs': pip install 'twitchvault\[sqlite\]'"):

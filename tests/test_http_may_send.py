@@ -97,7 +97,7 @@ async def test_slow_tls(tmp_path: Path) -> None:
     context, trust = certificate(tmp_path)
     loop = asyncio.get_running_loop()
 
-    async def shake_hands_late(listener: socket.socket) -> bytes:
+    async def accept_late(listener: socket.socket) -> bytes:
         sock, _ = await loop.sock_accept(listener)
         await asyncio.sleep(PAUSE)
         reader = asyncio.StreamReader()
@@ -111,7 +111,7 @@ async def test_slow_tls(tmp_path: Path) -> None:
     client = HTTPClient(client_id="abc", connector=connector)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
-        server = asyncio.create_task(shake_hands_late(listener))
+        server = asyncio.create_task(accept_late(listener))
         assert await refused(client, f"https://127.0.0.1:{listener.getsockname()[1]}/") >= PAUSE
         async with asyncio.timeout(5):
             # Some releases of aiohttp let the head leave by itself; it holds no secret.

@@ -108,8 +108,9 @@ class App:
         TWITCHVAULT_CLIENT_ID, _CLIENT_SECRET, _STORE, _NAMESPACE (of a Redis store), _KEYS (Fernet
         keys, comma or newline between them: the store is encrypted), _ID_URL, _API_URL. Without
         _STORE the store is a SQLite file in the platform's data folder. An override stands in place
-        of its variable. `ValueError` that names the variable for one that is empty, that is set
-        twice, whose file cannot be read, or for a missing client id.
+        of its variable; a store that is passed must be encrypted itself if there are keys.
+        `ValueError` that names the variable for one that is empty, that is set twice, whose file
+        cannot be read, or for a missing client id.
         """
         settings, own_store = environment.arguments(overrides)
         app = cls(**settings)

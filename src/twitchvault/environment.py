@@ -76,13 +76,24 @@ def arguments(overrides: dict[str, Any]) -> tuple[dict[str, Any], TokenStore | N
     if settings.get("client_id") is None:
         names = variable("CLIENT_ID"), variable("CLIENT_ID_FILE")
         raise WrongValue(f"there is no client id: set {' or '.join(names)}")
-    url = (
-        overrides["store"] if "store" in overrides else setting("STORE") or default_store(make=True)
-    )
-    if not isinstance(url, str):
+    given = overrides.get("store")
+    if given is not None and not isinstance(given, str):
+        _check_given(given)
         return settings, None
+    url = given or setting("STORE") or default_store(make=True)
     store = make_store(url, namespace=setting("NAMESPACE"), keys=keys())
     return settings | {"store": store}, store
+
+
+def _check_given(store: TokenStore) -> None:
+    """Whoever set the keys believes that the store is encrypted."""
+    found = keys()
+    if found is not None and not isinstance(store, stores.FernetStore):
+        msg = f"{found.source} is set, and the store that was passed is not encrypted: pass "
+        raise WrongValue(msg + "FernetStore(store, keys), or unset the variable")
+    if setting("NAMESPACE") is not None:
+        msg = f"{variable('NAMESPACE')} says nothing of a store that was passed: unset it, and "
+        raise WrongValue(msg + "give the namespace to the store")
 
 
 def variable(name: str) -> str:
@@ -176,7 +187,11 @@ def default_store(*, make: bool = False) -> str:
         except OSError as error:
             msg = f"the folder {str(folder)!r} cannot be made ({error.strerror}): name a store, "
             raise StoreError(msg + variable("STORE")) from None
-    return f"sqlite:///{quote(str(folder / 'tokens.db'))}"
+    try:
+        return f"sqlite:///{quote(str(folder / 'tokens.db'))}"
+    except UnicodeEncodeError:
+        msg = f"the path of your data folder is no UTF-8: name a store, {variable('STORE')}"
+    raise WrongValue(msg)
 
 
 def make_store(url: str, *, namespace: str | None = None, keys: Keys | None = None) -> TokenStore:

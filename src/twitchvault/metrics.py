@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import time
 from dataclasses import asdict, dataclass
@@ -70,6 +71,8 @@ class Metrics:
     def __init__(self, on_metric: OnMetric | None = None) -> None:
         if on_metric is not None and not callable(on_metric):
             raise WrongType(f"'on_metric' must be a function, not {type(on_metric).__name__}")
+        if inspect.iscoroutinefunction(on_metric):
+            raise WrongType("'on_metric' must be a plain function, and no coroutine function")
         self._on_metric = on_metric
         self._has_failed = False
         self.refreshes_done = 0

@@ -160,12 +160,12 @@ class Shell:
         assert "Traceback" not in outcome.err, outcome.err
         return outcome
 
-    async def interrupt(self, command: Command, after: str) -> Outcome:
-        """Press Ctrl-C once it has said something."""
+    async def interrupt(self, command: Command, after: str, number: int = signal.SIGINT) -> Outcome:
+        """Press Ctrl-C, or send another signal, once it has said something."""
         async with asyncio.timeout(30):
             while after not in (line := await command.readline()):
                 assert line, "it has ended before"
-        command.interrupt()
+        command.interrupt(number)
         return await self.end(command)
 
 
@@ -190,10 +190,10 @@ class Command:
         """The next line that it prints; empty when it has ended."""
         return (await self._stdout.readline()).decode()
 
-    def interrupt(self) -> None:
-        """Press Ctrl-C."""
+    def interrupt(self, number: int = signal.SIGINT) -> None:
+        """Press Ctrl-C, or send another signal."""
         assert self._process.pid is not None
-        os.kill(self._process.pid, signal.SIGINT)
+        os.kill(self._process.pid, number)
 
     def stop_reading(self) -> None:
         """Close the pipe to which it prints."""

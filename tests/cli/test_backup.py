@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ async def test_a_backup_holds_everybody_for_its_owner_alone(shell: Shell) -> Non
     await fill(open_store(shell.store), records)
     file = shell.folder / "tokens.bak"
     outcome = await shell.run("backup", str(file))
-    assert (outcome.code, outcome.out) == (0, f"Backed up: 2 users, in {str(file)!r}.\n")
+    assert (outcome.code, outcome.out) == (0, f"Backed up: 2 records, in {str(file)!r}.\n")
     assert "nor is the backup" in outcome.err
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert {one.name for one in shell.folder.iterdir()} == {"tokens.db", "tokens.bak"}
@@ -54,6 +55,23 @@ async def test_nothing_is_overwritten(shell: Shell) -> None:
     assert outcome.code == 2
     assert f"{str(shell.file)!r} is there already: name another file" in outcome.err
     assert [*await entries_of(open_store(shell.store))] == ["client:1001"]
+
+
+@pytest.mark.parametrize("name", ["folder", *(["fifo", "link"] if os.name == "posix" else [])])
+async def test_only_a_plain_file_is_written(shell: Shell, name: str) -> None:
+    """What is no file, like a device, is not replaced by one with everybody's tokens."""
+    await fill(open_store(shell.store), {"client:1001": login("alice")})
+    special = shell.folder / name
+    if name == "fifo":
+        os.mkfifo(special)
+    elif name == "folder":
+        special.mkdir()
+    else:
+        special.symlink_to(shell.folder / "elsewhere")
+    outcome = await shell.run("backup", str(special))
+    assert outcome.code == 2
+    assert f"{str(special)!r} is no plain file: name a new one" in outcome.err
+    assert special.is_fifo() or special.is_symlink() or special.is_dir()
 
 
 async def test_an_encrypted_store_has_an_encrypted_backup(shell: Shell) -> None:

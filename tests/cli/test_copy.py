@@ -101,7 +101,7 @@ async def test_a_removed_user_counts_as_removed(shell: Shell) -> None:
     await fill(open_store(shell.store), {"client:1001": gone})
     target = f"sqlite:///{shell.folder / 'target.db'}"
     outcome = await shell.run("copy", shell.store, target)
-    assert (outcome.code, outcome.out) == (0, "Copied and verified: 1 removed.\n"), outcome.err
+    assert (outcome.code, outcome.out) == (0, "Copied and verified: 1 removal.\n"), outcome.err
     outcome = await shell.run("copy", shell.store, target, "--json")
     assert [one["outcome"] for one in json.loads(outcome.out)["users"]] == ["removed"]
 

@@ -81,6 +81,20 @@ async def test_its_page_shows_users_and_codes(shell: Shell) -> None:
         assert "activate" not in await fetch(variables, "")
 
 
+async def test_cancel_on_its_page_ends_the_login(shell: Shell) -> None:
+    """The command that waits for the code says so at once, with 1."""
+    async with double(shell) as (_, variables):
+        login = await shell.start("login", **variables)
+        async with asyncio.timeout(30):
+            while "Code" not in (line := await login.readline()):
+                assert line, "it has ended before"
+        code = line.split()[-1]
+        await fetch(variables, f"activate?device-code={code}", decision="cancel")
+        outcome = await shell.end(login)
+        assert outcome.code == 1
+        assert outcome.err.endswith("The user has refused, and nothing is stored.\n")
+
+
 async def test_ctrl_c_ends_it(shell: Shell) -> None:
     """The code is 130, and it says where the page is."""
     command = await shell.start("fake", "--port", "0")

@@ -171,6 +171,15 @@ async def test_the_same_file_again(shell: Shell) -> None:
     assert outcome.code == 1, outcome.err
 
 
+async def test_a_large_file_of_something_else(shell: Shell) -> None:
+    """It is read in no time, and refused."""
+    file = shell.folder / "letters"
+    file.write_text("A" * 1_000_000)
+    outcome = await shell.run("import", str(file), *shell.urls)
+    assert outcome.code == 2
+    assert "is neither JSON nor lines of NAME=value" in outcome.err
+
+
 async def test_a_user_id_is_a_number(shell: Shell) -> None:
     """A login name in the place of an id, as an option or in the file, stores nothing."""
     pair = shell.twitch.issue(shell.client, "alice", [SCOPE])

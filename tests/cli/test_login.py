@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import pytest
 
 from twitchvault import App, SQLiteStore
 
@@ -172,7 +175,7 @@ async def test_the_secret_of_a_confidential_client(shell: Shell) -> None:
         "login", *shell.urls, TWITCHVAULT_CLIENT_SECRET="wrong", TWITCHVAULT_STORE=fresh
     )
     assert wrong.code == 2
-    assert wrong.err.endswith("twitchvault: 403: invalid client secret\n")
+    assert "Twitch does not take the client secret (403: invalid client secret)" in wrong.err
 
 
 async def test_a_secret_that_is_missing_is_said_at_the_login(shell: Shell) -> None:
@@ -193,12 +196,15 @@ async def test_an_unknown_scope_is_one_line(shell: Shell) -> None:
     assert "chat:shout" in outcome.err
 
 
-async def test_ctrl_c_ends_the_wait(shell: Shell) -> None:
-    """One word instead of a traceback, and the exit code that shells expect."""
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+async def test_a_signal_ends_the_wait(shell: Shell, name: str) -> None:
+    """One word instead of a traceback, and the exit code that shells expect; the command ends by
+    itself, so that nothing is left in a temporary folder.
+    """
     shell.twitch.auto_approve(None)
     process = await shell.start("login", *shell.urls)
-    outcome = await shell.interrupt(process, after="Code")
-    assert outcome.code == 130
+    outcome = await shell.interrupt(process, after="Code", number=signal.Signals[name])
+    assert outcome.code == 128 + signal.Signals[name]
     assert outcome.err == shell.named(WAITING + "Stopped.\n")
 
 

@@ -76,14 +76,15 @@ async def test_an_encrypted_store_without_its_keys(shell: Shell, file: Path) -> 
     await inner.open()
     before = [entry async for entry in inner.scan()]
     wants = (
-        "this store is encrypted: name the file with its keys by --key-file, or set "
+        f"{str(shell.file)!r} is encrypted: name the file with its keys by --key-file, or set "
         "TWITCHVAULT_KEYS"
     )
     login = await shell.run("login", *shell.urls)
     assert (login.code, login.err) == (2, f"twitchvault: {wants}\n")
     wrong = await run(shell, "list", keys=written(file, WRONG))
     assert wrong.code == 2
-    why = f"none of the keys in the key file {str(file)!r} decrypts this store: name other keys"
+    keys, store_file = str(file), str(shell.file)
+    why = f"none of the keys in the key file {keys!r} decrypts {store_file!r}: name other keys"
     assert wrong.err == f"twitchvault: {why}\n"
     assert [entry async for entry in inner.scan()] == before
     await inner.close()
@@ -125,8 +126,8 @@ async def test_keys_for_a_store_without_encryption(
         refused = await run(shell, *command.split(), *urls, keys=file)
         assert (refused.code, refused.out) == (2, "")
         assert refused.err == (
-            "twitchvault: this store is not encrypted: run 'twitchvault encrypt' first, or leave "
-            "the keys out\n"
+            f"twitchvault: {str(shell.file)!r} is not encrypted: run 'twitchvault encrypt' first, "
+            "or leave the keys out\n"
         )
     assert (await shell.run("list")).code == 0
 
@@ -205,8 +206,7 @@ async def test_a_store_that_is_not_there(shell: Shell, command: str, where: str 
     file = str(shell.folder / (where or default))
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err == (
-        f"twitchvault: there is no store in {file!r}: name another one with --store, or sign in "
-        "first\n"
+        f"twitchvault: there is no store in {file!r}: name another one, or sign in first\n"
     )
     assert set(shell.folder.rglob("*")) == before
     assert (shell.folder / "empty.db").stat().st_size == 0

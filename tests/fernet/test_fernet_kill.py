@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import random
 import signal
+import threading
 from collections import Counter
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.environment import until
+from tests.own_stores import OwnStore
 from tests.redis_store.conftest import server  # noqa: F401
 from tests.spawning import CONTEXT, fork
 from twitchvault.errors import DecryptionError, VersionConflict
 from twitchvault.stores import FernetStore, open_store
 
-from .makers import KEY, NEW, content, decrypts, name_of, token, values
+from .makers import KEY, NEW, content, decrypts, name_of, values
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
     from multiprocessing.connection import Connection
     from multiprocessing.synchronize import Event
     from pathlib import Path
 
-    from twitchvault.stores import TokenStore
 
 PROCESSES = 4
 COUNTERS = 8
-ENTRIES = 300
+ENTRIES = 400
 KILLS = 10
-"""Rotations that are killed half-way, on each store."""
+"""Rotations that are killed, on each store."""
 
 
 def count(url: str, stop: Event, answer: Connection) -> None:
@@ -54,49 +54,38 @@ async def _count(url: str, stop: Event) -> Counter[str]:
     return added
 
 
-def rotate(url: str, answer: Connection) -> None:
-    """A process that rotates, and lives until it is killed."""
-    asyncio.run(_rotate(url, answer))
+def rotate(url: str, answer: Connection, puts: int | None) -> None:
+    """A process that rotates and reports, or is killed a moment after so many puts have begun."""
+    asyncio.run(_rotate(url, answer, puts))
 
 
-async def _rotate(url: str, answer: Connection) -> None:
-    store = FernetStore(url, [NEW, KEY])
+async def _rotate(url: str, answer: Connection, puts: int | None) -> None:
+    inner = OwnStore(open_store(url))
+
+    async def count(operation: str, _key: str) -> None:
+        if operation == "put" and inner.calls["put"] == puts:
+            kill = functools.partial(os.kill, os.getpid(), signal.SIGKILL)
+            threading.Timer(random.uniform(0, 0.002), kill).start()
+
+    inner.before = count
+    store = FernetStore(inner, [NEW, KEY])
     await store.open()
-    answer.send("begun")
     report = await store.rotate()
     answer.send(f"{report.old_keys_unused} {report}")
-    await asyncio.sleep(60)
+    await inner.inner.close()
 
 
-async def killed_rotation(url: str, moment: Callable[[Connection], Awaitable[str]]) -> str:
-    """Let a process rotate and kill it at that moment; what the moment has brought."""
+async def rotation(url: str, puts: int | None = None) -> str:
+    """Let a process rotate; what it reports, nothing if it is killed."""
     answers, answer = CONTEXT.Pipe(duplex=False)
-    process = fork(rotate, url, answer)
+    process = fork(rotate, url, answer, puts)
     answer.close()
-    assert await asyncio.to_thread(answers.recv) == "begun"
-    report = await moment(answers)
-    assert process.pid
-    os.kill(process.pid, signal.SIGKILL)
+    report = ""
+    with suppress(EOFError):
+        report = await asyncio.to_thread(answers.recv)
     await asyncio.to_thread(process.join)
     answers.close()
     return report
-
-
-async def reported(answers: Connection) -> str:
-    """The rotation is through, and has reported."""
-    return await asyncio.to_thread(answers.recv)
-
-
-async def half_way(url: str) -> str:
-    """An entry, whichever it is, stands under the new key."""
-    async with open_inner(url) as inner:
-        key = f"cid:{random.randrange(ENTRIES)}"
-        await until(lambda: _is_new(inner, key))
-    return ""
-
-
-async def _is_new(inner: TokenStore, key: str) -> bool:
-    return decrypts(NEW, await token(inner, key))
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -112,19 +101,12 @@ async def fill(store: FernetStore) -> None:
     await asyncio.gather(*(store.put(f"cid:{n}", b"value %d" % n) for n in range(ENTRIES)))
 
 
-@asynccontextmanager
-async def open_inner(url: str) -> AsyncIterator[TokenStore]:
-    """The store with what is encrypted in it."""
-    inner = open_store(url)
-    await inner.open()
-    yield inner
-    await inner.close()
-
-
 async def under_old_key(url: str) -> int:
     """How many entries stand under the old key; all of them can be decrypted."""
-    async with open_inner(url) as inner:
-        entries = await content(inner)
+    inner = open_store(url)
+    await inner.open()
+    entries = await content(inner)
+    await inner.close()
     old = {key for key, entry in entries.items() if decrypts(KEY, entry.value)}
     assert all(decrypts(NEW, entry.value) for key, entry in entries.items() if key not in old)
     return len(old & {f"cid:{n}" for n in range(ENTRIES)})
@@ -138,15 +120,15 @@ async def test_killed_at_any_moment_while_processes_write(url: str) -> None:
     await fill(old)
     stop, pipes = CONTEXT.Event(), [CONTEXT.Pipe(duplex=False) for _ in range(PROCESSES)]
     writers = [fork(count, url, stop, answer) for _, answer in pipes]
-    killed = tries = 0
-    while killed < KILLS:  # on a busy machine some rotations are through before they are killed
+    half_way = 0
+    for _ in range(KILLS):
         await fill(old)
-        await killed_rotation(url, lambda _: half_way(url))
-        killed += await under_old_key(url) > 0
-        assert (tries := tries + 1) <= 10 * KILLS, "the kills come too late"
+        await rotation(url, random.randrange(1, ENTRIES // 2))
+        half_way += 0 < await under_old_key(url) < ENTRIES
+    assert half_way > KILLS // 10, "hardly a rotation was killed half-way: the test shows nothing"
     await fill(old)
     await old.close()
-    report = await killed_rotation(url, reported)
+    report = await rotation(url)
     stop.set()
     added = sum([await asyncio.to_thread(answers.recv) for answers, _ in pipes], Counter[str]())
     for writer in writers:

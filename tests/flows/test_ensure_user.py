@@ -63,6 +63,46 @@ async def test_three_bots_show_one_code(env: Environment) -> None:
     assert [*await env.storage.values()] == [env.key(env.alice)]
 
 
+async def test_a_caller_that_is_cancelled_after_the_grant(env: Environment) -> None:
+    """The pair is stored all the same: the person has approved, and the code is used up."""
+    screen = Screen()
+    async with env.device() as flow:
+        bot = ensuring(flow, screen)
+        await until(lambda: screen.codes)
+        with env.twitch.hold("validate") as gate:
+            env.twitch.approve(screen.codes[0], env.alice)
+            await until(lambda: gate.arrived)
+            bot.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await within(bot)
+        assert env.alice.user_id in flow.tokens
+
+
+@pytest.mark.parametrize("expired", [False, True])
+async def test_a_pair_that_was_never_validated(env: Environment, expired: bool) -> None:
+    """It may have the scopes: nobody has to sign in before that is known."""
+    screen = Screen()
+    pair = env.pair(scopes=SCOPES, expired=expired)
+    async with env.device(maintain=False) as flow:
+        flow.add_token(env.alice.user_id, pair.access_token, pair.refresh_token)
+        user = await within(flow.ensure_user(SCOPES, screen.show))
+        assert user.user_id == env.alice.user_id
+    assert not screen.codes
+
+
+@pytest.mark.parametrize("user_id", [None, "the user"])
+async def test_a_bad_moment_after_the_grant(env: Environment, user_id: str | None) -> None:
+    """A pair that Twitch has handed out is kept, also if the next answer is a 503."""
+    screen = Screen()
+    async with env.device() as flow:
+        bot = ensuring(flow, screen, user_id and env.alice.user_id)
+        await until(lambda: screen.codes)
+        env.twitch.fail("validate", status=503)
+        env.twitch.approve(screen.codes[0], env.alice)
+        assert (await within(bot)).user_id == env.alice.user_id
+    assert len(screen.codes) == 1
+
+
 async def test_a_stored_user_with_the_scopes_will_do(env: Environment) -> None:
     """More scopes are welcome; too few, a lost login, or another user's are not enough."""
     screen = Screen()

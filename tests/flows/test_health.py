@@ -127,3 +127,12 @@ def test_what_is_no_function(given: Any) -> None:  # noqa: ANN401
     """It is refused where it is given."""
     with pytest.raises(WrongType, match="'on_metric' must be a function"):
         App("client", on_metric=given)
+
+
+def test_a_metric_is_not_waited_for() -> None:
+    """A coroutine function would never run."""
+
+    async def wait(_: Metric) -> None: ...
+
+    with pytest.raises(WrongType, match="'on_metric' must be a plain function"):
+        App("client", on_metric=wait)

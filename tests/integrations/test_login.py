@@ -99,6 +99,14 @@ async def test_a_stray_callback_ends_nothing(
     assert (await pending.finish(await approve(env, url))).login == "alice"
 
 
+async def test_a_bad_moment_after_the_code(app: App, env: Environment) -> None:
+    """A pair that Twitch has handed out is kept, also if the next answer is a 503."""
+    pending = PendingLogins(app, REDIRECT)
+    query = await approve(env, (await pending.begin(SCOPES)).url)
+    env.twitch.fail("validate", status=503)
+    assert (await pending.finish(query)).login == "alice"
+
+
 async def test_a_refusal_ends_the_login(app: App, env: Environment) -> None:
     """It is an error of its own, and the state is used up."""
     pending = PendingLogins(app, REDIRECT)

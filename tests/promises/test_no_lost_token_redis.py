@@ -198,6 +198,22 @@ async def test_a_refresh_right_after_the_loss(env: Environment, own: Server) -> 
         await env.expect(user=user.user_id)
 
 
+async def test_a_login_after_a_loss(env: Environment, own: Server) -> None:
+    """It stands, also when somebody comes back who has removed the user before the loss."""
+    one = env.app()
+    async with one:
+        user = await env.own_pair(one)
+        one.remove_token(user.user_id)
+    await flush_all(own)
+    async with env.app() as two:
+        await env.login(two)
+        async with one:
+            await one.sync()
+            await one.flush()
+            assert one.get_token(user.user_id) == env.live()
+    await env.expect(exchanges=1)
+
+
 @pytest.fixture
 def store_url(own: Server) -> str:
     """Where the processes of a fleet meet."""

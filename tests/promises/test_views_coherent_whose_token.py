@@ -79,6 +79,7 @@ async def test_a_login_that_brings_fewer_scopes(env: Environment, how: str) -> N
     """
     async with env.app() as app, env.app() as other:
         await env.login(app)
+        await other.sync()  # it has the first login behind it
         listeners = {"local": await listening(app), "remote": await listening(other)}
         wide = env.pair(scopes=["bits:read", "chat:edit", "chat:read"])
         await app.add_user(wide.access_token, wide.refresh_token)

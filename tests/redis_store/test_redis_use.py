@@ -33,6 +33,8 @@ if TYPE_CHECKING:
         f"redis://localhost/0?socket_timeout={SECRET}",
         f"redis://localhost/0?no_such_option={SECRET}",
         f"redis://:{SECRET}@localhost?decode_responses=yes",
+        f"redis://:{SECRET}@localhost?protocol=9",
+        f"rediss://:{SECRET}@localhost?ssl_cert_reqs=no",
         f"http://:{SECRET}@localhost",
         f"{SECRET}",
         "",

@@ -229,13 +229,16 @@ def replaced(books: Books, held: list[Pair], last: Decision) -> str | None:
     """Why the store holds a login that came before the last one; None: that could be avoided.
 
     It had been lost when the last one came, which then changed nothing: its pair stood there. Who
-    still holds the lost one writes it back afterwards.
+    still holds the lost one writes it back afterwards, and may have exchanged it by now.
     """
     for pair in held:
-        losses = _losses(books, last.user, pair.stored_at)
-        lost_before = [loss for loss in losses if loss.at <= last.since]
-        if not all(_had_chance(books, loss, pair, last.since) for loss in lost_before):
-            return WENT_BACK
+        line = [one for one in books.pairs if one.chain == pair.chain]
+        for loss in _losses(books, last.user, line[0].issued_at):
+            stored = [one for one in line if one.stored_at <= loss.at]
+            if stored and loss.at <= last.since:
+                newest = max(stored, key=lambda one: one.place)
+                if not _had_chance(books, loss, newest, last.since):
+                    return WENT_BACK
     return None
 
 

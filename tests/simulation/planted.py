@@ -99,7 +99,7 @@ FOUND: Final[dict[str, tuple[int, str]]] = {
     "what was spent is not remembered": (1, "other"),
     "a removal forgets what was spent": (2280, "avoidable replay"),
     "a login during an exchange forgets what is on its way": (1797, "avoidable replay"),
-    "the answer of an exchange overwrites another login": (597, "lost pair"),
+    "the answer of an exchange overwrites another login": (620, "lost pair"),
     "a refusal wins over a newer pair": (92, "wrong needs_login"),
     "generations are ignored when data were lost": (53, "other"),
     "a loss is not repaired": (97, "other"),
@@ -111,7 +111,7 @@ FOUND: Final[dict[str, tuple[int, str]]] = {
     "a parked successor is no seed": (6025, "avoidable replay"),
     "a record that is written back has no lease": (806, "avoidable replay"),
     "suspend does not count as time": (2300, "avoidable replay"),
-    "the lease on a login is taken from who lives": (108, "other"),
+    "the lease on a login is taken from who lives": (465, "other"),
     "a login made meanwhile counts as older": (862, "avoidable replay"),
     "close() waits for no answer": (72, "lost pair"),
 }

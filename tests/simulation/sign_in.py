@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.simulation.host import Host
     from twitchvault.models import ValidateToken
     from twitchvault.oauth.device import DeviceCodeFlow
+    from twitchvault.vault.vault import Vault
 
 __all__ = ["sign_in"]
 
@@ -37,12 +38,19 @@ class Prompt:
     since: float
 
 
-@dataclass(slots=True)
 class User:
-    """Who is signed in."""
+    """Who is signed in, as far as `ensure_user` asks."""
 
-    user_id: str
-    scopes: tuple[str, ...]
+    def __init__(self, vault: Vault, user_id: str) -> None:
+        record = vault.record(user_id)
+        self._vault = vault
+        self.user_id = user_id
+        self.scopes = (record and record.scopes) or ()
+        self.token = record.access_token if record else ""
+
+    async def renew(self, refused: str) -> str:
+        """As of a user."""
+        return await self._vault.renew_refused(self.user_id, refused)
 
 
 async def sign_in(scene: Scene, delay: float) -> None:
@@ -62,6 +70,7 @@ class Flow:
         self._vault = scene.process.vault
         self._host = scene.process.host
         self._delay = delay
+        self.http = scene.process.http
         self._pairs: dict[str, Pair] = {}
 
     @property
@@ -70,14 +79,18 @@ class Flow:
         return self._vault.mirror.scopes
 
     @property
+    def tokens(self) -> Mapping[str, tuple[str, str | None]]:
+        """As of a flow."""
+        return self._vault.mirror.tokens
+
+    @property
     def needs_login(self) -> Mapping[str, str]:
         """As of a flow."""
         return self._vault.mirror.needs_login
 
     def get_user_by_id(self, user_id: str) -> User:
         """As of a flow."""
-        record = self._vault.record(user_id)
-        return User(user_id, (record and record.scopes) or ())
+        return User(self._vault, user_id)
 
     async def sync(self) -> None:
         """As of a flow."""

@@ -32,13 +32,19 @@ def check_destination(file: Path) -> None:
     """End the command if there is something already: it may be a store, or the last good backup."""
     if not file.parent.is_dir():
         fail(f"there is no folder {str(file.parent)!r} for the backup")
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        fail(f"{str(file)!r} is no plain file: name a new one")
     if file.exists() and file.stat().st_size:
         fail(f"{str(file)!r} is there already: name another file")
 
 
 async def write_backup(entries: Sequence[Entry], file: Path) -> None:
     """Write a new file that only its owner can read; it is there whole or not at all."""
-    with TemporaryDirectory(dir=file.parent, prefix=".twitchvault-") as folder:
+    try:
+        temporary = TemporaryDirectory(dir=file.parent, prefix=".twitchvault-")
+    except OSError as error:
+        fail(f"nothing can be written into the folder {str(file.parent)!r}: {error.strerror}")
+    with temporary as folder:
         made = Path(folder, "backup.db")
         store = SQLiteStore(made)
         await store.open()

@@ -7,6 +7,7 @@ import errno
 import json
 import logging
 import os
+import signal
 import stat
 import sys
 from contextlib import asynccontextmanager, contextmanager
@@ -21,6 +22,7 @@ from twitchvault.errors import TwitchVaultError, WrongType, WrongValue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from types import FrameType
 
     from rich.console import RenderableType
 
@@ -48,6 +50,9 @@ __all__ = [
 NEEDS_LOGIN: Final = 1
 FAILED: Final = 2
 INTERRUPTED: Final = 130
+_BY_SIGNAL: Final = 128
+_signals: Final[list[int]] = []
+"""Those that have ended the command."""
 _UNBOUNDED: Final = 10_000
 _OPTIONS: Final = {
     "'api_url'": "--api-url",
@@ -63,6 +68,9 @@ _OPTIONS: Final = {
 _BRIEF: Final = {
     "400: invalid client": "Twitch does not know this client id",
     "400: invalid scope requested": "Twitch does not know one of the scopes",
+    "400: missing client secret": "Twitch asks for the client secret: use --secret, or set "
+    "TWITCHVAULT_CLIENT_SECRET",
+    "403: invalid client secret": "Twitch does not take the client secret",
 }
 """What Twitch says in two words, and what it means."""
 _ADVICE: Final = {
@@ -189,6 +197,9 @@ def fail(text: str) -> NoReturn:
 
 def run(begin: Callable[[], Coroutine[None, None, None]]) -> None:
     """Run a command; an error of ours is one line and an exit code, no traceback."""
+    for number in (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")):
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
     try:
         asyncio.run(begin())
     except (TwitchVaultError, WrongValue, WrongType, TimeoutError) as error:
@@ -196,14 +207,18 @@ def run(begin: Callable[[], Coroutine[None, None, None]]) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        fail(f"{error.filename!r}: {error.strerror}" if error.filename else str(error))
+        fail(
+            f"{error.filename!r}: {error.strerror}"
+            if error.filename
+            else error.strerror or str(error)
+        )
     except KeyboardInterrupt:
         _stop()
 
 
 def in_our_words(text: str) -> str:
     """A text of the library, with options and commands in the place of its arguments and calls."""
-    if meaning := _BRIEF.get(text):
+    if meaning := _BRIEF.get(text.partition(": '")[0]):
         return f"{meaning} ({text})"
     argument = text.partition(" ")[0]
     text = _OPTIONS.get(argument, argument) + text.removeprefix(argument)
@@ -227,9 +242,15 @@ def ask(question: str) -> str:
     return answer
 
 
+def _interrupt(number: int, _: FrameType | None) -> None:
+    """End as Ctrl-C does, so that no copy of the tokens is left in a temporary folder."""
+    _signals.append(number)
+    signal.raise_signal(signal.SIGINT)
+
+
 def _stop() -> NoReturn:
     warn("Stopped.")
-    raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(_BY_SIGNAL + _signals[0] if _signals else INTERRUPTED)
 
 
 @contextmanager

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from twitchvault.cli.console import FAILED, fail, progress, say, warn
+from twitchvault.cli.console import FAILED, fail, progress, say, say_json, warn
+from twitchvault.cli.store import store_name
 from twitchvault.environment import encrypted
 from twitchvault.stores import FernetStore
 from twitchvault.stores.base import TokenStore
@@ -14,6 +15,7 @@ from twitchvault.stores.base import TokenStore
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from twitchvault.cli.options import StoreOptions
     from twitchvault.environment import Keys
     from twitchvault.stores import Entry
     from twitchvault.stores.fernet.rotation import EncryptionReport
@@ -46,14 +48,15 @@ class _Counted(TokenStore):
 def required_keys(keys: Keys | None) -> Keys:
     """The keys, without which the command cannot work."""
     if keys is None:
-        fail("name the file with the keys, --key-file, or set TWITCHVAULT_KEYS")
+        fail("name the file with the keys by --key-file, or set TWITCHVAULT_KEYS")
     return keys
 
 
 async def rewrite(
     text: str,
     inner: TokenStore,
-    keys: Keys,
+    options: StoreOptions,
+    json: bool,
     work: Callable[[FernetStore], Awaitable[EncryptionReport]],
 ) -> None:
     """Let a `FernetStore` over an open store do its work, and say how the store stands then.
@@ -62,10 +65,14 @@ async def rewrite(
     """
     total = len([entry.key async for entry in inner.scan()])
     with progress(text, total) as step:
-        store = encrypted(_Counted(inner, step), keys)
+        store = encrypted(_Counted(inner, step), required_keys(options.keys))
         assert isinstance(store, FernetStore)
         report = await work(store)
-    say(str(report))
+    if json:
+        counts = {"rewritten": report.rewritten, "by_key": dict(report.by_key)}
+        say_json({"store": store_name(options), **counts, "left": list(report.left)})
+    else:
+        say(str(report))
     if report.left:
         warn(
             f"twitchvault: left as they are, for no key decrypts them: {', '.join(report.left)}. "

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from twitchvault.cli.console import in_our_words
-from twitchvault.errors import RateLimited, TwitchVaultError, Unauthorized
+from twitchvault.errors import RateLimited, TwitchVaultError, Unauthorized, WrongType, WrongValue
 
 if TYPE_CHECKING:
     from twitchvault.app import App
@@ -40,7 +40,7 @@ async def import_pair(app: App, pair: FoundPair) -> Imported:
         except RateLimited as error:
             reason = str(error)
             await asyncio.sleep(PAUSE)
-        except TwitchVaultError as error:
+        except (TwitchVaultError, WrongValue, WrongType) as error:
             reason = str(error)
             break
     return _outcome(app, pair, "refused", in_our_words(reason))

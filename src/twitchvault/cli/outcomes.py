@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from twitchvault.cli.console import FAILED, at_terminal, progress, say, say_row, warn
+from twitchvault.cli.console import FAILED, at_terminal, count, progress, say, say_row, warn
 from twitchvault.cli.transfer import Brought, bring, holder_of
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ __all__ = [
     "fail_if_unreadable",
     "in_words",
     "name_of",
+    "records_in",
     "show_outcome",
-    "users_in",
 ]
 
 _WORDS: Final = {
@@ -37,10 +37,9 @@ _WORDS: Final = {
 _LEFT: Final = ("unchanged", "newer", "unreadable")
 
 
-def users_in(entries: Sequence[Entry]) -> int:
-    """How many users have a record among these entries."""
-    holders = (holder_of(entry.key) for entry in entries)
-    return sum(bool(one and one.user_id and not one.is_app) for one in holders)
+def records_in(entries: Sequence[Entry]) -> int:
+    """How many of these entries are records."""
+    return sum(holder_of(entry.key) is not None for entry in entries)
 
 
 async def bring_all(
@@ -48,7 +47,7 @@ async def bring_all(
 ) -> list[Brought]:
     """Bring all records into a store, with a progress bar; what became of each."""
     results: list[Brought] = []
-    with progress(text, sum(holder_of(entry.key) is not None for entry in entries)) as step:
+    with progress(text, records_in(entries)) as step:
         async for one in bring(entries, target, dry_run=dry_run):
             results.append(one)
             step()
@@ -89,6 +88,8 @@ def in_words(results: Sequence[Brought]) -> str:
     """How many records came to which end; those of which nothing was written in brackets."""
     counts: Counter[str] = Counter(one.outcome for one in results)
     words = {name: f"{counts[name]} {name}" for name in _WORDS if counts[name]}
+    if counts["removed"]:
+        words["removed"] = count(counts["removed"], "removal")
     left = [words.pop(name) for name in _LEFT if name in words]
     brought = ", ".join(words.values()) or "nothing new"
     return f"{brought} ({', '.join(left)})" if left else brought

@@ -19,8 +19,9 @@ _ACCESS: Final = ("token", "accessToken", "access_token")
 _REFRESH: Final = ("refresh", "refreshToken", "refresh_token")
 _USER: Final = ("user_id", "userId")
 _TWURPLE_NAME: Final = re.compile(r"tokens\.(\d+)\.json")
-_CLI_LINE: Final = re.compile(r"([A-Za-z_]+)=(.*)")
+_CLI_LINE: Final = re.compile(r"^([A-Za-z_]+)=(.*)", re.MULTILINE)
 _CLI_ACCESS: Final = "ACCESSTOKEN"
+_LONGEST: Final = 64 * 1024 * 1024
 _EXPECTED: Final = (
     "expected TwitchIO's .tio.tokens.json, pyTwitchAPI's user_token.json, twurple's "
     "tokens.<user id>.json or twitch-cli's .twitch-cli.env"
@@ -40,7 +41,11 @@ class FoundPair:
 def read_pairs(file: Path) -> list[FoundPair]:
     """All pairs in a file; `StoreError` names the file and the fault, and quotes nothing of it."""
     try:
-        pairs = _parse(file.read_bytes().decode("utf-8-sig"), file.name)
+        with file.open("rb") as opened:
+            content = opened.read(_LONGEST + 1)
+        if len(content) > _LONGEST:
+            raise ValueError(f"is longer than {_LONGEST} bytes")
+        pairs = _parse(content.decode("utf-8-sig"), file.name)
     except (ValueError, TypeError, RecursionError) as error:
         known = type(error) is not json.JSONDecodeError and not isinstance(error, UnicodeError)
         fault = f": {error}" if known else " is neither JSON nor lines of NAME=value"

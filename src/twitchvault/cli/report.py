@@ -51,7 +51,7 @@ async def work_and_report(
     users = [user for user in after if user.user_id in chosen]
     if json:
         say_json({"store": store_name(options), "users": [user.as_dict() for user in users]})
-    else:
+    elif users:
         show_users(users)
     fail_if_any(errors, before)
     if lost := [u.name for u in users if u.state != "live" or u.user_id in refused]:

@@ -12,14 +12,13 @@ from urllib.parse import unquote
 from twitchvault.app import App
 from twitchvault.cli.console import fail, warn
 from twitchvault.environment import default_store, encrypted, make_store
-from twitchvault.errors import DecryptionError
+from twitchvault.errors import DecryptionError, StoreError
 from twitchvault.stores.base import ENCRYPTION_CHECK_KEY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from twitchvault.cli.options import AppOptions, StoreOptions
-    from twitchvault.environment import Keys
     from twitchvault.stores import TokenStore
 
 __all__ = ["opened_app", "opened_store", "store_file", "store_is_there", "store_name", "store_url"]
@@ -27,12 +26,8 @@ __all__ = ["opened_app", "opened_store", "store_file", "store_is_there", "store_
 Flow = TypeVar("Flow", bound=App)
 
 OTHERS: Final = 0o077
-_NO_KEYS: Final = (
-    "this store is encrypted: name the file with its keys by --key-file, or set TWITCHVAULT_KEYS"
-)
-_PLAIN: Final = (
-    "this store is not encrypted: run 'twitchvault encrypt' first, or leave the keys out"
-)
+_NO_KEYS: Final = "is encrypted: name the file with its keys by --key-file, or set TWITCHVAULT_KEYS"
+_PLAIN: Final = "is not encrypted: run 'twitchvault encrypt' first, or leave the keys out"
 
 
 @asynccontextmanager
@@ -72,14 +67,13 @@ async def opened_store(
     inner = _store(options, make)
     store = inner if raw or options.keys is None else encrypted(inner, options.keys)
     if not make and not store_is_there(options):
-        fail(
-            f"there is no store in {store_name(options)!r}: name another one with --store, or sign "
-            "in first"
-        )
+        fail(f"there is no store in {store_name(options)!r}: name another one, or sign in first")
     try:
         await inner.open()
-        if not raw and not await _unlock(inner, store, options.keys, make, plain):
+        if not raw and not await _unlock(inner, store, options, make, plain):
             store = inner
+        if options.keys is not None:
+            _warn_if_readable(options.keys.path)
         if title:
             namespace = f", namespace {options.namespace!r}" if options.namespace else ""
             warn(f"{title}: {store_name(options)}{namespace}")
@@ -89,30 +83,38 @@ async def opened_store(
 
 
 async def _unlock(
-    inner: TokenStore, store: TokenStore, keys: Keys | None, make: bool, plain: bool
+    inner: TokenStore, store: TokenStore, options: StoreOptions, make: bool, plain: bool
 ) -> bool:
-    """Open `store`, which encrypts `inner` if there are keys; end if that is not right.
+    """Open `store`, which encrypts `inner` if there are keys; raise if that is not right.
 
     False if it is to be used without encryption.
     """
+    name, keys = repr(store_name(options)), options.keys
     is_encrypted = await inner.get(ENCRYPTION_CHECK_KEY) is not None
     if keys is None:
         if is_encrypted:
-            fail(_NO_KEYS)
+            raise StoreError(f"{name} {_NO_KEYS}")
         return False
-    if not is_encrypted and not make:
-        return fail(_PLAIN) if not plain else False
+    if is_encrypted:
+        await _open_encrypted(store, name, keys.source)
+        return True
+    if make:
+        with suppress(DecryptionError):  # there are entries in plaintext
+            await store.open()
+            return True
+    if not plain:
+        raise StoreError(f"{name} {_PLAIN}")
+    return False
+
+
+async def _open_encrypted(store: TokenStore, name: str, source: str) -> None:
     try:
         await store.open()
     except DecryptionError as error:
-        if not is_encrypted:
-            return fail(_PLAIN) if not plain else False
-        text = str(error)
-        if text.startswith("none of the keys"):
-            text = f"none of the keys in {keys.source} decrypts this store: name other keys"
-        fail(text)
-    _warn_if_readable(keys.path)
-    return True
+        if not str(error).startswith("none of the keys"):
+            raise
+        msg = f"none of the keys in {source} decrypts {name}: name other keys"
+        raise DecryptionError(msg) from None
 
 
 def _store(options: StoreOptions, make: bool) -> TokenStore:

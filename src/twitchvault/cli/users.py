@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 _COLOURS: Final = {"live": "green", "needs_login": "yellow", "damaged": "red"}
+_NOBODY: Final = "Nobody is in the store."
 _AT_ONCE: Final = 5
 """Requests on their way at the same time: Twitch answers some hundred at once with 429."""
 
@@ -77,6 +78,11 @@ class StoredUser(NamedTuple):
             "last_validated": rfc3339(self.last_validated),
             "expires_at": rfc3339(self.expires_at),
         }
+
+    def as_outcome(self, outcome: str, reason: str | None = None) -> dict[str, str | None]:
+        """What became of the user, in the JSON documents."""
+        whose = {"client_id": self.client_id, "user_id": self.user_id, "login": self.login}
+        return {**whose, "outcome": outcome, "reason": reason}
 
 
 async def read_users(store: TokenStore, client_id: str | None = None) -> list[StoredUser]:
@@ -127,6 +133,8 @@ def chosen_users(name: str | None, every: bool, users: list[StoredUser]) -> list
     """One user, or with --all every user; ends the command unless it is one of the two."""
     if (name is None) != every:
         fail("name one user, or use --all")
+    if every and not users:
+        warn(_NOBODY)
     return users if name is None else [one_user(name, users)]
 
 
@@ -153,7 +161,7 @@ async def for_each(
 def show_users(users: list[StoredUser]) -> None:
     """Print a table for each application; into a pipe, a line for each user and nothing else."""
     if not users:
-        warn("Nobody is in the store.")
+        warn(_NOBODY)
     if not at_terminal():
         for user in users:
             say_row(*_fields(user))

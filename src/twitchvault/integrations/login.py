@@ -22,6 +22,7 @@ from twitchvault.errors import (
     StoreError,
 )
 from twitchvault.oauth import AuthorizationCodeGrantFlow
+from twitchvault.oauth.granted import with_retries
 from twitchvault.scopes import scope_names
 from twitchvault.stores.base import missing_driver
 from twitchvault.vault.pending import LIFETIME
@@ -113,7 +114,7 @@ class PendingLogins:
         if not code:
             raise LoginDenied(f"the user came back without a code ({str(refusal)[:80]!r})")
         token = await flow.get_authorization_token(code, self.redirect_uri)
-        return await flow.add_user(token.access_token, token.refresh_token)
+        return await with_retries(lambda: flow.add_user(token.access_token, token.refresh_token))
 
     def _flow(self) -> AuthorizationCodeGrantFlow:
         self._app._core.binding.check()  # noqa: SLF001

@@ -70,7 +70,7 @@ class VaultHTTPClient(ManagedHTTPClient):
         first = self._client.bot_id if self._client else None
         if first in known:
             known = {first: known[first], **known}
-        return {user_id: self._data(user_id, *pair) for user_id, pair in known.items()}
+        return {user_id: self._mapping(user_id, *pair) for user_id, pair in known.items()}
 
     @_tokens.setter
     def _tokens(self, _: TokenMapping) -> None: ...  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -83,7 +83,7 @@ class VaultHTTPClient(ManagedHTTPClient):
     @_app_token.setter
     def _app_token(self, _: str | None) -> None: ...  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def _data(self, user_id: str, token: str, refresh: str | None) -> TokenMappingData:
+    def _mapping(self, user_id: str, token: str, refresh: str | None) -> TokenMappingData:
         validated, _ = self._app.tokens_validity.get(user_id, (0.0, 0.0))
         moment = datetime.fromtimestamp(validated).isoformat()
         return {
@@ -161,7 +161,7 @@ class VaultHTTPClient(ManagedHTTPClient):
         pair = self._app.get_token(user_id)
         if pair is None:
             return None
-        data = self._data(user_id, *pair)
+        data = self._mapping(user_id, *pair)
         bridge.call_soon(self._app, self._app.remove_token, user_id)
         return data
 

@@ -60,7 +60,7 @@ class Job:
                 raise self.timed_out()
             await asyncio.wait((self.task,), timeout=self.left)
         if self.task.cancelled():
-            raise NoAnswer("the flow was closed before the refresh; nothing was sent", sent=False)
+            raise NoAnswer("the flow was closed first; no refresh token was sent", sent=False)
         error = self.task.exception()
         if isinstance(error, TwitchVaultError):
             raise fresh_copy(error)

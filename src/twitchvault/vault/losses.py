@@ -20,8 +20,8 @@ def reconciled(stored: Record | None, ours: Record | None) -> Record | None:
 
     Mostly `stored`. A store that has lost data may hold something older: then it is `ours`. Or one
     of both is a login that was made by who did not know the other, or has exchanged the other's
-    refresh token: that stands, and takes over what the other remembers; the stored one if that is
-    true of both.
+    refresh token: that stands, and takes over what the other remembers. If that is true of both it
+    is the stored one, unless only that needs a login.
     """
     if ours is None:
         return stored
@@ -30,7 +30,7 @@ def reconciled(stored: Record | None, ours: Record | None) -> Record | None:
     is_newer = stored.order > ours.order
     if not is_newer or _is_unknown_login(ours, stored) or _is_outdated(stored, ours):
         stored = _after_a_loss(stored, ours)
-    return _with_seeds_of(stored, ours)
+    return _with_spent_of(stored, ours)
 
 
 def _after_a_loss(stored: Record, ours: Record) -> Record:
@@ -70,11 +70,16 @@ def _is_unknown_login(record: Record, other: Record) -> bool:
     return not other.remembers(login)
 
 
-def _with_seeds_of(current: Record, other: Record) -> Record:
-    """`current`, which remembers the seeds of `other`: in the usual case itself."""
-    if current.seeds.startswith(other.seeds):
+def _with_spent_of(current: Record, other: Record) -> Record:
+    """`current`, which remembers what `other` has exchanged: in the usual case itself."""
+    newest = other.exchanged[-FINGERPRINT_LENGTH:]
+    if current.seeds.startswith(other.seeds) and newest in current.exchanged:
         return current
-    return _changed(current, seeds=_joined(other.seeds, current.seeds, MAX_SEEDS))
+    return _changed(
+        current,
+        seeds=_joined(other.seeds, current.seeds, MAX_SEEDS),
+        exchanged=_joined(other.exchanged, current.exchanged, MAX_EXCHANGED),
+    )
 
 
 def _with_memory_of(current: Record, other: Record, generation: int) -> Record:

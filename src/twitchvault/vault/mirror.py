@@ -296,10 +296,11 @@ class Mirror:
         self._writing[user_id] = value
         self._arrived.pop(user_id, None)
 
-    def end_write(self, user_id: str) -> None:
-        """What comes from now on was written by others."""
-        self._writing.pop(user_id, None)
-        self._arrived.pop(user_id, None)
+    def end_write(self, user_id: str, value: bytes | None) -> None:
+        """What comes from now on was written by others, unless another write has begun since."""
+        if self._writing.get(user_id) == value:
+            self._writing.pop(user_id, None)
+            self._arrived.pop(user_id, None)
 
     def has_arrived(self, user_id: str, value: bytes | None) -> bool:
         """Whether the feed has told of a write of these bytes, whatever its answer was."""

@@ -242,7 +242,7 @@ class Repository:
         losses = self.losses
         self._mirror.begin_write(user_id, value)
         version = await self._put(key, value, expect)
-        self._mirror.end_write(user_id)
+        self._mirror.end_write(user_id, value)
         self._mirror.learn(user_id, version, record, "local")
         if losses != self.losses:
             self._mirror.on_loss(user_id)  # it may be among what was lost
@@ -269,7 +269,7 @@ class Repository:
         losses = self.losses
         self._mirror.begin_write(user_id, None)
         await self.call(self.store.delete, key, expect=expect)
-        self._mirror.end_write(user_id)
+        self._mirror.end_write(user_id, None)
         if losses != self.losses:  # what was deleted may be back
             raise VersionConflict(key, known, known)
         self._mirror.forget(user_id, "local", known=known)

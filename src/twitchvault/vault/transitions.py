@@ -79,7 +79,7 @@ def _successor(current: Record, fresh: Record) -> Record:
     replaced is given up: it may be on its way to Twitch, or come again from a file.
     """
     given_up, lease, ttl = current.given_up, current.lease, current.lease_ttl
-    replaced_lease = current.replaced_lease
+    former = replaced_lease = current.replaced_lease
     if current.refresh_token != fresh.refresh_token:
         if current.refresh_token is not None:
             mark = fingerprint(current.refresh_token)
@@ -87,9 +87,9 @@ def _successor(current: Record, fresh: Record) -> Record:
             if lease is not None:
                 replaced_lease = (mark, lease, ttl)
         lease, ttl = None, NO_TTL
-        if replaced_lease and replaced_lease[0] == fingerprint(fresh.refresh_token or ""):
-            _, lease, ttl = replaced_lease
-            replaced_lease = None
+        if former and former[0] == fingerprint(fresh.refresh_token or ""):
+            _, lease, ttl = former
+            replaced_lease = None if replaced_lease is former else replaced_lease
     return replace(
         fresh,
         lease=lease,

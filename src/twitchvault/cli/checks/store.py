@@ -32,12 +32,14 @@ async def check_store(options: StoreOptions) -> list[Check]:
     try:
         inner = make_store(store_url(options), namespace=options.namespace)
     except (TwitchVaultError, WrongValue) as error:
-        return [Check("store", "problem", in_our_words(str(error)), "name another, --store")]
+        return [
+            Check("store", "problem", in_our_words(str(error)), "name another one with --store")
+        ]
     try:
         await inner.open()
         return [Check("store", "ok", f"{name} is open"), *await _opened(inner, options)]
     except StoreError as error:
-        advice = "start its server, mend what the sentence says, or name another, --store"
+        advice = "start its server or mend what is said, or name another one with --store"
         return [Check("store", "problem", f"{name}: {error}", advice)]
     finally:
         await inner.close()
@@ -84,7 +86,12 @@ async def _users(store: TokenStore) -> Check:
     lost = [user.name for user in users if user.state == "needs_login"]
     if damaged:
         text = f"{len(damaged)} of {len(users)} cannot be read: {', '.join(damaged)}"
-        return Check("users", "problem", text, "restore a backup, or let them sign in again")
+        return Check(
+            "users",
+            "problem",
+            text,
+            "let them sign in again, or 'twitchvault remove' them and restore a backup",
+        )
     if lost:
         have = "has" if len(lost) == 1 else "have"
         text = f"{len(lost)} of {len(users)} {have} to sign in again: {', '.join(lost)}"

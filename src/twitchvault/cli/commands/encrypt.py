@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from twitchvault.cli.console import warn
 from twitchvault.cli.encryption import required_keys, rewrite
-from twitchvault.cli.options import KeyFile, StoreOptions, StoreUrl
+from twitchvault.cli.options import Json, KeyFile, StoreOptions, StoreUrl
 from twitchvault.cli.store import opened_store
+from twitchvault.stores import FernetStore
 
 __all__ = ["command"]
 
 
-async def command(store: StoreUrl = None, key_file: KeyFile = None) -> None:
+async def command(store: StoreUrl = None, key_file: KeyFile = None, json: Json = False) -> None:
     """Encrypt a store that is in plaintext; stop the bots before."""
     options = StoreOptions(store=store, key_file=key_file)
-    keys = required_keys(options.keys)
-    warn("Stop every program that uses the store now, and start it with the keys afterwards.")
+    required_keys(options.keys)
     async with opened_store(options, raw=True) as inner:
-        await rewrite("Encrypting", inner, keys, lambda fernet: fernet.encrypt_existing())
+        warn("Stop every program that uses the store now, and start it with the keys afterwards.")
+        await rewrite("Encrypting", inner, options, json, FernetStore.encrypt_existing)
     warn("Old backups, and unused parts of the disk, may still hold tokens in plaintext.")

@@ -46,6 +46,7 @@ async def command(
         fail(f"--user: {error}")
     client = twitch.register_client(
         public=not confidential,
+        denied_device="access_denied",
         redirect_uris=[f"http://localhost:{PORT}/callback", "http://localhost:3000"],
     )
     if approve:

@@ -10,8 +10,8 @@ import typer
 
 from twitchvault.cli.console import fail, say, warn
 from twitchvault.cli.encryption import required_keys, rewrite
-from twitchvault.cli.options import KeyFile, StoreOptions, StoreUrl, as_command
-from twitchvault.cli.store import opened_store
+from twitchvault.cli.options import Json, KeyFile, StoreOptions, StoreUrl, as_command
+from twitchvault.cli.store import opened_store, store_name
 from twitchvault.stores.base import ENCRYPTION_CHECK_KEY, missing_driver
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["group"]
 
 group = typer.Typer(
-    help="Make a key for an encrypted store, and change its keys.", rich_markup_mode=None
+    help="Make a key for an encrypted store, and change its keys.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 
@@ -44,19 +46,25 @@ async def new(
         descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         fail(f"{str(out)!r} is there already: a key that is overwritten is lost")
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(f"{key}\n")
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(f"{key}\n")
+            file.flush()
+            os.fsync(descriptor)
+    except OSError:
+        out.unlink()  # an empty file would pass for one with a key
+        raise
     warn(f"Written: {out}. Without this file nobody can read the store: keep a copy elsewhere.")
 
 
-async def rotate(store: StoreUrl = None, key_file: KeyFile = None) -> None:
+async def rotate(store: StoreUrl = None, key_file: KeyFile = None, json: Json = False) -> None:
     """Encrypt everything under the first key, while bots that have both keys go on."""
     options = StoreOptions(store=store, key_file=key_file)
-    keys = required_keys(options.keys)
+    required_keys(options.keys)
     async with opened_store(options, raw=True) as inner:
         if await inner.get(ENCRYPTION_CHECK_KEY) is None:
-            fail("this store is not encrypted: 'twitchvault encrypt' encrypts it")
-        await rewrite("Rotating", inner, keys, _rotate)
+            fail(f"{store_name(options)!r} is not encrypted: 'twitchvault encrypt' encrypts it")
+        await rewrite("Rotating", inner, options, json, _rotate)
 
 
 async def _rotate(store: FernetStore) -> EncryptionReport:

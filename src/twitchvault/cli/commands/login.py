@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from twitchvault.app import App
 from twitchvault.cli.client_kind import MISSING, secret_refused
-from twitchvault.cli.console import NEEDS_LOGIN, fail, say, warn
-from twitchvault.cli.options import AppOptions  # noqa: TC001 - typer reads it
+from twitchvault.cli.console import NEEDS_LOGIN, fail, say, say_json, warn
+from twitchvault.cli.options import AppOptions, Json  # noqa: TC001 - typer reads them
 from twitchvault.cli.signing_in.code import sign_in_by_code
 from twitchvault.cli.signing_in.device import device_token
-from twitchvault.cli.store import opened_app, opened_store
+from twitchvault.cli.store import opened_app, opened_store, store_name
+from twitchvault.cli.users import one_user, read_users
 from twitchvault.errors import AuthFailure, HTTPException
 from twitchvault.oauth import AuthorizationCodeGrantFlow, DeviceCodeFlow
+from twitchvault.oauth.granted import with_retries
 
 if TYPE_CHECKING:
     from twitchvault.helix import UserAPI
@@ -43,6 +47,7 @@ async def command(
         str | None,
         typer.Option(metavar="USER", help="Only this user may sign in: an id or a login name."),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Sign a user in, and store the tokens.
 
@@ -57,19 +62,26 @@ async def command(
         async def keep(token: Token) -> UserAPI:
             if expect is not None:
                 await _check_user(app, token, expect)
-            return await app.add_user(token.access_token, token.refresh_token)
+            return await with_retries(lambda: app.add_user(token.access_token, token.refresh_token))
 
         await _check_secret(options, app, by_code=code or paste)
-        if code or paste:
-            flow = AuthorizationCodeGrantFlow.from_app(app)
-            user = await sign_in_by_code(flow, scopes, port, paste, keep)
-        else:
-            token = await device_token(DeviceCodeFlow.from_app(app), scopes)
-            user = None if token is None else await keep(token)
+        with redirect_stdout(sys.stderr if json else sys.stdout):
+            if code or paste:
+                flow = AuthorizationCodeGrantFlow.from_app(app)
+                user = await sign_in_by_code(flow, scopes, port, paste, keep)
+            else:
+                token = await device_token(DeviceCodeFlow.from_app(app), scopes)
+                user = None if token is None else await keep(token)
         if user is None:
             warn("The user has refused, and nothing is stored.")
             raise typer.Exit(NEEDS_LOGIN)
-        say(f"Signed in: {user.login} ({user.user_id}).")
+        if json:
+            await app.flush()
+            users = await read_users(store, options.client_id)
+            found = one_user(user.user_id, users).as_dict()
+            say_json({"store": store_name(options), "users": [found]})
+        else:
+            say(f"Signed in: {user.login} ({user.user_id}).")
         if missing := sorted(set(scopes) - set(user.scopes)):
             warn(f"Not granted: {' '.join(missing)}")
 
@@ -88,7 +100,7 @@ async def _check_secret(options: AppOptions, app: App, *, by_code: bool) -> None
 
 async def _check_user(app: App, token: Token, expected: str) -> None:
     """Revoke the token and raise if it is another user's."""
-    user = await app.validate_token(token.access_token)
+    user = await with_retries(lambda: app.validate_token(token.access_token))
     if expected.lower() in {user.user_id, (user.login or "").lower()}:
         return
     try:

@@ -6,9 +6,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from twitchvault.app import ID_URL, LEASE_TTL
-from twitchvault.cli.console import progress, say, warn
-from twitchvault.cli.options import EveryUser, OneUser, StoreOptions  # noqa: TC001 - for typer
-from twitchvault.cli.store import opened_store
+from twitchvault.cli.console import progress, say, say_json, warn
+from twitchvault.cli.options import EveryUser, Json, OneUser, StoreOptions  # noqa: TC001 - for typer
+from twitchvault.cli.store import opened_store, store_name
 from twitchvault.cli.users import chosen_users, read_users
 from twitchvault.http import HTTPClient
 from twitchvault.identity import Identity
@@ -22,14 +22,19 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-async def command(options: StoreOptions, user: OneUser = None, every: EveryUser = False) -> None:
+async def command(
+    options: StoreOptions, user: OneUser = None, every: EveryUser = False, json: Json = False
+) -> None:
     """Remove a user from the store; nothing is revoked at Twitch."""
     async with opened_store(options) as store:
         users = chosen_users(user, every, await read_users(store, options.client_id))
         with progress("Removing", len(users)) as step:
             for client_id, group in groupby(users, key=lambda user: user.client_id):
                 await _remove(client_id, [user.user_id for user in group], store, step)
-    for gone in users:
+    if json:
+        removed = [gone.as_outcome("removed") for gone in users]
+        say_json({"store": store_name(options), "users": removed})
+    for gone in [] if json else users:
         say(f"Removed {gone.name} ({gone.user_id}) of application {gone.client_id}.")
     if users:
         warn("The tokens still live at Twitch: users can disconnect the application there.")

@@ -50,7 +50,7 @@ def _show(user: StoredUser, history: tuple[HistoryEntry, ...]) -> None:
     ]
     for name, text in lines:
         say(f"{name + ':':13}{text or '-'}")
-    between = f"\n{'':15}" if at_terminal() else "  "
+    between = "\n  " if at_terminal() else "  "
     for number, entry in enumerate(history):
         label = "" if number and at_terminal() else "history:"
         for line in between.join(_parts(entry)).splitlines():

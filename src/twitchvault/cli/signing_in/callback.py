@@ -129,6 +129,6 @@ async def _listen(runner: web.AppRunner, port: int) -> None:
         await web.TCPSite(runner, HOST, port).start()
     except OSError as error:
         fail(
-            f"port {port} of this machine cannot be used ({error.strerror}): name another one, "
+            f"port {port} of this machine cannot be used ({error.strerror}): name another one with "
             "--port, and register its address"
         )

@@ -76,7 +76,7 @@ def _connect(url: str) -> Redis:
             pool = client.connection_pool
             pool.connection_class(**pool.connection_kwargs)  # an unknown option shows only here
             return client
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, exceptions.RedisError):
             pass
     # Raised out here: the driver's exception may quote the password, and must not be its context.
     msg = (

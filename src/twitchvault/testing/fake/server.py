@@ -166,7 +166,7 @@ class FakeTwitch(Addresses, Commands):
 async def _read(request: web.BaseRequest, base: str) -> Call:
     body: object = None
     form: dict[str, str] = {}
-    with suppress(ValueError):  # a body that cannot be read has no parameters
+    with suppress(ValueError, RecursionError):  # a body that cannot be read has no parameters
         if request.content_type == JSON:
             body = await request.json()
         elif request.body_exists:
