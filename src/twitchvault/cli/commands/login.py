@@ -23,6 +23,7 @@ from twitchvault.oauth.granted import with_retries
 if TYPE_CHECKING:
     from twitchvault.helix import UserAPI
     from twitchvault.models import Token
+    from twitchvault.stores import TokenStore
 
 __all__ = ["command"]
 
@@ -77,13 +78,16 @@ async def command(
             raise typer.Exit(NEEDS_LOGIN)
         if json:
             await app.flush()
-            users = await read_users(store, options.client_id)
-            found = one_user(user.user_id, users).as_dict()
-            say_json({"store": store_name(options), "users": [found]})
+            await _say_user(user.user_id, store, options)
         else:
             say(f"Signed in: {user.login} ({user.user_id}).")
         if missing := sorted(set(scopes) - set(user.scopes)):
             warn(f"Not granted: {' '.join(missing)}")
+
+
+async def _say_user(user_id: str, store: TokenStore, options: AppOptions) -> None:
+    found = one_user(user_id, await read_users(store, options.client_id))
+    say_json({"store": store_name(options), "users": [found.as_dict()]})
 
 
 async def _check_secret(options: AppOptions, app: App, *, by_code: bool) -> None:
