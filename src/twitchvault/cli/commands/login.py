@@ -55,10 +55,7 @@ async def command(
     By device code, or in a browser with --code.
     """
     scopes = " ".join(scope or []).split()
-    async with (
-        opened_store(options, make=True) as store,
-        opened_app(options, store, App) as app,
-    ):
+    async with opened_store(options, make=True) as store, opened_app(options, store, App) as app:
 
         async def keep(token: Token) -> UserAPI:
             if expect is not None:
