@@ -49,6 +49,28 @@ def app(shell: Shell, store: str) -> App:
     )
 
 
+async def test_what_the_store_has_lost(
+    shell: Shell,
+    own_server: Callable[[], Server],  # noqa: F811
+) -> None:
+    """A server that comes back without its data: who is gone is said to be, and who comes after."""
+    server, client_id = await own_server().ready(), shell.client.client_id
+    alice, bob = f"{client_id}:1001", f"{client_id}:1002"
+    await fill(open_store(server.url), {alice: login("alice"), bob: login("bob")})
+    command = await shell.start("watch", TWITCHVAULT_STORE=server.url)
+    assert {(await next_line(command))[2] for _ in range(2)} == {"alice", "bob"}
+    async with server.client() as client:
+        await client.flushall()
+    gone = [await next_line(command) for _ in range(2)]
+    assert {fields[2] for fields in gone} == {"alice", "bob"}
+    for fields in gone:
+        assert (fields[1], fields[5]) == ("removed", "the store has lost it")
+    await fill(open_store(server.url), {alice: login("alice")})
+    assert (await next_line(command))[1:3] == ["added", "alice"]
+    command.interrupt()
+    assert (await shell.end(command)).code == 130
+
+
 @pytest.mark.parametrize("backend", ["sqlite", "redis"])
 async def test_a_pipe_gets_a_line_for_each_event(
     shell: Shell,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from twitchvault.cli.transfer import holder_of
 from twitchvault.cli.users import StoredUser, stored_user
 from twitchvault.errors import StoreError
-from twitchvault.stores.base import Change, Entry, Watchable
+from twitchvault.stores.base import Change, Entry, Feed, Watchable
 from twitchvault.vault.events import changes_of
 from twitchvault.vault.record import decode
 
@@ -61,6 +61,14 @@ class Picture:
         self.events += events
         return events
 
+    def begin_anew(self, entries: Iterable[Entry]) -> list[Event]:
+        """What a store that has lost data holds now; the events that lie in between."""
+        self._versions.clear()
+        found = {entry.key: entry for entry in entries}
+        lost = [Change(key, 1, None) for key in self.users.keys() - found.keys()]
+        gone = [event._replace(reason="the store has lost it") for event in self.apply(lost)]
+        return gone + self.apply(found.values())
+
     def _learn(self, change: Change | Entry) -> list[Event]:
         key, version, value = change
         holder = holder_of(key)
@@ -91,6 +99,21 @@ def _visible(value: bytes | None, user_id: str) -> Record | None:
     return None if record is None or record.state == "removed" else record
 
 
+async def _changes(feed: Feed, lost: asyncio.Event) -> list[Change] | None:
+    """The next changes; None if the store has lost data first."""
+    changed, loss = asyncio.ensure_future(feed.wait()), asyncio.ensure_future(lost.wait())
+    try:
+        await asyncio.wait((changed, loss), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        changed.cancel()
+        loss.cancel()
+        await asyncio.wait((changed, loss))
+    if not changed.cancelled():
+        return changed.result()
+    lost.clear()
+    return None
+
+
 @asynccontextmanager
 async def following(
     store: TokenStore, prefix: str, picture: Picture
@@ -100,8 +123,15 @@ async def following(
         async with store.watch(prefix) as feed:
             picture.apply([entry async for entry in store.scan(prefix)], quiet=True)
 
+            lost = asyncio.Event()
+            if on_loss := getattr(feed, "on_loss", None):
+                on_loss(lost.set)
+
             async def wait() -> list[Event]:
-                return picture.apply(await feed.wait())
+                changes = await _changes(feed, lost)
+                if changes is not None:
+                    return picture.apply(changes)
+                return picture.begin_anew([entry async for entry in store.scan(prefix)])
 
             yield wait
     else:
