@@ -62,7 +62,7 @@ class View(dict[str, T]):
     __hash__ = None
 
     def __repr__(self) -> str:
-        return f"<{len(self)} users>"
+        return f"<users: {len(self)}>"
 
 
 class LiveView(View[T]):
