@@ -339,8 +339,9 @@ async def test_the_access_log_has_no_code(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Uvicorn writes the callback without its query, which holds the code and the state."""
-    # Any server that uvicorn has run in this process may have changed it.
-    monkeypatch.setattr(logging.getLogger("uvicorn.access"), "propagate", True)
+    # Any server that uvicorn has run in this process may have changed them.
+    for name in ("uvicorn", "uvicorn.access"):
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
     caplog.set_level("INFO", "uvicorn.access")
     jar = aiohttp.CookieJar(unsafe=True)
     async with (
