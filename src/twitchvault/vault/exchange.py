@@ -271,6 +271,7 @@ class Exchange(Part):
         except Exception:
             # Nothing may end the wait for the answer.
             _logger.exception("a lease could not be renewed")
+            return False
         return True
 
     async def _put_again(self, lease: Lease) -> None:
