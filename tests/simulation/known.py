@@ -77,6 +77,8 @@ KNOWN: Final[dict[int, str]] = {
     300082069: "a removal that has arrived is carried out again once a slower write has ended",
     310042588: "a lease falls due because each of its renewals fails once",
     310034193: "the lease on a login runs out while a stored pair is tried",
+    320004389: "a second loss does not wake a process that waits to write back",
+    320015024: "a refused seed stands with its user after a loss, and is sent",
     200009385: "a long run in which a lease is polled for by three processes is no endless one",
     140083349: "a write's answer comes to a vault that was just cleared",
     140051336: "a read from before a loss brings a deleted user back",

@@ -378,6 +378,14 @@ class Refresher(Part):
         for sent, parked in chain.items():
             key = self._repository.seed_key(fingerprint(sent))
             await self._exchange.refuse(key, parked, reason)
+            await self._refuse_holder(sent, reason)
+
+    async def _refuse_holder(self, sent: str, reason: str) -> None:
+        """A store that has lost data may have brought a spent token back to its user."""
+        user_id = self._mirror.find(lambda record: record.refresh_token == sent)
+        record = None if user_id is None else self._mirror.peek(user_id)
+        if user_id is not None and record is not None:
+            await self._exchange.refuse(self._repository.user_key(user_id), record, reason)
 
 
 def unknown_user(user_id: str) -> TokenError:

@@ -46,6 +46,7 @@ class Watcher:
         self._lost_all = False
         self._lost_since_load = False
         self._lost: set[str] = set()
+        self._new_loss = asyncio.Event()
         repository.catch_up = self.catch_up
         mirror.on_loss = self._note_loss
 
@@ -53,6 +54,7 @@ class Watcher:
         """Fill the mirror, then keep it up in the background; raises what the store raises."""
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._scanning = asyncio.Lock()
+        self._new_loss = asyncio.Event()
         task = self._task = asyncio.create_task(self._run(ready), name="twitchvault watcher")
         task.add_done_callback(lambda _task: ready.cancel())
         try:
@@ -167,6 +169,7 @@ class Watcher:
             _logger.warning("the store has lost data: writing back what this process holds")
         self._lost_all = self._lost_since_load = True
         self._repository.note_loss()
+        self._new_loss.set()
         self._start_restoring()
 
     def _start_restoring(self) -> None:
@@ -176,13 +179,16 @@ class Watcher:
     async def _restore(self) -> None:
         pause = FIRST_PAUSE
         while self._lost_all or self._lost:
+            self._new_loss.clear()
             try:
                 await self._restore_once()
             except Exception as error:
                 # Only a store's own error says what is wrong without quoting what it was given.
                 reason = error if isinstance(error, StoreError) else type(error).__name__
                 _logger.warning("what the store has lost is not written back yet: %s", reason)
-                await asyncio.sleep(pause)
+                with suppress(TimeoutError):  # a store that tells of a loss may be there again
+                    async with asyncio.timeout(pause):
+                        await self._new_loss.wait()
                 pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _restore_once(self) -> None:
