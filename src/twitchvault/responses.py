@@ -40,6 +40,10 @@ _MOST_READ: Final = 10_000
 _LEAST_CUT: Final = 8
 """Characters: so long a beginning of a secret is cut out of a text as the whole secret is."""
 
+_DEEPEST: Final = 100
+"""Levels of nesting that are read of an answer that Python cannot read as it is."""
+_TEXT_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]+|\\.?)*"?|[\[{\]}]', re.DOTALL)
+
 TOKEN_FIELDS: Final = frozenset(
     {"access_token", "client_secret", "device_code", "id_token", "refresh_token", "token"}
 )
@@ -116,9 +120,49 @@ def unusable(answer: Answer, problem: str, secrets: Iterable[str | None]) -> HTT
 
 def _decoded(answer: Answer) -> tuple[bool, Any]:
     try:
-        return True, json.loads(answer.body)
+        return True, json.loads(answer.body, object_pairs_hook=_object)
+    except (ValueError, RecursionError):
+        return _salvaged(answer) if is_good(answer) else (False, None)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of a name that stands twice, the last text counts: a token, and not the null after it."""
+    texts = {name: value for name, value in pairs if value and isinstance(value, str)}
+    return dict(pairs) | texts
+
+
+def _salvaged(answer: Answer) -> tuple[bool, Any]:
+    """The JSON of a good answer, whose tokens must not be lost for an absurd value beside them.
+
+    What is no UTF-8 becomes U+FFFD, a number too long for Python infinity, and what is nested too
+    deep null; control characters stay.
+    """
+    text = _shallow(answer.body.decode("utf-8-sig", errors="replace"))
+    try:
+        return True, json.loads(text, strict=False, parse_int=_int, object_pairs_hook=_object)
     except (ValueError, RecursionError):
         return False, None
+
+
+def _int(digits: str) -> float:
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
+
+
+def _shallow(text: str) -> str:
+    parts, depth, end = [""], 0, 0
+    for found in _TEXT_OR_BRACKET.finditer(text):
+        if found[0] in "[{":
+            depth += 1
+            if depth == _DEEPEST:
+                parts += [text[end : found.start()], "null"]
+        elif found[0] in "]}":
+            if depth == _DEEPEST:
+                end = found.end()
+            depth -= 1
+    return "".join([*parts, text[end:]])
 
 
 def _text_and_value(answer: Answer) -> tuple[str, Any]:
