@@ -59,17 +59,18 @@ _CODES: Final = {
 """The error codes of RFC 6749 and RFC 8628, and what Twitch says in place of one."""
 
 
-def json_of(answer: Answer, *secrets: str | None) -> Any:  # noqa: ANN401
+def json_of(answer: Answer, *secrets: str | None, salvage: bool = False) -> Any:  # noqa: ANN401
     """The JSON value of a good answer, None for an empty one.
 
-    Errors: `error_of` for a status other than 2xx; a plain `HTTPException` with the answer's
-    status if it is not JSON. `secrets` are cut out of both.
+    `salvage`: tokens may be in it, which must not be lost for an absurd value beside them. Errors:
+    `error_of` for a status other than 2xx; a plain `HTTPException` with the answer's status if it
+    is not JSON. `secrets` are cut out of both.
     """
     if not is_good(answer):
         raise error_of(answer, *secrets)
     if not answer.body.strip():
         return None
-    readable, value = _decoded(answer)
+    readable, value = _decoded(answer, salvage=salvage)
     if not readable:
         raise unusable(answer, _kind(answer), secrets)
     return value
@@ -113,16 +114,16 @@ def looks_like_json(answer: Answer) -> bool:
 
 def unusable(answer: Answer, problem: str, secrets: Iterable[str | None]) -> HTTPException:
     """The exception for a 2xx answer that cannot be used; `problem` says why."""
-    hide = _hide(secrets, _decoded(answer)[1])
+    hide = _hide(secrets, _decoded(answer, salvage=True)[1])
     headers = {name: hide(field) for name, field in answer.headers.items()}
     return HTTPException(answer.status, f"the answer cannot be used: {problem}", headers)
 
 
-def _decoded(answer: Answer) -> tuple[bool, Any]:
+def _decoded(answer: Answer, *, salvage: bool = False) -> tuple[bool, Any]:
     try:
-        return True, json.loads(answer.body, object_pairs_hook=_object)
+        return True, json.loads(answer.body, object_pairs_hook=_object if salvage else None)
     except (ValueError, RecursionError):
-        return _salvaged(answer) if is_good(answer) else (False, None)
+        return _salvaged(answer) if salvage else (False, None)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -132,10 +133,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _salvaged(answer: Answer) -> tuple[bool, Any]:
-    """The JSON of a good answer, whose tokens must not be lost for an absurd value beside them.
-
-    What is no UTF-8 becomes U+FFFD, a number too long for Python infinity, and what is nested too
-    deep null; control characters stay.
+    """What is no UTF-8 becomes U+FFFD, a number too long for Python infinity, and what is nested
+    too deep null; control characters stay.
     """
     text = _shallow(answer.body.decode("utf-8-sig", errors="replace"))
     try:
