@@ -15,18 +15,6 @@ if TYPE_CHECKING:
     from twitchvault.app import App
     from twitchvault.vault.events import VaultEvent
 
-__all__ = [
-    "RENEWALS",
-    "api_url",
-    "call",
-    "call_soon",
-    "check_client",
-    "check_version",
-    "events",
-    "is_public",
-    "renew",
-]
-
 RENEWALS: Final = 3
 """Newer tokens that one call tries: other processes may have renewed too, some time ago."""
 LONGEST_START: Final = 5.0
@@ -54,16 +42,6 @@ def check_client(client_id: str, app: App) -> None:
     if client_id != app.http.client_id:
         msg = f"the client id {client_id!r} must be that of the vault, {app.http.client_id!r}"
         raise WrongValue(msg)
-
-
-def api_url(app: App) -> str:
-    """Where the vault's Helix is."""
-    return app._core.helix._api_url  # noqa: SLF001 - nobody else needs it
-
-
-def is_public(app: App) -> bool:
-    """Whether the app has no secret."""
-    return app._core.identity.public  # noqa: SLF001 - as above
 
 
 async def call(
@@ -112,19 +90,18 @@ async def events(app: App) -> AsyncIterator[VaultEvent]:
     """The vault's events from now on, on whichever loop runs here."""
     stream, here = app.events(), asyncio.get_running_loop()
     loop = _loop_of(app) or here
+
+    async def following() -> VaultEvent | None:
+        return await anext(stream, None)
+
     while True:
-        coroutine = _next(stream)
         if loop is here:
-            event = await coroutine
+            event = await following()
         else:
-            event = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
+            event = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(following(), loop))
         if event is None:
             return
         yield event
-
-
-async def _next(stream: AsyncIterator[VaultEvent]) -> VaultEvent | None:
-    return await anext(stream, None)
 
 
 def _loop_of(app: App) -> asyncio.AbstractEventLoop | None:

@@ -47,9 +47,9 @@ _sent: ContextVar[tuple[str, str] | None] = ContextVar("_sent", default=None)
 class VaultTwitch(Twitch):
     """A `Twitch` for one user of the vault, which alone refreshes and validates.
 
-    `scopes`: what the user has granted; `MissingScopeException` when it is awaited if that is not
-    so. Further keywords are those of `Twitch`: give `app_secret` if `UserAuthenticator` is used,
-    which exchanges its code itself. Chat and EventSub may be given it: they call from a thread.
+    `scopes`: what the user has granted, else awaiting it is a `MissingScopeException`. Further
+    keywords are those of `Twitch`: `UserAuthenticator` needs `app_secret`. Chat and EventSub, which
+    call from a thread, may be given it.
     """
 
     def __init__(
@@ -63,7 +63,8 @@ class VaultTwitch(Twitch):
         self._app = app
         self._user_id = inputs.user_id(user_id)
         self._reported = ""
-        super().__init__(app.http.client_id, **{"base_url": bridge.api_url(app), **options})
+        api_url = app._core.helix.api_url  # noqa: SLF001 - nobody else needs it
+        super().__init__(app.http.client_id, **{"base_url": api_url, **options})
         self._user_auth_scope = list(scopes)
         self.auto_refresh_auth = False
 

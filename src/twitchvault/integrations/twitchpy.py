@@ -46,7 +46,7 @@ def bind(client: twitch.App, app: App) -> None:
         msg = f"'client' must be a twitch.py client, not {type(client).__name__}"
         raise WrongType(msg)
     bridge.check_client(client.http.client_id, app)
-    if bridge.is_public(app):
+    if app._core.identity.public:  # noqa: SLF001 - nobody else needs it
         msg = "twitch.py needs an app token, and a public client has none: give the App its secret"
         raise WrongValue(msg)
     if client.tokens:

@@ -75,8 +75,8 @@ class DeviceCodeFlow(App):
 
         The interval is the larger of `interval` and what the server stated for this code;
         `slow_down` adds 5 s for good. Network errors, 429 and 5xx do not end the wait.
-        `TimeoutError` after `timeout` seconds, `BadRequest` if the code expired or was denied.
-        A `timeout` of 0 is an `expires_in` that the answer did not state: 300 seconds then.
+        `TimeoutError` after `timeout` seconds (0, an `expires_in` that was not stated: 300),
+        `BadRequest` if the code expired or was denied.
         """
         device_code = inputs.word("device_code", device_code)
         code = fingerprint(device_code)
@@ -97,11 +97,10 @@ class DeviceCodeFlow(App):
     ) -> UserAPI:
         """A stored user with these scopes, else one who signs in now; `user_id`: only that one.
 
-        Of all processes that ask for the same at the same time, one requests a device code and
-        calls `show(device_code)`, which may be a coroutine function; the others wait for the login.
-        If that process dies, another one shows a code after `lease_ttl`. `TimeoutError` or
-        `BadRequest` if nobody has approved the code in time, `AuthFailure` if another user than
-        `user_id` did (whose token is then revoked and not stored), or not all scopes were granted.
+        Of all processes that ask for the same at once, one requests a device code and calls
+        `show(device_code)`, which may be a coroutine function; if it dies, another one does after
+        `lease_ttl`. `TimeoutError` or `BadRequest` if nobody has approved in time, `AuthFailure` if
+        another user than `user_id` did, whose token is revoked, or not all scopes were granted.
         """
         if not callable(show):
             raise WrongType(f"'show' must be a function, not {type(show).__name__}")
@@ -124,9 +123,8 @@ async def poll(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> Token:
-    """Call `ask` every `interval` seconds until it succeeds or fails for good.
+    """Call `ask`, with the seconds that it may take, until it succeeds or fails for good.
 
-    `ask` takes the seconds that it may take. One deadline, on `clock`; `sleep` is what waits.
     `on_slow_down` is called with every longer interval.
     """
     deadline = clock() + timeout
