@@ -105,24 +105,3 @@ async def test_a_code_is_good_once(env: Environment) -> None:
         for code in (location.query["code"], "wrong"):
             with pytest.raises(BadRequest, match="Invalid authorization code"):
                 await flow.get_authorization_token(code, REDIRECT)
-
-
-async def test_an_authorization_url(env: Environment) -> None:
-    """The same wish always makes the same URL, whatever the order of the scopes."""
-    flow = env.code()
-    scopes = ["user:read:email", "chat:read", "an:unknown:one", "bits:read"]
-    urls = {
-        flow.get_authorization_url(REDIRECT, given)
-        for given in (scopes, scopes[::-1], set(scopes), frozenset(scopes), tuple(scopes * 2))
-    }
-    assert len(urls) == 1
-    query = URL(urls.pop()).query
-    assert query == {
-        "response_type": "code",
-        "client_id": env.client.client_id,
-        "redirect_uri": REDIRECT,
-        "scope": "an:unknown:one bits:read chat:read user:read:email",
-    }
-    positional = flow.get_authorization_url(REDIRECT, frozenset(), "state", True)
-    query = URL(positional).query
-    assert (query["scope"], query["state"], query["force_verify"]) == ("", "state", "true")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
 
-from tests.environment import on_each_store, our_tasks, text_of, within
+from tests.environment import on_each_store, our_tasks, text_of
 from tests.own_stores import OwnStore
 from twitchvault import Forbidden, NoAnswer, StoreError, TwitchServerError
 
@@ -44,19 +43,6 @@ async def test_an_entry_that_fails_leaves_nothing_open(
     env.twitch.clear_faults()
     async with flow:
         assert flow.application is not None
-
-
-@on_each_store
-async def test_an_entry_that_is_cancelled_leaves_nothing_open(env: Environment) -> None:
-    """Cancelling `async with` half-way closes what was opened."""
-    flow = env.device(store=env.storage.url)
-    with env.twitch.hold("token:client_credentials") as gate:
-        task = asyncio.create_task(flow.__aenter__())
-        await gate.reached()
-        task.cancel()
-        await asyncio.wait((task,))
-        assert task.cancelled()
-    assert our_tasks() == []
 
 
 class Unopenable(OwnStore):
@@ -122,7 +108,7 @@ async def test_a_given_session_and_connector_stay_open(env: Environment) -> None
 
 
 async def test_a_trace_sees_the_requests(env: Environment) -> None:
-    """`http_trace` goes to aiohttp; a session of one's own brings its own."""
+    """`http_trace` goes to aiohttp."""
     paths: list[str] = []
 
     async def note(_: object, __: object, params: aiohttp.TraceRequestStartParams) -> None:
@@ -133,19 +119,6 @@ async def test_a_trace_sees_the_requests(env: Environment) -> None:
     async with env.device(http_trace=trace):
         pass
     assert paths == ["/oauth2/token"]
-    async with aiohttp.ClientSession() as session:
-        with pytest.raises(ValueError, match="'http_trace'"):
-            env.device(session=session, http_trace=trace)
-
-
-async def test_two_authorize_at_once(env: Environment) -> None:
-    """Two tasks that authorize the same flow at once do no harm."""
-    flow = env.device()
-    await within(asyncio.gather(flow.authorize(), flow.authorize(), flow.authorize()))
-    assert flow.application is not None
-    assert list(flow.tokens) == [env.client.client_id]
-    await flow.close()
-    assert our_tasks() == []
 
 
 @on_each_store

@@ -12,11 +12,10 @@ from tests.own_stores import Held, OwnStore, WatchedStore
 from twitchvault import MemoryStore, SQLiteStore, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.environment import Environment
-    from twitchvault import Entry
 
 
 async def test_sync_and_flush_need_an_open_flow(env: Environment) -> None:
@@ -33,28 +32,6 @@ async def test_sync_and_flush_need_an_open_flow(env: Environment) -> None:
     await flow.sync()
 
 
-async def test_flush_reports_and_keeps(env: Environment) -> None:
-    """Each `flush()` raises what failed, as a StoreError without the driver's text."""
-    store = OwnStore()
-    async with env.device(store=store) as flow:
-        flow.add_token("0", "a", "r")
-        await flow.flush()
-        store.broken = OSError("connect to db://user:hunter2@host")
-        flow.add_token("1", "a", "r")
-        flow.remove_token("0")
-        for _ in range(2):
-            with pytest.raises(StoreError, match="OSError") as caught:
-                await within(flow.flush())
-            assert "hunter2" not in text_of(caught.value)
-        assert set(flow.tokens) == {"1"}
-        store.broken = None
-        await flow.flush()
-        assert await store.inner.get(env.key("1")) is not None
-        # What stays of a user who was removed holds no token.
-        left = await store.inner.get(env.key("0"))
-        assert left is None or b'"a"' not in left.value
-
-
 class DeniedError(StoreUnavailable):
     """An error of the user's own; its constructor does not take a message."""
 
@@ -64,39 +41,36 @@ class DeniedError(StoreUnavailable):
         self.port = port
 
 
-async def test_an_error_class_of_the_users_own(env: Environment) -> None:
-    """A store may raise a StoreError of its own making: that is what the caller gets."""
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError("connect to db://user:hunter2@host"), "OSError"),
+        (DeniedError("db1", 5432), "db1:5432 denies"),
+    ],
+)
+async def test_flush_reports_and_keeps(env: Environment, error: Exception, text: str) -> None:
+    """Each `flush()` raises what failed, as a StoreError without the driver's text.
+
+    A StoreError of the store's own making is what the caller gets.
+    """
     store = OwnStore()
     async with env.device(store=store) as flow:
-        store.broken = DeniedError("db1", 5432)
+        flow.add_token("0", "a", "r")
+        await flow.flush()
+        store.broken = error
         flow.add_token("1", "a", "r")
-        with pytest.raises(StoreUnavailable, match="db1:5432 denies"):
-            await within(flow.flush())
+        flow.remove_token("0")
+        for _ in range(2):
+            with pytest.raises(StoreError, match=text) as caught:
+                await within(flow.flush())
+            assert "hunter2" not in text_of(caught.value)
+        assert set(flow.tokens) == {"1"}
         store.broken = None
-
-
-class FailsAtOnce(OwnStore):
-    """A store whose `scan` fails before there is anything to await."""
-
-    down = False
-
-    def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
-        """Fail at once."""
-        if self.down:
-            raise OSError("db://user:hunter2@host")
-        return super().scan(prefix)
-
-
-async def test_a_store_that_fails_at_once(env: Environment) -> None:
-    """An error that comes before the first await is mapped like any other."""
-    store = FailsAtOnce()
-    async with env.device(store=store) as flow:
-        store.down = True
-        with pytest.raises(StoreError) as caught:
-            await flow.sync()
-        assert "hunter2" not in text_of(caught.value)
-        store.down = False
-        await flow.sync()
+        await flow.flush()
+        assert await store.inner.get(env.key("1")) is not None
+        # What stays of a user who was removed holds no token.
+        left = await store.inner.get(env.key("0"))
+        assert left is None or b'"a"' not in left.value
 
 
 async def test_a_store_that_cannot_be_watched(env: Environment) -> None:
