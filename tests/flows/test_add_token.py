@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,21 +26,6 @@ async def test_add_token_shows_at_once(env: Environment) -> None:
         await flow.flush()
         assert await env.stored() == ("access", "refresh")
     assert env.asked() == 0
-
-
-@on_each_store
-async def test_before_authorize(env: Environment) -> None:
-    """It needs no event loop, and replaces what the store holds once the flow is open."""
-    async with env.device() as flow:
-        flow.add_token("1", "old", "old-refresh")
-    flow = env.device()
-    await asyncio.to_thread(flow.add_token, "1", "new", "new-refresh")
-    assert flow.get_token("1") == ("new", "new-refresh")
-    assert await env.stored("1") == ("old", "old-refresh")
-    await flow.authorize()
-    assert flow.get_token("1") == ("new", "new-refresh")
-    await flow.flush()
-    assert await env.stored("1") == ("new", "new-refresh")
 
 
 @on_each_store

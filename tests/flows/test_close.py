@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.environment import on_each_store, our_tasks
-from tests.own_stores import OwnStore
-from twitchvault import StoreError, TokenError
+from twitchvault import TokenError
 
 if TYPE_CHECKING:
     from tests.environment import Environment
@@ -55,20 +54,3 @@ async def test_close_is_idempotent(env: Environment) -> None:
     assert our_tasks() == []
     async with flow, env.device() as other:
         assert len(flow.tokens) == len(other.tokens) == 50
-
-
-async def test_an_error_in_the_body_is_not_hidden(env: Environment) -> None:
-    """What the body of `async with` raised can be found, even when closing fails as well."""
-    store = OwnStore()
-
-    async def body() -> None:
-        async with env.device(store=store) as flow:
-            store.broken = OSError("disk full")
-            flow.add_token("1", "a", "r")
-            raise ZeroDivisionError
-
-    with pytest.raises((ZeroDivisionError, StoreError)) as caught:
-        await body()
-    errors = (caught.value, caught.value.__context__)
-    assert any(isinstance(error, ZeroDivisionError) for error in errors)
-    store.broken = None

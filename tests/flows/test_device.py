@@ -15,7 +15,6 @@ from twitchvault import (
     RateLimited,
     Scopes,
     Token,
-    TwitchServerError,
 )
 from twitchvault.oauth.device import poll
 
@@ -80,22 +79,6 @@ async def test_slow_down_adds_five_seconds_for_good() -> None:
     clock = Clock(PENDING, SLOW_DOWN, PENDING, SLOW_DOWN, PENDING, TOKEN)
     await clock.poll()
     assert clock.asked_at == [5, 10, 20, 30, 45, 60]
-
-
-@pytest.mark.parametrize(
-    "failure",
-    [
-        RateLimited(429),
-        TwitchServerError(500),
-        TwitchServerError(503, "an HTML page"),
-        NoAnswer("gone"),
-        NoAnswer("never sent", sent=False),
-    ],
-)
-async def test_a_failure_that_passes_does_not_end_the_wait(failure: Exception) -> None:
-    """Network errors, 429 and 5xx are passed over."""
-    clock = Clock(failure, PENDING, failure, failure, TOKEN)
-    assert await clock.poll() is TOKEN
 
 
 @pytest.mark.parametrize("limit", [3, 32])

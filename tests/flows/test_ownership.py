@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from tests.environment import on_each_store, our_tasks, text_of
-from tests.own_stores import OwnStore
+from tests.environment import on_each_store, our_tasks
 from twitchvault import Forbidden, NoAnswer, StoreError, TwitchServerError
 
 if TYPE_CHECKING:
@@ -43,21 +42,6 @@ async def test_an_entry_that_fails_leaves_nothing_open(
     env.twitch.clear_faults()
     async with flow:
         assert flow.application is not None
-
-
-class Unopenable(OwnStore):
-    """A database that is not there; its driver's error quotes the password."""
-
-    async def open(self) -> None:
-        """Fail as a driver does."""
-        raise ConnectionError("no route to db://user:hunter2@host")
-
-
-async def test_a_store_that_cannot_be_opened_is_a_store_error(env: Environment) -> None:
-    """A driver's exception never reaches a user unmapped, also not from `open`."""
-    with pytest.raises(StoreError) as caught:
-        await env.device(store=Unopenable()).authorize()
-    assert "hunter2" not in text_of(caught.value)
 
 
 @on_each_store

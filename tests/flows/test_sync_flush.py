@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.environment import on_each_store, text_of, until, within
-from tests.own_stores import Held, OwnStore, WatchedStore
-from twitchvault import MemoryStore, SQLiteStore, StoreError, StoreUnavailable
+from tests.environment import text_of, until, within
+from tests.own_stores import OwnStore
+from twitchvault import StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from tests.environment import Environment
 
 
@@ -85,60 +81,3 @@ async def test_a_store_that_cannot_be_watched(env: Environment) -> None:
         one.remove_token("1")
         await one.flush()
         await until(lambda: "2" in two.tokens and "1" not in two.tokens)
-
-
-async def test_a_login_right_after_a_removal_is_not_forgotten(env: Environment) -> None:
-    """Another process signs a user in while our removal is still being answered: it shows."""
-    store = WatchedStore(env.storage.store())
-    async with env.device(store=store) as one, env.device() as two:
-        two.add_token("1", "old", "r")
-        await two.flush()
-        store.after = held = Held("put", "delete")
-        one.remove_token("1")
-        await within(held.reached.wait())
-        two.add_token("1", "new", "r2")
-        await two.flush()
-        held.released.set()
-        await one.flush()
-        await one.sync()
-        assert two.get_token("1") == one.get_token("1") == ("new", "r2")
-
-
-@pytest.mark.parametrize("make", [MemoryStore, OwnStore, SQLiteStore])
-async def test_two_flows_share_one_store_object(
-    env: Environment, make: Callable[..., Any], tmp_path: Path
-) -> None:
-    """One sees what the other does, and goes on when the other is closed."""
-    store = make(tmp_path / "shared.db") if make is SQLiteStore else make()
-    env.storage.closed_later(store)
-    one, two = env.device(store=store), env.code(store=store)
-    async with one, two:
-        user = await env.own_pair(one)
-        await two.sync()
-        same = two.get_user_by_id(user.user_id)
-        env.twitch.expire_access(user.token)
-        await within(asyncio.gather(*(each.get("users") for each in (user, same) * 10)))
-        await one.close()
-        assert (await same.get_user()).login == "alice"
-        await same.refresh()
-    assert (env.twitch.counts.exchanges, env.twitch.counts.replays) == (3, 0)
-
-
-@on_each_store
-async def test_a_store_that_went_away_and_came_back(env: Environment) -> None:
-    """The owner closes the store under a flow and opens it again: the flow takes it up."""
-    store = env.storage.store()
-    async with env.device(store=store) as flow, env.device() as other:
-        await store.close()
-        flow.add_token("1", "a", "r")
-        with pytest.raises(StoreError):
-            await within(flow.flush())
-        assert flow.tokens["1"] == ("a", "r")
-        await store.open()
-        await within(flow.flush())
-        await until(lambda: "1" in other.tokens)
-        other.add_token("2", "b", "r")
-        await other.flush()
-        await until(lambda: "2" in flow.tokens)
-        flow.add_token("3", "c", None)
-        await flow.flush()

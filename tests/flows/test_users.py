@@ -9,7 +9,6 @@ import pytest
 from tests.environment import on_each_store, within
 from twitchvault import (
     AuthFailure,
-    Forbidden,
     NoAnswer,
     NotAuthorized,
     RateLimited,
@@ -120,24 +119,6 @@ async def test_add_user_of_an_app_token(env: Environment) -> None:
         with pytest.raises(AuthFailure, match="app access token"):
             await flow.add_user(token, None)
         assert set(flow.tokens) == {client.client_id}
-
-
-async def test_add_user_with_a_wrong_secret(env: Environment) -> None:
-    """A wrong secret is configuration: Forbidden, and with the right one the same pair works."""
-    env.client = env.confidential
-    pair = env.pair(expired=True)
-    async with env.device(store=None) as right:
-        token = (await right.credentials_grant_flow()).access_token
-    flow = env.device(client_secret="wrong")
-    with pytest.raises(Forbidden):
-        await flow.authorize()
-    await flow.authorize(token=token)
-    with pytest.raises(Forbidden):
-        await flow.add_user(pair.access_token, pair.refresh_token)
-    await flow.close()
-    async with env.device() as flow:
-        await flow.add_user(pair.access_token, pair.refresh_token)
-    await env.expect(exchanges=1)
 
 
 async def test_a_rename_shows_after_a_validation(env: Environment) -> None:
