@@ -61,6 +61,8 @@ class Books:
         """When a process stood still or could not reach the store."""
         self.stalls: dict[Host, list[tuple[float, float]]] = {}
         """When a store call of it took its time."""
+        self.lags: dict[Host, list[tuple[float, float]]] = {}
+        """When news for its feed were held up."""
         self.cleared: dict[Host, float] = {}
         """When it was cleared last."""
         self.closed: dict[Host, float] = {}
@@ -216,15 +218,14 @@ class Books:
 
     def disturbed(self, host: Host, since: float, until: float) -> float:
         """For how many seconds between the two a process stood still or was cut off."""
-        total, reached = 0.0, since
         times = [*self.trouble.get(host, ()), *self.stalls.get(host, ())]
         if host in self.closed:
             times.append((self.closed[host], NEVER))
-        for start, end in sorted(times):
-            start, end = max(start, reached), min(end, until)  # noqa: PLW2901
-            if end > start:
-                total, reached = total + end - start, end
-        return total
+        return _covered(times, since, until)
+
+    def unheard(self, host: Host, since: float, until: float) -> float:
+        """For how many seconds between the two its feed could bring it nothing."""
+        return _covered(self.lags.get(host, []), since, until)
 
     def upset(self, host: Host, since: float, until: float) -> None:
         """A process stands still or is cut off for this time."""
@@ -233,6 +234,10 @@ class Books:
     def stall(self, host: Host, since: float, until: float) -> None:
         """A store call of a process takes so long."""
         self.stalls.setdefault(host, []).append((since, until))
+
+    def lag(self, host: Host, since: float, until: float) -> None:
+        """What the store tells a process takes so long."""
+        self.lags.setdefault(host, []).append((since, until))
 
     def die(self, host: Host, now: float) -> None:
         """A process is dead: it writes nothing any more."""
@@ -300,3 +305,13 @@ class Books:
     def heirs(self, pair: Pair) -> list[Pair]:
         """Those that descend from a pair: who knows one of them knows that the pair is spent."""
         return [p for p in self.pairs if p.chain == pair.chain and p.place > pair.place]
+
+
+def _covered(times: list[tuple[float, float]], since: float, until: float) -> float:
+    """How many of the seconds between the two lie in these times, which may overlap."""
+    total, reached = 0.0, since
+    for start, end in sorted(times):
+        start, end = max(start, reached), min(end, until)  # noqa: PLW2901
+        if end > start:
+            total, reached = total + end - start, end
+    return total

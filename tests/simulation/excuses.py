@@ -143,10 +143,12 @@ def _knew_lease(
 def _had_time(books: Books, pair: Pair, second: Request) -> bool:
     """Whether a new owner of the lease could see what the one before has written meanwhile.
 
-    One that stands still sees nothing before its request leaves, unless it was told by then.
+    One that stands still, or whose feed lags, sees nothing before its request leaves, unless it was
+    told by then.
     """
+    times = (second.host, pair.stored_at, second.left_at)
     told = pair.holders.get(second.host, NEVER) < second.left_at
-    still = 0.0 if told else books.disturbed(second.host, pair.stored_at, second.left_at)
+    still = 0.0 if told else max(books.disturbed(*times), books.unheard(*times))
     return pair.stored_at <= second.left_at - GLANCE - still
 
 

@@ -271,8 +271,12 @@ class SimFeed:
         self._store.check_open()
 
     def _lag(self) -> float:
-        weather = self._store.weather
-        return weather.late() if weather.pick("feed") else weather.store_delay() * 2
+        weather, now = self._store.weather, self._loop.now
+        if not weather.pick("feed"):
+            return weather.store_delay() * 2
+        lag = weather.late()
+        self._store.world.books.lag(self._store.host, now, now + lag)
+        return lag
 
     def _plan(self, due: float) -> None:
         self._loop.at(due - self._loop.now, self._deliver)
