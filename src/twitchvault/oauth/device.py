@@ -78,10 +78,25 @@ class DeviceCodeFlow(App):
         `TimeoutError` after `timeout` seconds (0, an `expires_in` that was not stated: 300),
         `BadRequest` if the code expired or was denied.
         """
+        return await self._wait_for_token(device_code, interval, timeout, asyncio.Event())
+
+    async def _wait_for_token(
+        self, device_code: str, interval: float, timeout: float, idle: asyncio.Event
+    ) -> Token:
+        """`idle` is set again when an answer has granted nothing."""
         device_code = inputs.word("device_code", device_code)
         code = fingerprint(device_code)
+
+        async def ask(left: float) -> Token:
+            idle.clear()
+            try:
+                return await self._core.identity.poll_device(device_code, timeout=left)
+            except BaseException:
+                idle.set()
+                raise
+
         return await poll(
-            lambda left: self._core.identity.poll_device(device_code, timeout=left),
+            ask,
             interval=max(inputs.seconds("interval", interval), self._intervals.get(code, 0.0)),
             timeout=inputs.seconds("timeout", timeout or WAIT_TIMEOUT),
             on_slow_down=lambda longer: self._intervals.__setitem__(code, longer),
@@ -106,7 +121,8 @@ class DeviceCodeFlow(App):
             raise WrongType(f"'show' must be a function, not {type(show).__name__}")
         wanted = scope_names(scopes)
         user_id = None if user_id is None else self._user_id(user_id, app=False)
-        return await ensure_user(self, wanted, show, user_id, self._core.vault.login_lease)
+        lease_of = self._core.vault.login_lease
+        return await ensure_user(self, wanted, show, user_id, lease_of, self._wait_for_token)
 
     @cached_property
     def _intervals(self) -> dict[str, float]:

@@ -5,17 +5,24 @@ from __future__ import annotations
 import asyncio
 import inspect
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from twitchvault.errors import AuthFailure, HTTPException, TwitchVaultError
+from twitchvault.errors import (
+    AuthFailure,
+    CorruptRecord,
+    DecryptionError,
+    HTTPException,
+    TokenError,
+)
 from twitchvault.oauth.granted import with_retries
 from twitchvault.vault.record import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from twitchvault.helix import UserAPI
-    from twitchvault.models import DeviceCode
+    from twitchvault.models import DeviceCode, Token
     from twitchvault.oauth.device import DeviceCodeFlow
     from twitchvault.vault.login_lease import LoginLease
 
@@ -23,8 +30,8 @@ __all__ = ["ensure_user"]
 
 SHORTEST_INTERVAL: Final = 1
 """Seconds between two polls, also where the server says 0."""
-STORING: Final = 4.0
-"""Seconds for which a caller that was cancelled waits until a pair that was granted is stored."""
+STORING: Final = 20.0
+"""Seconds for which a login that is given up waits until a pair that was granted is stored."""
 LOOK: Final = 1.0
 """Seconds between two looks of a process that waits for another one's login."""
 
@@ -35,8 +42,12 @@ async def ensure_user(
     show: Callable[[DeviceCode], object],
     user_id: str | None,
     lease_of: Callable[[str], LoginLease],
+    wait: Callable[[str, float, float, asyncio.Event], Awaitable[Token]],
 ) -> UserAPI:
-    """See `DeviceCodeFlow.ensure_user`; `lease_of` makes the lease of a name."""
+    """See `DeviceCodeFlow.ensure_user`; `lease_of` makes the lease of a name.
+
+    `wait` is `wait_for_device_token`; it clears the event while an answer is on its way.
+    """
     wanted = _Wanted(flow, scopes, user_id)
     lease = lease_of(fingerprint(" ".join([user_id or "", *sorted(set(scopes))])))
     while True:
@@ -48,7 +59,7 @@ async def ensure_user(
             if user is None and is_ours:
                 user = await wanted.validated()
                 if user is None and await lease.renew():  # it may have run out meanwhile
-                    user = await wanted.sign_in(show, lease)
+                    user = await _sign_in(lambda idle: wanted.sign_in(show, wait, idle), lease)
             if user is not None:
                 return user
         finally:
@@ -79,46 +90,29 @@ class _Wanted(NamedTuple):
         known = flow.users_scopes.keys() | flow.needs_login.keys() | {flow.http.client_id}
         for candidate in [self.user_id] if self.user_id else sorted(flow.tokens):
             if candidate in flow.tokens and candidate not in known:
-                with suppress(TwitchVaultError):  # whoever cannot be used has to sign in
+                # Whoever cannot be used has to sign in; a bad moment condemns nobody.
+                with suppress(AuthFailure, TokenError, CorruptRecord, DecryptionError):
                     user = flow.get_user_by_id(candidate)
-                    await user.renew(user.token)
+                    token = user.token
+                    await with_retries(partial(user.renew, token))
                 if found := self.stored():
                     return found
         return None
 
     async def sign_in(
-        self, show: Callable[[DeviceCode], object], lease: LoginLease
-    ) -> UserAPI | None:
-        """The user who has approved; None if another process has taken the lease over meanwhile."""
-        granted = asyncio.Event()
-        task = asyncio.create_task(self._login(show, granted), name="twitchvault login")
-        try:
-            while True:
-                await asyncio.wait((task,), timeout=lease.ttl / 3)
-                if task.done():
-                    return task.result()
-                if not await lease.renew():
-                    return None
-        finally:
-            try:
-                if granted.is_set():
-                    await asyncio.wait((task,), timeout=STORING)
-            finally:
-                task.cancel()
-                await asyncio.wait((task,))
-            if not task.cancelled():
-                task.exception()  # or it is logged if the caller was cancelled in the same moment
-
-    async def _login(self, show: Callable[[DeviceCode], object], granted: asyncio.Event) -> UserAPI:
-        """`granted` is set once a pair is there that would be lost if it was not stored."""
+        self,
+        show: Callable[[DeviceCode], object],
+        wait: Callable[[str, float, float, asyncio.Event], Awaitable[Token]],
+        idle: asyncio.Event,
+    ) -> UserAPI:
+        """The user who has approved; `idle` is set as long as nothing can have been granted."""
         flow = self.flow
         code = await flow.request_device_code(self.scopes)
         shown = show(code)
         if inspect.isawaitable(shown):
             await shown
         interval = max(code.interval, SHORTEST_INTERVAL)
-        token = await flow.wait_for_device_token(code.device_code, interval, code.expires_in)
-        granted.set()
+        token = await wait(code.device_code, interval, code.expires_in, idle)
         await self._check_user(token.access_token)
         user = await with_retries(lambda: flow.add_user(token.access_token, token.refresh_token))
         if missing := sorted(set(self.scopes) - set(user.scopes)):
@@ -140,3 +134,36 @@ class _Wanted(NamedTuple):
             what = f"the token could not be revoked ({error})"
         msg = f"user {found!r} has signed in, not {self.user_id!r}: {what}, and nothing is stored"
         raise AuthFailure(msg)
+
+
+async def _sign_in(
+    work: Callable[[asyncio.Event], Coroutine[None, None, UserAPI]], lease: LoginLease
+) -> UserAPI | None:
+    """The user who has approved; None if another process has taken the lease over meanwhile."""
+    idle = asyncio.Event()
+    idle.set()
+    task = asyncio.create_task(work(idle), name="twitchvault login")
+    is_ours = True
+    try:
+        while is_ours and not task.done():
+            await asyncio.wait((task,), timeout=lease.ttl / 3)
+            is_ours = task.done() or await lease.renew()
+    finally:
+        try:
+            await _wait_for_grant(task, idle)
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
+        if not task.cancelled():
+            task.exception()  # or it is logged if the caller was cancelled in the same moment
+    return None if task.cancelled() and not is_ours else task.result()
+
+
+async def _wait_for_grant(task: asyncio.Task[UserAPI], idle: asyncio.Event) -> None:
+    """Return once the login has ended, or nothing can have been granted to it."""
+    unless = asyncio.create_task(idle.wait(), name="twitchvault login")
+    try:
+        both = (task, unless)
+        await asyncio.wait(both, timeout=STORING, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        unless.cancel()
