@@ -16,29 +16,15 @@ from pydantic import ValidationError
 from twitchvault.errors import BadRequest, ClientException, HTTPException, Unauthorized
 from twitchvault.http import DEFAULT_TIMEOUT
 from twitchvault.inputs import base_url
-from twitchvault.models import (
-    AnswerModel,
-    ClientCredentials,
-    DeviceCode,
-    KeySet,
-    Token,
-    ValidateToken,
-)
-from twitchvault.responses import (
-    NO_OBJECT,
-    TOKEN_FIELDS,
-    error_of,
-    is_good,
-    is_json,
-    json_of,
-    unusable,
-)
+from twitchvault.models import ClientCredentials, DeviceCode, KeySet, Token, ValidateToken
+from twitchvault.responses import TOKEN_FIELDS, error_of, is_good, is_json, json_of, unusable
 from twitchvault.scopes import scope_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from twitchvault.http import Answer, HTTPClient
+    from twitchvault.models import AnswerModel
 
 __all__ = ["Identity", "parse", "refused_grant"]
 
@@ -49,7 +35,7 @@ ANSWER_TIMEOUT: Final = 300.0
 _DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 _UNAUTHORIZED: Final = 401
 _SECRET_FIELDS: Final = TOKEN_FIELDS | {"code"}
-_Model = TypeVar("_Model", bound=AnswerModel)
+_Model = TypeVar("_Model", bound="AnswerModel")
 
 
 class Identity:
@@ -104,14 +90,16 @@ class Identity:
         **openid: str | None,
     ) -> str:
         """The page that the user's browser has to visit; `openid`: `nonce`, `claims` as JSON."""
-        query = {
+        fields = {
             "response_type": "code",
             "client_id": self.client_id,
             "redirect_uri": redirect_uri,
             "scope": " ".join(scope_names(scopes)),
+            "state": state,
+            "force_verify": "true" if force_verify else None,
+            **openid,
         }
-        more = {"state": state, "force_verify": "true" if force_verify else None, **openid}
-        query |= {name: value for name, value in more.items() if value is not None}
+        query = {name: value for name, value in fields.items() if value is not None}
         return f"{self._base}/authorize?{urlencode(query, quote_via=quote, safe='')}"
 
     async def exchange_code(self, code: str, redirect_uri: str) -> Token:
@@ -215,7 +203,7 @@ def parse(model: type[_Model], answer: Answer, *secrets: str | None) -> _Model:
     """The model of a good answer. Errors: those of `json_of`, also for a field that is missing."""
     fields = json_of(answer, *secrets, salvage=True)
     if fields is not None and not isinstance(fields, dict):
-        raise unusable(answer, NO_OBJECT, secrets)
+        raise unusable(answer, "JSON, but not an object", secrets)
     try:
         return model.from_answer(fields or {})
     except ValidationError as error:

@@ -103,17 +103,16 @@ class Metrics:
 
     async def timed(self, name: str, work: Awaitable[T], **labels: str) -> T:
         """What `work` comes to; how long it took and how it ended is reported."""
-        began, outcome = time.perf_counter(), "error"
+        began, outcome = time.perf_counter(), "ok"
         try:
-            result = await work
-            outcome = "ok"
-        except (Unauthorized, VersionConflict) as error:  # answers like any other
-            outcome = "conflict" if isinstance(error, VersionConflict) else str(error.status)
+            return await work
+        except VersionConflict:  # an answer like any other, as a 401 is
+            outcome = "conflict"
             raise
         except BaseException as error:
-            outcome = str(getattr(error, "status", outcome))
-            self.note_error(name, error)
+            outcome = str(getattr(error, "status", "error"))
+            if not isinstance(error, Unauthorized):
+                self.note_error(name, error)
             raise
         finally:
             self.report(name, time.perf_counter() - began, outcome=outcome, **labels)
-        return result

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from twitchvault.http import Answer
 
-NO_OBJECT: Final = "JSON, but not an object"
 _TEXT: Final = "text instead of JSON"
 _MESSAGE_LENGTH: Final = 200
 _MOST_READ: Final = 10_000
@@ -161,7 +160,7 @@ def _text_and_value(answer: Answer) -> tuple[str, Any]:
         message, *rfc = _error_fields(value)
         text = message or ": ".join(filter(None, rfc))
     else:
-        text = NO_OBJECT
+        text = "JSON, but not an object"
     return text[:_MOST_READ].strip(), value
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["HelixClient"]
 
 RENEWALS: Final = 3
-"""Newer tokens that one call tries: others may have renewed too, some time ago."""
+"""Newer tokens that one call tries: others may have renewed it too, some time ago."""
 _UNAUTHORIZED: Final = 401
 _DEAD_TOKEN: Final = frozenset({"invalid oauth token", "invalid access token", "token expired"})
 _OTHER_CAUSE: Final = re.compile(
@@ -171,11 +171,11 @@ def _query(params: object) -> list[tuple[str, str]]:
     if not isinstance(params, Mapping):
         msg = f"'params' must be a mapping from names to values, not {type(params).__name__}"
         raise WrongType(msg)
-    pairs: list[tuple[object, object]] = []
+    pairs: list[tuple[str, str]] = []
     for name, value in params.items():
-        several = isinstance(value, (list, tuple, set, frozenset))
-        pairs += [(name, each) for each in (value if several else [value])]
-    return [(_text(name), _text(value)) for name, value in pairs if value is not None]
+        values = value if isinstance(value, (list, tuple, set, frozenset)) else [value]
+        pairs += [(_text(name), _text(each)) for each in values if each is not None]
+    return pairs
 
 
 def _text(value: object) -> str:

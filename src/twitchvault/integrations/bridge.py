@@ -7,7 +7,7 @@ import warnings
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
-from twitchvault.errors import NotAuthorized, WrongEventLoop, WrongValue
+from twitchvault.errors import NotAuthorized, TwitchVaultError, WrongEventLoop, WrongValue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -84,6 +84,32 @@ async def renew(app: App, user_id: str, refused: str) -> str:
         msg = "the vault has no app token: call 'await app.authorize()' first"
         raise NotAuthorized(msg)
     return await call(app, owner.renew, refused)
+
+
+async def with_renewals(
+    app: App,
+    owner: str,
+    send: Callable[[str], Awaitable[_T]],
+    is_refusal: Callable[[Exception], bool],
+) -> _T:
+    """What sending with the owner's token comes to; a refused one is renewed.
+
+    If no other token can be had the framework's own error stands, with the vault's as its cause.
+    """
+    for _ in range(RENEWALS):
+        sent = app.tokens.get(owner, ("", None))[0]
+        try:
+            return await send(sent)
+        except Exception as refusal:
+            if not is_refusal(refusal):
+                raise
+            try:
+                is_renewed = await renew(app, owner, sent) != sent
+            except TwitchVaultError as error:
+                raise refusal from error
+            if not is_renewed:
+                raise
+    return await send(app.tokens.get(owner, ("", None))[0])
 
 
 async def events(app: App) -> AsyncIterator[VaultEvent]:

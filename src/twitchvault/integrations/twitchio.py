@@ -15,7 +15,7 @@ from twitchio.authentication import (
 from twitchio.authentication.oauth import OAuth
 from twitchio.authentication.tokens import ManagedHTTPClient
 
-from twitchvault.errors import AuthFailure, NotAuthorized, TwitchVaultError, WrongType
+from twitchvault.errors import AuthFailure, NotAuthorized, WrongType
 from twitchvault.integrations import bridge
 
 if TYPE_CHECKING:
@@ -50,6 +50,10 @@ def bind(client: Client, app: App) -> None:
     http = client.http
     http.__class__ = VaultHTTPClient
     cast("VaultHTTPClient", http).bind(app)
+
+
+def _is_refusal(error: Exception) -> bool:
+    return isinstance(error, HTTPException) and error.status == _UNAUTHORIZED
 
 
 class VaultHTTPClient(ManagedHTTPClient):
@@ -100,33 +104,21 @@ class VaultHTTPClient(ManagedHTTPClient):
         if route.use_id:
             return await OAuth.request(self, route)
         self._follow()
-        return await self._send(route, self._owner(route), bridge.RENEWALS)
-
-    async def _send(self, route: Route, owner: str, renewals: int) -> Any:  # noqa: ANN401
-        sent = self._app.tokens.get(owner, ("",))[0]
-        if sent:
-            route.update_headers({"Authorization": f"Bearer {sent}"})
-        try:
+        owner = self._owner(route)
+        if owner not in self._app.tokens:
             return await OAuth.request(self, route)
-        except HTTPException as refusal:
-            if not sent or not renewals or refusal.status != _UNAUTHORIZED:
-                raise
-            if not await self._renew(owner, sent, refusal):
-                raise
-        return await self._send(route, owner, renewals - 1)
+
+        async def send(token: str) -> Any:  # noqa: ANN401
+            route.update_headers({"Authorization": f"Bearer {token}"})
+            return await OAuth.request(self, route)
+
+        return await bridge.with_renewals(self._app, owner, send, _is_refusal)
 
     def _owner(self, route: Route) -> str:
         if route.token_for in self._app.tokens:
             return route.token_for
         # Without a secret, in the device code mode, the bot's own token stands for an app token.
         return self._app.http.client_id if self.client_secret else next(iter(self._tokens), "")
-
-    async def _renew(self, owner: str, sent: str, refusal: HTTPException) -> bool:
-        """Whether another token stands now; TwitchIO expects its own error if none can."""
-        try:
-            return await bridge.renew(self._app, owner, sent) != sent
-        except TwitchVaultError as error:
-            raise refusal from error
 
     # Tokens
 

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from twitchvault.errors import (
-    AuthFailure,
-    NotAuthorized,
-    TwitchVaultError,
-    WrongType,
-    WrongValue,
-)
+from twitchvault.errors import AuthFailure, NotAuthorized, WrongType, WrongValue
 from twitchvault.integrations import bridge
 
 if sys.version_info < (3, 12):
@@ -57,6 +52,10 @@ def bind(client: twitch.App, app: App) -> None:
     cast("VaultHTTPClient", client.http).bind(app)
 
 
+def _is_refusal(error: Exception) -> bool:
+    return isinstance(error, twitch.Unauthorized)
+
+
 class VaultHTTPClient(HTTPClient):  # type: ignore[misc]
     """twitch.py's HTTP client, which asks the vault for tokens and has none of its own."""
 
@@ -91,23 +90,10 @@ class VaultHTTPClient(HTTPClient):  # type: ignore[misc]
         **options: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
         """Send it with the token that stands; a refused one is renewed."""
-        if not auth or user_id not in self._app.tokens:
-            return await super().request(route, user_id=user_id, auth=auth, **options)
-        for _ in range(bridge.RENEWALS):
-            sent = self._app.tokens[user_id][0]
-            try:
-                return await super().request(route, user_id=user_id, **options)
-            except twitch.Unauthorized as refusal:
-                if not await self._is_renewed(user_id, sent, refusal):
-                    raise
-        return await super().request(route, user_id=user_id, **options)
-
-    async def _is_renewed(self, user_id: str, sent: str, refusal: twitch.Unauthorized) -> bool:
-        """Whether another token stands now; twitch.py expects its own error if none can."""
-        try:
-            return await bridge.renew(self._app, user_id, sent) != sent
-        except TwitchVaultError as error:
-            raise refusal from error
+        send = partial(super().request, route, user_id=user_id, auth=auth, **options)
+        if not auth or user_id is None or user_id not in self._app.tokens:
+            return await send()
+        return await bridge.with_renewals(self._app, user_id, lambda _: send(), _is_refusal)
 
     # Tokens
 

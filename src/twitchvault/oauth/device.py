@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from twitchvault import inputs
 from twitchvault.app import App
-from twitchvault.errors import (
-    HTTPException,
-    NoAnswer,
-    RateLimited,
-    TwitchServerError,
-    WrongType,
-)
+from twitchvault.errors import HTTPException, NoAnswer, RateLimited, TwitchServerError, WrongType
 from twitchvault.http import DEFAULT_TIMEOUT
 from twitchvault.loops import on_bound_loop
 from twitchvault.oauth.ensure import ensure_user
