@@ -78,6 +78,7 @@ async def test_from_app(env: Environment, kind: type[App]) -> None:
         assert each.tokens is app.tokens
     app.add_token(env.bob.user_id, "a", "r")
     await app.flush()
+    assert app.application is not None
     assert (await app.application.get_user(login="bob")).id == env.bob.user_id
     app.clear()
     with pytest.raises(IndexError):

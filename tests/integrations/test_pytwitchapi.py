@@ -207,6 +207,19 @@ async def test_a_user_who_has_to_sign_in_again_is_the_frameworks_401(
     assert env.refreshes_sent() == 1
 
 
+async def test_somebody_elses_token_is_not_sent(env: Environment, app: App) -> None:
+    """The vault has found out whose it is: nobody acts in that name."""
+    pair = env.pair(user=env.bob)
+    app.add_token(env.alice.user_id, pair.access_token, pair.refresh_token)
+    twitch = await VaultTwitch(app, env.alice.user_id, [])
+    await app.validate_token(pair.access_token)
+    asked = env.asked()
+    for call in (_asks(twitch), twitch.get_refreshed_user_auth_token()):
+        with pytest.raises(UnauthorizedException, match="sign in again"):
+            await call
+    assert env.asked() == asked
+
+
 async def test_missing_scopes_are_said_at_once(app: App, alice: UserAPI) -> None:
     """The vault knows what the user has granted."""
     with pytest.raises(MissingScopeException, match="bits:read"):

@@ -7,10 +7,16 @@ import warnings
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
-from twitchvault.errors import NotAuthorized, TwitchVaultError, WrongEventLoop, WrongValue
+from twitchvault.errors import (
+    NotAuthorized,
+    TwitchVaultError,
+    WrongEventLoop,
+    WrongValue,
+)
+from twitchvault.vault.refresh import sign_in_again
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from twitchvault.app import App
     from twitchvault.vault.events import VaultEvent
@@ -86,6 +92,29 @@ async def renew(app: App, user_id: str, refused: str) -> str:
     return await call(app, owner.renew, refused)
 
 
+def token_of(app: App, owner: str) -> str:
+    """The access token of a user or the app, "" if there is none.
+
+    `AuthFailure` for one that is refused: it may be somebody else's, and whoever sends it would act
+    in that name.
+    """
+    record = app._core.vault.record(owner) if owner in app.tokens else None  # noqa: SLF001
+    if record is None:
+        return ""
+    if record.access_refused:
+        raise sign_in_again(owner, record)
+    return record.access_token
+
+
+def usable_tokens(app: App) -> Mapping[str, tuple[str, str | None]]:
+    """The view `tokens` of the app without those that are refused: see `token_of`."""
+    if not app.needs_login:
+        return app.tokens
+    records = {user_id: app._core.vault.record(user_id) for user_id in app.needs_login}  # noqa: SLF001
+    refused = {user_id for user_id, record in records.items() if record and record.access_refused}
+    return {user_id: pair for user_id, pair in app.tokens.items() if user_id not in refused}
+
+
 async def with_renewals(
     app: App,
     owner: str,
@@ -94,10 +123,11 @@ async def with_renewals(
 ) -> _T:
     """What sending with the owner's token comes to; a refused one is renewed.
 
-    If no other token can be had the framework's own error stands, with the vault's as its cause.
+    If no other token can be had the framework's own error stands, with the vault's as its cause;
+    `AuthFailure` if that is known before.
     """
     for _ in range(RENEWALS):
-        sent = app.tokens.get(owner, ("", None))[0]
+        sent = token_of(app, owner)
         try:
             return await send(sent)
         except Exception as refusal:
@@ -109,7 +139,7 @@ async def with_renewals(
                 raise refusal from error
             if not is_renewed:
                 raise
-    return await send(app.tokens.get(owner, ("", None))[0])
+    return await send(token_of(app, owner))
 
 
 async def events(app: App) -> AsyncIterator[VaultEvent]:

@@ -88,8 +88,10 @@ class VaultTwitch(Twitch):
     # What Twitch reads and sets itself
 
     def _token(self, owner: str) -> str | None:
-        pair = self._app.tokens.get(owner)
-        return None if pair is None else pair[0]
+        try:
+            return bridge.token_of(self._app, owner) or None
+        except AuthFailure as error:
+            raise _as_theirs(error) from error
 
     @property
     def _user_auth_token(self) -> str | None:
@@ -117,7 +119,7 @@ class VaultTwitch(Twitch):
     def _generate_header(self, auth_type: AuthType, required_scope: Any) -> dict[str, str]:  # noqa: ANN401
         header: dict[str, str] = super()._generate_header(auth_type, required_scope)
         token = header.get("Authorization", "").removeprefix("Bearer ")
-        owner = self.app_id if token == self._app_auth_token else self._user_id
+        owner = self.app_id if token in self._app.tokens.get(self.app_id, ()) else self._user_id
         _sent.set((owner, token) if token else None)
         return header
 
@@ -171,7 +173,7 @@ class VaultTwitch(Twitch):
 
     async def authenticate_app(self, scope: list[AuthScope]) -> None:
         """Use the vault's app token."""
-        if self._app_auth_token is None:
+        if self.app_id not in self._app.tokens:
             msg = "the vault has no app token: authorize() gets one, but not for a public client"
             raise MissingAppSecretException(msg)
         self._app_auth_scope = scope

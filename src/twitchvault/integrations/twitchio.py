@@ -56,6 +56,10 @@ def _is_refusal(error: Exception) -> bool:
     return isinstance(error, HTTPException) and error.status == _UNAUTHORIZED
 
 
+def _unauthorized(error: AuthFailure) -> HTTPException:
+    return HTTPException(str(error), status=_UNAUTHORIZED, extra=str(error))
+
+
 class VaultHTTPClient(ManagedHTTPClient):
     """TwitchIO's HTTP client, which asks the vault for tokens and has none of its own."""
 
@@ -68,8 +72,8 @@ class VaultHTTPClient(ManagedHTTPClient):
 
     @property
     def _tokens(self) -> TokenMapping:
-        """All users; the bot's own comes first, as the device code mode takes the first."""
-        known = dict(self._app.tokens)
+        """All who can be used; the bot's own is the first, which the device code mode takes."""
+        known = dict(bridge.usable_tokens(self._app))
         known.pop(self._app.http.client_id, None)
         first = self._client.bot_id if self._client else None
         if first in known:
@@ -112,7 +116,10 @@ class VaultHTTPClient(ManagedHTTPClient):
             route.update_headers({"Authorization": f"Bearer {token}"})
             return await OAuth.request(self, route)
 
-        return await bridge.with_renewals(self._app, owner, send, _is_refusal)
+        try:
+            return await bridge.with_renewals(self._app, owner, send, _is_refusal)
+        except AuthFailure as error:
+            raise _unauthorized(error) from error
 
     def _owner(self, route: Route) -> str:
         if route.token_for in self._app.tokens:
@@ -137,7 +144,7 @@ class VaultHTTPClient(ManagedHTTPClient):
         try:
             user = await bridge.call(self._app, self._app.add_user, token, refresh)
         except AuthFailure as error:
-            original = HTTPException(str(error), status=_UNAUTHORIZED, extra=str(error))
+            original = _unauthorized(error)
             raise InvalidTokenException(str(error), type_="token", original=original) from error
         raw = {
             "client_id": self._app.http.client_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from twitchvault.errors import AuthFailure, NotAuthorized, WrongType, WrongValue
@@ -68,7 +69,7 @@ class VaultHTTPClient(HTTPClient):  # type: ignore[misc]
 
     @property
     def _tokens(self) -> Any:  # noqa: ANN401 - as twitch.py has it
-        return self._app.tokens
+        return bridge.usable_tokens(self._app)
 
     @property
     def _token_scopes(self) -> Any:  # noqa: ANN401
@@ -93,7 +94,10 @@ class VaultHTTPClient(HTTPClient):  # type: ignore[misc]
         send = partial(super().request, route, user_id=user_id, auth=auth, **options)
         if not auth or user_id is None or user_id not in self._app.tokens:
             return await send()
-        return await bridge.with_renewals(self._app, user_id, lambda _: send(), _is_refusal)
+        try:
+            return await bridge.with_renewals(self._app, user_id, lambda _: send(), _is_refusal)
+        except AuthFailure as error:
+            raise twitch.Unauthorized(SimpleNamespace(status=401), str(error)) from error
 
     # Tokens
 
