@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import warnings
 from base64 import b64encode
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -12,6 +12,9 @@ from aiohttp import web
 
 from tests.http_servers import FORM, OK, SECRET, failure, free_port, raw_server, web_server
 from twitchvault.http import HTTPClient
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 async def hello(request: web.Request) -> web.Response:
