@@ -16,7 +16,16 @@ import msgspec
 from twitchvault.errors import CorruptRecord, DecryptionError
 from twitchvault.stores.base import Unreadable, is_encrypted
 
-__all__ = ["NO_TTL", "Record", "TokenPair", "decode", "encode", "fingerprint", "split_fingerprints"]
+__all__ = [
+    "NO_TTL",
+    "NewerRecord",
+    "Record",
+    "TokenPair",
+    "decode",
+    "encode",
+    "fingerprint",
+    "split_fingerprints",
+]
 
 SCHEMA: Final = 2
 FINGERPRINT_LENGTH: Final = 12
@@ -35,6 +44,10 @@ class TokenPair(NamedTuple):
 
     def __repr__(self) -> str:
         return "('***', None)" if self.refresh_token is None else "('***', '***')"
+
+
+class NewerRecord(CorruptRecord):
+    """A record that a newer version of this library can read."""
 
 
 class Record(
@@ -180,7 +193,7 @@ def _decode_unusual(value: bytes, user_id: str) -> Record:
             extra = json.dumps(fields) if fields else ""
             return msgspec.convert({"schema": SCHEMA, **known, "extra": extra}, Record)
     if isinstance(schema, int) and schema > SCHEMA:
-        raise CorruptRecord(
+        raise NewerRecord(
             f"the record of user {user_id!r} was written by a newer twitchvault (schema {schema}, "
             f"this version reads up to {SCHEMA}); upgrade twitchvault in this process"
         )

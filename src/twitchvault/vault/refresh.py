@@ -24,6 +24,7 @@ from twitchvault.vault.context import Part
 from twitchvault.vault.exchange import CONFIRMING, SPENT, Exchange
 from twitchvault.vault.jobs import Jobs
 from twitchvault.vault.record import fingerprint
+from twitchvault.vault.repository import UNREADABLE
 from twitchvault.vault.transitions import (
     attached,
     cleared_seed,
@@ -86,6 +87,7 @@ class Refresher(Part):
         key = self._repository.user_key(user_id)
         record = self._mirror.get(user_id)
         if refused and record is not None and record.generation == generation:
+            self._note_foreign_lease(user_id, record)
             self._backoff.refused(user_id)
         for _ in range(ROUNDS):
             if record is None or (record.generation <= generation and record.state == "live"):
@@ -196,7 +198,9 @@ class Refresher(Part):
         doubt = self._exchange.doubt_about(record)
         in_doubt = abandoned or doubt is not None
         alive = await self._is_alive(name, record, refused=refused, ask=in_doubt)
-        if doubt is not None and doubt.must_live and not alive:
+        spent = doubt is not None and doubt.must_live
+        spent = spent or (abandoned and self._backoff.was_killed(name, record.access_token))
+        if spent and not alive:
             await self._exchange.refuse(key, record, SPENT)
             return None
         lease_name = f"{self._owner}{secrets.token_hex(4)}"
@@ -207,6 +211,7 @@ class Refresher(Part):
             )
             return None if job.lease is None else await self._exchange.run(job.lease)
         finally:
+            job.sent = job.sent or (job.lease is not None and job.lease.sent)
             job.lease = None
             self._leases.discard(lease_name)
 
@@ -231,8 +236,18 @@ class Refresher(Part):
         if user_id is None:
             await asyncio.sleep(min(pause, LONGEST_SEED_POLL))  # no feed tells of seeds
         else:
+            self._note_foreign_lease(user_id, held.record)
             await self._mirror.changed(user_id, held.version, pause)
         return None
+
+    def _note_foreign_lease(self, user_id: str, record: Record) -> None:
+        """If an access token that lives is dead once its lease was abandoned, the pair is spent."""
+        if record.lease is None or record.lease.startswith(self._owner):
+            return
+        left = 0.0
+        if record.last_validated is not None:
+            left = record.last_validated + record.expires_in - self._clocks.wall()
+        self._backoff.expect_alive(user_id, record.access_token, left)
 
     # Seeds
 
@@ -319,13 +334,14 @@ class Refresher(Part):
     async def find_holder(self, token: str) -> str | None:
         """The user whose record holds this refresh token or remembers it as spent.
 
-        `DecryptionError` if it is not known and a record that cannot be read may remember it.
+        The error of a record that cannot be read if that may remember it.
         """
-        await self._outbox.flush()  # who is removed here may still be in the store
+        # Who is removed here may still be in the store. A damaged record is in nobody's way.
+        await self._outbox.flush(but=UNREADABLE)
         await self._repository.catch_up()
         holder = self._mirror.holder(token)
         if holder is None:
-            self._repository.refuse_undecryptable()
+            self._repository.refuse_unreadable()
         return holder
 
     async def parked_chain(self, token: str) -> tuple[dict[str, Record], bool]:
