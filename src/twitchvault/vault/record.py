@@ -16,7 +16,16 @@ import msgspec
 from twitchvault.errors import CorruptRecord, DecryptionError
 from twitchvault.stores.base import Unreadable, is_encrypted
 
-__all__ = ["NO_TTL", "Record", "TokenPair", "decode", "encode", "fingerprint", "split_fingerprints"]
+__all__ = [
+    "NO_TTL",
+    "Record",
+    "TokenPair",
+    "decode",
+    "encode",
+    "fingerprint",
+    "split_fingerprints",
+    "visible",
+]
 
 SCHEMA: Final = 2
 FINGERPRINT_LENGTH: Final = 12
@@ -120,6 +129,11 @@ _FIELDS: Final = frozenset(Record.__struct_fields__) - {"extra"}
 _HEAD: Final = b'{"schema":%d,' % SCHEMA
 _decoder: Final = msgspec.json.Decoder(Record)
 _encoder: Final = msgspec.json.Encoder()
+
+
+def visible(record: Record | None) -> Record | None:
+    """The record of a user who is there, None of one who was removed."""
+    return None if record is None or record.state == "removed" else record
 
 
 def fingerprint(token: str) -> str:
