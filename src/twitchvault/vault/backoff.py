@@ -95,21 +95,23 @@ class Backoff:
     def rest(self, name: str) -> Unauthorized:
         """Begin to rest; returns the error for all who ask meanwhile."""
         attempts = self._attempts[name]
-        attempts.pause = min(max(attempts.pause * 2, FIRST_REST), LONGEST_REST)
+        self._pause(attempts, FIRST_REST, LONGEST_REST)
         msg = (
             f"Twitch accepts none of the tokens that it gave in {attempts.unproven} refreshes; "
             f"the next one is tried in {attempts.pause:.0f} s"
         )
-        error = Unauthorized(401, msg)
-        attempts.error, attempts.rested = error, True
-        attempts.until = self._clocks.monotonic() + attempts.pause
+        attempts.error = error = Unauthorized(401, msg)
+        attempts.rested = True
         return error
 
     def failed(self, name: str, error: HTTPException) -> None:
         """A refresh has failed: do not ask again in the next seconds."""
         attempts = self._attempts[name]
-        attempts.pause = min(max(attempts.pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
         attempts.error = error
+        self._pause(attempts, FIRST_PAUSE, LONGEST_PAUSE)
+
+    def _pause(self, attempts: _Attempts, first: float, longest: float) -> None:
+        attempts.pause = min(max(attempts.pause * 2, first), longest)
         attempts.until = self._clocks.monotonic() + attempts.pause
 
     def sent(self, name: str) -> None:
