@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.environment import text_of
+from tests.environment import text_of, until
 from tests.redis_store.proxy import MARK, Proxy
 from tests.redis_store.servers import Server, free_port
 from twitchvault.errors import StoreError, StoreUnavailable
@@ -65,8 +65,13 @@ async def test_tls_to_a_plain_server(server: Server) -> None:
     await refused(RedisStore(f"rediss://:{SECRET}@127.0.0.1:{server.port}"), "no answer|cannot be")
 
 
-async def test_server_gone_later(own_server: Callable[..., Server]) -> None:
-    """The server goes away: calls fail in time and tell what is unknown; then it heals."""
+async def test_server_gone_later(
+    own_server: Callable[..., Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server goes away: calls fail in time and tell what is unknown; then it heals.
+
+    The feed says once that it tries again, and of which server.
+    """
     server = await own_server("--appendonly", "yes", "--appendfsync", "always").ready()
     async with RedisStore(server.url) as store, store.watch() as feed:
         version = await store.put("key", b"value")
@@ -80,6 +85,12 @@ async def test_server_gone_later(own_server: Callable[..., Server]) -> None:
             assert re.search(f"'127.0.0.1:{server.port}': cannot be reached", str(error))
         assert "may have taken place" in str(put)
         assert "may have taken place" not in str(get)
+        await until(lambda: caplog.messages)
+        where = f"Redis at '127.0.0.1:{server.port}'"
+        assert caplog.messages[0].startswith(
+            f"the feed tries again until it goes on: {where}: cannot"
+        )
+        assert [message.count(where) for message in caplog.messages] == [1]
         await server.start().ready()
         assert await store.get("key") == ("key", version, b"value")
         newer = await store.put("key", b"newer")
