@@ -167,18 +167,6 @@ async def test_old_entry_put_back(inner: MemoryStore, store: FernetStore) -> Non
         await store.put("k", b"newest", expect=newer)
 
 
-async def test_refused_entries_can_be_written_and_deleted(
-    inner: MemoryStore, store: FernetStore
-) -> None:
-    """Only the user replaces or removes what cannot be decrypted."""
-    await inner.put("k", b"plain")
-    assert await store.put("k", b"value")
-    assert await store.get("k")
-    await inner.put("k", b"plain")
-    assert await store.delete("k") is True
-    assert await store.get("k") is None
-
-
 async def test_damage_that_the_inner_store_finds(tmp_path: Path) -> None:
     """What the inner store cannot read stays its own error, beside readable entries."""
     path = tmp_path / "tokens.db"

@@ -26,7 +26,10 @@ async def users(inner: MemoryStore) -> dict[str, bytes]:
 
 
 async def test_encrypt_existing(inner: MemoryStore, users: dict[str, bytes]) -> None:
-    """It encrypts all, reports, and leaves the store open; a second call writes nothing."""
+    """It encrypts all, reports, and leaves the store open; a second call writes nothing.
+
+    What a program without encryption wrote afterwards is encrypted by another call.
+    """
     store = FernetStore(inner, [KEY, NEW])
     report = await store.encrypt_existing()
     assert (report.rewritten, report.left) == (USERS, ())
@@ -38,20 +41,6 @@ async def test_encrypt_existing(inner: MemoryStore, users: dict[str, bytes]) -> 
         assert (await again.encrypt_existing()).rewritten == 0
         assert await values(again) == users
     assert await content(inner) == before
-
-
-async def test_empty_store(inner: MemoryStore) -> None:
-    """An empty store becomes an encrypted one, as by open."""
-    store = FernetStore(inner, KEY)
-    assert (await store.encrypt_existing()).rewritten == 0
-    await store.put("key", b"value")
-    assert await values(await opened(inner)) == {"key": b"value"}
-
-
-async def test_plaintext_that_comes_later(inner: MemoryStore, users: dict[str, bytes]) -> None:
-    """What a program without encryption wrote afterwards is encrypted by another call."""
-    store = FernetStore(inner, KEY)
-    await store.encrypt_existing()
     await inner.put("cid:late", b"{}")
     with pytest.raises(DecryptionError, match="encrypt_existing"):
         await store.get("cid:late")
@@ -85,15 +74,6 @@ async def test_cancelled_anywhere(inner: MemoryStore, users: dict[str, bytes]) -
             )
     assert refused
     assert await values(await opened(inner)) == users
-
-
-async def test_two_at_once(inner: MemoryStore, users: dict[str, bytes]) -> None:
-    """Two processes that encrypt at the same time agree on one store."""
-    stores = [FernetStore(inner, KEY) for _ in range(2)]
-    reports = await asyncio.gather(*(store.encrypt_existing() for store in stores))
-    assert sum(report.rewritten for report in reports) == USERS
-    for store in stores:
-        assert await values(store) == users
 
 
 @pytest.mark.parametrize(

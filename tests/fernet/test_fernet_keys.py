@@ -14,7 +14,6 @@ from cryptography.fernet import Fernet, MultiFernet
 
 from twitchvault.errors import DecryptionError, StoreUnavailable
 from twitchvault.stores import FernetStore, MemoryStore
-from twitchvault.stores.base import Unreadable
 
 from .makers import KEY, NEW, WRONG, content, opened, values
 
@@ -34,7 +33,6 @@ class Service:
     async def __call__(self) -> list[str]:
         """The keys as they are now."""
         self.calls += 1
-        await asyncio.sleep(0)
         if self.failure:
             raise self.failure
         return list(self.keys)
@@ -48,18 +46,8 @@ async def one_key() -> str:
 @pytest.mark.parametrize(
     "keys",
     [
-        KEY,
-        KEY.encode(),
-        KEY + "\n",
-        [KEY],
-        (KEY, NEW),
-        [NEW.encode(), KEY],
-        [KEY, KEY],
-        lambda: KEY,
-        lambda: (NEW, KEY),
-        one_key,
-        partial(one_key),
-        Service(KEY),
+        *(KEY, KEY.encode(), KEY + "\n", [KEY], (KEY, NEW), [NEW.encode(), KEY], [KEY, KEY]),
+        *(lambda: KEY, lambda: (NEW, KEY), one_key, partial(one_key), Service(KEY)),
     ],
 )
 async def test_forms_of_keys(inner: MemoryStore, store: FernetStore, keys: Any) -> None:  # noqa: ANN401
@@ -68,12 +56,6 @@ async def test_forms_of_keys(inner: MemoryStore, store: FernetStore, keys: Any) 
     other = FernetStore(inner, keys)
     await other.open()
     assert await values(other) == {"key": b"value"}
-
-
-async def test_first_encrypts(inner: MemoryStore) -> None:
-    """Of several keys the first encrypts."""
-    await (await opened(inner, NEW, KEY)).put("key", b"value")
-    assert await values(await opened(inner, NEW)) == {"key": b"value"}
 
 
 @pytest.mark.parametrize(
@@ -113,7 +95,6 @@ async def test_callable_is_asked_by_open_and_rotate_only(inner: MemoryStore) -> 
     service.keys = [NEW, KEY]
     with pytest.raises(DecryptionError, match="'new' is not decrypted by any of the keys"):
         await store.get("new")
-    assert isinstance((await values(store))["new"], Unreadable)
     assert service.calls == 1
     assert (await store.rotate()).old_keys_unused
     assert service.calls == 2

@@ -11,20 +11,8 @@ import pytest
 from tests.spawning import CONTEXT, fork
 from twitchvault.errors import DecryptionError, StoreError
 from twitchvault.stores import FernetStore, MemoryStore, SQLiteStore
-from twitchvault.stores.base import Watchable
 
-from .makers import (
-    CHECK,
-    KEY,
-    NEW,
-    WRONG,
-    all_bytes,
-    content,
-    opened,
-    over_sqlite,
-    token,
-    values,
-)
+from .makers import CHECK, KEY, NEW, WRONG, content, names_in, opened, token, values
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier
@@ -38,31 +26,36 @@ WRONG_KEY = (
 
 
 async def test_wrong_key_writes_nothing(tmp_path: Path) -> None:
-    """A wrong key fails at open; the file keeps every byte, and the right key opens it."""
+    """A wrong key fails at open; the file keeps every byte, and the right key opens it.
+
+    The inner store is named by a URL here; `close` closes it, also after `open` has failed.
+    """
     path = tmp_path / "tokens.db"
-    store = over_sqlite(path)
+    url = f"sqlite:///{path}"
+    store = FernetStore(url, KEY)
     await store.open()
     await store.put("cid:1", b"value")
     await store.close()
-    before = all_bytes(tmp_path)
+    before = path.read_bytes()
     for keys in (WRONG, [WRONG, NEW], lambda: WRONG):
-        wrong = FernetStore(SQLiteStore(path), keys)
+        wrong = FernetStore(url, keys)
         for attempt in (wrong.open, wrong.encrypt_existing):
             with pytest.raises(DecryptionError) as caught:
                 await attempt()
             assert str(caught.value) == WRONG_KEY
         await wrong.close()
-        assert all_bytes(tmp_path) == before
+        assert names_in(tmp_path) == ["tokens.db"], "it has a log, so it is still open"
+        assert path.read_bytes() == before
     await store.open()
     assert await values(store) == {"cid:1": b"value"}
     await store.close()
 
 
 async def test_wrong_key_of_an_empty_store(inner: MemoryStore, store: FernetStore) -> None:
-    """A store that was opened once has its key, also while it holds no users. A failed open does
-    not close an inner store that somebody else uses.
+    """A store that was opened once has its key, also while it holds no users.
+
+    A failed open does not close an inner store that somebody else uses.
     """
-    assert await content(store) == {}
     with pytest.raises(DecryptionError, match="none of the keys"):
         await opened(inner, WRONG)
     assert await store.put("key", b"value")
@@ -123,30 +116,28 @@ async def test_store_replaced_while_open(inner: MemoryStore, store: FernetStore)
         await opened(inner)
 
 
-async def write_one(path: Path, key: str, name: str, barrier: Barrier) -> None:
-    """Open the store at the same moment as others and write an entry."""
-    store = FernetStore(SQLiteStore(path), key)
-    barrier.wait(30)
-    try:
-        await store.open()
-        await store.put(name, name.encode())
-    finally:
-        await store.close()
+def write_one(path: Path, key: str, name: str, barrier: Barrier) -> None:
+    """A process that opens the store with others and writes; ends with 7 if its key is wrong."""
 
+    async def write() -> None:
+        store = FernetStore(SQLiteStore(path), key)
+        barrier.wait(30)
+        try:
+            await store.open()
+            await store.put(name, name.encode())
+        except DecryptionError:
+            sys.exit(7)
+        finally:
+            await store.close()
 
-def run_process(path: Path, key: str, name: str, barrier: Barrier) -> None:
-    """A process that ends with 7 if its key is not the store's."""
-    try:
-        asyncio.run(write_one(path, key, name, barrier))
-    except DecryptionError:
-        sys.exit(7)
+    asyncio.run(write())
 
 
 @pytest.mark.parametrize("keys", [[KEY] * 4, [KEY, WRONG] * 2], ids=["one key", "two keys"])
 async def test_processes_open_an_empty_store(tmp_path: Path, keys: list[str]) -> None:
     """Of four processes that make the same store at once those with the winner's key write."""
     path, barrier = tmp_path / "tokens.db", CONTEXT.Barrier(4)
-    processes = [fork(run_process, path, key, f"cid:{n}", barrier) for n, key in enumerate(keys)]
+    processes = [fork(write_one, path, key, f"cid:{n}", barrier) for n, key in enumerate(keys)]
     for process in processes:
         await asyncio.to_thread(process.join, 30)
     codes = [process.exitcode for process in processes]
@@ -161,42 +152,20 @@ async def test_open_and_close_go_to_the_inner_store(inner: MemoryStore) -> None:
     """What is opened is the inner store, and what is closed; again and again."""
     await inner.close()
     store = FernetStore(inner, KEY)
-    for number in range(3):
+    for _ in range(2):
         await store.open()
-        await store.open()
-        await store.put(f"k{number}", b"value")
         assert await inner.get(CHECK)
-        assert len(await values(store)) == number + 1
         await store.close()
         with pytest.raises(StoreError, match="closed"):
             await inner.get(CHECK)
 
 
-async def test_url(tmp_path: Path) -> None:
-    """An inner store may be named by a URL; `close` closes it, also after `open` has failed."""
-    url = f"sqlite:///{tmp_path / 'tokens.db'}"
-    store, wrong = FernetStore(url, KEY), FernetStore(url, WRONG)
-    assert isinstance(store, Watchable)
-    await store.open()
-    await store.put("key", b"value")
-    with pytest.raises(DecryptionError):
-        await wrong.open()
-    await wrong.close()
-    assert await values(store) == {"key": b"value"}
-    await store.close()
-
-
-@pytest.mark.parametrize(
-    ("inner", "kind", "text"),
-    [
-        (7, TypeError, "'inner' must be a TokenStore or a URL, not int"),
-        ("tokens.db", ValueError, "'url' has no scheme"),
-    ],
-)
-def test_bad_inner(inner: object, kind: type[Exception], text: str) -> None:
+def test_bad_inner() -> None:
     """What is no store is refused at once."""
-    with pytest.raises(kind, match=text):
-        FernetStore(inner, KEY)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="'inner' must be a TokenStore or a URL, not int"):
+        FernetStore(7, KEY)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'url' has no scheme"):
+        FernetStore("tokens.db", KEY)
 
 
 async def test_encrypted_twice(store: FernetStore) -> None:

@@ -47,16 +47,11 @@ async def test_rotate(inner: MemoryStore, users: dict[str, bytes]) -> None:
     before = await content(inner)
     assert await store.rotate() == EncryptionReport({NEW_NAME: USERS + 2, OLD_NAME: 0}, 0, ())
     assert await content(inner) == before
-    assert await values(await opened(inner, NEW)) == users | {"cid:new": b"value"}
+    alone = await opened(inner, NEW)
+    assert await values(alone) == users | {"cid:new": b"value"}
+    assert str(await alone.rotate()) == f"Entries rewritten: 0; under key {NEW_NAME}: 252."
     with pytest.raises(DecryptionError, match="none of the keys decrypts this store"):
         await opened(inner, KEY)
-
-
-async def test_rotate_with_one_key(store: FernetStore, users: dict[str, bytes]) -> None:
-    """With one key there is nothing to do, and nothing to drop."""
-    report = await store.rotate()
-    assert str(report) == f"Entries rewritten: 0; under key {OLD_NAME}: {len(users) + 1}."
-    assert report.old_keys_unused
 
 
 async def test_report_counts_each_key(tmp_path: Path) -> None:
@@ -99,8 +94,6 @@ async def test_moved_entry_under_the_old_key(inner: MemoryStore, users: dict[str
     assert (report.rewritten, report.left) == (len(users) + 1, ("cid:moved",))
     assert not report.old_keys_unused
     assert f"Keep the old keys: 1 under {OLD_NAME}." in str(report)
-    await store.delete("cid:moved")
-    assert (await store.rotate()).old_keys_unused
 
 
 async def test_check_entry_comes_last(inner: MemoryStore, users: dict[str, bytes]) -> None:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.redis_store.proxy import Proxy
 from tests.redis_store.reader import content, reading
-from twitchvault.errors import StoreUnavailable
 from twitchvault.stores import RedisStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.redis_store.servers import Driver, Server
 
 MORE_THAN_KEPT = 12_000
@@ -33,18 +29,6 @@ async def test_feeds_share_a_connection(store: RedisStore, client: Driver) -> No
     assert len(await client.client_list()) - before <= 4
     for context in contexts:
         await context.__aexit__(None, None, None)
-
-
-async def test_killed_connections_hide_nothing(store: RedisStore, client: Driver) -> None:
-    """While much is written all connections are killed again and again; the feed tells it all."""
-    async with reading(store) as reader:
-        for number in range(20):
-            await asyncio.gather(*(store.put(f"k{i}", b"%d" % number) for i in range(50)))
-            await store.delete(f"k{number}")
-            await client.client_kill_filter(_type="normal", skipme=True)
-        await reader.catch_up()
-        assert reader.values == await content(store)
-        assert reader.losses == 0
 
 
 async def test_reader_that_was_away_for_long(
@@ -73,30 +57,6 @@ async def test_reader_that_was_away_for_long(
         for change in reader.changes:
             assert change.version >= versions.get(change.key, 0), "not in the order of versions"
             versions[change.key] = change.version
-
-
-async def test_catch_up_of_a_server_that_hangs(own_server: Callable[..., Server]) -> None:
-    """Asked for what cannot be found out, `catch_up` says so in time, and works again later."""
-    server = await own_server().ready()
-    async with RedisStore(server.url) as store, store.watch() as feed:
-        server.signal(signal.SIGSTOP)
-        async with asyncio.timeout(10):
-            with pytest.raises(StoreUnavailable, match=f"127.0.0.1:{server.port}.*no answer"):
-                await feed.catch_up()
-        server.signal(signal.SIGCONT)
-        version = await store.put("key", b"value")
-        assert await feed.catch_up() == [("key", version, b"value")]
-
-
-async def test_foreign_element_in_the_stream(
-    store: RedisStore, client: Driver, namespace: str
-) -> None:
-    """Something that is not ours in the stream of changes does not stop the feed."""
-    async with reading(store) as reader:
-        await client.xadd(f"{{{namespace}}}:changes", {"foreign": "element"}, id="*")
-        await store.put("key", b"value")
-        await reader.catch_up()
-        assert reader.values == {"key": b"value"}
 
 
 @pytest.mark.parametrize(

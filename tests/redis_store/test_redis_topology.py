@@ -54,24 +54,6 @@ async def own_cluster(cluster: list[Server]) -> AsyncIterator[RedisCluster]:
         yield client
 
 
-async def test_namespaces_are_spread_over_the_cluster(
-    cluster: list[Server], own_cluster: RedisCluster, namespace: str
-) -> None:
-    """Each namespace lies on one node as a whole; several lie on several nodes."""
-    for number in range(12):
-        async with RedisStore(own_cluster, namespace=f"{namespace}-{number}") as store:
-            await store.put("key", b"value")
-            await store.delete("key")
-    sizes = []
-    for node in cluster:
-        async with node.client() as client:
-            names = [key async for key in client.scan_iter(f"{{{namespace}-*")]
-        assert len(names) % 3 == 0, f"a namespace is torn: {names}"
-        sizes.append(len(names))
-    assert sum(sizes) == 12 * 3
-    assert all(sizes)
-
-
 async def test_reads_never_come_from_replicas(
     cluster: list[Server], own_cluster: RedisCluster, namespace: str
 ) -> None:

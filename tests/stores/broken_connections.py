@@ -49,17 +49,6 @@ class SendsOnceMore(Remote):
             return await super().put(key, value, expect=expect)
 
 
-@fails(writes_while_connections_break="must raise StoreUnavailable, it raised ConnectionReset")
-class LeaksConnectionErrors(Remote):
-    """Lets the system's error out."""
-
-    async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
-        try:
-            return await super().put(key, value, expect=expect)
-        except StoreUnavailable:
-            raise ConnectionResetError from None
-
-
 @fails(calls_after_broken_connections="expected within 0.5 s: get() works soon after connections")
 class StaysDown(Right):
     """Never connects a second time."""

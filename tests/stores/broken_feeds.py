@@ -8,7 +8,6 @@ import asyncio
 import fnmatch
 from typing import TYPE_CHECKING
 
-from .broken_stores import BareSequence
 from .right_store import LogFeed, Right, fails
 
 if TYPE_CHECKING:
@@ -37,14 +36,6 @@ class NoDeletes(LogFeed):
 
     def drain(self) -> list[Change]:
         return [change for change in super().drain() if change.value is not None]
-
-
-@feed_fails(delete_is_a_change="for old: puts came at")
-class OldDeletes(LogFeed):
-    """Gives a delete at the version that was deleted."""
-
-    def drain(self) -> list[Change]:
-        return [c if c.value is not None else c._replace(version=1) for c in super().drain()]
 
 
 @feed_fails(drain_gives_all_in_time="expected within 0.5 s: drain() gives")
@@ -138,20 +129,3 @@ class FullQueue(LogFeed):
 
     def drain(self) -> list[Change]:
         return super().drain()[-1000:]
-
-
-class Cursor(LogFeed):
-    """Reads what has a version above the last one that it read."""
-
-    def drain(self) -> list[Change]:
-        read = self.read
-        news = sorted((c for c in self.disk.log if c.version > read), key=lambda c: c.version)
-        self.read = news[-1].version if news else read
-        return [change for change in news if change.key.startswith(self.prefix)]
-
-
-@fails(feeds_miss_nothing="missed changes")
-class SequenceAndCursor(BareSequence):
-    """A bare sequence beside a feed that relies on its order."""
-
-    feed = Cursor
