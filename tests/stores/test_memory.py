@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from twitchvault.errors import StoreError
-from twitchvault.stores import Change, Entry, MemoryStore, TokenStore, Watchable
+from twitchvault.stores import Change, MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
