@@ -29,7 +29,7 @@ from twitchvault import App, FernetStore, open_store
 if TYPE_CHECKING:
     from twitchvault import TokenStore
 
-BYTES_PER_USER: Final = 1536
+BYTES_PER_USER: Final = {"after a login": 1536, "after weeks": 2304, "encrypted": 1536}
 LONGEST_HOLD_MS: Final = 50.0
 OLD_TOKENS: Final = 16
 KINDS: Final = {"after a login": 0, "after weeks": OLD_TOKENS, "encrypted": 0}
@@ -119,7 +119,7 @@ def main() -> int:
             asyncio.run(prepare(url, users, old_tokens, secret))
             plain = in_fresh_process(url, users, watch=False, secret=secret)
             watched = in_fresh_process(url, users, watch=True, secret=secret)
-            good &= plain["bytes_per_user"] <= BYTES_PER_USER
+            good &= plain["bytes_per_user"] <= BYTES_PER_USER[label]
             good &= watched["hold_ms"] <= LONGEST_HOLD_MS
             table.add_row(
                 label,
@@ -129,7 +129,8 @@ def main() -> int:
             )
     Console().print(table)
     verdict = "met" if good else "MISSED"
-    print(f"marks: {LONGEST_HOLD_MS:.0f} ms, {BYTES_PER_USER:,} bytes: {verdict}")
+    most = ", ".join(f"{size:,} bytes {label}" for label, size in BYTES_PER_USER.items())
+    print(f"marks: {LONGEST_HOLD_MS:.0f} ms, {most}: {verdict}")
     return 0 if good else 1
 
 

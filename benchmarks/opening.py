@@ -87,7 +87,7 @@ async def _sqlite(plan: Plan, users: int) -> Result:
         *_files(plan, result, users),
     ]
     await measure(result, candidates, _rounds(plan, users))
-    result.require_ratio("App.authorize, SQLite", 4.5, "fetching the rows")
+    result.require_ratio("App.authorize, SQLite", 6.0, "fetching the rows")
     return result
 
 

@@ -73,7 +73,8 @@ def test_good_answers(model: type[AnswerModel]) -> None:
         (f'{{"device_code": "{CANARY}"}} trailing', "cut off or malformed JSON"),
         (f'["{CANARY}"', "cut off or malformed JSON"),
         ("[" * 100_000, "cut off or malformed JSON"),
-        (f'{{"access_token": "{CANARY}", "expires_in": {"9" * 5000}}}', "malformed JSON"),
+        (f'{{"access_token": "{CANARY}", "x": {"[" * 5000}}}', "cut off or malformed JSON"),
+        (f'{{"access_token": "{CANARY}", "x": {"9" * 5000}', "cut off or malformed JSON"),
         ({"access_token": CANARY}.__repr__().encode("utf-16")[:-1], "text instead of JSON"),
         (f"<html>{CANARY}</html>", "an HTML page instead of JSON"),
         (f"\n  <!doctype html>{CANARY}", "an HTML page instead of JSON"),
@@ -115,7 +116,7 @@ def test_missing_field_is_named(model: type[AnswerModel], field: str) -> None:
     """What is missing or of a wrong type is named, not shown."""
     missing: list[dict[str, Any]] = [{}, {field: None}, {field: ""}]
     wrong: list[dict[str, Any]] = [
-        {field: value} for value in (5, True, [CANARY], {"a": CANARY}, "\ud800")
+        {field: value} for value in (5, True, [CANARY], {"a": CANARY}, "\ud800", "\ufffd")
     ]
     rest = {name: value for name, value in GOOD[model].items() if name != field}
     for given in missing + wrong:

@@ -227,7 +227,7 @@ def refused_grant(error: BaseException) -> bool:
 
 def parse(model: type[_Model], answer: Answer, *secrets: str | None) -> _Model:
     """The model of a good answer. Errors: those of `json_of`, also for a field that is missing."""
-    fields = json_of(answer, *secrets)
+    fields = json_of(answer, *secrets, salvage=True)
     if fields is not None and not isinstance(fields, dict):
         raise unusable(answer, NO_OBJECT, secrets)
     try:

@@ -113,8 +113,8 @@ def _plain(raw: RawAnswer) -> dict[str, Any]:
     return dict(raw)
 
 
-_Word = Annotated[str, Field(strict=True, pattern=r"^[^\s\p{Cc}]+$")]
-"""No white space and no control character: it has to fit into a header."""
+_Word = Annotated[str, Field(strict=True, pattern=r"^[^\s\p{Cc}\x{FFFD}]+$")]
+"""No white space and no control character: it has to fit into a header. Nor what was no UTF-8."""
 _Secret = Annotated[_Word, Field(repr=False)]
 _Seconds = Annotated[int, BeforeValidator(_seconds)]
 _Scopes = Annotated[tuple[str, ...], BeforeValidator(_scopes)]

@@ -40,6 +40,10 @@ _MOST_READ: Final = 10_000
 _LEAST_CUT: Final = 8
 """Characters: so long a beginning of a secret is cut out of a text as the whole secret is."""
 
+_DEEPEST: Final = 100
+"""Levels of nesting that are read of an answer that Python cannot read as it is."""
+_TEXT_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]+|\\.?)*"?|[\[{\]}]', re.DOTALL)
+
 TOKEN_FIELDS: Final = frozenset(
     {"access_token", "client_secret", "device_code", "id_token", "refresh_token", "token"}
 )
@@ -55,17 +59,18 @@ _CODES: Final = {
 """The error codes of RFC 6749 and RFC 8628, and what Twitch says in place of one."""
 
 
-def json_of(answer: Answer, *secrets: str | None) -> Any:  # noqa: ANN401
+def json_of(answer: Answer, *secrets: str | None, salvage: bool = False) -> Any:  # noqa: ANN401
     """The JSON value of a good answer, None for an empty one.
 
-    Errors: `error_of` for a status other than 2xx; a plain `HTTPException` with the answer's
-    status if it is not JSON. `secrets` are cut out of both.
+    `salvage`: tokens may be in it, which must not be lost for an absurd value beside them. Errors:
+    `error_of` for a status other than 2xx; a plain `HTTPException` with the answer's status if it
+    is not JSON. `secrets` are cut out of both.
     """
     if not is_good(answer):
         raise error_of(answer, *secrets)
     if not answer.body.strip():
         return None
-    readable, value = _decoded(answer)
+    readable, value = _decoded(answer, salvage=salvage)
     if not readable:
         raise unusable(answer, _kind(answer), secrets)
     return value
@@ -109,16 +114,54 @@ def looks_like_json(answer: Answer) -> bool:
 
 def unusable(answer: Answer, problem: str, secrets: Iterable[str | None]) -> HTTPException:
     """The exception for a 2xx answer that cannot be used; `problem` says why."""
-    hide = _hide(secrets, _decoded(answer)[1])
+    hide = _hide(secrets, _decoded(answer, salvage=True)[1])
     headers = {name: hide(field) for name, field in answer.headers.items()}
     return HTTPException(answer.status, f"the answer cannot be used: {problem}", headers)
 
 
-def _decoded(answer: Answer) -> tuple[bool, Any]:
+def _decoded(answer: Answer, *, salvage: bool = False) -> tuple[bool, Any]:
     try:
-        return True, json.loads(answer.body)
+        return True, json.loads(answer.body, object_pairs_hook=_object if salvage else None)
+    except (ValueError, RecursionError):
+        return _salvaged(answer) if salvage else (False, None)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of a name that stands twice, the last text counts: a token, and not the null after it."""
+    texts = {name: value for name, value in pairs if value and isinstance(value, str)}
+    return dict(pairs) | texts
+
+
+def _salvaged(answer: Answer) -> tuple[bool, Any]:
+    """What is no UTF-8 becomes U+FFFD, a number too long for Python infinity, and what is nested
+    too deep null; control characters stay.
+    """
+    text = _shallow(answer.body.decode("utf-8-sig", errors="replace"))
+    try:
+        return True, json.loads(text, strict=False, parse_int=_int, object_pairs_hook=_object)
     except (ValueError, RecursionError):
         return False, None
+
+
+def _int(digits: str) -> float:
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
+
+
+def _shallow(text: str) -> str:
+    parts, depth, end = [""], 0, 0
+    for found in _TEXT_OR_BRACKET.finditer(text):
+        if found[0] in "[{":
+            depth += 1
+            if depth == _DEEPEST:
+                parts += [text[end : found.start()], "null"]
+        elif found[0] in "]}":
+            if depth == _DEEPEST:
+                end = found.end()
+            depth -= 1
+    return "".join([*parts, text[end:]])
 
 
 def _text_and_value(answer: Answer) -> tuple[str, Any]:

@@ -6,8 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import web
 
 from tests.environment import on_each_store
+from tests.http_servers import web_server
 from twitchvault import (
     AuthFailure,
     BadRequest,
@@ -35,6 +37,44 @@ async def test_refresh_token_of_a_vaulted_one(env: Environment) -> None:
         assert not any(secret in repr(token) for secret in env.twitch.secrets)
         assert await env.is_stored()
     await env.expect(exchanges=1)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        pytest.param(b'"expires_in": ' + b"9" * 5000, id="more digits than Python reads"),
+        pytest.param(b'"expires_in": -' + b"9" * 1_000_000, id="a million digits"),
+        b'"expires_in": NaN, "scope": [Infinity]',
+        b'"expires_in": 1e999, "scope": {"a": ["b"]}, "token_type": {"a": 5}',
+        b'"expires_in": {}, "scope": 5, "token_type": null, "raw": 5, "status": 500',
+        b'"expires_in": "soon", "scope": "\\ud800", "token_type": "\\udfff"',
+        b'"scope": ["caf\xe9"], "expires_in": 5',
+        b'"scope": ["a\x00\tb"], "expires_in": 5',
+        pytest.param(b'"more": ' + b"[" * 9000 + b'"]"' + b"]" * 9000, id="deep lists"),
+        pytest.param(b'"more": ' + b'{"a":' * 9000 + b"1" + b"}" * 9000, id="deep objects"),
+        pytest.param(b'"more": "' + b"x" * 3_000_000 + b'"', id="3 MB"),
+        pytest.param(b'"scope": ["' + b'","'.join([b"a"] * 9000) + b'"]', id="9000 scopes"),
+        b'"expires_in": 1, "expires_in": 2',
+        b'"access_token": null, "refresh_token": ""',
+        b'"access_token": 5, "refresh_token": {}, "access_token": []',
+    ],
+)
+async def test_nothing_beside_a_pair_costs_the_pair(env: Environment, beside: bytes) -> None:
+    """Whatever else stands in the answer, its two tokens are stored for every process."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/validate":
+            return web.json_response({"client_id": env.client.client_id, "user_id": "1"})
+        body = b'{"access_token": "new", "refresh_token": "newer", ' + beside + b"}"
+        return web.Response(body=body, content_type="application/json")
+
+    async with web_server(answer) as url, env.device(id_url=url) as flow, env.device() as other:
+        user = flow.add_token("1", "old", "older")
+        token = await user.refresh()
+        assert (token.access_token, token.refresh_token) == ("new", "newer")
+        assert 0 <= token.expires_in < 2**31
+        await other.sync()
+        assert other.get_token("1") == ("new", "newer")
 
 
 @on_each_store

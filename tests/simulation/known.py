@@ -79,6 +79,7 @@ KNOWN: Final[dict[int, str]] = {
     310034193: "the lease on a login runs out while a stored pair is tried",
     320004389: "a second loss does not wake a process that waits to write back",
     320015024: "a refused seed stands with its user after a loss, and is sent",
+    330136704: "an answer that comes while the lease is renewed is thrown away by close()",
     200009385: "a long run in which a lease is polled for by three processes is no endless one",
     140083349: "a write's answer comes to a vault that was just cleared",
     140051336: "a read from before a loss brings a deleted user back",

@@ -88,9 +88,9 @@ def planted(plant: Plant) -> Iterator[Simulate]:
 FOUND: Final[dict[str, tuple[int, str]]] = {
     "the clocks are not looked at before the request leaves": (2300, "avoidable replay"),
     "a 503 counts as harmless": (1521, "avoidable replay"),
-    "nobody asks whether the old access token lives": (35, "avoidable replay"),
+    "nobody asks whether the old access token lives": (342, "avoidable replay"),
     "a 401 of another kind counts as refused": (204, "wrong needs_login"),
-    "a late answer is thrown away": (7, "avoidable replay"),
+    "a late answer is thrown away": (10, "lost pair"),
     "the lease is not renewed": (68, "avoidable replay"),
     "a lease that lives is taken over": (2, "avoidable replay"),
     "whoever waits counts by a ttl of its own": (32, "other"),
@@ -108,10 +108,10 @@ FOUND: Final[dict[str, tuple[int, str]]] = {
     "a lease is written without compare-and-set": (17, "avoidable replay"),
     "the end of a caller ends the exchange": (35, "lost pair"),
     "a caller waits as long as the exchange takes": (92, "hung call"),
-    "a parked successor is no seed": (6025, "avoidable replay"),
+    "a parked successor is no seed": (425, "avoidable replay"),
     "a record that is written back has no lease": (806, "avoidable replay"),
     "suspend does not count as time": (2300, "avoidable replay"),
-    "the lease on a login is taken from who lives": (465, "other"),
+    "the lease on a login is taken from who lives": (108, "other"),
     "a login made meanwhile counts as older": (862, "avoidable replay"),
     "close() waits for no answer": (72, "lost pair"),
 }
@@ -144,16 +144,20 @@ _FAULTS: Final[dict[str, dict[str, Changes]]] = {
     "a late answer is thrown away": {
         "exchange": (
             (
-                "                lease.note_put(done=await self._renew(lease))\n",
-                "                raise NoAnswer('too late')\n",
+                "            await asyncio.wait((request,))\n",
+                (
+                    "            await asyncio.wait((request,), timeout=lease.ttl / 2)\n"
+                    "            if not request.done():\n"
+                    "                raise NoAnswer('too late')\n"
+                ),
             ),
         )
     },
     "the lease is not renewed": {
         "exchange": (
             (
-                "                lease.note_put(done=await self._renew(lease))\n",
-                "                lease.note_put(done=True)\n",
+                "lease.note_put(done=await self._renew(lease))",
+                "lease.note_put(done=True)",
             ),
         )
     },

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import (
@@ -206,19 +207,27 @@ class Exchange(Part):
     async def _send(self, lease: Lease) -> Transition:
         """One request to Twitch; the change that its answer makes to the record."""
         request = asyncio.ensure_future(self._ask(lease))
-        loss = asyncio.ensure_future(self._repository.loss.wait())
+        renewing = asyncio.ensure_future(self._keep_leased(lease))
         try:
-            while True:
-                waiting = (request,) if loss.done() else (request, loss)
-                await asyncio.wait(
-                    waiting, timeout=lease.renew_in, return_when=asyncio.FIRST_COMPLETED
-                )
-                if request.done():
-                    return request.result()
-                lease.note_put(done=await self._renew(lease))
+            await asyncio.wait((request,))
+        except asyncio.CancelledError:
+            if request.done() and request.exception() is None:
+                self._outbox.submit(lease.key, request.result())
+                lease.sent = False  # the answer is here, so nothing is in doubt
+            raise
+        else:
+            return request.result()
         finally:
             request.cancel()  # does nothing to one that is done
-            loss.cancel()
+            renewing.cancel()
+
+    async def _keep_leased(self, lease: Lease) -> None:
+        """Renew the lease in time, and at once when the store has lost data."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(lease.renew_in):
+                    await self._repository.loss.wait()
+            lease.note_put(done=await self._renew(lease))
 
     async def _ask(self, lease: Lease) -> Transition:
         base, sent = lease.record, lease.record.refresh_token

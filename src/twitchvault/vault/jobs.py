@@ -134,6 +134,8 @@ class Jobs:
             _, sending = await asyncio.wait(sending, timeout=slice_)
             patience -= min(self._clocks.monotonic() - began, slice_)
         self.cancel()
+        if sending:  # one of them may just have its answer
+            await asyncio.wait(sending, timeout=GIVING_UP)
 
     def cancel(self) -> None:
         """End all jobs, without waiting for them."""
