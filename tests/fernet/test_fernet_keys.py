@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import pickle
-import sys
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.fernet import Fernet, MultiFernet
 
-from tests.spawning import CONTEXT, fork
 from twitchvault.errors import DecryptionError, StoreError, StoreUnavailable
-from twitchvault.stores import FernetStore, MemoryStore, SQLiteStore
+from twitchvault.stores import FernetStore, MemoryStore
 
 from .makers import CHECK, KEY, NEW, WRONG, content, names_in, opened, token, values
 
 if TYPE_CHECKING:
-    from multiprocessing.synchronize import Barrier
     from pathlib import Path
 
 
@@ -279,38 +276,6 @@ async def test_store_replaced_while_open(inner: MemoryStore, store: FernetStore)
         with pytest.raises(StoreError, match="emptied or replaced while it was open"):
             await store.rotate()
         await opened(inner)
-
-
-def write_one(path: Path, key: str, name: str, barrier: Barrier) -> None:
-    """A process that opens the store with others and writes; ends with 7 if its key is wrong."""
-
-    async def write() -> None:
-        store = FernetStore(SQLiteStore(path), key)
-        barrier.wait(30)
-        try:
-            await store.open()
-            await store.put(name, name.encode())
-        except DecryptionError:
-            sys.exit(7)
-        finally:
-            await store.close()
-
-    asyncio.run(write())
-
-
-@pytest.mark.parametrize("keys", [[KEY] * 4, [KEY, WRONG] * 2], ids=["one key", "two keys"])
-async def test_processes_open_an_empty_store(tmp_path: Path, keys: list[str]) -> None:
-    """Of four processes that make the same store at once those with the winner's key write."""
-    path, barrier = tmp_path / "tokens.db", CONTEXT.Barrier(4)
-    processes = [fork(write_one, path, key, f"cid:{n}", barrier) for n, key in enumerate(keys)]
-    for process in processes:
-        await asyncio.to_thread(process.join, 30)
-    codes = [process.exitcode for process in processes]
-    winner = keys[codes.index(0)]
-    assert codes == [0 if key == winner else 7 for key in keys]
-    store = await opened(SQLiteStore(path), winner)
-    assert set(await values(store)) == {f"cid:{n}" for n, key in enumerate(keys) if key == winner}
-    await store.close()
 
 
 async def test_open_and_close_go_to_the_inner_store(inner: MemoryStore) -> None:

@@ -1,25 +1,66 @@
-"""Writing, feeds, opening and closing, and losing the file."""
+"""Writing: the group commit, and cancelling; and the end of the interpreter."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-import subprocess
-import sys
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.environment import until
-from twitchvault.errors import StoreError, StoreUnavailable
-from twitchvault.stores import Change, Entry, SQLiteStore
-from twitchvault.stores.base import Unreadable
 
-from .tools import BOUND, edit, locked
+from .tools import locked, run_script
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from twitchvault.stores import SQLiteStore
+
+
+ENDING = """
+import asyncio, sys
+from twitchvault.stores import SQLiteStore
+
+path, how = sys.argv[1:]
+store = SQLiteStore(path)
+
+async def main():
+    await store.open()
+    await store.put("a", b"1")
+    other = SQLiteStore("/" if how == "opening fails" else path)
+    steps = {
+        "closing": lambda: [store.close()],
+        "opening": lambda: [other.open()],
+        "opening fails": lambda: [other.open()],
+        "reading": lambda: [store.get("a") for _ in range(30)],
+        "watching": lambda: [watch()],
+        "writing": lambda: [store.put(f"k{n}", bytes(1000)) for n in range(3000)],
+    }
+    tasks = [asyncio.create_task(step) for step in steps.get(how, lambda: [])()]
+    await asyncio.sleep(0)
+    if how in ("closed", "opening fails"):
+        await store.close()
+        await asyncio.wait(tasks) if tasks else None
+    if how == "exit":
+        sys.exit(0)
+    for task in tasks:
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+async def watch():
+    async with store.watch() as feed:
+        await feed.wait()
+
+asyncio.run(main())
+"""
+
+
+WAYS = "closed,open,exit,closing,opening,opening fails,reading,watching,writing"
+
+
+@pytest.mark.parametrize("how", WAYS.split(","))
+def test_the_interpreter_ends_by_itself(path: Path, how: str) -> None:
+    """Soon and without a complaint, whether the store is closed, or what it is doing."""
+    assert run_script(ENDING, path, how) == ""
 
 
 def writes(statements: list[str]) -> int:
@@ -92,202 +133,3 @@ async def test_cancelling(path: Path, statements: list[str], store: SQLiteStore)
         await asyncio.gather(begun[1], waiting[2])
     found = [(entry.key, entry.version) async for entry in store.scan()]
     assert found == [("a", 1), ("b", 2), ("d", 3)]
-
-
-# Makes the index beside the log unreadable, as a process that died while recovering it would, and
-# holds the locks that any other needs for recovering it.
-BLOCK_READERS = """
-import fcntl, sys
-WRITE_LOCK, RECOVER_LOCK, HEADER = 120, 122, 96
-with open(sys.argv[1], "r+b", buffering=0) as index:
-    for lock in (WRITE_LOCK, RECOVER_LOCK):
-        fcntl.lockf(index, fcntl.LOCK_EX, 1, lock)
-    header = index.read(HEADER)
-    index.seek(0)
-    index.write(bytes(HEADER))
-    print("blocked", flush=True)
-    sys.stdin.readline()
-    index.seek(0)
-    index.write(header)
-"""
-
-
-async def test_what_others_wrote_shows_at_the_next_drain(path: Path, store: SQLiteStore) -> None:
-    """When a put has returned elsewhere, `drain` has it, without any wait."""
-    async with SQLiteStore(path) as other, store.watch("k") as feed:
-        for number in range(1, 21):
-            await other.put("k", b"%d" % number)
-            assert feed.drain() == [Change("k", number, b"%d" % number)]
-            assert feed.drain() == []
-        await other.put("other", b"1")
-        assert feed.drain() == []
-        await other.delete("k")
-        assert feed.drain() == [Change("k", 22, None)]
-
-
-async def test_a_drain_of_nothing_is_one_statement(
-    statements: list[str], store: SQLiteStore
-) -> None:
-    """Whether anyone has committed; entries are read only then, those of other keys once."""
-    async with store.watch("mine") as feed:
-        await store.put("mine", b"1")
-        assert len(feed.drain()) == 1
-        await store.put("yours", b"1")
-        assert feed.drain() == []
-        statements.clear()
-        for _ in range(100):
-            assert feed.drain() == []
-        assert statements == ["PRAGMA data_version"] * 100
-
-
-async def test_while_the_file_cannot_be_read(path: Path, store: SQLiteStore) -> None:
-    """`drain` knows nothing now, `catch_up` says so, `wait` waits; afterwards nothing is lost."""
-    async with store.watch() as feed:
-        await store.put("a", b"1")
-        command = [sys.executable, "-c", BLOCK_READERS, f"{path}-shm"]
-        pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe) as program:  # noqa: ASYNC220
-            assert program.stdout
-            assert program.stdout.readline()
-            assert feed.drain() == []
-            with pytest.raises(StoreUnavailable, match="stayed locked by another program"):
-                await feed.catch_up()
-            with pytest.raises(StoreUnavailable, match="stayed locked by another program"):
-                await store.watch().__aenter__()
-            waiting = asyncio.create_task(feed.wait())
-            await asyncio.sleep(0)
-            assert not waiting.done()
-            program.communicate()
-        assert await waiting == [Change("a", 1, b"1")]
-
-
-async def test_a_damaged_entry_hides_no_other(path: Path, store: SQLiteStore) -> None:
-    """In a feed and in a scan it comes with what is wrong in the place of its value."""
-    async with store.watch() as feed:
-        edit(
-            path,
-            "INSERT INTO entries VALUES (1, x'61', 1, CAST(x'ff' AS TEXT))",
-            "INSERT INTO entries VALUES (2, x'62ff', 2, x'78')",
-        )
-        await store.put("c", b"1")
-        changes = feed.drain()
-    for found in (changes, [entry async for entry in store.scan()]):
-        (_, _, text), (_, _, key), good = found
-        assert good == ("c", 3, b"1")
-        assert isinstance(text, Unreadable)
-        assert isinstance(key, Unreadable)
-        advice = "it is damaged, restore the file from a backup"
-        assert str(text.error) == f"the value of key 'a' is not a BLOB: {advice}"
-        assert str(key.error) == f"the key 'b\\\\xff' is not UTF-8: {advice}"
-
-
-async def test_many_open_one_new_file_at_once(path: Path) -> None:
-    """Every store gets it, laid out once."""
-    for number in range(8):
-        stores = [SQLiteStore(path.with_suffix(f".{number}")) for _ in range(12)]
-        await asyncio.gather(*(store.open() for store in stores))
-        versions = await asyncio.gather(*(store.put("a", b"1") for store in stores))
-        assert sorted(versions) == list(range(1, 13))
-        await asyncio.gather(*(store.close() for store in stores))
-
-
-@pytest.mark.long
-async def test_close_gives_up_in_the_end(
-    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A disk that hangs delays it for a bounded time; its writers get an error."""
-    begun, disk = threading.Event(), threading.Event()
-
-    class Hanging(sqlite3.Connection):
-        def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:  # noqa: ANN401
-            if "INSERT INTO entries" in sql:
-                begun.set()
-                disk.wait(2 * BOUND)
-            return super().execute(sql, *parameters)
-
-    connect = sqlite3.connect
-    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, factory=Hanging, **k))
-    store = SQLiteStore(path, busy_timeout=0)
-    await store.open()
-    threads = set(threading.enumerate())
-    puts = [asyncio.create_task(store.put(key, b"1")) for key in "aab"]
-    assert await asyncio.to_thread(begun.wait, BOUND)
-    async with asyncio.timeout(BOUND):
-        await store.close()
-    results = await asyncio.gather(*puts, return_exceptions=True)
-    assert [type(result) for result in results] == [StoreUnavailable] * 3
-    assert (
-        str(results[0])
-        == "the store was closed before an answer came: a write may have taken place"
-    )
-    assert caplog.messages == [f"{str(path)!r} did not close in time; its thread is left behind"]
-    disk.set()
-    await until(lambda: not threads <= set(threading.enumerate()))
-
-
-def test_an_interrupted_loop_waits_for_the_write_under_way(
-    path: Path, statements: list[str]
-) -> None:
-    """`asyncio.run` that ends in the midst of a write leaves a store that works."""
-    store = SQLiteStore(path, busy_timeout=BOUND)
-
-    async def leave() -> None:
-        await store.open()
-        other.execute("BEGIN IMMEDIATE")
-        tasks.extend(asyncio.create_task(store.put(key, b"1")) for key in "ab")
-        await until(lambda: "INSERT" in str(statements[-1]))
-        tasks.extend(asyncio.create_task(store.get(key)) for key in "ab")
-        threading.Timer(0.05, other.rollback).start()
-
-    async def come_back() -> Entry | None:
-        with pytest.raises(StoreError, match="was opened on an event loop that is closed: call"):
-            await store.get("a")
-        await store.open()
-        entry = await store.get("a")
-        await store.close()
-        return entry
-
-    tasks: list[asyncio.Task[object]] = []
-    with locked(path) as other:
-        other.rollback()
-        asyncio.run(leave())
-        assert [task.cancelled() for task in tasks] == [True] * 4
-        assert asyncio.run(come_back()) == Entry("a", 1, b"1"), "it had begun: it was carried out"
-
-
-@pytest.mark.parametrize("how", ["deleted", "replaced", "log deleted", "folder moved"])
-async def test_a_file_taken_away_is_noticed(path: Path, how: str) -> None:
-    """Nothing is written into a file that nobody will see; opening again starts anew."""
-    folder = path.parent / "inner"
-    folder.mkdir()
-    path = folder / "tokens.db"
-    store = SQLiteStore(path, busy_timeout=0.1)
-    await store.open()
-    await store.put("a", b"1")
-    async with store.watch() as feed:
-        match how:
-            case "deleted":
-                path.unlink()
-            case "replaced":
-                other = folder / "other.db"
-                other.touch()
-                other.replace(path)
-            case "log deleted":
-                (folder / "tokens.db-wal").unlink()
-            case "folder moved":
-                folder.rename(folder.parent / "elsewhere")
-        steps = store.put("a", b"2"), store.get("a"), anext(store.scan()), feed.catch_up()
-        for step in steps:
-            with pytest.raises(StoreUnavailable) as refused:
-                await step
-            assert str(refused.value) == (
-                f"{str(path)!r} or its log was deleted or replaced while the store had it open: "
-                "nothing is written any more; close the store and open it again"
-            )
-    await store.close()
-    folder.mkdir(exist_ok=True)
-    for rest in folder.iterdir():
-        rest.unlink()
-    await store.open()
-    assert await store.put("a", b"3") == 1
-    await store.close()
