@@ -189,7 +189,7 @@ def is_encrypted(value: bytes) -> bool:
 
 
 async def check_not_encrypted(store: TokenStore) -> None:
-    """Raise `DecryptionError` if a `FernetStore` encrypted this open store; it itself passes."""
+    """Raise `DecryptionError` if a `FernetStore` has encrypted what this open store holds."""
     if await store.get(ENCRYPTION_CHECK_KEY) is not None:
         msg = "this store is encrypted: open it through FernetStore(store, keys), with the keys "
         msg += "that it was encrypted with"
