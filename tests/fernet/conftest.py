@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from twitchvault.stores import FernetStore, MemoryStore
 
 from .makers import opened
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 
 @pytest.fixture
-async def inner() -> AsyncIterator[MemoryStore]:
+async def inner() -> MemoryStore:
     """An empty store, open, not encrypted."""
     store = MemoryStore()
     await store.open()
-    yield store
-    await store.close()
+    return store
 
 
 @pytest.fixture

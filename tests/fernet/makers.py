@@ -1,4 +1,4 @@
-"""Keys, stores over stores, and what the tests here ask of them."""
+"""Keys, and what the tests here ask of stores."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.fernet import Fernet, InvalidToken
 
-from tests.stores.custom_store import MyStore
-from twitchvault.stores import Entry, FernetStore, MemoryStore, RedisStore, SQLiteStore, TokenStore
+from twitchvault.stores import Entry, FernetStore, TokenStore
 from twitchvault.stores.base import ENCRYPTION_CHECK_KEY as CHECK
 
 if TYPE_CHECKING:
@@ -20,26 +19,6 @@ __all__ = ["CHECK", "KEY", "NEW", "WRONG"]
 KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 NEW = "bmV3IG5ldyBuZXcgbmV3IG5ldyBuZXcgbmV3IG5ldy4="
 WRONG = "d3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmcgd3I="
-
-
-def over_sqlite(path: Path) -> FernetStore:
-    """A store in a file."""
-    return FernetStore(SQLiteStore(path), KEY)
-
-
-def over_custom(path: Path) -> FernetStore:
-    """A store over one that somebody wrote for themselves."""
-    return FernetStore(MyStore(path), [KEY])
-
-
-def over_redis(url: str, namespace: str) -> FernetStore:
-    """A store in a namespace of a server."""
-    return FernetStore(RedisStore(url, namespace=namespace), KEY)
-
-
-def over_memory(inner: MemoryStore) -> FernetStore:
-    """A store over a dict."""
-    return FernetStore(inner, KEY)
 
 
 async def opened(inner: TokenStore, *keys: str) -> FernetStore:
@@ -77,11 +56,6 @@ async def token(inner: TokenStore, key: str) -> bytes:
     entry = await inner.get(key)
     assert entry
     return entry.value
-
-
-def all_bytes(folder: Path) -> bytes:
-    """What stands in the files of a folder."""
-    return b"".join(file.read_bytes() for file in folder.iterdir())
 
 
 def names_in(folder: Path) -> list[str]:

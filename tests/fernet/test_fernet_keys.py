@@ -1,4 +1,4 @@
-"""Which keys a `FernetStore` takes, when it asks for them, and that it keeps them to itself."""
+"""Which keys a store takes, when it asks for them, and opening with right and wrong ones."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import copy
 import pickle
 import threading
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.fernet import Fernet, MultiFernet
 
-from twitchvault.errors import DecryptionError, StoreUnavailable
+from twitchvault.errors import DecryptionError, StoreError, StoreUnavailable
 from twitchvault.stores import FernetStore, MemoryStore
-from twitchvault.stores.base import Unreadable
 
-from .makers import KEY, NEW, WRONG, content, opened, values
+from .makers import CHECK, KEY, NEW, WRONG, content, names_in, opened, token, values
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 LENGTH = "expected 44 characters of url-safe base64, as Fernet.generate_key() makes them; this has"
 FORMS = "'keys' must be a Fernet key, a list or tuple of keys, or a callable"
@@ -34,7 +37,6 @@ class Service:
     async def __call__(self) -> list[str]:
         """The keys as they are now."""
         self.calls += 1
-        await asyncio.sleep(0)
         if self.failure:
             raise self.failure
         return list(self.keys)
@@ -48,18 +50,8 @@ async def one_key() -> str:
 @pytest.mark.parametrize(
     "keys",
     [
-        KEY,
-        KEY.encode(),
-        KEY + "\n",
-        [KEY],
-        (KEY, NEW),
-        [NEW.encode(), KEY],
-        [KEY, KEY],
-        lambda: KEY,
-        lambda: (NEW, KEY),
-        one_key,
-        partial(one_key),
-        Service(KEY),
+        *(KEY, KEY.encode(), KEY + "\n", [KEY], (KEY, NEW), [NEW.encode(), KEY], [KEY, KEY]),
+        *(lambda: KEY, lambda: (NEW, KEY), one_key, partial(one_key), Service(KEY)),
     ],
 )
 async def test_forms_of_keys(inner: MemoryStore, store: FernetStore, keys: Any) -> None:  # noqa: ANN401
@@ -68,12 +60,6 @@ async def test_forms_of_keys(inner: MemoryStore, store: FernetStore, keys: Any) 
     other = FernetStore(inner, keys)
     await other.open()
     assert await values(other) == {"key": b"value"}
-
-
-async def test_first_encrypts(inner: MemoryStore) -> None:
-    """Of several keys the first encrypts."""
-    await (await opened(inner, NEW, KEY)).put("key", b"value")
-    assert await values(await opened(inner, NEW)) == {"key": b"value"}
 
 
 @pytest.mark.parametrize(
@@ -113,7 +99,6 @@ async def test_callable_is_asked_by_open_and_rotate_only(inner: MemoryStore) -> 
     service.keys = [NEW, KEY]
     with pytest.raises(DecryptionError, match="'new' is not decrypted by any of the keys"):
         await store.get("new")
-    assert isinstance((await values(store))["new"], Unreadable)
     assert service.calls == 1
     assert (await store.rotate()).old_keys_unused
     assert service.calls == 2
@@ -194,3 +179,126 @@ def test_no_pickle_and_no_copy() -> None:
         assert str(caught.value) == (
             "a FernetStore holds keys and cannot be pickled or copied: make another"
         )
+
+
+WRONG_KEY = (
+    "none of the keys decrypts this store, and nothing was written: give the key that it was "
+    "encrypted with, alone or behind a new one, as in FernetStore(inner, [new, old])"
+)
+
+
+async def test_wrong_key_writes_nothing(tmp_path: Path) -> None:
+    """A wrong key fails at open; the file keeps every byte, and the right key opens it.
+
+    The inner store is named by a URL here; `close` closes it, also after `open` has failed.
+    """
+    path = tmp_path / "tokens.db"
+    url = f"sqlite:///{path}"
+    store = FernetStore(url, KEY)
+    await store.open()
+    await store.put("cid:1", b"value")
+    await store.close()
+    before = path.read_bytes()
+    for keys in (WRONG, [WRONG, NEW], lambda: WRONG):
+        wrong = FernetStore(url, keys)
+        for attempt in (wrong.open, wrong.encrypt_existing):
+            with pytest.raises(DecryptionError) as caught:
+                await attempt()
+            assert str(caught.value) == WRONG_KEY
+        await wrong.close()
+        assert names_in(tmp_path) == ["tokens.db"], "it has a log, so it is still open"
+        assert path.read_bytes() == before
+    await store.open()
+    assert await values(store) == {"cid:1": b"value"}
+    await store.close()
+
+
+async def test_wrong_key_of_an_empty_store(inner: MemoryStore, store: FernetStore) -> None:
+    """A store that was opened once has its key, also while it holds no users.
+
+    A failed open does not close an inner store that somebody else uses.
+    """
+    with pytest.raises(DecryptionError, match="none of the keys"):
+        await opened(inner, WRONG)
+    assert await store.put("key", b"value")
+
+
+async def test_plaintext_store_is_refused(inner: MemoryStore) -> None:
+    """A store in plaintext is not opened, and nothing is written."""
+    await inner.put("cid:1", b'{"schema":1}')
+    before = await content(inner)
+    with pytest.raises(DecryptionError) as caught:
+        await opened(inner)
+    assert str(caught.value) == (
+        "this store holds entries in plaintext, such as 'cid:1', and nothing was written: "
+        "'await store.encrypt_existing()' encrypts them, or name another store"
+    )
+    assert await content(inner) == before
+
+
+async def test_check_entry_is_gone(inner: MemoryStore, store: FernetStore) -> None:
+    """Without its check entry an encrypted store is not opened, and can be mended."""
+    await store.put("cid:1", b"value")
+    await inner.delete(CHECK)
+    before = await content(inner)
+    again = FernetStore(inner, KEY)
+    with pytest.raises(DecryptionError) as caught:
+        await again.open()
+    assert str(caught.value) == (
+        "this store holds encrypted entries, such as 'cid:1', but its check entry "
+        "'twitchvault/fernet' is gone: 'await store.encrypt_existing()' makes it anew if the keys "
+        "decrypt all of them"
+    )
+    assert await content(inner) == before
+    await again.encrypt_existing()
+    assert await values(again) == {"cid:1": b"value"}
+    await opened(inner)
+
+
+@pytest.mark.parametrize("value", [b"", b"ready", b"gAAAAAdamaged", None])
+async def test_check_entry_is_damaged(
+    inner: MemoryStore, store: FernetStore, value: bytes | None
+) -> None:
+    """A damaged check entry, or a user's entry in its place, is not taken for an absent one."""
+    await store.put("cid:1", b"ready")
+    await inner.put(CHECK, await token(inner, "cid:1") if value is None else value)
+    before = await content(inner)
+    for attempt in (FernetStore(inner, KEY).open, FernetStore(inner, KEY).encrypt_existing):
+        with pytest.raises(DecryptionError, match="none of the keys decrypts this store"):
+            await attempt()
+    assert await content(inner) == before
+
+
+async def test_store_replaced_while_open(inner: MemoryStore, store: FernetStore) -> None:
+    """A store that was emptied, or emptied and made anew, is an error, and not rotated."""
+    await inner.delete(CHECK)
+    for _ in range(2):
+        with pytest.raises(StoreError, match="emptied or replaced while it was open"):
+            await store.rotate()
+        await opened(inner)
+
+
+async def test_open_and_close_go_to_the_inner_store(inner: MemoryStore) -> None:
+    """What is opened is the inner store, and what is closed; again and again."""
+    await inner.close()
+    store = FernetStore(inner, KEY)
+    for _ in range(2):
+        await store.open()
+        assert await inner.get(CHECK)
+        await store.close()
+        with pytest.raises(StoreError, match="closed"):
+            await inner.get(CHECK)
+
+
+def test_bad_inner() -> None:
+    """What is no store is refused at once."""
+    with pytest.raises(TypeError, match="'inner' must be a TokenStore or a URL, not int"):
+        FernetStore(7, KEY)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'url' has no scheme"):
+        FernetStore("tokens.db", KEY)
+
+
+async def test_encrypted_twice(store: FernetStore) -> None:
+    """A FernetStore over a FernetStore is refused when it is opened."""
+    with pytest.raises(ValueError, match="a FernetStore keeps its key check entry there"):
+        await FernetStore(store, NEW).open()

@@ -1,4 +1,4 @@
-"""Rotation while four processes read and write, cut short by `kill -9` again and again."""
+"""Processes: they open one empty store, and rotation is cut short by `kill -9` while they write."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import functools
 import os
 import random
 import signal
+import sys
 import threading
 from collections import Counter
 from contextlib import suppress
@@ -18,13 +19,22 @@ from tests.own_stores import OwnStore
 from tests.redis_store.conftest import server  # noqa: F401
 from tests.spawning import CONTEXT, fork
 from twitchvault.errors import DecryptionError, VersionConflict
-from twitchvault.stores import FernetStore, open_store
+from twitchvault.stores import FernetStore, SQLiteStore, open_store
 
-from .makers import KEY, NEW, content, decrypts, name_of, values
+from .makers import (
+    KEY,
+    NEW,
+    WRONG,
+    content,
+    decrypts,
+    name_of,
+    opened,
+    values,
+)
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-    from multiprocessing.synchronize import Event
+    from multiprocessing.synchronize import Barrier, Event
     from pathlib import Path
 
 
@@ -144,3 +154,35 @@ async def test_killed_at_any_moment_while_processes_write(url: str) -> None:
     await alone.close()
     assert {key: int(value) for key, value in found.items() if key in added} == added
     assert all(found[f"cid:{n}"] == b"value %d" % n for n in range(ENTRIES))
+
+
+def write_one(path: Path, key: str, name: str, barrier: Barrier) -> None:
+    """A process that opens the store with others and writes; ends with 7 if its key is wrong."""
+
+    async def write() -> None:
+        store = FernetStore(SQLiteStore(path), key)
+        barrier.wait(30)
+        try:
+            await store.open()
+            await store.put(name, name.encode())
+        except DecryptionError:
+            sys.exit(7)
+        finally:
+            await store.close()
+
+    asyncio.run(write())
+
+
+@pytest.mark.parametrize("keys", [[KEY] * 4, [KEY, WRONG] * 2], ids=["one key", "two keys"])
+async def test_processes_open_an_empty_store(tmp_path: Path, keys: list[str]) -> None:
+    """Of four processes that make the same store at once those with the winner's key write."""
+    path, barrier = tmp_path / "tokens.db", CONTEXT.Barrier(4)
+    processes = [fork(write_one, path, key, f"cid:{n}", barrier) for n, key in enumerate(keys)]
+    for process in processes:
+        await asyncio.to_thread(process.join, 30)
+    codes = [process.exitcode for process in processes]
+    winner = keys[codes.index(0)]
+    assert codes == [0 if key == winner else 7 for key in keys]
+    store = await opened(SQLiteStore(path), winner)
+    assert set(await values(store)) == {f"cid:{n}" for n, key in enumerate(keys) if key == winner}
+    await store.close()

@@ -1,4 +1,4 @@
-"""Rotation: what it rewrites, what it leaves, and when it says that old keys can go."""
+"""From plaintext to ciphertext, once; and rotation, also under flows."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.fernet import Fernet
 
-from twitchvault.errors import DecryptionError
+from twitchvault.errors import DecryptionError, StoreError
 from twitchvault.stores import FernetStore, MemoryStore, SQLiteStore
+from twitchvault.stores.base import Unreadable
 from twitchvault.stores.fernet import EncryptionReport
 
 from .makers import CHECK, KEY, NEW, WRONG, content, decrypts, name_of, opened, token, values
@@ -17,8 +18,143 @@ from .makers import CHECK, KEY, NEW, WRONG, content, decrypts, name_of, opened, 
 if TYPE_CHECKING:
     from pathlib import Path
 
-OLD_NAME, NEW_NAME = name_of(KEY), name_of(NEW)
+    from tests.environment import Environment
+
+
 USERS = 250
+OLD_NAME, NEW_NAME = name_of(KEY), name_of(NEW)
+
+
+@pytest.fixture
+async def plain(inner: MemoryStore) -> dict[str, bytes]:
+    """Users in plaintext."""
+    users = {f"cid:{number}": b'{"token":"%d"}' % number for number in range(USERS)}
+    for key, value in users.items():
+        await inner.put(key, value)
+    return users
+
+
+async def test_encrypt_existing(inner: MemoryStore, plain: dict[str, bytes]) -> None:
+    """It encrypts all, reports, and leaves the store open; a second call writes nothing.
+
+    What a program without encryption wrote afterwards is encrypted by another call.
+    """
+    store = FernetStore(inner, [KEY, NEW])
+    report = await store.encrypt_existing()
+    assert (report.rewritten, report.left) == (USERS, ())
+    assert report.by_key == {name_of(KEY): USERS + 1, name_of(NEW): 0}
+    assert await values(store) == plain
+    before = await content(inner)
+    assert not any(b"token" in entry.value for entry in before.values())
+    for again in (store, FernetStore(inner, KEY)):
+        assert (await again.encrypt_existing()).rewritten == 0
+        assert await values(again) == plain
+    assert await content(inner) == before
+    await inner.put("cid:late", b"{}")
+    with pytest.raises(DecryptionError, match="encrypt_existing"):
+        await store.get("cid:late")
+    assert (await store.encrypt_existing()).rewritten == 1
+    assert await values(store) == plain | {"cid:late": b"{}"}
+
+
+async def test_cancelled_anywhere(inner: MemoryStore, plain: dict[str, bytes]) -> None:
+    """Broken off at any point it leaves each value old or new; open refuses until it is through."""
+    refused = turns = 0
+    finished = False
+    while not finished:
+        turns += 1
+        store = FernetStore(inner, KEY)
+        encrypting = asyncio.create_task(store.encrypt_existing())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        finished = encrypting.done()
+        encrypting.cancel()
+        await asyncio.wait({encrypting})
+        if finished or not await inner.get(CHECK):
+            continue
+        with pytest.raises(StoreError, match="not open yet"):
+            await store.get("cid:1")
+        try:
+            assert await values(await opened(inner)) == plain
+        except DecryptionError as error:
+            refused += 1
+            assert str(error) == (  # noqa: PT017
+                "encryption is not finished: call 'await store.encrypt_existing()' again"
+            )
+    assert refused
+    assert await values(await opened(inner)) == plain
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        Fernet(KEY).encrypt(b"foreign"),
+        Fernet(KEY).encrypt(b"\x01" + bytes(16) + b"\x00\x05otherv"),
+        Fernet(WRONG).encrypt(b"value"),
+    ],
+    ids=["another program's", "moved", "under another key"],
+)
+async def test_refuses_foreign_ciphertext(
+    inner: MemoryStore, plain: dict[str, bytes], foreign: bytes
+) -> None:
+    """If something is encrypted by others already, nothing is written."""
+    await inner.put("cid:7", foreign)
+    before = await content(inner)
+    with pytest.raises(DecryptionError) as caught:
+        await FernetStore(inner, KEY).encrypt_existing()
+    assert str(caught.value) == (
+        "the entry of key 'cid:7' is encrypted already, but not by a FernetStore with these keys "
+        "for this place: nothing was written; give its key too, or delete it from the inner store"
+    )
+    assert await content(inner) == before
+    assert len(before) == len(plain)
+
+
+async def test_refuses_entries_of_two_stores(inner: MemoryStore, store: FernetStore) -> None:
+    """Without a check entry, entries of two stores cannot both be right."""
+    await store.put("cid:1", b"value")
+    elsewhere = MemoryStore()
+    await (await opened(elsewhere)).put("cid:2", b"value")
+    await inner.put("cid:2", await token(elsewhere, "cid:2"))
+    await inner.delete(CHECK)
+    with pytest.raises(DecryptionError, match="'cid:2' is encrypted already"):
+        await FernetStore(inner, KEY).encrypt_existing()
+
+
+async def test_damaged_entries_are_left(inner: MemoryStore, plain: dict[str, bytes]) -> None:
+    """In a store that is encrypted already, damage is named and left for a new login."""
+    store = FernetStore(inner, KEY)
+    await store.encrypt_existing()
+    await inner.put("cid:1", (await token(inner, "cid:1"))[:-8])
+    await inner.put("cid:2", b"plain")
+    damaged = await inner.get("cid:1")
+    report = await FernetStore(inner, KEY).encrypt_existing()
+    assert (report.rewritten, report.left) == (1, ("cid:1",))
+    assert await inner.get("cid:1") == damaged
+    found = await values(store)
+    assert isinstance(found["cid:1"], Unreadable)
+    assert len(found) == len(plain)
+
+
+async def test_plaintext_keeps_coming(inner: MemoryStore, plain: dict[str, bytes]) -> None:
+    """While a program goes on writing plaintext it gives up in the end, and says what to do."""
+    store = FernetStore(inner, KEY)
+
+    async def write() -> None:
+        while not encrypting.done():
+            for key, value in plain.items():
+                await inner.put(key, value)
+
+    encrypting = asyncio.create_task(store.encrypt_existing())
+    await write()
+    with pytest.raises(StoreError) as caught:
+        await encrypting
+    assert str(caught.value) == (
+        "entries in plaintext keep coming: end the programs that write to this store without "
+        "encryption, then call 'await store.encrypt_existing()' again"
+    )
+    await store.encrypt_existing()
+    assert await values(store) == plain
 
 
 @pytest.fixture
@@ -47,16 +183,11 @@ async def test_rotate(inner: MemoryStore, users: dict[str, bytes]) -> None:
     before = await content(inner)
     assert await store.rotate() == EncryptionReport({NEW_NAME: USERS + 2, OLD_NAME: 0}, 0, ())
     assert await content(inner) == before
-    assert await values(await opened(inner, NEW)) == users | {"cid:new": b"value"}
+    alone = await opened(inner, NEW)
+    assert await values(alone) == users | {"cid:new": b"value"}
+    assert str(await alone.rotate()) == f"Entries rewritten: 0; under key {NEW_NAME}: 252."
     with pytest.raises(DecryptionError, match="none of the keys decrypts this store"):
         await opened(inner, KEY)
-
-
-async def test_rotate_with_one_key(store: FernetStore, users: dict[str, bytes]) -> None:
-    """With one key there is nothing to do, and nothing to drop."""
-    report = await store.rotate()
-    assert str(report) == f"Entries rewritten: 0; under key {OLD_NAME}: {len(users) + 1}."
-    assert report.old_keys_unused
 
 
 async def test_report_counts_each_key(tmp_path: Path) -> None:
@@ -99,8 +230,6 @@ async def test_moved_entry_under_the_old_key(inner: MemoryStore, users: dict[str
     assert (report.rewritten, report.left) == (len(users) + 1, ("cid:moved",))
     assert not report.old_keys_unused
     assert f"Keep the old keys: 1 under {OLD_NAME}." in str(report)
-    await store.delete("cid:moved")
-    assert (await store.rotate()).old_keys_unused
 
 
 async def test_check_entry_comes_last(inner: MemoryStore, users: dict[str, bytes]) -> None:
@@ -135,3 +264,28 @@ async def test_a_writer_that_has_the_old_key_first(inner: MemoryStore) -> None:
     await opened(inner, KEY)  # the check entry stays under the old key, too
     assert (await store.rotate()).old_keys_unused
     assert await values(store) == users
+
+
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+async def test_rotation_under_flows(env: Environment) -> None:
+    """Two flows refresh while the store is rotated: one exchange each, no user lost."""
+
+    def store(*keys: str) -> FernetStore:
+        return FernetStore(env.storage.store(), keys)
+
+    async with env.device(store=store(KEY)) as flow:
+        users = [(await env.login(flow, env.new_user())).user_id for _ in range(12)]
+    stores = [store(NEW, KEY) for _ in range(2)]
+    async with env.device(store=stores[0]) as one, env.device(store=stores[1]) as two:
+        refreshes = [flow.get_user_by_id(user).refresh() for user in users for flow in (one, two)]
+        refreshing = asyncio.gather(*refreshes)
+        reports = await asyncio.gather(*(store.rotate() for store in stores))
+        await refreshing
+        assert all(report.old_keys_unused for report in reports)
+        counts = env.twitch.counts
+        assert (counts.exchanges, counts.replays) == (len(users), 0)
+        await asyncio.gather(one.sync(), two.sync())
+        assert dict(one.tokens) == dict(two.tokens)
+    async with env.device(store=store(NEW)) as flow:
+        assert set(flow.tokens) == set(users)
+        assert all(env.twitch.is_live(flow.tokens[user][0]) for user in users)

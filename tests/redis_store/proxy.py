@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from typing import TYPE_CHECKING, Final, Self
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from contextlib import closing, suppress
+from typing import Final, Self
 
 MARK: Final = b"marked"
 """In a request: its answer is the one that is lost or replaced."""
@@ -38,12 +35,7 @@ class Proxy:
         await self.up()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.down()
 
     async def up(self) -> None:
@@ -64,31 +56,17 @@ class Proxy:
         assert task is not None
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
-        with contextlib.suppress(asyncio.CancelledError, OSError), contextlib.closing(writer):
-            upstream, up = await asyncio.open_connection("127.0.0.1", self._upstream)
-            with contextlib.closing(up):
-                await self._pass_on(reader, writer, upstream, up)
+        with suppress(asyncio.CancelledError, OSError), closing(writer):
+            answers, up = await asyncio.open_connection("127.0.0.1", self._upstream)
+            losing = asyncio.Event()
+            passing = asyncio.create_task(self._pass_answers(answers, writer, losing))
+            with closing(up):
+                try:
+                    await self._pass_requests(reader, up, writer, losing)
+                finally:
+                    passing.cancel()
 
-    async def _pass_on(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        upstream: asyncio.StreamReader,
-        up: asyncio.StreamWriter,
-    ) -> None:
-        losing = asyncio.Event()
-        passing = {
-            asyncio.create_task(self._requests(reader, up, writer, losing)),
-            asyncio.create_task(self._answers(upstream, writer, losing)),
-        }
-        try:
-            await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in passing:
-                each.cancel()
-            await asyncio.gather(*passing, return_exceptions=True)
-
-    async def _requests(
+    async def _pass_requests(
         self,
         reader: asyncio.StreamReader,
         up: asyncio.StreamWriter,
@@ -105,8 +83,9 @@ class Proxy:
                 losing.set()
             up.write(data)
 
-    async def _answers(
-        self, upstream: asyncio.StreamReader, down: asyncio.StreamWriter, losing: asyncio.Event
+    async def _pass_answers(
+        self, reader: asyncio.StreamReader, down: asyncio.StreamWriter, losing: asyncio.Event
     ) -> None:
-        while (data := await upstream.read(CHUNK)) and not losing.is_set():
-            down.write(data)
+        with suppress(OSError), closing(down):  # then the client closes, too
+            while (data := await reader.read(CHUNK)) and not losing.is_set():
+                down.write(data)

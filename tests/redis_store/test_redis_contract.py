@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
-from redis.asyncio import Redis
 
 from twitchvault.stores import RedisStore, TokenStore
 from twitchvault.testing.contract import StoreContract
@@ -38,45 +37,30 @@ class TestUrl(StoreContract):
         async with self.server.client() as client:
             await client.hset(f"{{{self.namespace}}}:entries", key, "9:1:value")
 
-
-@parametrized
-class TestUnixSocket(StoreContract):
-    """A URL of a socket."""
-
-    omits = {"processes": "as over TCP: the scripts are the same"}  # noqa: RUF012
-
-    @pytest.fixture
-    def make_store(self, server: Server, namespace: str) -> Callable[[], RedisStore]:
-        """Stores that make a client of their own."""
-        return functools.partial(RedisStore, server.unix_url, namespace=namespace)
+    async def break_connections(self, store: TokenStore) -> None:  # noqa: ARG002
+        """Let the server end them."""
+        async with self.server.client() as client:
+            await client.client_kill_filter(_type="normal", skipme=True)
 
 
 @parametrized
-class TestClient(StoreContract):
-    """A client of the user's own, with the options that change what answers look like."""
+class TestProtocols(StoreContract, omits={"processes": "as by URL: the scripts are the same"}):
+    """Both versions of the protocol, one of them over a socket."""
 
-    omits = {"processes": "as by URL: the options change answers, not scripts"}  # noqa: RUF012
-
-    @pytest.fixture(
-        params=[(2, False), (3, False)],
-        ids=["resp2", "resp3"],
-    )
-    async def make_store(
+    @pytest.fixture(params=["unix_url ?protocol=2", "url ?protocol=3"])
+    def make_store(
         self, request: pytest.FixtureRequest, server: Server, namespace: str
-    ) -> AsyncIterator[Maker]:
-        """Stores on clients with these options."""
-        protocol, decode = request.param
-        options = {"protocol": protocol, "decode_responses": decode}
-        maker = Maker(Redis, namespace, host="127.0.0.1", port=server.port, **options)
-        yield maker
-        await maker.close()
+    ) -> Callable[[], RedisStore]:
+        """Stores that make a client of their own."""
+        place, options = request.param.split()
+        return functools.partial(RedisStore, getattr(server, place) + options, namespace=namespace)
 
 
 @parametrized
-class TestFakeRedis(StoreContract):
+class TestFakeRedis(
+    StoreContract, omits={"processes": "fakeredis keeps its data in this process's memory"}
+):
     """The client of fakeredis."""
-
-    omits = {"processes": "fakeredis keeps its data in this process's memory"}  # noqa: RUF012
 
     @pytest.fixture
     async def make_store(self, namespace: str) -> AsyncIterator[Maker]:

@@ -1,4 +1,4 @@
-"""Errors of a server name its address, the reason and what to do, and never a secret."""
+"""Errors name the address, the reason and what to do, and never a secret; wrong arguments."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
+from redis.asyncio import Redis, RedisCluster
 
-from tests.environment import text_of
+from tests.environment import text_of, until
 from tests.redis_store.proxy import MARK, Proxy
 from tests.redis_store.servers import Server, free_port
 from twitchvault.errors import StoreError, StoreUnavailable
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.redis_store.servers import Driver
+
 
 SECRET = "correct-horse-battery"
 PAGE = Path(__file__).parents[2] / "docs" / "stores" / "redis.md"
@@ -65,8 +68,13 @@ async def test_tls_to_a_plain_server(server: Server) -> None:
     await refused(RedisStore(f"rediss://:{SECRET}@127.0.0.1:{server.port}"), "no answer|cannot be")
 
 
-async def test_server_gone_later(own_server: Callable[..., Server]) -> None:
-    """The server goes away: calls fail in time and tell what is unknown; then it heals."""
+async def test_server_gone_later(
+    own_server: Callable[..., Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server goes away: calls fail in time and tell what is unknown; then it heals.
+
+    The feed says once that it tries again, and of which server.
+    """
     server = await own_server("--appendonly", "yes", "--appendfsync", "always").ready()
     async with RedisStore(server.url) as store, store.watch() as feed:
         version = await store.put("key", b"value")
@@ -80,27 +88,49 @@ async def test_server_gone_later(own_server: Callable[..., Server]) -> None:
             assert re.search(f"'127.0.0.1:{server.port}': cannot be reached", str(error))
         assert "may have taken place" in str(put)
         assert "may have taken place" not in str(get)
+        await until(lambda: caplog.messages)
+        where = f"Redis at '127.0.0.1:{server.port}'"
+        assert caplog.messages[0].startswith(
+            f"the feed tries again until it goes on: {where}: cannot"
+        )
+        assert [message.count(where) for message in caplog.messages] == [1]
         await server.start().ready()
         assert await store.get("key") == ("key", version, b"value")
         newer = await store.put("key", b"newer")
         assert (await feed.catch_up())[-1] == ("key", newer, b"newer")
 
 
-async def test_many_callers_of_a_server_that_hangs(own_server: Callable[..., Server]) -> None:
-    """A thousand callers all hear in the same bounded time, not one batch after the other."""
+async def test_a_server_that_hangs(own_server: Callable[..., Server]) -> None:
+    """A thousand callers all hear in the same bounded time, not one batch after the other.
+
+    So do `catch_up`, which works again later, and `close`.
+    """
     server = await own_server().ready()
-    async with RedisStore(server.url) as store:
+    async with RedisStore(server.url) as store, store.watch() as feed:
         await store.put("key", b"value")
+        await feed.catch_up()
         server.signal(signal.SIGSTOP)
         async with asyncio.timeout(10):
-            results = await asyncio.gather(
-                *(store.put(f"k{i}", b"value") for i in range(1000)), return_exceptions=True
+            behind, *results = await asyncio.gather(
+                feed.catch_up(),
+                *(store.put(f"k{i}", b"value") for i in range(1000)),
+                return_exceptions=True,
             )
         assert all(isinstance(result, StoreUnavailable) for result in results)
         assert "may have taken place" in str(results[0])
         assert "this was not sent" in str(results[-1])
+        assert f"127.0.0.1:{server.port}': no answer in time" in str(behind)
         server.signal(signal.SIGCONT)
-        await store.put("key", b"value")
+        version = await store.put("key", b"value")
+        assert (await feed.catch_up())[-1] == ("key", version, b"value")
+        server.signal(signal.SIGSTOP)
+        puts = [asyncio.create_task(store.put(f"k{i}", b"value")) for i in range(5)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            await store.close()
+            results = await asyncio.gather(*puts, return_exceptions=True)
+        assert all(isinstance(result, StoreUnavailable) for result in results)
+        server.signal(signal.SIGCONT)
 
 
 async def test_password(own_server: Callable[..., Server]) -> None:
@@ -275,3 +305,66 @@ async def test_eviction_is_warned_of(
     async with RedisStore(f"redis://bot:{SECRET}@127.0.0.1:{server.port}") as store:
         await store.put("key", b"value")
     assert not [record for record in caplog.records if record.name.startswith("twitchvault")]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://:{SECRET}/@localhost:6379",
+        f"redis://:{SECRET}#@localhost:6379/0",
+        f"redis://:{SECRET}?x=1@localhost:6379",
+        f"redis://:6379/{SECRET}@localhost",
+        f"redis://:6379#{SECRET}@localhost",
+        f"redis://user:12?{SECRET}@localhost",
+        f"rediss://user:[{SECRET}@localhost",
+        f"unix://:{SECRET}/@/tmp/redis.sock",
+        f"redis://localhost:{SECRET}",
+        f"redis://localhost/0?socket_timeout={SECRET}",
+        f"redis://localhost/0?no_such_option={SECRET}",
+        f"redis://:{SECRET}@localhost?decode_responses=yes",
+        f"redis://:{SECRET}@localhost?protocol=9",
+        f"rediss://:{SECRET}@localhost?ssl_cert_reqs=no",
+        f"http://:{SECRET}@localhost",
+        f"{SECRET}",
+        "",
+    ],
+)
+def test_bad_urls(url: str) -> None:
+    """A URL that cannot be used, or whose password is not percent-encoded, is not shown."""
+    with pytest.raises(ValueError, match="'url_or_client'") as caught:
+        RedisStore(url)
+    assert SECRET not in text_of(caught.value)
+
+
+@pytest.mark.parametrize("client", [None, 7, b"redis://localhost", redis.Redis(), object()])
+def test_no_client_of_ours(client: object) -> None:
+    """What is neither a URL nor an asyncio client of the driver is refused at once."""
+    with pytest.raises(
+        TypeError, match=r"'url_or_client' must be a URL .* or a client of redis\.asyncio"
+    ):
+        RedisStore(client)  # type: ignore[arg-type]
+
+
+async def test_clients_that_do_not_fit() -> None:
+    """A client that decodes answers, or has one connection only, is refused in a sentence."""
+    decoding = (
+        Redis(decode_responses=True),
+        RedisCluster(host="127.0.0.1", port=1, decode_responses=True),
+    )
+    for client in decoding:
+        with pytest.raises(ValueError, match="a store keeps bytes: leave decode_responses out"):
+            RedisStore(client)
+        await client.aclose()
+    with pytest.raises(ValueError, match="has a single connection"):
+        RedisStore(Redis(single_connection_client=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("namespace", value) for value in ("", "a{b", "}", "x" * 513, "\ud800")]
+    + [("min_replicas", value) for value in (-1, True, 1.5, "1", None)],
+)
+def test_bad_options(name: str, value: object) -> None:
+    """A namespace is one that could be a key, without braces; `min_replicas` counts."""
+    with pytest.raises(ValueError, match=f"'{name}'"):
+        RedisStore("redis://localhost", **{name: value})  # type: ignore[arg-type]

@@ -1,23 +1,25 @@
-"""Cluster, and replicas that a write waits for."""
+"""Cluster, Sentinel, failover, and replicas that a write waits for."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import signal
 from typing import TYPE_CHECKING
 
 import pytest
 from redis.asyncio import RedisCluster
-from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.sentinel import Sentinel as SentinelClient
 from redis.cluster import LoadBalancingStrategy
 from redis.crc import key_slot
+from redis.exceptions import RedisError
 
 from tests.environment import until
 from tests.redis_store.makers import Maker
-from tests.redis_store.reader import content, reading
-from tests.redis_store.servers import Server, followed
-from tests.redis_store.test_redis_errors import acl_of_the_page
+from tests.redis_store.reader import reading
+from tests.redis_store.servers import Sentinel, Server, clustered, followed, join, running
+from twitchvault import App
 from twitchvault.errors import StoreUnavailable, VersionConflict
 from twitchvault.stores import RedisStore
 from twitchvault.testing.contract import StoreContract
@@ -54,24 +56,6 @@ async def own_cluster(cluster: list[Server]) -> AsyncIterator[RedisCluster]:
         yield client
 
 
-async def test_namespaces_are_spread_over_the_cluster(
-    cluster: list[Server], own_cluster: RedisCluster, namespace: str
-) -> None:
-    """Each namespace lies on one node as a whole; several lie on several nodes."""
-    for number in range(12):
-        async with RedisStore(own_cluster, namespace=f"{namespace}-{number}") as store:
-            await store.put("key", b"value")
-            await store.delete("key")
-    sizes = []
-    for node in cluster:
-        async with node.client() as client:
-            names = [key async for key in client.scan_iter(f"{{{namespace}-*")]
-        assert len(names) % 3 == 0, f"a namespace is torn: {names}"
-        sizes.append(len(names))
-    assert sum(sizes) == 12 * 3
-    assert all(sizes)
-
-
 async def test_reads_never_come_from_replicas(
     cluster: list[Server], own_cluster: RedisCluster, namespace: str
 ) -> None:
@@ -86,69 +70,6 @@ async def test_reads_never_come_from_replicas(
                 version = await one.put("key", b"%d" % number)
                 assert await two.get("key") == ("key", version, b"%d" % number)
             assert (await feed.catch_up())[-1].version == version
-
-
-async def test_minimal_permissions(cluster: list[Server], namespace: str) -> None:
-    """A Cluster wants two commands more."""
-    for node in cluster:
-        async with node.client() as client:
-            command = acl_of_the_page(password="word", namespace=namespace)
-            await client.execute_command(*command, "+cluster", "+command")
-    who = {"username": "bot", "password": "word"}
-    async with (
-        cluster_client(cluster[0].port, **who) as own,
-        RedisStore(own, namespace=namespace) as store,
-        store.watch() as feed,
-    ):
-        version = await store.put("key", b"value")
-        assert await feed.catch_up() == [("key", version, b"value")]
-        assert await store.delete("key")
-
-
-async def test_slot_that_moves(
-    cluster: list[Server], own_cluster: RedisCluster, namespace: str
-) -> None:
-    """The namespace's slot is moved to another node while it is used: nobody notices."""
-    async with RedisStore(own_cluster, namespace=namespace) as store, reading(store) as reader:
-        versions = [0]
-        stop = asyncio.Event()
-
-        async def write() -> None:
-            while not stop.is_set():
-                versions.append(await store.put("key", b"value", expect=versions[-1]))
-
-        async def write_more() -> None:
-            wanted = len(versions) + 20
-            await until(lambda: len(versions) > wanted)
-
-        task = asyncio.create_task(write())
-        await write_more()
-        await _move(cluster, own_cluster, namespace)
-        await write_more()
-        stop.set()
-        await task
-        await reader.catch_up()
-        assert reader.known["key"].version == versions[-1]
-        assert reader.values == await content(store)
-        assert reader.losses == 0
-
-
-async def _move(cluster: list[Server], own: RedisCluster, namespace: str) -> None:
-    slot = key_slot(f"{{{namespace}}}".encode())
-    held = own.get_node_from_key(f"{{{namespace}}}:entries")
-    assert isinstance(held, ClusterNode)
-    source, target = sorted(cluster, key=lambda node: node.port != held.port)[:2]
-    async with contextlib.AsyncExitStack() as stack:
-        clients = {n.port: await stack.enter_async_context(n.client()) for n in cluster}
-        ids = {port: await client.cluster("MYID") for port, client in clients.items()}
-        ids = {port: name.decode() for port, name in ids.items()}
-        here, there = clients[source.port], clients[target.port]
-        await there.cluster("SETSLOT", slot, "IMPORTING", ids[source.port])
-        await here.cluster("SETSLOT", slot, "MIGRATING", ids[target.port])
-        while names := await here.cluster("GETKEYSINSLOT", slot, 10):
-            await here.migrate("127.0.0.1", target.port, names, 0, 5000)
-        for port in (target.port, source.port):
-            await clients[port].cluster("SETSLOT", slot, "NODE", ids[target.port])
 
 
 async def test_min_replicas_in_a_cluster(own_cluster: RedisCluster, namespace: str) -> None:
@@ -208,3 +129,137 @@ async def test_clients_stay_open(server: Server, own_cluster: RedisCluster, name
 
 async def _count(client: Driver, wanted: int) -> bool:
     return len(await client.client_list()) == wanted
+
+
+GOES_ON = 30.0
+"""Seconds after which writes must have gone on."""
+
+
+class Writer:
+    """Writes one key after the other and notes what was confirmed."""
+
+    def __init__(self, store: RedisStore) -> None:
+        self.confirmed: dict[str, int] = {}
+        self.stopped = False
+        self._store = store
+
+    async def run(self) -> None:
+        """Write until stopped."""
+        numbers = itertools.count()
+        while not self.stopped:
+            key = f"key {next(numbers)}"
+            with contextlib.suppress(StoreUnavailable):
+                self.confirmed[key] = await self._store.put(key, b"value")
+            await asyncio.sleep(0.01)
+
+    async def confirms(self, more: int) -> None:
+        """Return once so many more writes are confirmed."""
+        wanted = len(self.confirmed) + more
+        await until(lambda: len(self.confirmed) >= wanted, GOES_ON)
+
+
+@contextlib.asynccontextmanager
+async def running_writer(store: RedisStore) -> AsyncIterator[Writer]:
+    """A writer at work."""
+    writer = Writer(store)
+    task = asyncio.create_task(writer.run())
+    try:
+        yield writer
+    finally:
+        writer.stopped = True
+        await task
+
+
+async def fail_over(
+    primary: Server,
+    replica: Server,
+    replace: Callable[[], object],
+    store: RedisStore,
+    other: RedisStore,
+) -> None:
+    """Kill the primary while one store writes and another one watches.
+
+    What the replica had confirmed is there, writes go on, feed and views miss nothing. `replace`
+    starts another replica once this one is promoted.
+    """
+    async with (
+        App("client", store=store, maintain=False) as bot,
+        App("client", store=other, maintain=False) as watcher,
+        reading(other, "key") as reader,
+    ):
+        async with running_writer(store) as writer:
+            await show(bot, watcher, "before")
+            await writer.confirms(20)
+            primary.kill()
+            async with replica.client() as client:
+                await until(lambda: _is_primary(client), GOES_ON, replica.log)
+            assert watcher.tokens["1"] == ("before", "refresh")
+            replace()
+            await writer.confirms(20)
+            await show(bot, watcher, "after")
+        await reader.catch_up()
+        found = {entry.key: entry async for entry in other.scan("key")}
+    versions = {key: entry.version for key, entry in found.items()}
+    assert writer.confirmed.items() <= versions.items()
+    assert {key: tuple(change) for key, change in reader.known.items()} == found
+
+
+async def show(bot: App, watcher: App, access_token: str) -> None:
+    """What one process adds, the view of another one shows."""
+    bot.add_token("1", access_token, "refresh")
+    await bot.flush()
+    await watcher.sync()
+    assert watcher.tokens["1"] == (access_token, "refresh")
+
+
+async def _is_primary(client: Driver) -> bool:
+    with contextlib.suppress(RedisError):  # it may cut connections when it changes
+        return bool((await client.info("replication"))["role"] == "master")
+    return False
+
+
+@pytest.mark.long
+async def test_cluster() -> None:
+    """The primary of the namespace's slot dies; its replica is promoted by the other primaries."""
+    names = (f"app-{number}" for number in range(1000))
+    first = next(name for name in names if key_slot(f"{{{name}}}".encode()) < 16384 // 3)
+    with clustered(node_timeout=500) as (primary, *others, replica):
+        await join([primary, *others], replica)
+        # One client knows at first only the node that dies, the other one only one that stays.
+        async with (
+            RedisCluster(host="127.0.0.1", port=primary.port) as one,
+            RedisCluster(host="127.0.0.1", port=others[0].port) as two,
+            RedisStore(one, namespace=first, min_replicas=1) as store,
+            RedisStore(two, namespace=first) as other,
+        ):
+            await fail_over(primary, replica, primary.start, store, other)
+
+
+@pytest.mark.long
+async def test_sentinel(own_server: Callable[..., Server]) -> None:
+    """The primary dies; Sentinel promotes its replica."""
+    primary = await own_server().ready()
+    replica = await own_server("--replicaof", "127.0.0.1", str(primary.port)).ready()
+    sentinel = Sentinel(primary)
+    with running(sentinel):
+        where = [("127.0.0.1", sentinel.port)]
+        manager = SentinelClient(where, socket_timeout=1)  # type: ignore[no-untyped-call]
+        await until(lambda: _knows_replica(manager), 20, sentinel.log)
+        async with primary.client() as client:
+            await until(lambda: followed(client))
+        async with (
+            manager.master_for("mymaster") as one,
+            manager.master_for("mymaster") as two,
+            RedisStore(one, min_replicas=1) as store,
+            RedisStore(two) as other,
+        ):
+            another = ("--replicaof", "127.0.0.1", str(replica.port))
+            await fail_over(primary, replica, lambda: own_server(*another), store, other)
+        for client in manager.sentinels:
+            await client.aclose()
+
+
+async def _knows_replica(manager: SentinelClient) -> bool:
+    with contextlib.suppress(OSError, RedisError):
+        return bool(await manager.discover_slaves("mymaster"))
+    return False

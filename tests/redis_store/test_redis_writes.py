@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +16,7 @@ from twitchvault.errors import StoreUnavailable, VersionConflict
 from twitchvault.stores import RedisStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from tests.redis_store.servers import Driver, Server
 
@@ -51,14 +50,6 @@ async def test_ten_thousand_calls_take_few_connections(store: RedisStore, client
         gets = await asyncio.gather(*(store.get(f"k{i}") for i in range(10_000)))
         assert all(entry is not None and entry.value == b"value" * 100 for entry in gets)
     assert 0 < most <= 4
-
-
-async def test_scripts_that_the_server_forgot(store: RedisStore, client: Driver) -> None:
-    """A server that has lost its scripts gets them again."""
-    await client.script_flush()
-    version = await store.put("key", b"value")
-    await client.script_flush()
-    assert await store.get("key") == ("key", version, b"value")
 
 
 async def test_lost_answer_is_no_conflict(
@@ -214,18 +205,3 @@ async def test_namespaces_never_meet(
         assert await feed.catch_up() == [("key", version, b"one")]
         assert [entry async for entry in one.scan()] == [("key", version, b"one")]
         assert [entry async for entry in two.scan()] == []
-
-
-async def test_close_gives_up_in_time(own_server: Callable[..., Server]) -> None:
-    """A server that hangs does not keep `close` from ending, nor callers from hearing."""
-    server = await own_server().ready()
-    async with RedisStore(server.url) as store:
-        await store.put("key", b"value")
-        server.signal(signal.SIGSTOP)
-        puts = [asyncio.create_task(store.put(f"k{i}", b"value")) for i in range(5)]
-        await asyncio.sleep(0)
-        async with asyncio.timeout(10):
-            await store.close()
-            results = await asyncio.gather(*puts, return_exceptions=True)
-    assert all(isinstance(result, StoreUnavailable) for result in results)
-    server.signal(signal.SIGCONT)

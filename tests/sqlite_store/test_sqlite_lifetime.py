@@ -1,22 +1,118 @@
-"""Opening and closing, event loops, and losing the file."""
+"""Feeds, opening and closing, losing the file, and `kill -9` at random moments."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import random
+import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
+import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.environment import until
 from twitchvault.errors import StoreError, StoreUnavailable
-from twitchvault.stores import Entry, SQLiteStore
+from twitchvault.stores import Change, Entry, SQLiteStore
+from twitchvault.stores.base import Unreadable
 
-from .tools import BOUND, locked
+from .tools import BOUND, edit, locked
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+# Makes the index beside the log unreadable, as a process that died while recovering it would, and
+# holds the locks that any other needs for recovering it.
+BLOCK_READERS = """
+import fcntl, sys
+WRITE_LOCK, RECOVER_LOCK, HEADER = 120, 122, 96
+with open(sys.argv[1], "r+b", buffering=0) as index:
+    for lock in (WRITE_LOCK, RECOVER_LOCK):
+        fcntl.lockf(index, fcntl.LOCK_EX, 1, lock)
+    header = index.read(HEADER)
+    index.seek(0)
+    index.write(bytes(HEADER))
+    print("blocked", flush=True)
+    sys.stdin.readline()
+    index.seek(0)
+    index.write(header)
+"""
+
+
+async def test_what_others_wrote_shows_at_the_next_drain(path: Path, store: SQLiteStore) -> None:
+    """When a put has returned elsewhere, `drain` has it, without any wait."""
+    async with SQLiteStore(path) as other, store.watch("k") as feed:
+        for number in range(1, 21):
+            await other.put("k", b"%d" % number)
+            assert feed.drain() == [Change("k", number, b"%d" % number)]
+            assert feed.drain() == []
+        await other.put("other", b"1")
+        assert feed.drain() == []
+        await other.delete("k")
+        assert feed.drain() == [Change("k", 22, None)]
+
+
+async def test_a_drain_of_nothing_is_one_statement(
+    statements: list[str], store: SQLiteStore
+) -> None:
+    """Whether anyone has committed; entries are read only then, those of other keys once."""
+    async with store.watch("mine") as feed:
+        await store.put("mine", b"1")
+        assert len(feed.drain()) == 1
+        await store.put("yours", b"1")
+        assert feed.drain() == []
+        statements.clear()
+        for _ in range(100):
+            assert feed.drain() == []
+        assert statements == ["PRAGMA data_version"] * 100
+
+
+async def test_while_the_file_cannot_be_read(path: Path, store: SQLiteStore) -> None:
+    """`drain` knows nothing now, `catch_up` says so, `wait` waits; afterwards nothing is lost."""
+    async with store.watch() as feed:
+        await store.put("a", b"1")
+        command = [sys.executable, "-c", BLOCK_READERS, f"{path}-shm"]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe) as program:  # noqa: ASYNC220
+            assert program.stdout
+            assert program.stdout.readline()
+            assert feed.drain() == []
+            with pytest.raises(StoreUnavailable, match="stayed locked by another program"):
+                await feed.catch_up()
+            with pytest.raises(StoreUnavailable, match="stayed locked by another program"):
+                await store.watch().__aenter__()
+            waiting = asyncio.create_task(feed.wait())
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            program.communicate()
+        assert await waiting == [Change("a", 1, b"1")]
+
+
+async def test_a_damaged_entry_hides_no_other(path: Path, store: SQLiteStore) -> None:
+    """In a feed and in a scan it comes with what is wrong in the place of its value."""
+    async with store.watch() as feed:
+        edit(
+            path,
+            "INSERT INTO entries VALUES (1, x'61', 1, CAST(x'ff' AS TEXT))",
+            "INSERT INTO entries VALUES (2, x'62ff', 2, x'78')",
+        )
+        await store.put("c", b"1")
+        changes = feed.drain()
+    for found in (changes, [entry async for entry in store.scan()]):
+        (_, _, text), (_, _, key), good = found
+        assert good == ("c", 3, b"1")
+        assert isinstance(text, Unreadable)
+        assert isinstance(key, Unreadable)
+        advice = "it is damaged, restore the file from a backup"
+        assert str(text.error) == f"the value of key 'a' is not a BLOB: {advice}"
+        assert str(key.error) == f"the key 'b\\\\xff' is not UTF-8: {advice}"
 
 
 async def test_many_open_one_new_file_at_once(path: Path) -> None:
@@ -129,3 +225,92 @@ async def test_a_file_taken_away_is_noticed(path: Path, how: str) -> None:
     await store.open()
     assert await store.put("a", b"3") == 1
     await store.close()
+
+
+ROUNDS = 120
+
+
+ROUNDS_PER_FILE = 10
+
+
+KEYS = "abcdef"
+
+
+# One quick-starting writer for each line with a path. Everything is imported before the forks.
+WRITERS = """
+import asyncio, concurrent.futures.thread, itertools, os, sys
+from twitchvault.stores import SQLiteStore
+
+SQLiteStore("imports.db")
+
+async def main(path):
+    store = SQLiteStore(path)
+    await store.open()
+    async def write(key):
+        for number in itertools.count(1):
+            version = await store.put(key, b"%d " % number * (200 * number % 1999 + 1))
+            os.write(1, f"{key} {version} {number}\\n".encode())
+    await asyncio.gather(*map(write, sys.argv[1]))
+
+for path in map(str.strip, sys.stdin):
+    pid = os.fork()
+    if not pid:
+        os.write(1, f"writing {os.getpid()}\\n".encode())
+        asyncio.run(main(path))
+    os.waitpid(pid, 0)
+    os.write(1, b"dead\\n")
+"""
+
+
+def one_life(writers: subprocess.Popen[str], path: Path, *, late: bool) -> dict[str, list[int]]:
+    """Let a writer write, kill it; the last version and number that it reported for each key."""
+    assert writers.stdin
+    assert writers.stdout
+    writers.stdin.write(f"{path}\n")
+    writers.stdin.flush()
+    word, pid = writers.stdout.readline().split()
+    assert word == "writing"
+    lines = [writers.stdout.readline()] if late else []
+    time.sleep(random.uniform(0, 0.06))  # the random moment itself: nothing is waited for
+    os.kill(int(pid), signal.SIGKILL)
+    while (line := writers.stdout.readline()) != "dead\n":
+        lines.append(line)
+    return {key: [*map(int, rest)] for key, *rest in map(str.split, lines)}
+
+
+def inspect(path: Path, copies: Path) -> dict[str, tuple[int, bytes]]:
+    """What a copy of the files holds; the originals wait for the next writer to recover them."""
+    copies.mkdir()
+    for original in path.parent.glob(f"{path.name}*"):
+        if not original.name.endswith("-shm"):
+            shutil.copy(original, copies)
+    with closing(sqlite3.connect(copies / path.name)) as file:
+        assert file.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        tables = file.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        rows = file.execute("SELECT key, version, value FROM entries").fetchall() if tables else []
+    shutil.rmtree(copies)
+    return {key.decode(): (version, value) for key, version, value in rows}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)
+def test_killed_at_any_moment(tmp_path: Path) -> None:
+    """120 lives, ten on each file: no damage, no acknowledged write lost, none half written.
+
+    Each second one is killed after its first write; the others may die while they open the file.
+    """
+    command, pipe = [sys.executable, "-c", WRITERS, KEYS], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as writers:
+        for life in range(ROUNDS):
+            path = tmp_path / f"{life // ROUNDS_PER_FILE}.db"
+            reported = one_life(writers, path, late=bool(life % 2))
+            found = inspect(path, tmp_path / "copies")
+            for key, (version, number) in reported.items():
+                assert found[key][0] >= version, f"life {life}: a write of {key!r} is lost"
+                if found[key][0] == version:
+                    assert found[key][1].startswith(b"%d " % number)
+            for version, value in found.values():
+                number = int(value.split()[0])
+                assert value == b"%d " % number * (200 * number % 1999 + 1), f"half at {version}"
+        assert writers.stdin
+        writers.stdin.close()

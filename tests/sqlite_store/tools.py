@@ -55,13 +55,6 @@ def locked(path: Path) -> Iterator[sqlite3.Connection]:
         yield other
 
 
-def empty_log(path: Path) -> bool:
-    """Empty the log, if nobody holds a snapshot of what stands in it."""
-    with closing(sqlite3.connect(path)) as other:
-        busy, _, _ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        return not busy
-
-
 def edit(path: Path, *sql: str) -> None:
     """Change the file as another program might."""
     with closing(sqlite3.connect(path)) as file:

@@ -1,6 +1,4 @@
-"""Feeds that each have one fault, with the test of the contract that finds it."""
-# ruff: noqa: D102 - a class's docstring says its fault, its methods are those of Feed
-# ruff: noqa: ASYNC110 - these feeds poll, that is how they are
+"""Feeds and connections that each have one fault, with the test of the contract that finds it."""
 
 from __future__ import annotations
 
@@ -8,13 +6,18 @@ import asyncio
 import fnmatch
 from typing import TYPE_CHECKING
 
-from .broken_stores import BareSequence
-from .right_store import LogFeed, Right, fails
+from twitchvault.errors import StoreUnavailable
+
+from .right_store import Disk, LogFeed, Right, fails
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twitchvault.stores.base import Change
+    from twitchvault.stores.base import Change, Entry
+
+
+# ruff: noqa: D102 - a class's docstring says its fault, its methods are those of Feed
+# ruff: noqa: ASYNC110 - these feeds poll, that is how they are
 
 
 def feed_fails(**tests: str) -> Callable[[type[LogFeed]], type[LogFeed]]:
@@ -37,14 +40,6 @@ class NoDeletes(LogFeed):
 
     def drain(self) -> list[Change]:
         return [change for change in super().drain() if change.value is not None]
-
-
-@feed_fails(delete_is_a_change="for old: puts came at")
-class OldDeletes(LogFeed):
-    """Gives a delete at the version that was deleted."""
-
-    def drain(self) -> list[Change]:
-        return [c if c.value is not None else c._replace(version=1) for c in super().drain()]
 
 
 @feed_fails(drain_gives_all_in_time="expected within 0.5 s: drain() gives")
@@ -140,18 +135,72 @@ class FullQueue(LogFeed):
         return super().drain()[-1000:]
 
 
-class Cursor(LogFeed):
-    """Reads what has a version above the last one that it read."""
+# ruff: noqa: D102 - a class's docstring says its fault, its methods are those of TokenStore
+
+
+DOUBT = "the connection broke; the write may have taken place"
+
+
+class Remote(Right):
+    """Without a fault: a write's answer takes a while, and is lost if the connection breaks."""
+
+    said = DOUBT
+
+    async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
+        cuts = self.disk.cuts
+        await asyncio.sleep(0)
+        version = await super().put(key, value, expect=expect)
+        await asyncio.sleep(0.002)
+        if self.disk.cuts != cuts:
+            raise StoreUnavailable(self.said)
+        return version
+
+
+@fails(writes_while_connections_break="its message must say 'may have taken place'")
+class SaysNothing(Remote):
+    """Says that the write failed, though it may not have."""
+
+    said = "the connection broke"
+
+
+@fails(writes_while_connections_break="A write that may have taken place must not be sent once")
+class SendsOnceMore(Remote):
+    """Repeats a write that may have taken place."""
+
+    async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
+        try:
+            return await super().put(key, value, expect=expect)
+        except StoreUnavailable:
+            return await super().put(key, value, expect=expect)
+
+
+@fails(calls_after_broken_connections="expected within 0.5 s: get() works soon after connections")
+class StaysDown(Right):
+    """Never connects a second time."""
+
+    def __init__(self, disk: Disk) -> None:
+        super().__init__(disk)
+        self.cuts = disk.cuts
+
+    async def get(self, key: str) -> Entry | None:
+        if self.disk.cuts != self.cuts:
+            raise StoreUnavailable("the connection broke")
+        return await super().get(key)
+
+
+class Resumes(LogFeed):
+    """Begins anew at what is there when it connects a second time."""
+
+    cuts = 0
 
     def drain(self) -> list[Change]:
-        read = self.read
-        news = sorted((c for c in self.disk.log if c.version > read), key=lambda c: c.version)
-        self.read = news[-1].version if news else read
-        return [change for change in news if change.key.startswith(self.prefix)]
+        if self.disk.cuts != self.cuts:
+            self.cuts, self.read = self.disk.cuts, len(self.disk.log)
+        return super().drain()
 
 
-@fails(feeds_miss_nothing="missed changes")
-class SequenceAndCursor(BareSequence):
-    """A bare sequence beside a feed that relies on its order."""
+@fails(feed_after_broken_connections="expected within 0.5 s: wait() gives what was written as")
+class ForgetsWhatCameMeanwhile(Right):
+    """Has a feed that skips what was written while it was not connected."""
 
-    feed = Cursor
+    feed = Resumes

@@ -17,7 +17,7 @@ from twitchvault.stores.base import Entry, Unreadable, check_arguments
 from .right_store import Disk, Right, fails
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator
+    from collections.abc import AsyncIterator, Callable
 
 # Versions
 
@@ -39,15 +39,6 @@ class ForgetsVersions(Right):
 
     async def open(self) -> None:
         self.disk.version = max((e.version for e in self.disk.entries.values()), default=0)
-
-
-@fails(versions_grow_over_the_store="over all keys of the store, not for each key alone")
-class OwnVersions(Right):
-    """Counts the versions of each key for itself."""
-
-    def write(self, key: str, value: bytes | None) -> int:
-        self.disk.version = sum(change.key == key for change in self.disk.log)
-        return super().write(key, value)
 
 
 @fails(
@@ -79,14 +70,6 @@ class IgnoresExpect(Right):
 
     async def compare(self, key: str, expect: int | None) -> None:
         check_arguments(key, expect=expect)
-
-
-@fails(put_with_expect="must raise VersionConflict('key', 0, 3)")
-class ZeroIsNone(Right):
-    """Takes expect=0 for no expectation."""
-
-    async def compare(self, key: str, expect: int | None) -> None:
-        await super().compare(key, expect or None)
 
 
 @fails(increments_at_once="in one atomic step", one_creates="puts with expect=0")
@@ -145,26 +128,6 @@ class WritesAtOnce(Right):
         self, key: str, value: bytes, *, expect: int | None = None
     ) -> asyncio.Task[int]:
         return asyncio.create_task(super().put(key, value, expect=expect))
-
-
-@fails(calls_that_nobody_awaits="that nobody awaits must change nothing: make them 'async def'")
-class Queues(Right):
-    """Puts the write into a queue when it is called; what it returns waits for it."""
-
-    def put(  # type: ignore[override]
-        self, key: str, value: bytes, *, expect: int | None = None
-    ) -> Queued:
-        return Queued(asyncio.create_task(super().put(key, value, expect=expect)))
-
-
-class Queued:
-    """Waits for a queued write."""
-
-    def __init__(self, task: asyncio.Task[int]) -> None:
-        self.task = task
-
-    def __await__(self) -> Generator[None, None, int]:
-        return self.task.__await__()
 
 
 @fails(stores_see_each_other="old entry")
@@ -353,14 +316,3 @@ class DamageIsSkipped(SeesDamage):
         async for entry in super().scan(prefix):
             if not isinstance(entry.value, Unreadable):
                 yield entry
-
-
-@fails(damage_is_not_absence="A damaged entry is an error, never absent")
-class DamageEndsScans(SeesDamage):
-    """Ends a scan where it cannot read on."""
-
-    async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
-        async for entry in super().scan(prefix):
-            if isinstance(entry.value, Unreadable):
-                raise entry.value.error
-            yield entry

@@ -11,8 +11,7 @@ import pytest
 
 from twitchvault.testing import StoreContract
 
-from . import broken_feeds  # noqa: F401 - adds to the faults
-from .broken_connections import Remote
+from .broken_feeds import Remote
 from .broken_stores import DAMAGE, SeesDamage
 from .right_store import FAULTS, Disk, Fault, Right
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from twitchvault.errors import StoreError
-from twitchvault.stores import Change, Entry, MemoryStore, TokenStore, Watchable
+from twitchvault.stores import Change, MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,14 +34,6 @@ async def follow(feed: Feed, seen: list[Change]) -> None:
         seen += await feed.wait()
 
 
-def test_what_it_can_do() -> None:
-    """It is a store that can be watched, and its feeds need not be asked."""
-    store = MemoryStore()
-    assert isinstance(store, TokenStore)
-    assert isinstance(store, Watchable)
-    assert store.pushes_changes is True
-
-
 async def test_readers_know_a_change_before_the_writer_goes_on(store: MemoryStore) -> None:
     """When `put` and `delete` return, whoever waits on this loop has taken the change in."""
     seen: list[list[Change]] = [[], [], []]
@@ -56,18 +48,6 @@ async def test_readers_know_a_change_before_the_writer_goes_on(store: MemoryStor
         for reader in readers:
             reader.cancel()
         await asyncio.wait(readers)
-
-
-async def test_a_cancelled_put_stands(store: MemoryStore) -> None:
-    """A put that is cancelled after it has written keeps the write, and readers learn of it."""
-    async with store.watch() as feed:
-        putting = asyncio.create_task(store.put("a", b"1"))
-        await asyncio.sleep(0)
-        putting.cancel()
-        await asyncio.wait({putting})
-        assert putting.cancelled()
-        assert feed.drain() == [Change("a", 1, b"1")]
-    assert await store.get("a") == Entry("a", 1, b"1")
 
 
 def test_loops_in_two_threads() -> None:

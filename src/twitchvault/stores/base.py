@@ -1,10 +1,9 @@
 """The interface of a token store: a durable, versioned map from a key to opaque bytes.
 
-A store knows nothing of Twitch and nothing of what the bytes mean. Write one of your own by
-inheriting from `TokenStore` and giving it `get`, `put`, `delete` and `scan`; run
-`twitchvault.testing.StoreContract` on it to see whether it is right.
+To write one of your own, inherit from `TokenStore` and give it `get`, `put`, `delete` and `scan`;
+`twitchvault.testing.StoreContract` tells whether it is right.
 
-Versions: a positive integer. Every write or delete takes a larger one than any before it in that
+A version is a positive integer. Every write or delete takes a larger one than any before it in that
 store, also after a delete, so a version never stands for two different values.
 
 Absent is `None` from `get` and `False` from `delete`. Unreadable is never absent: a store that
@@ -55,8 +54,7 @@ ENCRYPTION_CHECK_KEY: Final = "twitchvault/fernet"
 class Unreadable(bytes):
     """The value of an entry in a scan or a feed that is there but cannot be read.
 
-    It holds no bytes; `error` is what `get` raises for this key. Only stores that can tell damage
-    from data need it.
+    It holds no bytes; `error` is what `get` raises for this key.
     """
 
     error: StoreError
@@ -191,10 +189,7 @@ def is_encrypted(value: bytes) -> bool:
 
 
 async def check_not_encrypted(store: TokenStore) -> None:
-    """Raise `DecryptionError` if a `FernetStore` has encrypted what this open store holds.
-
-    A `FernetStore` hides its check entry, so it passes.
-    """
+    """Raise `DecryptionError` if a `FernetStore` has encrypted what this open store holds."""
     if await store.get(ENCRYPTION_CHECK_KEY) is not None:
         msg = "this store is encrypted: open it through FernetStore(store, keys), with the keys "
         msg += "that it was encrypted with"
@@ -211,8 +206,7 @@ def check_arguments(key: str, value: bytes = b"", expect: int | None = None) -> 
 def check_key(key: str, name: str = "key") -> None:
     """Raise `ValueError` unless `key` is a non-empty string of at most 512 bytes in UTF-8."""
     if not isinstance(key, str):
-        msg = f"{name!r} must be a str, not {type(key).__name__}"
-        raise WrongType(msg)
+        raise WrongType(f"{name!r} must be a str, not {type(key).__name__}")
     try:
         size = len(key.encode())
     except UnicodeEncodeError:
@@ -226,17 +220,12 @@ def check_key(key: str, name: str = "key") -> None:
 def check_value(value: bytes) -> None:
     """Raise `TypeError` unless `value` is bytes."""
     if not isinstance(value, bytes):
-        msg = f"'value' must be bytes, not {type(value).__name__}"
-        raise WrongType(msg)
+        raise WrongType(f"'value' must be bytes, not {type(value).__name__}")
 
 
 def check_expect(expect: int | None) -> None:
     """Raise unless `expect` is None or a version, or 0 for 'absent'."""
-    if expect is None:
-        return
-    if isinstance(expect, bool) or not isinstance(expect, int):
-        msg = f"'expect' must be None or an int, not {type(expect).__name__}"
-        raise WrongType(msg)
-    if expect < 0:
-        msg = f"'expect' must be None, 0 (absent) or a version, not {expect}"
-        raise WrongValue(msg)
+    if isinstance(expect, bool) or not isinstance(expect, int | None):
+        raise WrongType(f"'expect' must be None or an int, not {type(expect).__name__}")
+    if expect is not None and expect < 0:
+        raise WrongValue(f"'expect' must be None, 0 (absent) or a version, not {expect}")

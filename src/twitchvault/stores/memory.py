@@ -150,7 +150,9 @@ class _MemoryFeed(Feed):
 
     def drain(self) -> list[Change]:
         """Every change made so far and not handed out yet; may be empty."""
-        self._check_reading()
+        if self._ended:
+            raise StoreError("this feed has ended with its context: enter 'store.watch()' again")
+        self._store.check_open()
         with self._lock:
             changes = list(self._changes.values())
             self._changes.clear()
@@ -170,11 +172,9 @@ class _MemoryFeed(Feed):
     def wake(self) -> None:
         """Wake a waiting reader, whatever its loop."""
         waiter = self._waiter
-        if waiter is None or waiter.done():
-            return
-        if waiter.get_loop() is asyncio.get_running_loop():
-            waiter.set_result(None)
-        else:
+        if waiter and waiter.get_loop() is asyncio.get_running_loop():
+            _wake(waiter)
+        elif waiter:
             with suppress(RuntimeError):  # its loop is closed
                 waiter.get_loop().call_soon_threadsafe(_wake, waiter)
 
@@ -183,12 +183,6 @@ class _MemoryFeed(Feed):
         self._ended = True
         self._changes.clear()
         self.wake()
-
-    def _check_reading(self) -> None:
-        if self._ended:
-            msg = "this feed has ended with its context: enter 'store.watch()' again"
-            raise StoreError(msg)
-        self._store.check_open()
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

@@ -37,8 +37,7 @@ def open_store(url: str) -> TokenStore:
     be a password, and `MissingDriver` if the package that a store needs is not installed.
     """
     if not isinstance(url, str):
-        msg = f"'url' must be a str, not {type(url).__name__}"
-        raise WrongType(msg)
+        raise WrongType(f"'url' must be a str, not {type(url).__name__}")
     found = _SCHEME.match(url)
     if found is None:
         raise WrongValue(f"'url' has no scheme: {_expected()}")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from twitchvault.errors import DecryptionError, StoreError, fresh_copy
 from twitchvault.vault.events import changes_of
 from twitchvault.vault.losses import reconciled
-from twitchvault.vault.record import decode, fingerprint, visible
+from twitchvault.vault.record import NewerRecord, decode, fingerprint, visible
 from twitchvault.vault.views import LiveView, View
 
 if TYPE_CHECKING:
@@ -136,11 +136,11 @@ class Mirror:
         times = [at for user_id, (at, _) in self._validity.items() if user_id in users]
         return counts, min(times, default=None)
 
-    def undecryptable(self) -> str | None:
-        """A user whose record no key of this process decrypts; None if there is none."""
+    def readable_elsewhere(self) -> str | None:
+        """A user whose record other processes can read, by their keys or version, or None."""
         self.fetch()
-        errors = dict.items(self._damaged)
-        return next((one for one, error in errors if isinstance(error, DecryptionError)), None)
+        kinds, errors = (DecryptionError, NewerRecord), dict.items(self._damaged)
+        return next((one for one, error in errors if isinstance(error, kinds)), None)
 
     def is_leaving(self, user_id: str) -> bool:
         """Whether this process has removed the user and the store has not confirmed it yet."""

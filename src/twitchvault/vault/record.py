@@ -17,6 +17,7 @@ from twitchvault.stores.base import Unreadable, is_encrypted
 
 __all__ = [
     "NO_TTL",
+    "NewerRecord",
     "Record",
     "TokenPair",
     "decode",
@@ -43,6 +44,10 @@ class TokenPair(NamedTuple):
 
     def __repr__(self) -> str:
         return "('***', None)" if self.refresh_token is None else "('***', '***')"
+
+
+class NewerRecord(CorruptRecord):
+    """A record that a newer version of this library can read."""
 
 
 class Record(
@@ -192,7 +197,7 @@ def _decode_unusual(value: bytes, user_id: str) -> Record:
             extra = msgspec.json.encode(fields).decode() if fields else ""
             return msgspec.convert({"schema": SCHEMA, **known, "extra": extra}, Record)
     if isinstance(schema, int) and schema > SCHEMA:
-        raise CorruptRecord(
+        raise NewerRecord(
             f"the record of user {user_id!r} was written by a newer twitchvault (schema {schema}, "
             f"this version reads up to {SCHEMA}); upgrade twitchvault in this process"
         )

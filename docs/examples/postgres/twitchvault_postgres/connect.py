@@ -13,8 +13,7 @@ ERRORS: Final = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
+    OSError,  # TimeoutError is one
 )
 SETTINGS: Final[dict[str, Any]] = {
     "timeout": 5,  # seconds to connect
@@ -30,7 +29,7 @@ def name_of(url: str) -> str:
     return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def unavailable(server: str, error: BaseException, doubt: str = "") -> StoreUnavailable:
+def unavailable(url: str, error: BaseException, doubt: str = "") -> StoreUnavailable:
     """The error of ours, with the first line of the driver's: its details may quote values."""
-    reason = str(error.args[0]).splitlines()[0] if error.args and error.args[0] else "no answer"
-    return StoreUnavailable(f"{server}: {type(error).__name__}: {reason}{doubt}")
+    reason = (str(error) or "no answer").splitlines()[0]
+    return StoreUnavailable(f"{name_of(url)}: {type(error).__name__}: {reason}{doubt}")

@@ -9,11 +9,10 @@ from typing import Any, Final
 import asyncpg
 
 from twitchvault import Change, StoreError, StoreUnavailable
-from twitchvault_postgres.connect import ERRORS, SETTINGS, name_of, unavailable
+from twitchvault_postgres.connect import ERRORS, SETTINGS, unavailable
 from twitchvault_postgres.sql import CHANGES, CHANNEL, LAST
 
-POLL: Final = 5.0
-"""Seconds after which the feed asks though nobody woke it: a connection may die in silence."""
+POLL: Final = 5.0  # after that it asks though nobody woke it: a connection may die in silence
 RETRY: Final = 0.2
 ENDED: Final = "the feed has ended: its store was closed, or its context was left"
 
@@ -24,7 +23,7 @@ class PostgresFeed:
     def __init__(self, url: str, prefix: str) -> None:
         self._url, self._prefix = url, prefix
         self._connection: asyncpg.Connection[Any] | None = None
-        self._cursor = 0
+        self._cursor = -1
         self._turn = asyncio.Lock()
         self._woken, self._arrived = asyncio.Event(), asyncio.Event()
         self._pending: dict[str, Change] = {}
@@ -32,12 +31,8 @@ class PostgresFeed:
         self._closed = False
 
     async def start(self) -> None:
-        """Begin at what is committed now; listen before, so that nothing falls in between."""
-        try:
-            self._connection = await self._listen()
-            self._cursor = await self._connection.fetchval(LAST)
-        except ERRORS as error:
-            raise unavailable(name_of(self._url), error) from None
+        """Begin at what is committed now."""
+        await self._read()
         self._task = asyncio.create_task(self._follow(), name="twitchvault postgres feed")
 
     async def close(self) -> None:
@@ -91,12 +86,20 @@ class PostgresFeed:
             self._woken.clear()  # now: whoever commits during the query wakes the task once more
             try:
                 if self._connection is None or self._connection.is_closed():
-                    self._connection = await self._listen()
+                    self._connection = await asyncpg.connect(self._url, **SETTINGS)
+                    await self._connection.add_listener(CHANNEL, self._wake)
+                    self._connection.add_termination_listener(self._wake)
+                if self._closed:
+                    raise StoreError(ENDED)
+                if self._cursor < 0:
+                    self._cursor = await self._connection.fetchval(LAST)
                 rows = await self._connection.fetch(CHANGES, self._cursor)
-            except ERRORS as error:
+            except BaseException as error:
                 if self._connection is not None:
                     self._connection.terminate()
-                raise unavailable(name_of(self._url), error) from None
+                if isinstance(error, ERRORS):
+                    raise unavailable(self._url, error) from None
+                raise
             for change in (Change(row[0].decode(), row[1], row[2]) for row in rows):
                 self._cursor = change.version
                 if change.key.startswith(self._prefix):
@@ -104,18 +107,6 @@ class PostgresFeed:
                     self._pending[change.key] = change
         if self._pending:
             self._arrived.set()
-
-    async def _listen(self) -> asyncpg.Connection[Any]:
-        connection: asyncpg.Connection[Any] = await asyncpg.connect(self._url, **SETTINGS)
-        try:
-            await connection.add_listener(CHANNEL, self._wake)
-            connection.add_termination_listener(self._wake)
-            if self._closed:
-                raise StoreError(ENDED)
-        except BaseException:
-            connection.terminate()
-            raise
-        return connection
 
     def _wake(self, *_: object) -> None:
         self._woken.set()

@@ -17,13 +17,10 @@ from twitchvault_postgres.sql import CREATE, GET, SCAN, WRITE
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-CONNECTIONS: Final = 4
-"""At most, beside one for each feed."""
+CONNECTIONS: Final = 4  # at most, beside one for each feed
 CLOSING: Final = 3.0
-LARGEST: Final = 2**63 - 1
-"""The largest bigint; no version comes near it."""
-PAUSES: Final = (0.0, 0.1, 0.3, 1.0)
-"""Seconds before each further try: a server that restarts is back within these."""
+LARGEST: Final = 2**63 - 1  # the largest bigint; no version comes near it
+PAUSES: Final = (0.0, 0.1, 0.3, 1.0)  # before each further try: a restart takes about so long
 DOUBT: Final = "; the write may have taken place"
 
 
@@ -37,30 +34,28 @@ class PostgresStore(TokenStore, Watchable):
     pushes_changes = True
 
     def __init__(self, url: str) -> None:
-        self._url, self._name = url, name_of(url)
+        self._url = url
         self._pool: asyncpg.Pool[Any] | None = None
         self._turn = asyncio.Lock()
-        self._free = asyncio.Semaphore(CONNECTIONS)  # nobody waits in the pool: it can be closed
         self._feeds: set[PostgresFeed] = set()
 
     def __repr__(self) -> str:
-        return f"PostgresStore({self._name!r})"
+        return f"PostgresStore({name_of(self._url)!r})"
 
     async def open(self) -> None:
         """Connect, and make the tables if they are not there."""
         async with self._turn:
-            if self._pool is not None:
-                return
-            pool = asyncpg.create_pool(self._url, min_size=1, max_size=CONNECTIONS, **SETTINGS)
-            try:
-                await pool
-                await pool.execute(CREATE)
-            except BaseException as error:
-                pool.terminate()
-                if isinstance(error, ERRORS):
-                    raise unavailable(self._name, error) from None
-                raise
-            self._pool = pool
+            if self._pool is None:
+                pool = asyncpg.create_pool(self._url, min_size=1, max_size=CONNECTIONS, **SETTINGS)
+                try:
+                    await pool
+                    await pool.execute(CREATE)
+                except BaseException as error:
+                    pool.terminate()
+                    if isinstance(error, ERRORS):
+                        raise unavailable(self._url, error) from None
+                    raise
+                self._pool = pool
 
     async def close(self) -> None:
         """End the feeds, and disconnect once the calls under way are through, or after 3 s."""
@@ -120,20 +115,17 @@ class PostgresStore(TokenStore, Watchable):
     async def _fetch(self, query: str, *arguments: object, doubt: str = "") -> list[asyncpg.Record]:
         """The rows. What broke is repeated unless it is a write that was sent."""
         pauses = iter(PAUSES)
-        rows: list[asyncpg.Record] | None = None
-        while rows is None:
+        while True:
             sent = ""
             try:
-                async with self._free, self._opened().acquire() as connection:
+                async with self._opened().acquire() as connection:
                     sent = doubt
-                    rows = await connection.fetch(query, *arguments)
-            except ERRORS as error:  # also of giving the connection back, with the rows in hand
-                final = sent or isinstance(error, TimeoutError)
-                pause = None if final else next(pauses, None)
-                if rows is None and pause is None:
-                    raise unavailable(self._name, error, sent) from None
-                await asyncio.sleep(pause or 0)
-        return rows
+                    return await connection.fetch(query, *arguments)
+            except ERRORS as error:
+                pause = next(pauses, None)
+                if sent or pause is None or isinstance(error, TimeoutError):
+                    raise unavailable(self._url, error, sent) from None
+            await asyncio.sleep(pause)
 
     def _opened(self) -> asyncpg.Pool[Any]:
         if self._pool is None:

@@ -20,7 +20,7 @@ from twitchvault.stores.base import (
     Watchable,
     check_arguments,
 )
-from twitchvault.stores.fernet import check_entry, rotation
+from twitchvault.stores.fernet import rotation
 from twitchvault.stores.fernet.cipher import EntryCipher
 from twitchvault.stores.url import open_store
 
@@ -74,15 +74,15 @@ class FernetStore(TokenStore):
 
     @scrub_traceback
     async def open(self) -> None:
-        """Open the inner store and see whether the keys are those of its entries; idempotent.
+        """Open the inner store; idempotent. An empty store becomes an encrypted one.
 
-        `DecryptionError`, before anything is written, if they are not, or if the store holds
-        entries in plaintext: see `encrypt_existing`. An empty store becomes an encrypted one.
+        `DecryptionError`, before anything is written, if the keys are not those of its entries, or
+        if it holds entries in plaintext: see `encrypt_existing`.
         """
         if self._cipher:
             await self._inner.open()
         else:
-            self._cipher = await self._unlock(check_entry.open_or_create)
+            self._cipher = await self._unlock(rotation.open_or_create)
 
     async def close(self) -> None:
         """Close the inner store, also after `open` failed; idempotent."""
@@ -119,7 +119,7 @@ class FernetStore(TokenStore):
     async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
         """All entries whose key starts with `prefix`; other tasks run in between."""
         decrypt = self._opened().decrypt
-        async with aclosing(check_entry.in_batches(self._inner, prefix)) as batches:
+        async with aclosing(rotation.in_batches(self._inner, prefix)) as batches:
             async for batch in batches:
                 # All before the reader has the first: in between with its work each costs more.
                 for entry in [Entry(key, version, decrypt(key, t)) for key, version, t in batch]:
@@ -133,7 +133,7 @@ class FernetStore(TokenStore):
         first. May be broken off anywhere and called again.
         """
         cipher = self._opened()
-        renewed = await self._unlock(check_entry.read)
+        renewed = await self._unlock(rotation.read)
         if renewed.store_id != cipher.store_id:
             raise StoreError(_REPLACED)
         cipher.key_ring = renewed.key_ring
@@ -149,7 +149,7 @@ class FernetStore(TokenStore):
         with other keys already, it raises `DecryptionError` and has written nothing. Plaintext may
         still stand in unused parts of a file, in a log, and in backups.
         """
-        cipher = self._cipher or await self._unlock(check_entry.begin_encrypting)
+        cipher = self._cipher or await self._unlock(rotation.begin_encrypting)
         report = await rotation.encrypt_plaintext(self._inner, cipher)
         self._cipher = cipher
         return report
@@ -163,7 +163,7 @@ class FernetStore(TokenStore):
             yield _FernetFeed(cipher, inner)
 
     async def _unlock(
-        self, read: Callable[..., Awaitable[check_entry.CheckEntry | None]]
+        self, read: Callable[..., Awaitable[rotation.CheckEntry | None]]
     ) -> EntryCipher:
         key_ring = await self._load_keys()
         await self._inner.open()
@@ -205,8 +205,8 @@ class _FernetFeed(Feed):
         return await self._take_in_batches()
 
     async def _take_in_batches(self) -> list[Change]:
-        while len(self._encrypted) > check_entry.BATCH:
-            self._decrypt(check_entry.BATCH)
+        while len(self._encrypted) > rotation.BATCH:
+            self._decrypt(rotation.BATCH)
             await asyncio.sleep(0)
         return self._take()
 

@@ -1,4 +1,8 @@
-"""The driver's client: made from a URL or a user's own, and asked within a limit of time."""
+"""The driver's client: made from a URL or a user's own, and asked within a limit of time.
+
+Whatever the driver raises becomes an error of ours. Its message names the server, never a password,
+a value or an argument of a command: of the driver's texts only those are passed on that hold none.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,8 @@ from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
-from twitchvault.errors import StoreError, WrongType, WrongValue
-from twitchvault.stores.redis.errors import map_error
-from twitchvault.stores.redis.scripts import READ, STEP
+from twitchvault.errors import StoreError, StoreUnavailable, WrongType, WrongValue
+from twitchvault.stores.redis.scripts import COMMANDS, READ, STEP
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -32,10 +35,15 @@ QUIET: Final = 1.0  # seconds that the server may stay silent on purpose: XREAD 
 ONE_TRY: Final = 3.0  # seconds for one try of a client made from a URL
 
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
+_QUOTES: Final = re.compile(r",? with args beginning with.*|,? script: \S*,? ?on @user_script.*")
+"""What a reply quotes of a command, or says of a script."""
+_DENIED: Final = re.compile(r"NOPERM|ACL failure|[Nn]o permissions|can.t run this command")
+_NO_PASSWORD: Final = re.compile(
+    "NOAUTH|Authentication required|HELLO must be called with|without any password"
+)
 
 Argument: TypeAlias = bytes | str | int
-Answer: TypeAlias = Any
-"""What the driver gives back; of what shape, the script or command says."""
+Answer: TypeAlias = Any  # of what shape, the script or command says
 
 
 def check_source(source: object) -> None:
@@ -43,11 +51,9 @@ def check_source(source: object) -> None:
     if isinstance(source, str):
         source = _connect(source)
     if not isinstance(source, Redis | RedisCluster):
-        msg = (
-            "'url_or_client' must be a URL (redis://, rediss://, unix://) or a client of "
-            f"redis.asyncio, not {type(source).__module__}.{type(source).__name__}"
-        )
-        raise WrongType(msg)
+        kind = f"{type(source).__module__}.{type(source).__name__}"
+        msg = "'url_or_client' must be a URL (redis://, rediss://, unix://) or a client of "
+        raise WrongType(msg + f"redis.asyncio, not {kind}")
     if source.get_encoder().decode_responses:
         msg = "'url_or_client' decodes answers, but a store keeps bytes: leave decode_responses out"
         raise WrongValue(msg)
@@ -59,8 +65,7 @@ def check_source(source: object) -> None:
 def _connect(url: str) -> Redis:
     """A client of our own for this URL; it connects on first use."""
     if not url.startswith(_SCHEMES):
-        msg = f"'url_or_client' must begin with {', '.join(_SCHEMES)}"
-        raise WrongValue(msg)
+        raise WrongValue(f"'url_or_client' must begin with {', '.join(_SCHEMES)}")
     if url.startswith("unix://") and not hasattr(socket, "AF_UNIX"):
         raise WrongValue("a 'unix' URL needs Unix sockets, which this system lacks: use 'redis://'")
     # A '/', '?' or '#' in a password would end the host's part of the URL before the '@'.
@@ -79,10 +84,8 @@ def _connect(url: str) -> Redis:
         except (ValueError, TypeError, exceptions.RedisError):
             pass
     # Raised out here: the driver's exception may quote the password, and must not be its context.
-    msg = (
-        "'url_or_client' is a URL that the driver cannot read; expected e.g. "
-        "redis://user:password@host:6379/0, with special characters percent-encoded"
-    )
+    msg = "'url_or_client' is a URL that the driver cannot read; expected e.g. "
+    msg += "redis://user:password@host:6379/0, with special characters percent-encoded"
     raise WrongValue(msg)
 
 
@@ -103,8 +106,7 @@ class Client:
         if isinstance(self._driver, RedisCluster):
             first = next(iter(self._driver.nodes_manager.startup_nodes), "?")
             return f"Redis Cluster at {first!r}"
-        service = getattr(self._driver.connection_pool, "service_name", None)
-        if service is not None:
+        if service := getattr(self._driver.connection_pool, "service_name", None):
             return f"Redis Sentinel service {service!r}"
         if path := settings.get("path"):
             return f"Redis at {str(path)!r}"
@@ -126,9 +128,8 @@ class Client:
         )
         if isinstance(confirmed, Exception):
             return answer, f"WAIT failed ({self._error(confirmed)})"
-        if confirmed >= replicas:
-            return answer, ""
-        return answer, f"{confirmed} of {replicas} replicas (min_replicas) confirmed it in time"
+        missing = f"{confirmed} of {replicas} replicas (min_replicas) confirmed it in time"
+        return answer, "" if confirmed >= replicas else missing
 
     async def _evaluate(self, source: str, keys: Sequence[str], args: Sequence[Argument]) -> Answer:
         try:
@@ -158,9 +159,9 @@ class Client:
     async def changes(self, stream: str, position: int) -> Answer:
         """What XREAD finds behind `position`, waiting for it for a while."""
         # Not by `xread`: for its metrics that takes the ids for times.
-        command = ("XREAD", "COUNT", STEP, "BLOCK", int(self._quiet * 1000))
-        where = ("STREAMS", stream, f"{position}-{2**64 - 1}")
-        return await self._limited(self._driver.execute_command(*command, *where))
+        command = "XREAD", "COUNT", STEP, "BLOCK", int(self._quiet * 1000), "STREAMS", stream
+        after = f"{position}-{2**64 - 1}"
+        return await self._limited(self._driver.execute_command(*command, after))
 
     async def close(self) -> None:
         """Close the client if it is our own."""
@@ -179,7 +180,35 @@ class Client:
         raise failure
 
     def _error(self, error: BaseException, *, writes: bool = False) -> StoreError:
-        return map_error(error, self.server, self._secret, writes=writes)
+        """The error of ours for whatever a call of the driver raised."""
+        text = " ".join(str(error).split())
+        if self._secret:
+            text = text.replace(self._secret, "***")
+        if _NO_PASSWORD.search(text):
+            return self._unavailable("a password is required; give it in the URL or to the client")
+        if isinstance(error, exceptions.AuthenticationError):
+            why = "the user name or password is wrong; correct it in the URL or the client"
+            return self._unavailable(why)
+        if isinstance(error, exceptions.ResponseError):
+            return self._reply_error(_QUOTES.sub("", text))
+        doubt = writes and not isinstance(error, exceptions.MaxConnectionsError)
+        doubtful = "; the write may have taken place or not" if doubt else ""
+        return self._unavailable(_describe(error, text) + doubtful)
+
+    def _reply_error(self, reply: str) -> StoreError:
+        """The error for what the server has answered."""
+        if "WRONGTYPE" in reply:
+            why = "a key of the namespace holds something that is not ours; choose another"
+            return StoreError(f"{self.server}: {why} 'namespace'")
+        if reply.startswith("FORM "):
+            why = "the namespace was written by a newer version of twitchvault; upgrade this one"
+            return StoreError(f"{self.server}: {why}")
+        denied = _DENIED.search(reply)
+        advice = f"; allow it with ACL SETUSER (needed: {COMMANDS})" if denied else ""
+        return self._unavailable(f"the server answered: {reply}{advice}")
+
+    def _unavailable(self, why: str) -> StoreUnavailable:
+        return StoreUnavailable(f"{self.server}: {why}")
 
 
 @cache
@@ -194,3 +223,14 @@ def _driver_error(error: BaseException) -> BaseException:
     while found is not None and not isinstance(found, exceptions.RedisError):
         found = found.__context__
     return found or error
+
+
+def _describe(error: BaseException, text: str) -> str:
+    """What an error says that is no reply of the server."""
+    if isinstance(error, exceptions.TimeoutError | TimeoutError):
+        return "no answer in time"
+    if isinstance(error, exceptions.RedisClusterException | exceptions.ClusterError):
+        return "the cluster cannot be reached or does not cover all slots"  # its text quotes calls
+    if isinstance(error, exceptions.ConnectionError | OSError):
+        return f"cannot be reached: {text or type(error).__name__}"
+    return f"the driver failed with {type(error).__name__}"

@@ -4,8 +4,6 @@ The follower reads the stream of changes from the version it stands at. Each ele
 before it and its epoch. Where those are not the follower's own, or where nothing comes for a while,
 it asks the server where things stand. If the stream was cut behind it, or data were lost, it takes
 what happened since from the deletes that are remembered and from a scan, and goes on after them.
-
-Data that the server has lost are never reported as deleted, but by `RedisFeed.on_loss`.
 """
 
 from __future__ import annotations
@@ -50,8 +48,7 @@ class RedisFeed:
     def drain(self) -> list[Change]:
         """What has arrived, of each key the newest; `StoreError` once the store is closed."""
         if self._closed:
-            msg = "the feed has ended: its store was closed, or its context was left"
-            raise StoreError(msg)
+            raise StoreError("the feed has ended: its store was closed, or its context was left")
         changes = list(self._pending.values())
         self._pending.clear()
         self._notify_loss()
@@ -157,10 +154,9 @@ class Follower:
                 await self._step()
             except Exception as error:
                 if failures == 1:  # the first may be an idle connection that somebody has closed
-                    reason = error if isinstance(error, StoreError) else type(error).__name__
-                    log.warning(
-                        "%s: the feed tries again until it goes on: %s", self._server, reason
-                    )
+                    unexpected = f"{self._server}: {type(error).__name__}"
+                    reason = error if isinstance(error, StoreError) else unexpected
+                    log.warning("the feed tries again until it goes on: %s", reason)
                 await asyncio.sleep(RETRY_DELAYS[min(failures, len(RETRY_DELAYS) - 1)])
                 failures += 1
             else:

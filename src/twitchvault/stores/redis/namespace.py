@@ -64,14 +64,12 @@ class Namespace:
         """Begin the namespace if it is new; warns if the server may evict its keys."""
         self.follower.epoch = (await self.check()).epoch
         with suppress(StoreError):  # it need not be allowed to ask
-            policy = re.search(rb"maxmemory_policy:(allkeys\S*)", await self._run(INFO))
-            if policy:
-                log.warning(
-                    "%s: maxmemory-policy is %r, so the server may evict tokens when memory runs "
-                    "short; set it to 'noeviction' or 'volatile-*' (our keys have no time to live)",
-                    self.client.server,
-                    policy[1].decode(),
+            if policy := re.search(rb"maxmemory_policy:(allkeys\S*)", await self._run(INFO)):
+                msg = "%s: maxmemory-policy is %r, so the server may evict tokens when memory runs "
+                msg += (
+                    "short; set it to 'noeviction' or 'volatile-*' (our keys have no time to live)"
                 )
+                log.warning(msg, self.client.server, policy[1].decode())
 
     async def get(self, key: str) -> Entry | None:
         """The entry of a key, or None; raises the error of one that cannot be read."""
@@ -94,10 +92,7 @@ class Namespace:
                 return
 
     async def check(self, epoch: int = 0, position: int = 0) -> State:
-        """The state now, for a reader at `position` of `epoch`.
-
-        Begins a new epoch if the namespace is new, or has lost what was written to it.
-        """
+        """The state now, for a reader at `position` of `epoch`; begins an epoch if need be."""
         now, version, changes = await self._run(CHECK, self._seen, epoch, position)
         self.note_version(int(version))
         elements = None if changes is None else [_parse_element(each) for each in changes]
@@ -125,7 +120,7 @@ class Namespace:
         if self._loop is asyncio.get_running_loop():  # else all of it has gone with its loop
             await self.follower.close()
             await asyncio.gather(
-                *(each.close(CLOSE_TIMEOUT) for each in (self._reads, self._writes))
+                self._reads.close(CLOSE_TIMEOUT), self._writes.close(CLOSE_TIMEOUT)
             )
             await self.client.close()
 
@@ -135,10 +130,8 @@ class Namespace:
 
     async def _read(self, keys: list[str]) -> list[Entry | StoreError | None]:
         found = await self.client.run(READ, self._keys, *(key.encode() for key in keys))
-        return [
-            None if stored is None else _parse_entry(key, stored)
-            for key, stored in zip(keys, found, strict=True)
-        ]
+        pairs = zip(keys, found, strict=True)
+        return [None if s is None else _parse_entry(key, s) for key, s in pairs]
 
     async def _write(self, writes: list[Write]) -> list[int | StoreError]:
         args: list[bytes | str | int] = [self._seen, secrets.token_hex(8)]

@@ -28,20 +28,18 @@ class RedisStore(ConnectedStore[Namespace], Watchable):
     Redis 6.2 or later, or Valkey 7.2 or later: standalone, Sentinel or Cluster.
     `url_or_client` is a URL (`redis://`, `rediss://`, `unix://`), which goes whole to the driver
     and makes a client that `close` closes; or a client of yours (`redis.asyncio.Redis`, also one
-    that a Sentinel made, or `redis.asyncio.RedisCluster`), which stays open. It must not decode
-    answers. The store uses at most 4 connections, however many tasks use the store.
+    that a Sentinel made, or `redis.asyncio.RedisCluster`), which stays open and must not decode
+    answers. The store uses at most 4 connections.
 
-    `namespace`: stores of different namespaces never see each other. All keys of one lie under one
-    hash tag and have no time to live. `min_replicas`: a write returns only once so many replicas
-    have confirmed it (WAIT); `StoreUnavailable` if they do not in time, although the write then is
-    on the primary.
+    `namespace`: stores of different namespaces never see each other. `min_replicas`: a write
+    returns only once so many replicas have confirmed it; `StoreUnavailable` if they do not in time,
+    although the write then is on the primary.
 
     A call whose connection breaks is repeated as the driver's `retry` says; a repeated write is
     recognised, so `expect` never conflicts with an own earlier try. What does not go through within
-    some 5 s raises `StoreUnavailable`, which says if a write may have taken place all the same.
-
-    Errors: `StoreUnavailable` for all that may heal (server away, wrong password, no permission,
-    out of memory, failover); `StoreError` for a key of the namespace that holds something else.
+    some 5 s, or may heal in another way (wrong password, no permission, out of memory), raises
+    `StoreUnavailable`, which says if a write may have taken place all the same. A key of the
+    namespace that holds something else is a `StoreError`.
     """
 
     pushes_changes: Final = True
@@ -60,8 +58,7 @@ class RedisStore(ConnectedStore[Namespace], Watchable):
         if "{" in namespace or "}" in namespace:
             raise WrongValue(f"'namespace' must not hold a brace: {namespace!r}")
         if type(min_replicas) is not int or min_replicas < 0:
-            msg = f"'min_replicas' must be 0 or a positive int, not {min_replicas!r}"
-            raise WrongValue(msg)
+            raise WrongValue(f"'min_replicas' must be 0 or a positive int, not {min_replicas!r}")
         # A function, so that a look at the attributes does not show the password.
         self._source: Callable[[], str | Redis | RedisCluster] = lambda: url_or_client
         self._name = namespace

@@ -1,10 +1,11 @@
-"""An open file: aiosqlite's connection for entries, and one of sqlite3 for feeds."""
+"""An open file: aiosqlite's connection for entries, one of sqlite3 for feeds, and the feeds."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
+import sqlite3
 import threading
 from contextlib import suppress
 from operator import itemgetter
@@ -13,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import aiosqlite
 
 from twitchvault.errors import StoreError, StoreUnavailable
+from twitchvault.stores.base import Change, Feed
 from twitchvault.stores.batcher import Batcher
+from twitchvault.stores.sqlite import statements
 from twitchvault.stores.sqlite.errors import map_error
 from twitchvault.stores.sqlite.file import file_id, open_file
-from twitchvault.stores.sqlite.statements import Row, write_statement
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Sequence
 
     from twitchvault.stores.connected import Write
@@ -28,14 +29,14 @@ _log = logging.getLogger(__name__)
 _CLOSE_TIMEOUT: Final = 5.0
 _GROUP: Final = 1_000  # writes that share a transaction at most
 _PREPARED: Final = 8  # statements that stay prepared; each holds what it wrote last
+_POLL: Final = 0.02  # seconds between two looks of a feed
 
 
 class Database:
     """A file from its opening to its close, on one event loop. `await Database.open()` makes it.
 
-    `submit` commits a `Write` and returns its version, 0 if its expectation does not hold. Writes
-    that wait at the same time share a transaction; a cancelled caller takes back a write that is
-    not on its way to the file yet. `reader` answers at once, on any thread.
+    `submit` commits a `Write` and returns its version, 0 if its expectation does not hold. `reader`
+    answers at once, on any thread.
     """
 
     def __init__(
@@ -89,6 +90,12 @@ class Database:
         msg += "nothing is written any more; close the store and open it again"
         raise StoreUnavailable(msg)
 
+    async def watch(self, prefix: str) -> SQLiteFeed:
+        """A feed of the changes from now on."""
+        feed = SQLiteFeed(self, prefix)
+        await feed.catch_up()
+        return feed
+
     async def execute(self, sql: str, *parameters: object) -> list[Any]:
         """The rows of a SELECT. A cancelled caller leaves at once; the thread goes on."""
         return await asyncio.shield(self._execute(sql, parameters))
@@ -110,7 +117,7 @@ class Database:
             self._id = file_id(self._real)
             await self._connection
             self._connection.text_factory = bytearray
-            self._connection.row_factory = Row
+            self._connection.row_factory = statements.Row
             await self._connection.execute_fetchall("PRAGMA synchronous = FULL")
             await self._connection.execute_fetchall("PRAGMA fullfsync = ON")  # for macOS
         except Exception as error:
@@ -138,5 +145,56 @@ class Database:
             raise map_error(error, self.path) from None
 
     async def _commit(self, group: list[Write]) -> list[int]:
-        versions = dict(row.values for row in await self._execute(*write_statement(group)))
+        versions = dict(
+            row.values for row in await self._execute(*statements.write_statement(group))
+        )
         return [versions.get(write.key.encode(), 0) for write in group]
+
+
+class SQLiteFeed(Feed):
+    """A reader's place in the sequence of versions. The first `catch_up` makes it the present.
+
+    `PRAGMA data_version` tells in a few microseconds that nobody has committed anything. It is read
+    before the changes are: a commit in between shows in both, at worst one read finds nothing new.
+    """
+
+    def __init__(self, database: Database, prefix: str) -> None:
+        self._database = database
+        self._keys = statements.key_range(prefix)
+        self._execute = database.reader.execute
+        self._data_version: tuple[int] | None = None
+        self._version: int | None = None
+
+    async def wait(self) -> list[Change]:
+        """At least one change; asks every 20 ms. `StoreError` once the store is closed."""
+        while not (changes := self.drain()):  # noqa: ASYNC110 - no Event comes from other processes
+            await asyncio.sleep(_POLL)
+        return changes
+
+    def drain(self) -> list[Change]:
+        """Every change committed so far, whoever made it; none while the file cannot be read."""
+        try:
+            return self._read()
+        except StoreUnavailable:
+            return []
+
+    async def catch_up(self) -> list[Change]:
+        """As `drain`, but certain: `StoreUnavailable` if the file cannot be read."""
+        self._database.check_open()
+        self._database.check_file()
+        return self._read()
+
+    def _read(self) -> list[Change]:
+        self._database.check_open()
+        try:
+            data_version = self._execute("PRAGMA data_version").fetchone()
+            if data_version == self._data_version:
+                return []
+            version = self._execute(statements.LAST_VERSION).fetchone()[0]
+            rows = []
+            if self._version is not None:
+                rows = self._execute(statements.CHANGES, (self._version, *self._keys)).fetchall()
+        except sqlite3.Error as error:
+            raise map_error(error, self._database.path) from None
+        self._data_version, self._version = data_version, version
+        return [statements.decode(Change, row) for row in rows]

@@ -18,7 +18,6 @@ from twitchvault.stores.base import (
     missing_driver,
 )
 from twitchvault.stores.connected import ConnectedStore, Write
-from twitchvault.stores.sqlite.feed import SQLiteFeed
 from twitchvault.stores.sqlite.statements import GET, SCAN, decode, key_range
 
 if TYPE_CHECKING:
@@ -38,10 +37,8 @@ class SQLiteStore(ConnectedStore["Database"], Watchable):
     alone (0600); an existing file that others can use is left so, with a warning in the log. Beside
     it stand `<path>-wal` and `<path>-shm` while it is open: they belong to it, also in a backup.
     Keep it on a local disk. `busy_timeout` is how many seconds an operation waits for another
-    program's lock before it raises `StoreUnavailable`.
-
-    A write has reached the disk when it returns, and is there as a whole or not at all after a
-    power cut or `kill -9`. Writes that wait at the same time share one transaction.
+    program's lock before it raises `StoreUnavailable`. A write has reached the disk when it
+    returns. Writes that wait at the same time share one transaction.
 
     An open store belongs to its event loop: another one gets a `RuntimeError` or, once the first is
     closed, may open it anew. After `os.fork` it cannot be used in the child.
@@ -52,8 +49,7 @@ class SQLiteStore(ConnectedStore["Database"], Watchable):
         self._open_database = _load_driver().open
         self._path = _absolute(path)
         if not 0 <= busy_timeout <= 86_400:  # noqa: PLR2004
-            msg = f"'busy_timeout' must be 0 to 86400 seconds, not {busy_timeout!r}"
-            raise WrongValue(msg)
+            raise WrongValue(f"'busy_timeout' must be 0 to 86400 seconds, not {busy_timeout!r}")
         self._busy_timeout = float(busy_timeout)
 
     def __repr__(self) -> str:
@@ -87,9 +83,7 @@ class SQLiteStore(ConnectedStore["Database"], Watchable):
     @asynccontextmanager
     async def watch(self, prefix: str = "") -> AsyncIterator[Feed]:
         """A feed of the changes from now on, other processes' included; ends with its context."""
-        feed = SQLiteFeed(self._opened(), prefix)
-        await feed.catch_up()
-        yield feed
+        yield await self._opened().watch(prefix)
 
     async def _connect(self) -> Database:
         return await self._open_database(self._path, self._busy_timeout)
@@ -126,14 +120,11 @@ def from_url(url: str) -> SQLiteStore:
 def _absolute(path: str | os.PathLike[str]) -> str:
     name = os.fspath(path)
     if not isinstance(name, str):
-        msg = f"'path' must be a str or a path, not {type(path).__name__}"
-        raise WrongType(msg)
+        raise WrongType(f"'path' must be a str or a path, not {type(path).__name__}")
     if name == ":memory:":
-        msg = "'path' must name a file: for a store in memory use MemoryStore()"
-        raise WrongValue(msg)
+        raise WrongValue("'path' must name a file: for a store in memory use MemoryStore()")
     if not name or "\0" in name:
-        msg = f"'path' must name a file, {name!r} cannot"
-        raise WrongValue(msg)
+        raise WrongValue(f"'path' must name a file, {name!r} cannot")
     return os.path.abspath(name)  # noqa: PTH100 - Path.absolute() keeps '..'
 
 

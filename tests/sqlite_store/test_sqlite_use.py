@@ -1,4 +1,4 @@
-"""Writing: the group commit, cancelling, and what fails."""
+"""Writing: the group commit, and cancelling; and the end of the interpreter."""
 
 from __future__ import annotations
 
@@ -8,13 +8,59 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.environment import until
-from twitchvault.errors import StoreUnavailable
-from twitchvault.stores import SQLiteStore
 
-from .tools import locked
+from .tools import locked, run_script
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from twitchvault.stores import SQLiteStore
+
+
+ENDING = """
+import asyncio, sys
+from twitchvault.stores import SQLiteStore
+
+path, how = sys.argv[1:]
+store = SQLiteStore(path)
+
+async def main():
+    await store.open()
+    await store.put("a", b"1")
+    other = SQLiteStore("/" if how == "opening fails" else path)
+    steps = {
+        "closing": lambda: [store.close()],
+        "opening": lambda: [other.open()],
+        "opening fails": lambda: [other.open()],
+        "reading": lambda: [store.get("a") for _ in range(30)],
+        "watching": lambda: [watch()],
+        "writing": lambda: [store.put(f"k{n}", bytes(1000)) for n in range(3000)],
+    }
+    tasks = [asyncio.create_task(step) for step in steps.get(how, lambda: [])()]
+    await asyncio.sleep(0)
+    if how in ("closed", "opening fails"):
+        await store.close()
+        await asyncio.wait(tasks) if tasks else None
+    if how == "exit":
+        sys.exit(0)
+    for task in tasks:
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+async def watch():
+    async with store.watch() as feed:
+        await feed.wait()
+
+asyncio.run(main())
+"""
+
+
+WAYS = "closed,open,exit,closing,opening,opening fails,reading,watching,writing"
+
+
+@pytest.mark.parametrize("how", WAYS.split(","))
+def test_the_interpreter_ends_by_itself(path: Path, how: str) -> None:
+    """Soon and without a complaint, whether the store is closed, or what it is doing."""
+    assert run_script(ENDING, path, how) == ""
 
 
 def writes(statements: list[str]) -> int:
@@ -69,18 +115,6 @@ async def test_a_conflict_never_names_what_was_expected(store: SQLiteStore) -> N
         )
         assert [type(result) for result in results] == [int, bool]
         assert results[1] is True
-
-
-async def test_a_failed_transaction_fails_all_of_its_writers(path: Path) -> None:
-    """With an error each, at once for those that wait as well; the next write works."""
-    async with SQLiteStore(path, busy_timeout=0.1) as store:
-        with locked(path):
-            puts = [store.put("a", b"1"), store.put("a", b"2"), store.put("b", b"1")]
-            results = await asyncio.gather(*puts, return_exceptions=True)
-        assert [type(result) for result in results] == [StoreUnavailable] * 3
-        assert len({id(result) for result in results}) == 3, "an exception has one owner"
-        assert await store.put("b", b"2") == 1
-        assert await store.get("a") is None
 
 
 async def test_cancelling(path: Path, statements: list[str], store: SQLiteStore) -> None:
