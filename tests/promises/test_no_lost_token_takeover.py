@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.environment import REFRESH, until
-from tests.processes.fleet import WorkerError
+from tests.processes.fleet import WorkerError, all_do
 
 if TYPE_CHECKING:
     from tests.processes.fleet import Fleet
@@ -31,7 +31,7 @@ async def test_an_access_token_that_died_under_a_lease(fleet: Fleet, killed: boo
     owner, other = await fleet.start(2, lease_ttl=TTL)
     pair = await fleet.pair()
     tokens = {"access_token": pair.access_token, "refresh_token": pair.refresh_token}
-    await asyncio.gather(*(worker.do("add_user", **tokens) for worker in (owner, other)))
+    await all_do([owner, other], "add_user", **tokens)
     assert await other.do("call", user_id=pair.user_id) == []
     gate = await fleet.twitch.hold(REFRESH, when="after")
     call = owner.begin("refresh", user_id=pair.user_id)

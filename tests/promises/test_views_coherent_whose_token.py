@@ -42,8 +42,8 @@ async def test_somebody_elses_token(env: Environment, whose: str, how: str) -> N
             assert alice not in each.users_scopes
             reason = each.needs_login[alice]
             assert whose.removeprefix("another ") in reason
-            user = each.get_user_by_id(alice)
-            for call in (user.get_user(), user.renew("another"), user.renew(pair.access_token)):
+            api = each.get_user_by_id(alice)
+            for call in (api.get_user(), api.renew("another"), api.renew(pair.access_token)):
                 with pytest.raises(AuthFailure):
                     await call
         assert env.refreshes_sent() == 0
