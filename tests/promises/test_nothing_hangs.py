@@ -163,14 +163,14 @@ async def test_close_says_what_was_sent(env: Environment) -> None:
     app = env.app()
     await app.authorize()
     gate = env.twitch.hold(REFRESH, when="after")
-    login = begin(app.refresh_token(str(pair.refresh_token)))
+    exchange = begin(app.refresh_token(str(pair.refresh_token)))
     await gate.reached()
     asking = env.twitch.hold("validate")
     gate.release()
     await asking.reached()  # the new pair is parked, and whose it is is asked for
-    await closes_in(app, 1, login)
+    await closes_in(app, 1, exchange)
     asking.release()
-    error = login.exception()
+    error = exchange.exception()
     assert isinstance(error, NoAnswer)
     assert error.sent
     assert "nothing was sent" not in str(error)
