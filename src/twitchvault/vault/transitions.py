@@ -32,8 +32,8 @@ def logged_in(
 
     A new pair replaces the record. One whose refresh token was exchanged before is old news: the
     record stands, unless it needs a login and the access token was seen to work. One that was
-    replaced before comes back only if its access token works, or the record needs a login. A pair
-    that the vault has renewed is not replaced by an access token alone, unless that has more scopes.
+    replaced before comes back only if its access token works, or the record needs a login. An
+    access token alone replaces no pair that the vault has renewed, unless it has more scopes.
     """
     fresh = Record(access_token=pair.access_token, refresh_token=pair.refresh_token)
     if answer is not None:
@@ -51,7 +51,7 @@ def logged_in(
 
 
 def _is_better_without(current: Record, fresh: Record) -> bool:
-    """Whether the vault has renewed the pair that stands, and an access token alone adds nothing."""
+    """Whether the vault has renewed what stands, and an access token alone adds nothing."""
     if current.state != "live" or current.refresh_token is None:
         return False
     renewed = current.seeds or current.exchanged  # else it is also where it came from
