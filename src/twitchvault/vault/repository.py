@@ -15,6 +15,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeVar
 
+from msgspec.structs import replace
+
 from twitchvault.errors import (
     CorruptRecord,
     DecryptionError,
@@ -124,8 +126,9 @@ class Repository:
                 return held
             if held is None:
                 lost = absent_is_lost
-                if user_id is not None and removed(ours) is not None:
-                    lost = True  # whoever removes such a user leaves a trace
+                # Whoever removes such a user leaves a trace, once its lease was given back, too.
+                if user_id is not None and removed(replace(ours, lease=None)) is not None:
+                    lost = True
                 if not (await self._is_lost(key, user_id) if lost is None else lost):
                     return None
             self.note_loss()
