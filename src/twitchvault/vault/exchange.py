@@ -18,6 +18,7 @@ from twitchvault.errors import (
     NoAnswer,
     RateLimited,
     StoreError,
+    StoreUnavailable,
     TwitchServerError,
     Unauthorized,
     VersionConflict,
@@ -131,7 +132,7 @@ class Exchange(Part):
             await self._put(lease)
         except VersionConflict:
             return None
-        except asyncio.CancelledError:
+        except (StoreUnavailable, asyncio.CancelledError):
             self._release_later(lease)  # it may have got in
             raise
         return lease
