@@ -77,10 +77,8 @@ def print_findings(findings: Iterable[Finding]) -> int:
     for finding in findings:
         found = bool(finding.kinds) and not finding.without
         missed += not found
-        print(
-            f"{finding.name!r}: ({finding.seed}, {(finding.kinds or ['NOT FOUND'])[0]!r}),",
-            flush=True,
-        )
+        kind = finding.kinds[0] if finding.kinds else "NOT FOUND"
+        print(finding.name, finding.seed, kind, sep=" | ", flush=True)
     print(f"{missed} planted faults were not found")
     return 1 if missed else 0
 
