@@ -18,7 +18,6 @@ from twitchvault.errors import (
     NoAnswer,
     RateLimited,
     StoreError,
-    StoreUnavailable,
     TwitchServerError,
     Unauthorized,
     VersionConflict,
@@ -132,7 +131,7 @@ class Exchange(Part):
             await self._put(lease)
         except VersionConflict:
             return None
-        except (StoreUnavailable, asyncio.CancelledError):
+        except asyncio.CancelledError:
             self._release_later(lease)  # it may have got in
             raise
         return lease
