@@ -338,9 +338,7 @@ def _died_leased(books: Books, pair: Pair) -> bool:
     condemner = books.condemned.get(pair.refresh)
     leases = books.leased.get(pair.refresh, {}).items()
     return any(
-        since <= pair.dead_at + MINUTE
-        for (host, _), (since, _) in leases
-        if host is not condemner
+        since <= pair.dead_at + MINUTE for (host, _), (since, _) in leases if host is not condemner
     )
 
 
