@@ -55,18 +55,35 @@ async def test_a_pair_that_was_never_exchanged_comes_back(env: Environment) -> N
         assert other.get_token(env.alice.user_id) == pair
 
 
-async def test_a_pair_whose_exchange_died_comes_back(env: Environment) -> None:
+async def _remove_leased(env: Environment, app: App, user_id: str) -> tuple[str, str]:
+    """Alice's expired pair is removed from `user_id`, where a process died that had leased it."""
+    pair, key = env.pair(expired=True), env.key(user_id)
+    app.add_token(user_id, pair.access_token, pair.refresh_token)
+    await app.flush()
+    record = json.loads(await env.storage.read(key) or b"")
+    leased = record | {"lease": "of a dead process", "lease_ttl": 1.0}
+    await env.storage.write(key, json.dumps(leased).encode())
+    await app.sync()
+    app.remove_token(user_id)
+    await app.flush()
+    return pair.access_token, pair.refresh_token
+
+
+@pytest.mark.parametrize("name", ["alice", "wrong"])
+async def test_a_pair_whose_exchange_died_comes_back(env: Environment, name: str) -> None:
     """A pair that was removed under a dead process' lease can be added again, and is renewed."""
-    pair, key = env.pair(expired=True), env.key(env.alice)
     async with env.app() as app:
-        app.add_token(env.alice.user_id, pair.access_token, pair.refresh_token)
-        await app.flush()
-        record = json.loads(await env.storage.read(key) or b"")
-        leased = record | {"lease": "of a dead process", "lease_ttl": 1.0}
-        await env.storage.write(key, json.dumps(leased).encode())
-        await app.sync()
-        app.remove_token(env.alice.user_id)
-        await app.flush()
-        app.add_token(env.alice.user_id, pair.access_token, pair.refresh_token)
+        user_id = env.alice.user_id if name == "alice" else "12345"
+        pair = await _remove_leased(env, app, user_id)
+        app.add_token(env.alice.user_id, *pair)
         await app.get_user_by_id(env.alice.user_id).get_user()
+        await env.expect(exchanges=1)
+
+
+@pytest.mark.parametrize("name", ["alice", "wrong"])
+async def test_a_seed_whose_exchange_died_comes_back(env: Environment, name: str) -> None:
+    """The same of a pair that comes without its user."""
+    async with env.app() as app:
+        pair = await _remove_leased(env, app, env.alice.user_id if name == "alice" else "12345")
+        assert (await app.add_user(*pair)).user_id == env.alice.user_id
         await env.expect(exchanges=1)
