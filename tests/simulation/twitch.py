@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from tests.simulation.clocks import EPOCH
 from twitchvault.testing.fake.eventsub import EventSub
 from twitchvault.testing.fake.helix import Helix, Resource
 from twitchvault.testing.fake.identity import Identity
@@ -36,8 +35,10 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
     from twitchvault.testing.fake.messages import Call
 
-__all__ = ["INSTEAD", "RESOURCE", "SCOPES", "Twitch"]
+__all__ = ["EPOCH", "INSTEAD", "RESOURCE", "SCOPES", "Twitch"]
 
+EPOCH: Final = 1_700_000_000.0
+"""What a right wall clock shows when the virtual time is 0."""
 CLIENT_ID: Final = "client0000"
 RESOURCE: Final = "me"
 """The Helix resource that the simulated calls ask for."""

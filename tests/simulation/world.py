@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Final
 from unittest.mock import patch
 
 from tests.simulation import excuses
-from tests.simulation.acts import disturb, perform
+from tests.simulation.acts import disturb, perform, plan
 from tests.simulation.books import Books
 from tests.simulation.check import check
 from tests.simulation.facts import Decision, Loss
-from tests.simulation.history import CHECK
 from tests.simulation.loop import IdleError, SimLoop
-from tests.simulation.plan import plan
 from tests.simulation.process import Process, Seed
 from tests.simulation.profile import draw
-from tests.simulation.result import Event, Result, Violation
+from tests.simulation.result import CHECK, Event, Result, Violation
 from tests.simulation.server import Server
 from tests.simulation.twitch import Twitch
 from tests.simulation.weather import Muted
