@@ -144,6 +144,8 @@ class Mirror:
 
     def is_leaving(self, user_id: str) -> bool:
         """Whether this process has removed the user and the store has not confirmed it yet."""
+        if self.is_damaged(user_id):
+            return False  # what waits is no removal: that shows instead of the damage
         return user_id in self._pending and self.peek(user_id) is None
 
     def users(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""A user is removed right after a refresh that failed; another process knows the lease alone."""
+"""Users who are removed while, or right after, something else is done with them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.environment import REFRESH, on_each_store
+from tests.environment import GARBAGE, REFRESH, on_each_store
 from tests.own_stores import OwnStore
-from twitchvault import HTTPException
+from twitchvault import CorruptRecord, HTTPException
 
 if TYPE_CHECKING:
     from tests.environment import Environment
@@ -87,3 +87,19 @@ async def test_a_seed_whose_exchange_died_comes_back(env: Environment, name: str
         pair = await _remove_leased(env, app, env.alice.user_id if name == "alice" else "12345")
         assert (await app.add_user(*pair)).user_id == env.alice.user_id
         await env.expect(exchanges=1)
+
+
+async def test_a_damaged_user_is_removed_though_a_validation_waits(env: Environment) -> None:
+    """A validation that cannot be written into a damaged record does not keep it there."""
+    async with env.app() as app:
+        user = await env.login(app)
+        with env.twitch.hold("validate") as gate:
+            call = asyncio.create_task(user.renew(user.token))
+            await gate.reached()
+            await env.storage.write(env.key(env.alice), GARBAGE)
+            await app.sync()
+        with pytest.raises(CorruptRecord):
+            await call
+        app.remove_token(env.alice.user_id)
+        await app.flush()
+        assert await env.storage.read(env.key(env.alice)) is None
