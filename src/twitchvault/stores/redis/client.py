@@ -102,7 +102,6 @@ class Client:
         self.server = self._server(settings)
 
     def _server(self, settings: dict[str, Any]) -> str:
-        """How messages name the server."""
         if isinstance(self._driver, RedisCluster):
             first = next(iter(self._driver.nodes_manager.startup_nodes), "?")
             return f"Redis Cluster at {first!r}"
@@ -180,7 +179,6 @@ class Client:
         raise failure
 
     def _error(self, error: BaseException, *, writes: bool = False) -> StoreError:
-        """The error of ours for whatever a call of the driver raised."""
         text = " ".join(str(error).split())
         if self._secret:
             text = text.replace(self._secret, "***")
@@ -196,7 +194,6 @@ class Client:
         return self._unavailable(_describe(error, text) + doubtful)
 
     def _reply_error(self, reply: str) -> StoreError:
-        """The error for what the server has answered."""
         if "WRONGTYPE" in reply:
             why = "a key of the namespace holds something that is not ours; choose another"
             return StoreError(f"{self.server}: {why} 'namespace'")
@@ -213,7 +210,6 @@ class Client:
 
 @cache
 def _digest(source: str) -> str:
-    """The name of a script on the server."""
     return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -226,7 +222,6 @@ def _driver_error(error: BaseException) -> BaseException:
 
 
 def _describe(error: BaseException, text: str) -> str:
-    """What an error says that is no reply of the server."""
     if isinstance(error, exceptions.TimeoutError | TimeoutError):
         return "no answer in time"
     if isinstance(error, exceptions.RedisClusterException | exceptions.ClusterError):

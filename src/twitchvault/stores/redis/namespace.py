@@ -66,10 +66,8 @@ class Namespace:
         with suppress(StoreError):  # it need not be allowed to ask
             if policy := re.search(rb"maxmemory_policy:(allkeys\S*)", await self._run(INFO)):
                 msg = "%s: maxmemory-policy is %r, so the server may evict tokens when memory runs "
-                msg += (
-                    "short; set it to 'noeviction' or 'volatile-*' (our keys have no time to live)"
-                )
-                log.warning(msg, self.client.server, policy[1].decode())
+                msg += "short; set it to 'noeviction' or 'volatile-*' (our keys have no time to "
+                log.warning(msg + "live)", self.client.server, policy[1].decode())
 
     async def get(self, key: str) -> Entry | None:
         """The entry of a key, or None; raises the error of one that cannot be read."""
@@ -169,7 +167,6 @@ def _parse_entry(key: str, stored: bytes) -> Entry:
 
 
 def _unreadable(key: str) -> CorruptRecord:
-    """The error for an entry that is there, but not of our form."""
     msg = f"key {key!r}: what is stored is damaged, or of a form that only a newer version knows"
     return CorruptRecord(msg)
 
