@@ -67,7 +67,8 @@ class Namespace:
             if policy := re.search(rb"maxmemory_policy:(allkeys\S*)", await self._run(INFO)):
                 msg = "%s: maxmemory-policy is %r, so the server may evict tokens when memory runs "
                 msg += "short; set it to 'noeviction' or 'volatile-*' (our keys have no time to "
-                log.warning(msg + "live)", self.client.server, policy[1].decode())
+                msg += "live)"
+                log.warning(msg, self.client.server, policy[1].decode())
 
     async def get(self, key: str) -> Entry | None:
         """The entry of a key, or None; raises the error of one that cannot be read."""
