@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks import peers, report, sizing
-from benchmarks.cases import CASES, chosen
+from benchmarks.cases import CASES
 from benchmarks.chart import draw
 from benchmarks.runner import (
     TINY,
@@ -22,9 +22,7 @@ from benchmarks.runner import (
     Plan,
     Result,
     Skipped,
-    WrongAnswer,
     compare,
-    expect,
     measure,
 )
 
@@ -109,62 +107,19 @@ async def test_a_peer_that_fails_is_skipped_with_a_reason() -> None:
         await measure(result, [Candidate("a", "ours", fail)], 1)
 
 
-def test_a_wrong_answer_is_an_error() -> None:
-    """A figure for a wrong answer is worth nothing."""
-    with pytest.raises(WrongAnswer, match="too few"):
-        expect([], "too few")
-
-
-def make_result(figure: float = 2.0) -> Result:
-    """Two lines, one mark that is missed."""
-    lines = [Line("ours[k]", "ours", [figure, figure]), Line("bare", "limit", [1.0, 1.0])]
+def test_a_result_is_compared_shown_and_drawn() -> None:
+    """What was measured survives the file; a mark that is missed stands on the page."""
+    lines = [Line("ours[k]", "ours", [2.0, 2.0]), Line("bare", "limit", [1.0, 1.0])]
     result = Result("open-redis", "title", lines, [Mark("fast", "slow", passed=False)], size=100)
     compare(result)
-    return result
-
-
-def test_a_missed_mark_is_shown() -> None:
-    """In the terminal and on the page."""
-    console = Console(file=StringIO(), width=120)
-    report.show(make_result(), console)
-    assert isinstance(console.file, StringIO)
-    format_figure = console.file.getvalue()
-    assert "MISSED: fast; found slow" in format_figure
-    assert "ours[k]" in format_figure
-    content = {
-        "date": "2026-01-01",
-        "machine": report.machine(),
-        "results": [make_result().as_json()],
-    }
-    assert "title: fast; found slow" in report.page(content)
-
-
-def test_results_survive_the_file() -> None:
-    """What is compared is what was measured."""
-    result = make_result()
     assert Result.of_json(json.loads(json.dumps(result.as_json()))) == result
-
-
-def test_the_difference_to_the_baseline() -> None:
-    """Ours in time and against the limit; the limit itself is not compared."""
+    content = {"date": "2026-01-01", "machine": report.machine(), "results": [result.as_json()]}
+    assert "title: fast; found slow" in report.page(content)
     console = Console(file=StringIO(), width=120)
-    report.compare([make_result(2.0)], [make_result(3.0)], console)
+    slower = [Line("ours[k]", "ours", [3.0, 3.0]), lines[1]]
+    report.compare([result], [Result("open-redis", "title", slower, size=100)], console)
     assert isinstance(console.file, StringIO)
     assert "+50%" in console.file.getvalue()
-    assert "bare" not in console.file.getvalue()
-
-
-def test_cases_are_chosen_by_name() -> None:
-    """`storm` is all three; a name that no other begins with is itself; an unknown one is none."""
-    assert chosen("storm") == ["storm", "storm-processes", "storm-spread", "storm-cancel"]
-    assert chosen("helix") == ["helix"]
-    assert chosen("") == list(CASES)
-    assert chosen("nothing") == []
-
-
-def test_the_chart_is_a_picture() -> None:
-    """Well-formed, with a curve for each that ran at every size."""
-    picture = draw([make_result(), Result("open-redis", "title", make_result().lines, size=1000)])
+    picture = draw([result, Result("open-redis", "title", lines, size=1000)])
     names = [node.text for node in ET.fromstring(picture).iter() if node.tag.endswith("text")]  # noqa: S314
-    assert "ours[k]" in names
-    assert "bare" in names
+    assert {"ours[k]", "bare"} <= set(names)

@@ -7,15 +7,11 @@ import os
 import re
 import signal
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from docs.examples.demo.__main__ import verdict
-from docs.examples.demo.worker import Report
 from tests.environment import until
-from twitchvault.testing.fake import Counts
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -106,30 +102,6 @@ async def test_a_process_that_dies_stops_the_demo(running: tuple[Process, list[i
     assert code == 2
     assert "The demo cannot go on: process 3 ended" in text
     assert not any(map(alive, pids))
-
-
-GOOD: Final = Counts(expiries=5, exchanges=5)
-REPORTS: Final = [Report(calls=100, refreshes=count) for count in (2, 0, 1, 2)]
-
-
-@pytest.mark.parametrize(
-    ("expired", "counts", "first"),
-    [
-        (5, replace(GOOD, exchanges=6), REPORTS[0]),
-        (5, replace(GOOD, expiries=4), REPORTS[0]),
-        (6, GOOD, REPORTS[0]),
-        (0, Counts(), Report(calls=100)),
-        (5, replace(GOOD, replays=1), REPORTS[0]),
-        (5, replace(GOOD, refused_refreshes=1), REPORTS[0]),
-        (5, GOOD, replace(REPORTS[0], failed=1)),
-        (5, GOOD, replace(REPORTS[0], refreshes=1)),
-        (5, GOOD, replace(REPORTS[0], calls=0)),
-    ],
-)
-def test_the_verdict_is_bad_if_anything_is_off(expired: int, counts: Counts, first: Report) -> None:
-    """One exchange too many, a replay, a failed call, an idle process: each one spoils it."""
-    assert all(good for good, _ in verdict(5, GOOD, REPORTS))
-    assert not all(good for good, _ in verdict(expired, counts, [first, *REPORTS[1:]]))
 
 
 def alive(pid: int) -> bool:

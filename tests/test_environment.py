@@ -96,15 +96,9 @@ def test_a_store_that_is_passed(monkeypatch: pytest.MonkeyPatch, name: str) -> N
         App.from_env(store=MemoryStore())
     if name == "KEYS":
         App.from_env(store=FernetStore(MemoryStore(), key))
-
-
-def test_no_store_that_is_passed(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """`store=None` is none: the variable counts."""
-    monkeypatch.setenv("TWITCHVAULT_CLIENT_ID", "client")
-    monkeypatch.setenv("TWITCHVAULT_STORE", "no scheme")
-    with pytest.raises(ValueError, match="has no scheme"):
-        App.from_env(store=None)
-    assert not [*folder.iterdir()]
+        monkeypatch.setenv("TWITCHVAULT_STORE", "no scheme")
+        with pytest.raises(ValueError, match="has no scheme"):
+            App.from_env(store=None)
 
 
 def test_a_missing_client_id_is_named() -> None:

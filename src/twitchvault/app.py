@@ -46,12 +46,10 @@ class App:
     "redis://…", "rediss://…", "unix://…"), or None for a private `MemoryStore`. A store object is
     opened if need be and closed by you; one made from a URL is closed by `close()`.
     `maintain=False` stops background validation and early refresh, nothing else.
-    `lease_ttl`: seconds, 1 or more, that a refresh may take before another process may take it
-    over.
+    `lease_ttl`: seconds, 1 or more, after which another process may take a refresh over.
     `id_url`, `api_url`: where Twitch is, for tests and proxies.
-    `session`, `connector`, `proxy`, `proxy_auth`, `http_trace`, `trust_env` go to aiohttp; a
-    session or connector of yours is not closed. `trust_env=True` takes the proxy from HTTPS_PROXY
-    and the like.
+    `session`, `connector`, `proxy`, `proxy_auth`, `http_trace`, `trust_env` (the proxy of
+    HTTPS_PROXY and the like) go to aiohttp; a session or connector of yours is not closed.
     `on_metric` is called with a `Metric` for each request, refresh, validation, store call and
     needs_login, on the loop, so it must not block. What it raises is logged once.
 
@@ -104,13 +102,12 @@ class App:
     def from_env(cls, **overrides: Any) -> Self:  # noqa: ANN401 - those of the constructor
         """An app or flow as the environment describes it; `overrides` go to the constructor.
 
-        Each of these variables may stand in a file, whose path `TWITCHVAULT_..._FILE` names:
-        TWITCHVAULT_CLIENT_ID, _CLIENT_SECRET, _STORE, _NAMESPACE (of a Redis store), _KEYS (Fernet
-        keys, comma or newline between them: the store is encrypted), _ID_URL, _API_URL. Without
-        _STORE the store is a SQLite file in the platform's data folder. An override stands in place
-        of its variable; a store that is passed must be encrypted itself if there are keys.
-        `ValueError` that names the variable for one that is empty, that is set twice, whose file
-        cannot be read, or for a missing client id.
+        TWITCHVAULT_CLIENT_ID, _CLIENT_SECRET, _STORE (not set: a SQLite file in the platform's data
+        folder), _NAMESPACE (of a Redis store), _KEYS (Fernet keys, comma or newline between them:
+        the store is encrypted), _ID_URL, _API_URL; each may stand in a file, whose path
+        `TWITCHVAULT_..._FILE` names. An override stands in place of its variable; a store that is
+        passed must be encrypted itself if there are keys. `ValueError` names a variable that is
+        empty or set twice, whose file cannot be read, and a missing client id.
         """
         settings, own_store = environment.arguments(overrides)
         app = cls(**settings)
@@ -144,9 +141,9 @@ class App:
 
         The app access token is `token` if given (validated first), else the vault's own if it
         still validates, else a new one. A public client needs none. From now on the app belongs to
-        the running event loop. If it fails, all is closed again: `AuthFailure` if `token` is not an
-        app token of this client, `HTTPException` as Twitch says (403: wrong secret), `StoreError`
-        if the store cannot be opened, or if the app was cleared or closed meanwhile.
+        the running event loop. If it fails, all is closed again: `AuthFailure` if `token` is no app
+        token of this client, `HTTPException` (403: wrong secret), `StoreError` if the store cannot
+        be opened, or if the app was cleared or closed meanwhile.
         """
         if self._shared:
             self._check_shared()
@@ -159,8 +156,7 @@ class App:
     def clear(self) -> None:
         """Forget local state and background tasks; the store keeps everything.
 
-        A refresh under way still ends, and what is not yet written still is. `authorize()` begins
-        anew.
+        A refresh under way, and what is not yet written, still ends. `authorize()` begins anew.
         """
         if not self._shared:
             self._core.clear()
@@ -248,10 +244,7 @@ class App:
 
     @on_bound_loop
     async def health(self) -> Health:
-        """How the vault is, within a second, also when the store does not answer; raises nothing.
-
-        An app that is not authorized has no store that it could reach.
-        """
+        """How the vault is, within a second, also if the store is away; raises nothing."""
         return await self._core.vault.health()
 
     @on_bound_loop
@@ -292,9 +285,9 @@ class App:
     def add_token(self, user_id: str, access_token: str, refresh_token: str | None) -> UserAPI:
         """Store a pair without validating it; shown at once, written in the background.
 
-        Works before `authorize()` too. A pair whose refresh token the vault has exchanged before
-        yields the vaulted pair. `flush()` waits until it is durable. The first validation compares
-        whose token it is: another user's or client's makes the user need a login.
+        Works before `authorize()` too; `flush()` waits until it is durable. A pair whose refresh
+        token the vault has exchanged yields the vaulted pair. The first validation compares whose
+        token it is: another user's or client's makes the user need a login.
         """
         user_id = self._user_id(user_id, app=False)
         pair = _pair(access_token, refresh_token)
@@ -306,9 +299,9 @@ class App:
     async def add_user(self, access_token: str, refresh_token: str | None) -> UserAPI:
         """Validate a pair, renew it if its access token is dead, store it; durable on return.
 
-        The refresh token is used only after a 401, once in all processes that add the same pair.
-        `AuthFailure` if neither token works, or if they are not a user's tokens of this client;
-        any other answer raises as itself, and nothing is stored.
+        The refresh token is used after a 401 alone, once in all processes that add the same pair.
+        `AuthFailure` if neither token works, or if they are not a user's of this client; any other
+        answer raises as itself, and nothing is stored.
         """
         user_id = await self._core.vault.add_user(_pair(access_token, refresh_token))
         return UserAPI(user_id, self._core.helix)
@@ -316,8 +309,7 @@ class App:
     def remove_token(self, user_id: str) -> None:
         """Remove a user from the store; revokes nothing.
 
-        If the vault has exchanged tokens of this user, their fingerprints stay, without any token:
-        a spent token that comes back from an old configuration file must not be sent to Twitch.
+        The fingerprints of exchanged tokens stay: a spent one may come back from an old file.
         """
         user_id = self._user_id(user_id)
         self._binding.check_change()

@@ -63,9 +63,7 @@ class Core:
         if self._closing is not None:
             await asyncio.wait((self._closing,))
         if self.binding.bind():
-            self._turn = (
-                asyncio.Lock()
-            )  # a lock belongs to the loop on which somebody waited for it
+            self._turn = asyncio.Lock()  # the former one may belong to another loop
             self.vault.enter_loop()
         self.http.closed = False
         async with self._turn:
@@ -87,10 +85,9 @@ class Core:
         await self.vault.open()
         if token is not None:
             await self.vault.take_app_token(token)
-            has_token = True
-        else:
-            has_token = await self.vault.ensure_app_token()
-        return AppAPI(self.http.client_id, self.helix) if has_token else None
+        elif not await self.vault.ensure_app_token():
+            return None
+        return AppAPI(self.http.client_id, self.helix)
 
     def clear(self) -> None:
         """Forget local state; what is on its way is still written."""

@@ -1,8 +1,7 @@
 """What the environment says: the variables `TWITCHVAULT_*`, for `App.from_env` and the command.
 
-Each variable may stand in a file instead, as Docker and systemd hand out secrets: then
-`TWITCHVAULT_<NAME>_FILE` has its path, and a newline at the file's end does not count. Every error
-is a `ValueError` that names the variable, and none shows a value.
+`TWITCHVAULT_<NAME>_FILE` may name a file that holds the value, as Docker and systemd hand out
+secrets. Every error is a `ValueError` that names the variable, and none shows a value.
 """
 
 from __future__ import annotations
@@ -23,19 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from twitchvault.stores import TokenStore
-
-__all__ = [
-    "VARIABLES",
-    "Keys",
-    "arguments",
-    "default_store",
-    "encrypted",
-    "key_file",
-    "keys",
-    "make_store",
-    "setting",
-    "variable",
-]
 
 VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -106,7 +92,12 @@ def setting(name: str) -> str | None:
     found = _only_one(name, f"{name}_FILE")
     if found is None or found == name:
         return None if found is None else os.environ[variable(name)]
-    return _read(found)
+    path = _path(found)
+    source = f"the file {str(path)!r} of {variable(found)}"
+    text = _content(path, source)
+    if not text.strip():
+        raise WrongValue(f"{source} is empty")
+    return text
 
 
 def keys() -> Keys | None:
@@ -145,14 +136,6 @@ def _only_one(*names: str) -> str | None:
 
 def _path(name: str) -> Path:
     return Path(os.environ[variable(name)])
-
-
-def _read(name: str) -> str:
-    source = f"the file {str(_path(name))!r} of {variable(name)}"
-    text = _content(_path(name), source)
-    if not text.strip():
-        raise WrongValue(f"{source} is empty")
-    return text
 
 
 def _content(path: Path, source: str) -> str:

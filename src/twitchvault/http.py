@@ -1,8 +1,7 @@
 """The one place that sends HTTP.
 
-Nothing that aiohttp raises leaves this module: whatever goes wrong between us and an answer is a
-`NoAnswer`, which says whether the service can have acted on the request. Its message names host
-and port, never a path, a query, a header or a body.
+Whatever goes wrong between us and an answer is a `NoAnswer`, which says whether the service can
+have acted on the request. Its message names host and port, never a path, query, header or body.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import math
 import os
 import time
 from contextlib import suppress
+from functools import partial
 from socket import gaierror
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlencode
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_TIMEOUT", "Answer", "HTTPClient"]
 
 DEFAULT_TIMEOUT: Final = 30.0
-"""Seconds that one exchange may take, from asking the pool for a connection to the last byte."""
+"""Seconds for one exchange, from asking the pool for a connection to the last byte."""
 LIMIT: Final = 4 << 20
 """Bytes that an answer may have, after decompression."""
 
@@ -74,10 +74,9 @@ class Answer(NamedTuple):
 class HTTPClient:
     """Sends requests through one aiohttp session, made on first use.
 
-    A `session` or `connector` passed in is used and stays the caller's to close; a session brings
-    its own connector and traces, so it cannot be combined with `connector` or `http_trace`.
-    A trace sees requests as they are, secrets included. Proxies from the environment are ignored
-    unless `trust_env`.
+    A `session` or `connector` passed in stays the caller's to close; a session brings its own
+    connector and traces. A trace sees requests as they are, secrets included. Proxies from the
+    environment are ignored unless `trust_env`.
     """
 
     def __init__(
@@ -93,10 +92,8 @@ class HTTPClient:
         metrics: Metrics | None = None,
     ) -> None:
         if session is not None and (connector is not None or http_trace is not None or trust_env):
-            msg = (
-                "'connector', 'http_trace' and 'trust_env' belong to a session: give them to your "
-            )
-            raise WrongValue(msg + "'session'")
+            msg = "'connector', 'http_trace' and 'trust_env' belong to a session: give them to your"
+            raise WrongValue(f"{msg} 'session'")
         self.client_id = client_id
         self.closed = False
         self.metrics = Metrics() if metrics is None else metrics
@@ -130,21 +127,18 @@ class HTTPClient:
         Any status is an answer. `NoAnswer` if none arrives within `timeout` seconds, everything
         included, or if it is longer than 4 MiB. A body is written at most once.
 
-        The other two are for requests with a body. `may_send` is asked once, right before the
-        body's first byte leaves. If it says no, nothing of the body leaves, and `NoAnswer` has
-        `too_late` and is not `sent`. Headers may have left: keep secrets in bodies.
-        `answer_timeout`: an answer to a body that has left is awaited for so many seconds, as long
-        as its connection lives. While the loop is blocked, or the process stopped, no time passes:
-        an answer that has reached this machine is read.
+        `may_send` is asked once, right before the body's first byte leaves. If it says no, nothing
+        of the body leaves, and `NoAnswer` has `too_late`. Headers may have left: keep secrets in
+        bodies. `answer_timeout`: the answer to a body that has left is awaited for so many seconds
+        in which the loop runs, as long as the connection lives.
         """
         body = _body(form, json, may_send)
         if body is not None:
             # Named here, for else a default of the caller's session would go before the body's own.
             headers = {**(headers or {}), "Content-Type": body.content_type}
-        send = self._measured if self.metrics.wanted else self._request
-        request = send(body, method, url, headers=headers, params=params)
+        request = self._request(body, method, url, headers=headers, params=params)
         exchange = asyncio.create_task(request, name="twitchvault request")
-        exchange.add_done_callback(_note_outcome)
+        exchange.add_done_callback(partial(self._report, time.perf_counter(), method, url))
         try:
             await asyncio.wait((exchange,), timeout=timeout)
             if body is not None and answer_timeout is not None:
@@ -162,10 +156,7 @@ class HTTPClient:
         raise _no_answer(url, body, reason)
 
     async def close(self) -> None:
-        """Close the session if it is ours; idempotent.
-
-        Nothing can be sent any more, so that no new session is left open: until `closed` is False.
-        """
+        """Close the session if it is ours; nothing is sent any more until `closed` is False."""
         self.closed = True
         await self._close_session()
 
@@ -177,21 +168,12 @@ class HTTPClient:
                 async with asyncio.timeout(_CLOSE_TIMEOUT):
                     await session.close()
 
-    async def _measured(
-        self,
-        body: RequestBody | None,
-        method: str,
-        url: str,
-        **options: Any,  # noqa: ANN401
-    ) -> Answer:
-        began, status = time.perf_counter(), "none"
-        try:
-            answer = await self._request(body, method, url, **options)
-            status = str(answer.status)
-            return answer
-        finally:
-            took, endpoint = time.perf_counter() - began, URL(url).path
-            self.metrics.report("request", took, method=method, endpoint=endpoint, status=status)
+    def _report(self, began: float, method: str, url: str, exchange: asyncio.Task[Answer]) -> None:
+        # Asking for the exception keeps asyncio from logging it if the caller was cancelled.
+        answered = not exchange.cancelled() and exchange.exception() is None
+        status = str(exchange.result().status) if answered else "none"
+        took, endpoint = time.perf_counter() - began, URL(url).path
+        self.metrics.report("request", took, method=method, endpoint=endpoint, status=status)
 
     async def _request(
         self,
@@ -221,7 +203,7 @@ class HTTPClient:
         except Exception as error:
             if body is None or not body.sent:
                 raise
-            # A trace or a middleware of the caller's: what the answer would have been is not known.
+            # A trace of the caller's has failed: what the answer would have been is not known.
             reason = f"the request failed with {type(error).__name__}"
         # Raised out here, it carries no trace of the original, which can hold URLs and headers.
         raise _no_answer(url, body, reason)
@@ -286,10 +268,10 @@ class RequestBody(aiohttp.BytesPayload):
         await self.write(writer)
 
     async def wait_for_answer(self, exchange: asyncio.Task[Answer], seconds: float) -> None:
-        """Wait on if the body has left, for so many seconds in which the loop runs, and one more.
+        """Wait on if the body has left, for so many seconds in which the loop runs.
 
-        They are counted, not measured: a blocked loop or a stopped process costs one of them, and
-        in the next the loop reads what lay in its socket.
+        They are counted, not measured, and there is one more: a blocked loop or a stopped process
+        costs one of them, and in the next the loop reads what lay in its socket.
         """
         ticks = math.ceil(max(seconds, 0.0)) + 1
         while self.sent and ticks > 0 and not exchange.done():
@@ -337,11 +319,6 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
             return bytes(content)
     response.close()
     raise _TooLargeError
-
-
-def _note_outcome(exchange: asyncio.Task[Answer]) -> None:
-    if not exchange.cancelled():
-        exchange.exception()  # or it is logged if the caller was cancelled in the same moment
 
 
 def _no_answer(url: str, body: RequestBody | None, reason: str) -> NoAnswer:

@@ -16,29 +16,15 @@ from pydantic import ValidationError
 from twitchvault.errors import BadRequest, ClientException, HTTPException, Unauthorized
 from twitchvault.http import DEFAULT_TIMEOUT
 from twitchvault.inputs import base_url
-from twitchvault.models import (
-    AnswerModel,
-    ClientCredentials,
-    DeviceCode,
-    KeySet,
-    Token,
-    ValidateToken,
-)
-from twitchvault.responses import (
-    NO_OBJECT,
-    TOKEN_FIELDS,
-    error_of,
-    is_good,
-    is_json,
-    json_of,
-    unusable,
-)
+from twitchvault.models import ClientCredentials, DeviceCode, KeySet, Token, ValidateToken
+from twitchvault.responses import TOKEN_FIELDS, error_of, is_good, is_json, json_of, unusable
 from twitchvault.scopes import scope_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from twitchvault.http import Answer, HTTPClient
+    from twitchvault.models import AnswerModel
 
 __all__ = ["Identity", "parse", "refused_grant"]
 
@@ -49,16 +35,15 @@ ANSWER_TIMEOUT: Final = 300.0
 _DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 _UNAUTHORIZED: Final = 401
 _SECRET_FIELDS: Final = TOKEN_FIELDS | {"code"}
-_Model = TypeVar("_Model", bound=AnswerModel)
+_Model = TypeVar("_Model", bound="AnswerModel")
 
 
 class Identity:
     """The endpoints of the identity service for one application.
 
     Every method raises an `HTTPException`: the subclass of the answer's status, `NoAnswer` if there
-    was none, or a plain one with the answer's status if that is 200 but cannot be used.
+    was none, or a plain one with the answer's status if that is 2xx but cannot be used.
     `client_secret` None or empty is a `public` client; no empty secret is ever sent.
-    `id_url` may have a path, with or without a slash at its end.
     """
 
     def __init__(
@@ -80,20 +65,18 @@ class Identity:
         return await self._post(ClientCredentials, "token", form)
 
     async def start_device(self, scopes: Iterable[str] = ()) -> DeviceCode:
-        """Start a device code flow. Compare the scopes of the token that comes out of it.
+        """Start a device code flow.
 
-        The scopes go into `scopes`, plural, in the body of this one request: elsewhere they have
-        been seen to be ignored without an error.
+        The scopes go into `scopes`, plural, of this one body: elsewhere they are silently ignored.
         """
         names = " ".join(scope_names(scopes))
         form = {"client_id": self.client_id} | ({"scopes": names} if names else {})
         return await self._post(DeviceCode, "device", form)
 
     async def poll_device(self, device_code: str, *, timeout: float = DEFAULT_TIMEOUT) -> Token:
-        """Ask once for the tokens of a device code.
+        """Ask once for the tokens of a device code; a code is good for one pair.
 
-        `BadRequest` until the user has approved: see `error_code`. A code is good for
-        one pair. No secret is sent, also not of a confidential client: none is asked for here.
+        `BadRequest` until the user has approved: see `error_code`. No secret is asked for.
         """
         form = self._grant(_DEVICE_GRANT, device_code=device_code)
         return await self._post(Token, "token", form, timeout=timeout, answer_timeout=timeout)
@@ -106,25 +89,23 @@ class Identity:
         force_verify: bool = False,
         **openid: str | None,
     ) -> str:
-        """The page that the user's browser has to visit; scopes stand in a stable order.
-
-        `openid` is what OpenID Connect adds: `nonce` and, as JSON, `claims`.
-        """
-        query = {
+        """The page that the user's browser has to visit; `openid`: `nonce`, `claims` as JSON."""
+        fields = {
             "response_type": "code",
             "client_id": self.client_id,
             "redirect_uri": redirect_uri,
             "scope": " ".join(scope_names(scopes)),
+            "state": state,
+            "force_verify": "true" if force_verify else None,
+            **openid,
         }
-        more = {"state": state, "force_verify": "true" if force_verify else None, **openid}
-        query |= {name: value for name, value in more.items() if value is not None}
+        query = {name: value for name, value in fields.items() if value is not None}
         return f"{self._base}/authorize?{urlencode(query, quote_via=quote, safe='')}"
 
     async def exchange_code(self, code: str, redirect_uri: str) -> Token:
         """The tokens of an authorization code; `redirect_uri` byte for byte as in the page's URL.
 
-        A code is good for one exchange. The service refuses a public client's; it is sent all the
-        same, without a secret, for `id_url` may be a proxy that adds the secret.
+        The service refuses a public client's, but `id_url` may be a proxy that adds the secret.
         """
         form = self._grant("authorization_code", secret=True, code=code, redirect_uri=redirect_uri)
         return await self._post(Token, "token", form, answer_timeout=DEFAULT_TIMEOUT)
@@ -138,19 +119,13 @@ class Identity:
     ) -> Token:
         """Exchange a refresh token. It may be spent by this: see `refused_grant` for the errors.
 
-        `may_send` is asked right before the request leaves; if it says no, `NoAnswer` has
-        `too_late`. `timeout` bounds what comes before: once the request has left, its answer is
-        awaited as long as the connection lives, at most for 300 seconds in which the loop ran.
+        `may_send`: see `HTTPClient.send`. `timeout` bounds what comes before the request has left;
+        its answer is then awaited as long as the connection lives, 300 seconds at most.
         `NoAnswer.sent` False proves that the token is not spent.
         """
         form = self._grant("refresh_token", secret=True, refresh_token=refresh_token)
         return await self._post(
-            Token,
-            "token",
-            form,
-            timeout=timeout,
-            may_send=may_send,
-            answer_timeout=ANSWER_TIMEOUT,
+            Token, "token", form, timeout=timeout, may_send=may_send, answer_timeout=ANSWER_TIMEOUT
         )
 
     async def validate(
@@ -180,7 +155,7 @@ class Identity:
         return parse(KeySet, await self._http.send("GET", f"{self._base}/keys")).keys
 
     async def revoke(self, access_token: str) -> None:
-        """Revoke an access token. The refresh token that came with it survives.
+        """Revoke an access token, not the refresh token that came with it.
 
         `BadRequest` if the token was not good any more, `NotFound` for an unknown client.
         """
@@ -219,8 +194,7 @@ class Identity:
 def refused_grant(error: BaseException) -> bool:
     """True if a refresh failed because the refresh token itself is no good (any more).
 
-    Only a 400 or 401 says so, with a JSON body that says `Invalid refresh token` or
-    `invalid_grant`. Every other failure says nothing of the token.
+    Only a 400 or 401 whose JSON says `Invalid refresh token` or `invalid_grant` says so.
     """
     return isinstance(error, BadRequest | Unauthorized) and error.error_code == "invalid_grant"
 
@@ -229,7 +203,7 @@ def parse(model: type[_Model], answer: Answer, *secrets: str | None) -> _Model:
     """The model of a good answer. Errors: those of `json_of`, also for a field that is missing."""
     fields = json_of(answer, *secrets, salvage=True)
     if fields is not None and not isinstance(fields, dict):
-        raise unusable(answer, NO_OBJECT, secrets)
+        raise unusable(answer, "JSON, but not an object", secrets)
     try:
         return model.from_answer(fields or {})
     except ValidationError as error:

@@ -13,17 +13,6 @@ from yarl import URL
 
 from twitchvault.errors import WrongType, WrongValue
 
-__all__ = [
-    "base_url",
-    "client_id",
-    "client_secret",
-    "optional_token",
-    "seconds",
-    "token",
-    "user_id",
-    "word",
-]
-
 _PREFIX: Final = re.compile(r"^(?:oauth:|bearer(?=\s|$))\s*", re.IGNORECASE)
 """What IRC clients and HTTP headers have in front of a token."""
 _SYNTAX: Final = re.compile("[\"':]")

@@ -28,10 +28,9 @@ class Metric(NamedTuple):
     """One measurement: what `App(on_metric=...)` is called with.
 
     `name` is "request", "refresh", "validation", "store_call" or "needs_login". `value` is in
-    seconds, 1 for needs_login. `labels` are few and never a secret, a token or a user:
-    "method", "endpoint" and "status" (none: no answer) of a request, "method" and "outcome" of a
-    store call, "outcome" of a refresh (ok, refused, error) and of a validation. An outcome is ok,
-    error, or the status of an answer.
+    seconds, 1 for needs_login. `labels`, never a secret, a token or a user, are "method",
+    "endpoint" and "status" (none: no answer) of a request, "method" and "outcome" of a store call,
+    "outcome" of a refresh (ok, refused, error) and of a validation (ok, error, or a status).
     """
 
     name: str
@@ -43,12 +42,11 @@ class Metric(NamedTuple):
 class Health:
     """How a vault is.
 
-    `store_reachable`: the store answered within a second, after `store_seconds` (None: it did not).
-    `users`: how many, by state (live, needs_login, damaged). `oldest_validation`: seconds since
-    the validation that lies longest ago, None if nobody was validated. `refreshes_done`,
-    `refreshes_failed`: of this process since the app was made. `last_errors`: the last error of
-    each kind (refresh, validation, store_call). `changes_pending`: changes of this process that are
-    not in the store yet.
+    `store_reachable`: the store answered within a second, after `store_seconds`, else None.
+    `users`: how many, by state (live, needs_login, damaged). `oldest_validation`: seconds since the
+    one that lies longest ago, None if nobody was validated. `refreshes_done`, `refreshes_failed`:
+    of this process since the app was made. `last_errors`: the last one of each kind (refresh,
+    validation, store_call). `changes_pending`: those of this process not in the store yet.
     """
 
     store_reachable: bool
@@ -79,11 +77,6 @@ class Metrics:
         self.refreshes_failed = 0
         self.last_errors: dict[str, str] = {}
 
-    @property
-    def wanted(self) -> bool:
-        """Whether anybody wants measurements."""
-        return self._on_metric is not None
-
     def report(self, name: str, value: float, **labels: str) -> None:
         """Hand a measurement on. What the user's function raises is logged, the first time."""
         if self._on_metric is None:
@@ -110,17 +103,16 @@ class Metrics:
 
     async def timed(self, name: str, work: Awaitable[T], **labels: str) -> T:
         """What `work` comes to; how long it took and how it ended is reported."""
-        began, outcome = time.perf_counter(), "error"
+        began, outcome = time.perf_counter(), "ok"
         try:
-            result = await work
-            outcome = "ok"
-        except (Unauthorized, VersionConflict) as error:  # answers like any other
-            outcome = "conflict" if isinstance(error, VersionConflict) else str(error.status)
+            return await work
+        except VersionConflict:  # an answer like any other, as a 401 is
+            outcome = "conflict"
             raise
         except BaseException as error:
-            outcome = str(getattr(error, "status", outcome))
-            self.note_error(name, error)
+            outcome = str(getattr(error, "status", "error"))
+            if not isinstance(error, Unauthorized):
+                self.note_error(name, error)
             raise
         finally:
             self.report(name, time.perf_counter() - began, outcome=outcome, **labels)
-        return result

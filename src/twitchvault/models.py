@@ -1,9 +1,8 @@
 """What the identity service answers, as frozen models.
 
 Each model has the documented fields and `raw`, all of the answer. Reprs and validation errors hide
-secrets; attributes, `model_dump()` and `raw[...]` give the real values, so mind where they go.
-Only what an answer cannot do without, the token itself say, has to be there. Everything else is
-read as far as it can be, because an answer with new tokens in it must not be lost for a side note.
+secrets; attributes, `model_dump()` and `raw[...]` give the real values. Only what an answer cannot
+do without has to be there: new tokens must not be lost for a side note.
 """
 
 from __future__ import annotations
@@ -11,28 +10,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-__all__ = [
-    "AnswerModel",
-    "ClientCredentials",
-    "DeviceCode",
-    "IdToken",
-    "KeySet",
-    "RawAnswer",
-    "Token",
-    "ValidateToken",
-]
 
 _BEARER: Final = "bearer"
 _DEFAULT_INTERVAL: Final = 5
@@ -42,7 +23,7 @@ _LONGEST: Final = 2**31 - 1
 
 
 class RawAnswer(dict[str, Any]):
-    """A read-only mapping of a complete answer: a dict, so that every JSON encoder takes it.
+    """A read-only mapping of a complete answer, as a dict, which every JSON encoder takes.
 
     Its repr shows the keys only, for the values are secrets.
     """
@@ -92,10 +73,6 @@ def _scopes(value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _token_type(value: object) -> str:
-    return _storable(value) if isinstance(value, str) else _BEARER
-
-
 def _storable(value: Any) -> Any:  # noqa: ANN401
     """A text with "?" for lone surrogates, which could not be stored; else the value itself."""
     return value.encode(errors="replace").decode() if isinstance(value, str) else value
@@ -103,10 +80,6 @@ def _storable(value: Any) -> Any:  # noqa: ANN401
 
 def _text(value: object) -> str | None:
     return _storable(value) if isinstance(value, str) else None
-
-
-def _true(value: object) -> bool:
-    return value is True
 
 
 def _plain(raw: RawAnswer) -> dict[str, Any]:
@@ -119,16 +92,13 @@ _Secret = Annotated[_Word, Field(repr=False)]
 _Seconds = Annotated[int, BeforeValidator(_seconds)]
 _Scopes = Annotated[tuple[str, ...], BeforeValidator(_scopes)]
 _Raw = Annotated[dict[str, Any], AfterValidator(RawAnswer), PlainSerializer(_plain)]
-_TokenType = Annotated[str, BeforeValidator(_token_type)]
+_TokenType = Annotated[str, BeforeValidator(lambda value: _text(value) or _BEARER)]
 _UserId = Annotated[str, Field(strict=True, pattern="^[0-9]{1,20}$")]
 _Text = Annotated[str | None, BeforeValidator(_text)]
 
 
 class AnswerModel(BaseModel):
-    """What the models have in common: they are frozen, and keep the complete answer in `raw`.
-
-    Iterating or unpacking one gives its values, in the order of the fields.
-    """
+    """A frozen model of an answer; iterating or unpacking one gives its values in their order."""
 
     # Built on first use: the import would take half a millisecond more for each model.
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True, defer_build=True)
@@ -143,8 +113,7 @@ class AnswerModel(BaseModel):
     def from_answer(cls, answer: Mapping[str, Any]) -> Self:
         """The model of an answer's JSON object; pydantic's `ValidationError` if it cannot be.
 
-        A field that is null or "" is one that is absent. Token answers spell it `scope`,
-        validations `scopes`.
+        Null and "" are absent. Token answers spell it `scope`, validations `scopes`.
         """
         named = {"scopes": answer.get("scope")} | dict(answer)
         stated = {
@@ -158,9 +127,9 @@ class AnswerModel(BaseModel):
 class Token(AnswerModel):
     """A user's token pair.
 
-    `refresh_token` is None where the service gave none. `expires_in` is in seconds from the moment
-    of the answer; 0 means not stated or never. `scopes` are those that were granted, which can be
-    fewer than were asked for. The answer does not say whose token it is: `validate_token` does.
+    `refresh_token` is None where the service gave none. `expires_in`: seconds from the answer on, 0
+    if not stated. `scopes` were granted, perhaps fewer than were asked for. The answer does not say
+    whose token it is: `validate_token` does.
     """
 
     access_token: _Secret
@@ -174,8 +143,8 @@ class Token(AnswerModel):
 class DeviceCode(AnswerModel):
     """The start of a device code flow: show the user `verification_uri` and `user_code`.
 
-    `expires_in` and `interval` (the least time between two polls) are in seconds; `expires_in` 0
-    means not stated. `device_code` is a secret: whoever has it can get the tokens.
+    `expires_in` (0: not stated) and `interval`, the least time between two polls, are in seconds.
+    `device_code` is a secret: whoever has it can get the tokens.
     """
 
     device_code: _Secret
@@ -189,9 +158,8 @@ class DeviceCode(AnswerModel):
 class ValidateToken(AnswerModel):
     """What the service says about an access token.
 
-    `login` and `user_id` are None for an app access token. `expires_in` is the seconds left;
-    0 means not stated or never. The service's clock here is not the one of `Token.expires_in`:
-    several hundred seconds more are normal.
+    `login` and `user_id` are None for an app access token. `expires_in` is the seconds left, 0 if
+    not stated; several hundred more than `Token.expires_in` said are normal.
     """
 
     client_id: _Word
@@ -205,7 +173,7 @@ class ValidateToken(AnswerModel):
 class ClientCredentials(AnswerModel):
     """An app access token. It cannot be refreshed: ask for a new one.
 
-    `expires_in` is in seconds from the moment of the answer; 0 means not stated or never.
+    `expires_in`: seconds from the answer on, 0 if not stated.
     """
 
     access_token: _Secret
@@ -225,7 +193,7 @@ class IdToken(AnswerModel):
     sub: _UserId
     preferred_username: _Text = None
     email: _Text = Field(default=None, repr=False)
-    email_verified: Annotated[bool, BeforeValidator(_true)] = False
+    email_verified: Annotated[bool, BeforeValidator(lambda value: value is True)] = False
     picture: _Text = None
     raw: _Raw = Field(default_factory=RawAnswer, repr=False)
 

@@ -1,7 +1,7 @@
 """What an HTTP response says: its JSON, or the exception it stands for. Pure functions.
 
-An error's text comes from the service and can echo what we sent: whatever is secret is cut out of
-it here. Of an answer that cannot be used nothing is quoted at all.
+An error's text can echo what we sent: whatever is secret is cut out of it here. Of an answer that
+cannot be used nothing is quoted.
 """
 
 from __future__ import annotations
@@ -19,19 +19,6 @@ if TYPE_CHECKING:
 
     from twitchvault.http import Answer
 
-__all__ = [
-    "NO_OBJECT",
-    "TOKEN_FIELDS",
-    "error_of",
-    "is_good",
-    "is_json",
-    "json_of",
-    "looks_like_json",
-    "message_of",
-    "unusable",
-]
-
-NO_OBJECT: Final = "JSON, but not an object"
 _TEXT: Final = "text instead of JSON"
 _MESSAGE_LENGTH: Final = 200
 _MOST_READ: Final = 10_000
@@ -79,8 +66,8 @@ def json_of(answer: Answer, *secrets: str | None, salvage: bool = False) -> Any:
 def error_of(answer: Answer, *secrets: str | None) -> HTTPException:
     """The exception for an answer that is not good.
 
-    Reads Twitch's form (`status`, `message`), RFC 6749's (`error`, `error_description`) and plain
-    text. `secrets`, and any token in the answer itself, are cut out of message and headers.
+    Reads Twitch's form, RFC 6749's (`error`, `error_description`) and plain text. `secrets`, and
+    any token in the answer itself, are cut out of message and headers.
     """
     text, value = _text_and_value(answer)
     hide = _hide(secrets, value)
@@ -173,7 +160,7 @@ def _text_and_value(answer: Answer) -> tuple[str, Any]:
         message, *rfc = _error_fields(value)
         text = message or ": ".join(filter(None, rfc))
     else:
-        text = NO_OBJECT
+        text = "JSON, but not an object"
     return text[:_MOST_READ].strip(), value
 
 
@@ -202,9 +189,9 @@ def _one_line(text: str) -> str:
 
 
 def _hide(secrets: Iterable[str | None], answer: object) -> Callable[[str], str]:
-    """A function that cuts secrets out of a text: the ones given, and the tokens in an answer.
+    """A function that cuts secrets, and beginnings of secrets, out of a text.
 
-    A service that shortens what it echoes shows the beginning of a secret: that is cut out, too.
+    They are the ones given, and the tokens in an answer.
     """
     known = {text for text in (*secrets, *_tokens_in(answer)) if text}
     spellings = {spelling for text in known for spelling in _spellings(text)}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.environment import on_each_store, our_tasks, until, within
+from tests.environment import on_each_store, within
 from twitchvault import (
     App,
     AppAPI,
@@ -18,10 +17,8 @@ from twitchvault import (
     BadRequest,
     ClientException,
     DeviceCodeFlow,
-    Forbidden,
     NotAuthorized,
     TokenError,
-    TwitchVaultError,
     Unauthorized,
 )
 
@@ -246,22 +243,6 @@ async def test_many_at_once_fetch_one_app_token(env: Environment) -> None:
     assert env.twitch.counts.app_tokens == 1
 
 
-@pytest.mark.parametrize("steps", [0, 1, 5, 20, 60])
-async def test_closed_while_it_authorizes(env: Environment, steps: int) -> None:
-    """It says so, or had ended before; afterwards nothing is authorized, and nothing runs."""
-    app = env.app()
-    begun = asyncio.ensure_future(app.authorize())
-    for _ in range(steps):
-        await asyncio.sleep(0)
-    await within(app.close())
-    with suppress(TwitchVaultError):
-        await within(begun)
-    assert app.application is None
-    await until(lambda: not our_tasks())
-    await within(app.authorize())
-    application_of(app)
-
-
 @pytest.mark.parametrize("revoke", [True, False])
 async def test_an_app_token_that_has_gone(env: Environment, revoke: bool) -> None:
     """Nobody can sign an application in: its calls name `authorize()`, which brings a new one."""
@@ -277,24 +258,3 @@ async def test_an_app_token_that_has_gone(env: Environment, revoke: bool) -> Non
                 await call()
         await app.authorize()
         await application.get_user(login="alice")
-
-
-async def test_a_failure_closes_everything(env: Environment) -> None:
-    """Whoever lets go of a flow that could not be authorized leaves nothing behind."""
-    app = env.app(client_secret="x" * 30)
-    with pytest.raises(Forbidden):
-        await app.authorize()
-    assert our_tasks() == []
-
-
-async def test_a_flow_of_a_closed_app(env: Environment) -> None:
-    """It cannot be authorized or entered: that is for the app to do."""
-    app = env.app()
-    await app.authorize()
-    flow = DeviceCodeFlow.from_app(app)
-    await app.close()
-    with pytest.raises(NotAuthorized):
-        await flow.authorize()
-    with pytest.raises(NotAuthorized):
-        async with flow:
-            pass

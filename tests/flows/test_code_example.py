@@ -107,22 +107,21 @@ async def test_a_code_is_good_once(env: Environment) -> None:
                 await flow.get_authorization_token(code, REDIRECT)
 
 
-async def test_an_authorization_url(env: Environment) -> None:
-    """The same wish always makes the same URL, whatever the order of the scopes."""
-    flow = env.code()
-    scopes = ["user:read:email", "chat:read", "an:unknown:one", "bits:read"]
-    urls = {
-        flow.get_authorization_url(REDIRECT, given)
-        for given in (scopes, scopes[::-1], set(scopes), frozenset(scopes), tuple(scopes * 2))
-    }
-    assert len(urls) == 1
-    query = URL(urls.pop()).query
-    assert query == {
-        "response_type": "code",
-        "client_id": env.client.client_id,
-        "redirect_uri": REDIRECT,
-        "scope": "an:unknown:one bits:read chat:read user:read:email",
-    }
-    positional = flow.get_authorization_url(REDIRECT, frozenset(), "state", True)
-    query = URL(positional).query
-    assert (query["scope"], query["state"], query["force_verify"]) == ("", "state", "true")
+@pytest.mark.parametrize(
+    "uri", [None, 7, b"http://localhost", "", " ", "http://a b", "http://a\x00", "\ud800"]
+)
+async def test_what_is_no_redirect_uri(uri: Any) -> None:  # noqa: ANN401
+    """It is a ValueError that names the argument, before anything is shown or sent."""
+    flow = AuthorizationCodeGrantFlow("client-id", "secret", id_url="http://127.0.0.1:1")
+    with pytest.raises(ValueError, match="'redirect_uri' must be"):
+        flow.get_authorization_url(uri)
+    with pytest.raises(ValueError, match="'redirect_uri' must be"):
+        await flow.get_authorization_token("code", uri)
+
+
+def test_a_pasted_redirect_uri() -> None:
+    """White space around it is taken off; everything else stays, byte for byte."""
+    flow = AuthorizationCodeGrantFlow("client-id", "secret")
+    plain = flow.get_authorization_url("http://localhost:3000/back/?a=%20b")
+    assert flow.get_authorization_url(" http://localhost:3000/back/?a=%20b\n") == plain
+    assert "redirect_uri=http%3A%2F%2Flocalhost%3A3000%2Fback%2F%3Fa%3D%2520b&" in plain

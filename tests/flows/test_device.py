@@ -11,12 +11,10 @@ import pytest
 from tests.environment import within
 from twitchvault import (
     BadRequest,
-    Forbidden,
     NoAnswer,
     RateLimited,
     Scopes,
     Token,
-    TwitchServerError,
 )
 from twitchvault.oauth.device import poll
 
@@ -83,50 +81,15 @@ async def test_slow_down_adds_five_seconds_for_good() -> None:
     assert clock.asked_at == [5, 10, 20, 30, 45, 60]
 
 
-@pytest.mark.parametrize(
-    "failure",
-    [
-        RateLimited(429),
-        TwitchServerError(500),
-        TwitchServerError(503, "an HTML page"),
-        NoAnswer("gone"),
-        NoAnswer("never sent", sent=False),
-    ],
-)
-async def test_a_failure_that_passes_does_not_end_the_wait(failure: Exception) -> None:
-    """Network errors, 429 and 5xx are passed over."""
-    clock = Clock(failure, PENDING, failure, failure, TOKEN)
-    assert await clock.poll() is TOKEN
-
-
+@pytest.mark.parametrize("limit", [3, 32])
 @pytest.mark.parametrize("lasting", [PENDING, SLOW_DOWN, RateLimited(429), NoAnswer("gone")])
-async def test_the_time_limit(lasting: Exception) -> None:
-    """`TimeoutError` at the time limit, neither earlier nor later."""
+async def test_the_time_limit(lasting: Exception, limit: float) -> None:
+    """`TimeoutError` at the time limit, neither earlier nor later, also below the interval."""
     clock = Clock(lasting)
-    with pytest.raises(TimeoutError, match="32 s"):
-        await clock.poll(timeout=32)
-    assert clock.now == 1032
-    assert all(asked < 32 for asked in clock.asked_at)
-
-
-async def test_a_time_limit_below_the_interval() -> None:
-    """It is kept as well; nobody is asked too early."""
-    clock = Clock(PENDING)
-    with pytest.raises(TimeoutError):
-        await clock.poll(interval=5, timeout=3)
-    assert clock.now == 1003
-
-
-@pytest.mark.parametrize(
-    "final",
-    [refusal("invalid device code"), refusal("access_denied"), Forbidden(403)],
-)
-async def test_a_final_answer_ends_the_wait(final: Exception) -> None:
-    """An expired or denied code raises as it is."""
-    clock = Clock(PENDING, final)
-    with pytest.raises(type(final)) as caught:
-        await clock.poll()
-    assert caught.value is final
+    with pytest.raises(TimeoutError, match=f"{limit} s"):
+        await clock.poll(timeout=limit)
+    assert clock.now == 1000 + limit
+    assert all(asked < limit for asked in clock.asked_at)
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), "5", [5]])
@@ -230,21 +193,14 @@ async def test_waiting_in_real_time(env: Environment) -> None:
 
 
 async def test_the_servers_interval_counts(env: Environment) -> None:
-    """Twitch said 1 s to this flow: a smaller argument does not make it ask oftener."""
-    env.twitch.device_interval = 1
-    async with env.device() as flow:
-        code = await flow.request_device_code()
-        with pytest.raises(TimeoutError):
-            await flow.wait_for_device_token(code.device_code, interval=0.01, timeout=0.3)
-        assert env.twitch.counts.polls == 0
-
-
-async def test_a_fraction_of_a_second_is_not_cut_off(env: Environment) -> None:
-    """Twitch said 1.5 s: asking every second would be too fast."""
+    """Twitch said 1.5 s to this flow: a smaller argument does not make it ask oftener."""
     env.twitch.device_interval = 1.5
     async with env.device() as flow:
         code = await flow.request_device_code()
         assert code.interval >= 1.5
+        with pytest.raises(TimeoutError):
+            await flow.wait_for_device_token(code.device_code, interval=0.01, timeout=0.3)
+        assert env.twitch.counts.polls == 0
 
 
 async def test_slow_down_is_remembered(env: Environment) -> None:
@@ -289,12 +245,3 @@ async def test_the_time_limit_holds_when_twitch_hangs(env: Environment) -> None:
             await gate.reached()
             with pytest.raises(TimeoutError):
                 await within(task)
-
-
-@pytest.mark.parametrize("scopes", ["chat:read", [7], ["two words"], 7])
-async def test_impossible_scopes(env: Environment, scopes: Any) -> None:  # noqa: ANN401
-    """They are refused before Twitch is asked."""
-    async with env.device() as flow:
-        with pytest.raises((TypeError, ValueError), match="'scopes'"):
-            await flow.request_device_code(scopes)
-    assert env.asked() == 0

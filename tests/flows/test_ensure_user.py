@@ -63,19 +63,36 @@ async def test_three_bots_show_one_code(env: Environment) -> None:
     assert [*await env.storage.values()] == [env.key(env.alice)]
 
 
-async def test_a_caller_that_is_cancelled_after_the_grant(env: Environment) -> None:
+@pytest.mark.parametrize("endpoint", ["token:device", "validate"])
+async def test_a_caller_that_is_cancelled_after_the_grant(env: Environment, endpoint: str) -> None:
     """The pair is stored all the same: the person has approved, and the code is used up."""
     screen = Screen()
+    env.twitch.auto_approve(env.alice)
     async with env.device() as flow:
-        bot = ensuring(flow, screen)
-        await until(lambda: screen.codes)
-        with env.twitch.hold("validate") as gate:
-            env.twitch.approve(screen.codes[0], env.alice)
-            await until(lambda: gate.arrived)
+        with env.twitch.hold(endpoint, when="after") as gate:
+            bot = ensuring(flow, screen)
+            await within(gate.reached())
             bot.cancel()
+            await asyncio.sleep(0)
+            env.twitch.fail("validate", status=503, times=2)
         with pytest.raises(asyncio.CancelledError):
             await within(bot)
         assert env.alice.user_id in flow.tokens
+
+
+async def test_a_caller_that_is_cancelled_during_a_poll(env: Environment) -> None:
+    """Its answer is waited for, as it may be a grant; after a "pending" nothing more is asked."""
+    screen = Screen()
+    async with env.device() as flow:
+        with env.twitch.hold("token:device", when="after") as gate:
+            bot = ensuring(flow, screen)
+            await within(gate.reached())
+            bot.cancel()
+            await asyncio.sleep(0)
+            assert not bot.done()
+        with pytest.raises(asyncio.CancelledError):
+            await within(bot)
+        assert env.log("token:device") == [("token", 400)]
 
 
 @pytest.mark.parametrize("expired", [False, True])
@@ -87,6 +104,16 @@ async def test_a_pair_that_was_never_validated(env: Environment, expired: bool) 
         flow.add_token(env.alice.user_id, pair.access_token, pair.refresh_token)
         user = await within(flow.ensure_user(SCOPES, screen.show))
         assert user.user_id == env.alice.user_id
+    assert not screen.codes
+
+
+async def test_a_bad_moment_condemns_nobody(env: Environment) -> None:
+    """A stored pair whose validation draws a 503 is asked about again: nobody has to sign in."""
+    screen, pair = Screen(), env.pair(scopes=SCOPES)
+    async with env.device() as flow:
+        flow.add_token(env.alice.user_id, pair.access_token, pair.refresh_token)
+        env.twitch.fail("validate", status=503)
+        assert (await within(ensuring(flow, screen))).user_id == env.alice.user_id
     assert not screen.codes
 
 

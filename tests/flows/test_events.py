@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.environment import GARBAGE, Listener, listening, on_each_store
-from twitchvault import AuthFailure, DeviceCodeFlow, VaultEvent
+from twitchvault import AuthFailure, VaultEvent
 
 if TYPE_CHECKING:
     from tests.environment import Environment
@@ -112,16 +112,3 @@ async def test_a_stream_ends_with_the_flow(env: Environment) -> None:
     here = await listening(flow)
     flow.clear()
     assert await here.ended() == []
-
-
-async def test_events_of_a_flow_made_from_an_app(env: Environment) -> None:
-    """A flow made by `from_app` gives the app's events."""
-    async with env.app() as app:
-        here = await listening(DeviceCodeFlow.from_app(app))
-        app.add_token("1", "a", "r")
-        assert await here.next() == ("added", "1", "local", "")
-
-
-def test_the_fields_of_an_event() -> None:
-    """`VaultEvent(kind, user_id, origin, reason)`."""
-    assert VaultEvent._fields == ("kind", "user_id", "origin", "reason")

@@ -8,17 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.environment import REFRESH, text_of
+from tests.environment import REFRESH
 from twitchvault import (
     AppAPI,
     AuthFailure,
-    BadRequest,
-    Conflict,
     Forbidden,
-    HTTPException,
     NotFound,
     RateLimited,
-    TwitchServerError,
     Unauthorized,
     User,
 )
@@ -106,18 +102,16 @@ async def test_paginate(env: Environment) -> None:
 
 async def test_paginate_where_the_list_is_wrapped(env: Environment) -> None:
     """The schedule has its list inside an object; its cursor is where all have it."""
-    pages: list[dict[str, object]] = [
-        {
-            "data": {"segments": [{"n": 1}, {"n": 2}], "vacation": None},
-            "pagination": {"cursor": "c"},
-        },
-        {"data": {"segments": None}, "pagination": {"cursor": "d"}},
-        {"data": {"segments": [{"n": 3}], "broadcaster_id": "1"}, "pagination": {}},
+    pages: list[tuple[dict[str, object], dict[str, str]]] = [
+        ({"segments": [{"n": 1}, {"n": 2}], "vacation": None}, {"cursor": "c"}),
+        ({"segments": None}, {"cursor": "d"}),
+        ({"segments": [{"n": 3}], "broadcaster_id": "1"}, {}),
     ]
     async with env.device() as flow:
         user = await env.login(flow)
-        for page in pages:
-            env.twitch.fail("helix:schedule", status=200, body=page)
+        for page, pagination in pages:
+            body = {"data": page, "pagination": pagination}
+            env.twitch.fail("helix:schedule", status=200, body=body)
         assert [item["n"] async for item in user.paginate("schedule")] == [1, 2, 3]
 
 
@@ -133,33 +127,16 @@ async def test_pages_without_an_element_come_to_an_end(env: Environment) -> None
         assert env.asked() - asked == 100
 
 
-@pytest.mark.parametrize(
-    ("status", "error"),
-    [
-        (400, BadRequest),
-        (403, Forbidden),
-        (404, NotFound),
-        (409, Conflict),
-        (429, RateLimited),
-        (500, TwitchServerError),
-        (503, TwitchServerError),
-        (418, HTTPException),
-    ],
-)
-async def test_every_status_has_its_exception(
-    env: Environment, status: int, error: type[HTTPException]
-) -> None:
-    """Status, message and headers are there, and no token is."""
+async def test_an_error_of_helix(env: Environment) -> None:
+    """Status, message and headers are there, and no token is; nothing is refreshed."""
     async with env.device() as flow:
         user = await env.login(flow)
-        body = {"error": "E", "status": status, "message": f"no good: {user.token}"}
-        env.twitch.fail("helix:users", status=status, body=body, headers={"X-Echo": user.token})
-        with pytest.raises(error) as caught:
+        body = {"error": "E", "status": 403, "message": f"no good: {user.token}"}
+        env.twitch.fail("helix:users", status=403, body=body, headers={"X-Echo": user.token})
+        with pytest.raises(Forbidden, match=r"^403: no good: \[secret\]$") as caught:
             await user.get("users")
-        assert type(caught.value) is error
-        assert (caught.value.status, caught.value.message) == (status, "no good: [secret]")
-        assert ("Ratelimit-Remaining" in caught.value.headers) is (status != 400)
-        assert user.token not in text_of(caught.value)
+        assert "Ratelimit-Remaining" in caught.value.headers
+        assert not env.shows_secret(caught.value)
         assert user.token not in str(dict(caught.value.headers))
     assert env.refreshes_sent() == 0
 
@@ -186,8 +163,6 @@ def unauthorized(message: str) -> dict[str, object]:
 @pytest.mark.parametrize(
     "message",
     [
-        "Missing scope: bits:read",
-        "Missing user:edit scope",
         "Missing required scope A or B",
         "Missing User OAUTH Token",
         "Must provide valid app token.",
@@ -212,7 +187,6 @@ async def test_a_401_that_is_not_about_the_token(env: Environment, message: str)
 @pytest.mark.parametrize(
     "body",
     [
-        unauthorized("OAuth token is missing"),
         unauthorized("Invalid OAuth token."),
         unauthorized("your token has gone stale"),
         unauthorized(""),
@@ -295,15 +269,12 @@ async def test_a_post_is_repeated_with_the_new_token(env: Environment) -> None:
         assert (await user.post("things", json={"a": 1}))["data"] == [{"a": 1}]
 
 
-async def test_answers_of_other_shapes(env: Environment) -> None:
-    """A list is put under "data"; HTML with 200 is an HTTPException."""
+async def test_a_list_is_put_under_data(env: Environment) -> None:
+    """Every answer is an object."""
     async with env.device() as flow:
         user = await env.login(flow)
         env.twitch.fail("helix:users", status=200, body="[1, 2]", content_type="application/json")
         assert await user.get("users") == {"data": [1, 2]}
-        env.twitch.fail("helix:users", status=200, body="<html>maintenance</html>")
-        with pytest.raises(HTTPException, match="HTML"):
-            await user.get("users")
 
 
 async def test_equality_and_hash(env: Environment) -> None:

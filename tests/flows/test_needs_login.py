@@ -76,15 +76,20 @@ async def test_refused_to_many_callers(env: Environment, status: int) -> None:
     assert (counts.refused_refreshes, counts.replays) == (1, 0)
 
 
-async def test_refused_by_refresh_token(env: Environment) -> None:
-    """`refresh_token` of a vaulted token that is refused is the same AuthFailure."""
+async def test_the_refused_pair_does_not_heal(env: Environment) -> None:
+    """Brought again, by whichever way, it is the same AuthFailure and no new login."""
+    pair = env.pair()
     async with env.app() as app:
-        await env.login(app)
-        _, refresh_token = env.live()
+        user = await app.add_user(pair.access_token, pair.refresh_token)
         env.twitch.disconnect(env.public, env.alice)
         for _ in range(2):
             with pytest.raises(AuthFailure, match="sign in again"):
-                await app.refresh_token(refresh_token)
+                await app.refresh_token(pair.refresh_token)
+        with pytest.raises(AuthFailure):
+            await app.add_user(pair.access_token, pair.refresh_token)
+        app.add_token(user.user_id, pair.access_token, pair.refresh_token)
+        with pytest.raises(AuthFailure):
+            await user.refresh()
     assert env.refreshes_sent() == 1
 
 
@@ -127,23 +132,6 @@ async def test_a_new_login_heals(env: Environment, how: str) -> None:
     async with env.app() as app:
         assert (await app.get_user_by_id(user.user_id).get_user()).login == "alice"
     await env.expect()
-
-
-@on_each_store
-async def test_the_old_pair_does_not_heal(env: Environment) -> None:
-    """Adding the refused pair again is no new login."""
-    pair = env.pair()
-    async with env.app() as app:
-        user = await app.add_user(pair.access_token, pair.refresh_token)
-        env.twitch.disconnect(env.public, env.alice)
-        with pytest.raises(AuthFailure):
-            await user.refresh()
-        with pytest.raises(AuthFailure):
-            await app.add_user(pair.access_token, pair.refresh_token)
-        app.add_token(user.user_id, pair.access_token, pair.refresh_token)
-        with pytest.raises(AuthFailure):
-            await user.refresh()
-    assert env.refreshes_sent() == 1
 
 
 async def test_without_a_refresh_token(env: Environment) -> None:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from tests.environment import on_each_store, our_tasks, text_of, within
-from tests.own_stores import OwnStore
-from twitchvault import Forbidden, NoAnswer, StoreError, TwitchServerError
+from tests.environment import on_each_store, our_tasks
+from twitchvault import Forbidden, NoAnswer, StoreError, TokenError, TwitchServerError
 
 if TYPE_CHECKING:
     from tests.environment import Environment
@@ -44,34 +43,6 @@ async def test_an_entry_that_fails_leaves_nothing_open(
     env.twitch.clear_faults()
     async with flow:
         assert flow.application is not None
-
-
-@on_each_store
-async def test_an_entry_that_is_cancelled_leaves_nothing_open(env: Environment) -> None:
-    """Cancelling `async with` half-way closes what was opened."""
-    flow = env.device(store=env.storage.url)
-    with env.twitch.hold("token:client_credentials") as gate:
-        task = asyncio.create_task(flow.__aenter__())
-        await gate.reached()
-        task.cancel()
-        await asyncio.wait((task,))
-        assert task.cancelled()
-    assert our_tasks() == []
-
-
-class Unopenable(OwnStore):
-    """A database that is not there; its driver's error quotes the password."""
-
-    async def open(self) -> None:
-        """Fail as a driver does."""
-        raise ConnectionError("no route to db://user:hunter2@host")
-
-
-async def test_a_store_that_cannot_be_opened_is_a_store_error(env: Environment) -> None:
-    """A driver's exception never reaches a user unmapped, also not from `open`."""
-    with pytest.raises(StoreError) as caught:
-        await env.device(store=Unopenable()).authorize()
-    assert "hunter2" not in text_of(caught.value)
 
 
 @on_each_store
@@ -122,7 +93,7 @@ async def test_a_given_session_and_connector_stay_open(env: Environment) -> None
 
 
 async def test_a_trace_sees_the_requests(env: Environment) -> None:
-    """`http_trace` goes to aiohttp; a session of one's own brings its own."""
+    """`http_trace` goes to aiohttp."""
     paths: list[str] = []
 
     async def note(_: object, __: object, params: aiohttp.TraceRequestStartParams) -> None:
@@ -133,19 +104,6 @@ async def test_a_trace_sees_the_requests(env: Environment) -> None:
     async with env.device(http_trace=trace):
         pass
     assert paths == ["/oauth2/token"]
-    async with aiohttp.ClientSession() as session:
-        with pytest.raises(ValueError, match="'http_trace'"):
-            env.device(session=session, http_trace=trace)
-
-
-async def test_two_authorize_at_once(env: Environment) -> None:
-    """Two tasks that authorize the same flow at once do no harm."""
-    flow = env.device()
-    await within(asyncio.gather(flow.authorize(), flow.authorize(), flow.authorize()))
-    assert flow.application is not None
-    assert list(flow.tokens) == [env.client.client_id]
-    await flow.close()
-    assert our_tasks() == []
 
 
 @on_each_store
@@ -160,3 +118,45 @@ async def test_two_applications_share_a_store(env: Environment) -> None:
             await flow.sync()
         assert set(one.tokens) == {"1", env.client.client_id}
         assert set(two.tokens) == {"2"}
+
+
+@on_each_store
+async def test_clear_forgets_here_and_keeps_there(env: Environment) -> None:
+    """After `clear()` the flow knows nothing; the store keeps all; `authorize()` begins anew."""
+    pair = env.pair(env.confidential)
+    async with env.device(env.confidential) as flow:
+        user = await flow.add_user(pair.access_token, pair.refresh_token)
+        await user.get_user()
+        flow.clear()
+        assert flow.application is None
+        for view in (flow.tokens, flow.tokens_validity, flow.users_scopes, flow.damaged):
+            assert dict(view) == {}
+        assert flow.get_token(user.user_id) is None
+        assert flow.get_token_quota(user.user_id) is None
+        with pytest.raises(TokenError):
+            flow.get_user_by_id(user.user_id)
+        assert await env.is_stored(client=env.confidential)
+        await flow.authorize()
+        assert flow.application is not None
+        assert flow.get_token(user.user_id) == (pair.access_token, pair.refresh_token)
+        assert flow.users_scopes[user.user_id] == ("chat:read",)
+        assert (await user.get_user()).login == "alice"
+    assert env.twitch.counts.app_tokens == 1
+
+
+@on_each_store
+async def test_close_is_idempotent(env: Environment) -> None:
+    """Closing without having opened, twice, and twice at once: no error, nothing left open.
+
+    What was changed right before is durable.
+    """
+    flow = env.device()
+    await flow.close()
+    await flow.authorize()
+    for number in range(50):
+        flow.add_token(str(number), "a", "r")
+    await asyncio.gather(flow.close(), flow.close())
+    await flow.close()
+    assert our_tasks() == []
+    async with flow, env.device() as other:
+        assert len(flow.tokens) == len(other.tokens) == 51, "50 users and the application"

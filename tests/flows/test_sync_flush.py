@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.environment import on_each_store, text_of, until, within
-from tests.own_stores import Held, OwnStore, WatchedStore
-from twitchvault import MemoryStore, SQLiteStore, StoreError, StoreUnavailable
+from tests.environment import text_of, until, within
+from tests.own_stores import OwnStore
+from twitchvault import StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
-
     from tests.environment import Environment
-    from twitchvault import Entry
 
 
 async def test_sync_and_flush_need_an_open_flow(env: Environment) -> None:
@@ -33,28 +28,6 @@ async def test_sync_and_flush_need_an_open_flow(env: Environment) -> None:
     await flow.sync()
 
 
-async def test_flush_reports_and_keeps(env: Environment) -> None:
-    """Each `flush()` raises what failed, as a StoreError without the driver's text."""
-    store = OwnStore()
-    async with env.device(store=store) as flow:
-        flow.add_token("0", "a", "r")
-        await flow.flush()
-        store.broken = OSError("connect to db://user:hunter2@host")
-        flow.add_token("1", "a", "r")
-        flow.remove_token("0")
-        for _ in range(2):
-            with pytest.raises(StoreError, match="OSError") as caught:
-                await within(flow.flush())
-            assert "hunter2" not in text_of(caught.value)
-        assert set(flow.tokens) == {"1"}
-        store.broken = None
-        await flow.flush()
-        assert await store.inner.get(env.key("1")) is not None
-        # What stays of a user who was removed holds no token.
-        left = await store.inner.get(env.key("0"))
-        assert left is None or b'"a"' not in left.value
-
-
 class DeniedError(StoreUnavailable):
     """An error of the user's own; its constructor does not take a message."""
 
@@ -64,39 +37,36 @@ class DeniedError(StoreUnavailable):
         self.port = port
 
 
-async def test_an_error_class_of_the_users_own(env: Environment) -> None:
-    """A store may raise a StoreError of its own making: that is what the caller gets."""
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError("connect to db://user:hunter2@host"), "OSError"),
+        (DeniedError("db1", 5432), "db1:5432 denies"),
+    ],
+)
+async def test_flush_reports_and_keeps(env: Environment, error: Exception, text: str) -> None:
+    """Each `flush()` raises what failed, as a StoreError without the driver's text.
+
+    A StoreError of the store's own making is what the caller gets.
+    """
     store = OwnStore()
     async with env.device(store=store) as flow:
-        store.broken = DeniedError("db1", 5432)
+        flow.add_token("0", "a", "r")
+        await flow.flush()
+        store.broken = error
         flow.add_token("1", "a", "r")
-        with pytest.raises(StoreUnavailable, match="db1:5432 denies"):
-            await within(flow.flush())
+        flow.remove_token("0")
+        for _ in range(2):
+            with pytest.raises(StoreError, match=text) as caught:
+                await within(flow.flush())
+            assert "hunter2" not in text_of(caught.value)
+        assert set(flow.tokens) == {"1"}
         store.broken = None
-
-
-class FailsAtOnce(OwnStore):
-    """A store whose `scan` fails before there is anything to await."""
-
-    down = False
-
-    def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
-        """Fail at once."""
-        if self.down:
-            raise OSError("db://user:hunter2@host")
-        return super().scan(prefix)
-
-
-async def test_a_store_that_fails_at_once(env: Environment) -> None:
-    """An error that comes before the first await is mapped like any other."""
-    store = FailsAtOnce()
-    async with env.device(store=store) as flow:
-        store.down = True
-        with pytest.raises(StoreError) as caught:
-            await flow.sync()
-        assert "hunter2" not in text_of(caught.value)
-        store.down = False
-        await flow.sync()
+        await flow.flush()
+        assert await store.inner.get(env.key("1")) is not None
+        # What stays of a user who was removed holds no token.
+        left = await store.inner.get(env.key("0"))
+        assert left is None or b'"a"' not in left.value
 
 
 async def test_a_store_that_cannot_be_watched(env: Environment) -> None:
@@ -111,60 +81,3 @@ async def test_a_store_that_cannot_be_watched(env: Environment) -> None:
         one.remove_token("1")
         await one.flush()
         await until(lambda: "2" in two.tokens and "1" not in two.tokens)
-
-
-async def test_a_login_right_after_a_removal_is_not_forgotten(env: Environment) -> None:
-    """Another process signs a user in while our removal is still being answered: it shows."""
-    store = WatchedStore(env.storage.store())
-    async with env.device(store=store) as one, env.device() as two:
-        two.add_token("1", "old", "r")
-        await two.flush()
-        store.after = held = Held("put", "delete")
-        one.remove_token("1")
-        await within(held.reached.wait())
-        two.add_token("1", "new", "r2")
-        await two.flush()
-        held.released.set()
-        await one.flush()
-        await one.sync()
-        assert two.get_token("1") == one.get_token("1") == ("new", "r2")
-
-
-@pytest.mark.parametrize("make", [MemoryStore, OwnStore, SQLiteStore])
-async def test_two_flows_share_one_store_object(
-    env: Environment, make: Callable[..., Any], tmp_path: Path
-) -> None:
-    """One sees what the other does, and goes on when the other is closed."""
-    store = make(tmp_path / "shared.db") if make is SQLiteStore else make()
-    env.storage.closed_later(store)
-    one, two = env.device(store=store), env.code(store=store)
-    async with one, two:
-        user = await env.own_pair(one)
-        await two.sync()
-        same = two.get_user_by_id(user.user_id)
-        env.twitch.expire_access(user.token)
-        await within(asyncio.gather(*(each.get("users") for each in (user, same) * 10)))
-        await one.close()
-        assert (await same.get_user()).login == "alice"
-        await same.refresh()
-    assert (env.twitch.counts.exchanges, env.twitch.counts.replays) == (3, 0)
-
-
-@on_each_store
-async def test_a_store_that_went_away_and_came_back(env: Environment) -> None:
-    """The owner closes the store under a flow and opens it again: the flow takes it up."""
-    store = env.storage.store()
-    async with env.device(store=store) as flow, env.device() as other:
-        await store.close()
-        flow.add_token("1", "a", "r")
-        with pytest.raises(StoreError):
-            await within(flow.flush())
-        assert flow.tokens["1"] == ("a", "r")
-        await store.open()
-        await within(flow.flush())
-        await until(lambda: "1" in other.tokens)
-        other.add_token("2", "b", "r")
-        await other.flush()
-        await until(lambda: "2" in flow.tokens)
-        flow.add_token("3", "c", None)
-        await flow.flush()

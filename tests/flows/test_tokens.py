@@ -207,17 +207,6 @@ async def test_validate_token(env: Environment) -> None:
         assert flow.tokens_validity[env.alice.user_id][0] > first
 
 
-async def test_validate_token_of_the_app(env: Environment) -> None:
-    """An app token has neither login nor user; its validity is updated."""
-    client_id = env.confidential.client_id
-    async with env.device(env.confidential) as flow:
-        before = flow.tokens_validity[client_id][0]
-        answer = await flow.validate_token(flow.tokens[client_id][0])
-        assert (answer.login, answer.user_id, answer.scopes) == (None, None, ())
-        assert flow.tokens_validity[client_id][0] > before
-        assert client_id not in flow.users_scopes
-
-
 async def test_validate_token_of_a_foreign_or_dead_one(env: Environment) -> None:
     """A foreign token changes nothing in the vault; a dead one is Unauthorized."""
     async with env.device() as flow:

@@ -243,31 +243,6 @@ async def test_a_user_who_hangs_does_not_hold_up_the_others(env: Environment) ->
     assert env.twitch.counts.replays == 0
 
 
-@pytest.mark.parametrize("how", ["clear", "close"])
-async def test_it_ends(env: Environment, how: str) -> None:
-    """After `close()` and after `clear()` nothing is asked any more; `authorize()` begins anew."""
-    some = pairs(env, 10)
-    await add(env, *some)
-    app, another = env.app(maintain=True), env.app(store=None, maintain=True)
-    await app.authorize()
-    await another.authorize()
-
-    def asked() -> int:
-        return sum(validated(env, pair) for pair in some)
-
-    await until(lambda: asked() >= 2)
-    if how == "clear":
-        app.clear()
-    else:
-        await app.close()
-    before = asked()
-    await due_work_is_done(env, another)
-    assert asked() <= before + 1, "more than what was under way"
-    await app.authorize()
-    await until(lambda: asked() >= 10)
-    await app.close()
-
-
 async def test_a_pair_that_was_never_validated(env: Environment) -> None:
     """Exchanged once, it is validated, not refreshed by the age of the pair before it."""
     old, new = env.pair(), env.pair(expired=True)

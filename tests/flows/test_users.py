@@ -1,4 +1,4 @@
-"""`add_user`, `remove_token`, `get_token`, `get_user_by_id`."""
+"""`add_user`, `add_token`, `remove_token`, `get_token`, `get_user_by_id`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 from tests.environment import on_each_store, within
 from twitchvault import (
     AuthFailure,
-    Forbidden,
     NoAnswer,
     NotAuthorized,
     RateLimited,
@@ -122,24 +121,6 @@ async def test_add_user_of_an_app_token(env: Environment) -> None:
         assert set(flow.tokens) == {client.client_id}
 
 
-async def test_add_user_with_a_wrong_secret(env: Environment) -> None:
-    """A wrong secret is configuration: Forbidden, and with the right one the same pair works."""
-    env.client = env.confidential
-    pair = env.pair(expired=True)
-    async with env.device(store=None) as right:
-        token = (await right.credentials_grant_flow()).access_token
-    flow = env.device(client_secret="wrong")
-    with pytest.raises(Forbidden):
-        await flow.authorize()
-    await flow.authorize(token=token)
-    with pytest.raises(Forbidden):
-        await flow.add_user(pair.access_token, pair.refresh_token)
-    await flow.close()
-    async with env.device() as flow:
-        await flow.add_user(pair.access_token, pair.refresh_token)
-    await env.expect(exchanges=1)
-
-
 async def test_a_rename_shows_after_a_validation(env: Environment) -> None:
     """The id stays, the login follows the next validation."""
     async with env.device() as flow:
@@ -150,13 +131,11 @@ async def test_a_rename_shows_after_a_validation(env: Environment) -> None:
 
 
 async def test_get_token_and_get_user_by_id(env: Environment) -> None:
-    """None for nobody; TokenError for nobody; ValueError for the client id."""
+    """None for nobody, and a TokenError; an app token has no refresh token."""
     async with env.device(env.confidential) as flow:
         assert flow.get_token("nobody") is None
         with pytest.raises(TokenError, match="'nobody'"):
             flow.get_user_by_id("nobody")
-        with pytest.raises(ValueError, match="application"):
-            flow.get_user_by_id(env.confidential.client_id)
         app_token = flow.get_token(env.confidential.client_id)
         assert app_token is not None
         assert app_token[1] is None
@@ -201,3 +180,56 @@ async def test_remove_token(env: Environment) -> None:
         await flow.flush()
     assert env.twitch.is_live(access_token)
     assert env.twitch.counts.revocations == 0
+
+
+@on_each_store
+async def test_add_token_shows_at_once(env: Environment) -> None:
+    """It asks nobody, returns a UserAPI, shows at once and is durable after `flush()`."""
+    async with env.device() as flow:
+        user = flow.add_token(env.alice.user_id, "access", "refresh")
+        assert isinstance(user, UserAPI)
+        assert (user.user_id, user.login, user.scopes) == (env.alice.user_id, None, ())
+        assert user.token == "access"
+        assert flow.get_token(user.user_id) == ("access", "refresh")
+        assert flow.get_user_by_id(user.user_id) == user
+        await flow.flush()
+        assert await env.stored() == ("access", "refresh")
+    assert env.asked() == 0
+
+
+@on_each_store
+@pytest.mark.parametrize(
+    "user_id",
+    ["a:b", "x/seed/y", "ä ö\n", "%00", "\x00", "{}*?[a]", "../x", "0", "a" * 400, "🦊" * 100],
+)
+async def test_unusual_ids_and_tokens(env: Environment, user_id: str) -> None:
+    """Whatever a user id and a token look like, both survive a restart."""
+    access, refresh = "%2F=&+\\🦊", "ü/=%" + "x" * 2000
+    async with env.device() as flow:
+        flow.add_token(user_id, access, refresh)
+        flow.add_token(user_id + "1", "neighbour", None)
+    async with env.device() as flow:
+        assert flow.get_token(user_id) == (access, refresh)
+        flow.remove_token(user_id)
+        await flow.flush()
+        assert flow.get_token(user_id + "1") == ("neighbour", None)
+    assert await env.stored(user_id) is None
+
+
+@on_each_store
+async def test_the_last_change_counts(env: Environment) -> None:
+    """Removed and added in a row: in the views at every step, and in the store at the end."""
+    async with env.device() as flow:
+        flow.add_token("1", "a", "ra")
+        flow.remove_token("1")
+        assert "1" not in flow.tokens
+        flow.add_token("1", "b", "rb")
+        assert flow.tokens["1"] == ("b", "rb")
+        await flow.flush()
+        assert flow.tokens["1"] == ("b", "rb")
+        flow.remove_token("1")
+        flow.add_token("1", "c", None)
+        flow.remove_token("1")
+        await flow.flush()
+        assert "1" not in flow.tokens
+    assert await env.stored("1") is None

@@ -106,22 +106,6 @@ async def test_what_others_wrote_however_it_is_read(env: Environment) -> None:
 
 
 @on_each_store
-@pytest.mark.parametrize("read", [dict, list, lambda view: view.keys(), lambda view: view.copy()])
-async def test_who_was_removed_is_not_found(
-    env: Environment, read: Callable[[object], object]
-) -> None:
-    """After `remove_token` no read finds the user, whatever was read just before."""
-    async with env.device() as flow:
-        flow.add_token("1", "a", "r")
-        read(flow.tokens)
-        flow.remove_token("1")
-        assert "1" not in flow.tokens
-        assert flow.tokens.get("1") is None
-        with pytest.raises(KeyError):
-            _ = flow.tokens["1"]
-
-
-@on_each_store
 async def test_reading_while_the_store_is_down(env: Environment) -> None:
     """A view read neither fails nor waits because the store is gone."""
     store = env.storage.store()

@@ -51,19 +51,6 @@ async def approve(env: Environment, url: str, *, deny: bool = False) -> dict[str
     return dict(back.query)
 
 
-@pytest.mark.parametrize("storage", ["memory", "sqlite"], indirect=True)
-async def test_the_halves_fall_on_different_workers(app: App, env: Environment) -> None:
-    """One begins, another one finishes; both have the user."""
-    async with env.app() as other:
-        url, state = await PendingLogins(app, REDIRECT).begin(SCOPES)
-        query = await approve(env, url)
-        assert query["state"] == state
-        user = await PendingLogins(other, REDIRECT).finish(query)
-        await app.sync()
-        assert user.login == "alice"
-        assert app.users_scopes[user.id] == other.users_scopes[user.id] == ("chat:read",)
-
-
 async def test_a_login_is_finished_once(app: App, env: Environment) -> None:
     """Of two at the same moment and one later, one is; the code is exchanged once."""
     pending = PendingLogins(app, REDIRECT)
@@ -361,14 +348,3 @@ def test_scopes_that_are_none(env: Environment, routes: Callable[..., object]) -
     pending = PendingLogins(env.app(env.confidential), REDIRECT)
     with pytest.raises(TypeError, match="'scopes' must be a set or list of scopes"):
         routes(pending, "chat:read")
-
-
-async def test_an_app_that_is_not_open(env: Environment) -> None:
-    """It is a fault of the program: the server logs it, and nobody is said to have failed."""
-    pending = PendingLogins(env.app(env.confidential), REDIRECT)
-    async with (
-        serving_aiohttp(pending) as base,
-        aiohttp.ClientSession() as browser,
-        browser.get(base / "login", allow_redirects=False) as answer,
-    ):
-        assert answer.status == 500

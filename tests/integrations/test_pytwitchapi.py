@@ -158,12 +158,15 @@ async def test_a_login_of_the_frameworks_own_way_lands_in_the_vault(
 
 
 async def test_another_users_pair_is_a_value_error(env: Environment, twitch: VaultTwitch) -> None:
-    """Nothing of it is stored, and the token is not shown."""
+    """Nothing of it is stored or shown; a dead one is the framework's `InvalidTokenException`."""
     pair = env.pair(user=env.bob)
     with pytest.raises(ValueError, match=env.bob.user_id) as error:
         await twitch.set_user_authentication(pair.access_token, SCOPES, pair.refresh_token)
     assert not env.shows_secret(error.value)
     assert await env.stored(env.bob) is None
+    env.twitch.disconnect(env.client, env.bob)
+    with pytest.raises(InvalidTokenException):
+        await twitch.set_user_authentication(pair.access_token, SCOPES, pair.refresh_token)
 
 
 async def test_another_users_dead_pair_is_kept_as_that_users(
@@ -174,14 +177,6 @@ async def test_another_users_dead_pair_is_kept_as_that_users(
     with pytest.raises(ValueError, match=env.bob.user_id):
         await twitch.set_user_authentication(pair.access_token, SCOPES, pair.refresh_token)
     await env.expect(exchanges=1, user=env.bob)
-
-
-async def test_a_dead_pair_is_the_frameworks_error(env: Environment, twitch: VaultTwitch) -> None:
-    """`InvalidTokenException`, as its users expect."""
-    pair = env.pair(user=env.bob)
-    env.twitch.disconnect(env.client, env.bob)
-    with pytest.raises(InvalidTokenException):
-        await twitch.set_user_authentication(pair.access_token, SCOPES, pair.refresh_token)
 
 
 async def test_the_file_of_before_comes_into_the_vault(
@@ -210,6 +205,19 @@ async def test_a_user_who_has_to_sign_in_again_is_the_frameworks_401(
         assert not env.shows_secret(error.value)
     assert alice.id in app.needs_login
     assert env.refreshes_sent() == 1
+
+
+async def test_somebody_elses_token_is_not_sent(env: Environment, app: App) -> None:
+    """The vault has found out whose it is: nobody acts in that name."""
+    pair = env.pair(user=env.bob)
+    app.add_token(env.alice.user_id, pair.access_token, pair.refresh_token)
+    twitch = await VaultTwitch(app, env.alice.user_id, [])
+    await app.validate_token(pair.access_token)
+    asked = env.asked()
+    for call in (_asks(twitch), twitch.get_refreshed_user_auth_token()):
+        with pytest.raises(UnauthorizedException, match="sign in again"):
+            await call
+    assert env.asked() == asked
 
 
 async def test_missing_scopes_are_said_at_once(app: App, alice: UserAPI) -> None:

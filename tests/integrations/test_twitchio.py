@@ -99,20 +99,6 @@ async def test_a_refused_token_is_renewed_once(env: Environment, alice: UserAPI,
     assert bot.refreshed[0].user_id == alice.id
 
 
-async def test_the_second_page_is_asked_for_with_the_token_that_stands(
-    env: Environment, alice: UserAPI, bot: Bot
-) -> None:
-    """A rotation between two pages goes unnoticed."""
-    env.twitch.add_resource("streams", [_stream(number) for number in range(40)], needs="user")
-    found = []
-    async for stream in bot.fetch_streams(token_for=alice.id, max_results=40):
-        found.append(stream.id)
-        if len(found) == 20:
-            await alice.refresh()
-    assert found == [str(number) for number in range(40)]
-    await env.expect(exchanges=1)
-
-
 async def test_the_app_token_is_the_vaults(env: Environment, app: App, bot: Bot) -> None:
     """TwitchIO asks for none, and a dead one is replaced by the vault."""
     assert env.twitch.counts.app_tokens == 1
@@ -132,7 +118,7 @@ async def test_client_tokens_shows_the_vaults_users(
 
 
 async def test_add_token_ends_in_the_vault(env: Environment, app: App, bot: Bot) -> None:
-    """A pair that TwitchIO is given is the vault's; if it is dead, the vault renews it."""
+    """A pair that TwitchIO is given is the vault's; the error of a dead one is TwitchIO's."""
     pair = env.pair(user=env.bob, expired=True)
     answer = await bot.add_token(pair.access_token, pair.refresh_token)
     assert (answer.user_id, answer.login) == (env.bob.user_id, "bob")
@@ -140,10 +126,6 @@ async def test_add_token_ends_in_the_vault(env: Environment, app: App, bot: Bot)
     removed = await bot.remove_token(env.bob.user_id)
     assert removed is not None
     assert app.get_token(env.bob.user_id) is None
-
-
-async def test_add_token_refuses_a_dead_pair_in_twitchios_words(env: Environment, bot: Bot) -> None:
-    """The error is TwitchIO's own, and shows no token."""
     pair = env.pair(user=env.bob)
     env.twitch.disconnect(env.client, env.bob)
     with pytest.raises(twitchio.InvalidTokenException) as error:
@@ -164,6 +146,19 @@ async def test_a_user_who_has_to_sign_in_again_is_twitchios_401(
         assert not env.shows_secret(error.value)
     assert alice.id in app.needs_login
     assert env.refreshes_sent() == 1
+
+
+async def test_somebody_elses_token_is_not_sent(env: Environment, app: App, bot: Bot) -> None:
+    """The vault has found out whose it is: nobody acts in that name."""
+    pair = env.pair(user=env.bob)
+    app.add_token(env.alice.user_id, pair.access_token, pair.refresh_token)
+    await app.validate_token(pair.access_token)
+    asked = env.asked()
+    with pytest.raises(twitchio.HTTPException, match="sign in again") as error:
+        await bot.fetch_users(ids=[env.bob.user_id], token_for=env.alice.user_id)
+    assert error.value.status == 401
+    assert env.alice.user_id not in bot.tokens
+    assert env.asked() == asked
 
 
 async def test_refresh_and_revoke_go_through_the_vault(
@@ -319,13 +314,3 @@ async def test_an_unknown_version_is_told_on_bind(
 
 def _scopes() -> twitchio.Scopes:
     return twitchio.Scopes(chat_read=True)
-
-
-def _stream(number: int) -> dict[str, object]:
-    names = dict.fromkeys(
-        ("user_id", "user_login", "user_name", "game_id", "game_name", "type", "title",
-         "language", "thumbnail_url"), "x",
-    )  # fmt: skip
-    lists: dict[str, object] = {"tag_ids": [], "tags": []}
-    return {**names, **lists, "id": str(number), "viewer_count": 1, "started_at": STAMP,
-            "is_mature": False}  # fmt: skip

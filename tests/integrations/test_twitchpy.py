@@ -110,6 +110,19 @@ async def test_a_user_who_has_to_sign_in_again_is_twitchpys_401(
     assert env.refreshes_sent() == 1
 
 
+async def test_somebody_elses_token_is_not_sent(env: Environment, app: App, bot: Bot) -> None:
+    """The vault has found out whose it is: nobody acts in that name."""
+    pair = env.pair(user=env.bob)
+    app.add_token(env.alice.user_id, pair.access_token, pair.refresh_token)
+    user = bot.get_user_by_id(env.alice.user_id)
+    await app.validate_token(pair.access_token)
+    asked = env.asked()
+    with pytest.raises(twitch.Unauthorized, match="sign in again"):
+        await user.get_users(user_ids={env.alice.user_id})
+    assert env.alice.user_id not in bot.tokens
+    assert env.asked() == asked
+
+
 async def test_refresh_and_revoke_go_through_the_vault(
     env: Environment, app: App, alice: UserAPI, bot: Bot
 ) -> None:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from tests.environment import Environment, our_tasks, until, within
+from tests.environment import REFRESH, Environment, our_tasks, until, within
 from tests.own_stores import Held, WatchedStore
 from twitchvault import StoreError, TwitchVaultError
+from twitchvault.errors import NoAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
@@ -154,3 +155,25 @@ async def test_close_waits_for_an_exchange_for_the_ttl(env: Environment) -> None
     assert time.monotonic() - started > 0.5
     await asyncio.gather(call, return_exceptions=True)
     gate.release()
+
+
+async def test_close_says_what_was_sent(env: Environment) -> None:
+    """A caller whose seed was exchanged by then is not told that nothing was sent."""
+    pair = env.pair(expired=True)
+    app = env.app()
+    await app.authorize()
+    gate = env.twitch.hold(REFRESH, when="after")
+    exchange = begin(app.refresh_token(str(pair.refresh_token)))
+    await gate.reached()
+    asking = env.twitch.hold("validate")
+    gate.release()
+    await asking.reached()  # the new pair is parked, and whose it is is asked for
+    await closes_in(app, 1, exchange)
+    asking.release()
+    error = exchange.exception()
+    assert isinstance(error, NoAnswer)
+    assert error.sent
+    assert "nothing was sent" not in str(error)
+    async with env.app() as app:
+        await app.add_user(pair.access_token, pair.refresh_token)
+    await env.expect(exchanges=1)

@@ -116,3 +116,30 @@ async def expect_decision(call: asyncio.Task[Token], login: Pair, *, removed: bo
         return
     token = await call
     assert (token.access_token, token.refresh_token) == (login.access_token, login.refresh_token)
+
+
+@on_each_store
+@pytest.mark.parametrize("validated", [False, True])
+async def test_an_old_access_token_alone(env: Environment, validated: bool) -> None:
+    """An access token without a refresh token takes no pair away that can be renewed."""
+    async with env.app() as app:
+        user = await env.own_pair(app)
+        before = app.get_token(user.user_id)
+        if validated:
+            await app.add_user(env.pair().access_token, None)
+        else:
+            app.add_token(user.user_id, env.pair(expired=True).access_token, None)
+            await app.flush()
+        assert app.get_token(user.user_id) == before
+        await user.refresh()
+        assert app.get_token(user.user_id) == env.live()
+
+
+@on_each_store
+async def test_an_access_token_alone_with_more_scopes(env: Environment) -> None:
+    """Twitch says that it may do more than the pair that stands: it replaces that."""
+    async with env.app() as app:
+        user = await env.login(app)
+        wide = env.pair(scopes=["bits:read", "chat:read"])
+        await app.add_user(wide.access_token, None)
+        assert app.get_token(user.user_id) == (wide.access_token, None)

@@ -42,8 +42,10 @@ async def test_somebody_elses_token(env: Environment, whose: str, how: str) -> N
             assert alice not in each.users_scopes
             reason = each.needs_login[alice]
             assert whose.removeprefix("another ") in reason
-            with pytest.raises(AuthFailure):
-                await each.get_user_by_id(alice).get_user()
+            api = each.get_user_by_id(alice)
+            for call in (api.get_user(), api.renew("another"), api.renew(pair.access_token)):
+                with pytest.raises(AuthFailure):
+                    await call
         assert env.refreshes_sent() == 0
         await env.login(app)
         assert (await app.get_user_by_id(alice).get_user()).login == "alice"

@@ -5,6 +5,7 @@ The vault never sees any of this. The checks judge it by these books alone.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,57 +21,61 @@ __all__ = ["Books"]
 _decode = msgspec.json.Decoder(Stored).decode
 
 
+@dataclass(eq=False)
 class Books:
     """All pairs, requests, decisions and losses of a run."""
 
-    def __init__(self) -> None:
-        self.pairs: list[Pair] = []
-        self.of_refresh: dict[str, Pair] = {}
-        """The newest pair with this refresh token."""
-        self.first_of: dict[str, Pair] = {}
-        """The first one."""
-        self.of_access: dict[str, Pair] = {}
-        self.of_both: dict[tuple[str, str], Pair] = {}
-        self.requests: list[Request] = []
-        self.decisions: list[Decision] = []
-        self.losses: list[Loss] = []
-        self.accepted: dict[tuple[Host, str], list[float]] = {}
-        """When Twitch told a process that it takes this access token."""
-        self.refused: dict[tuple[Host, str], list[float]] = {}
-        self.validated_dead: dict[tuple[Host, str], list[float]] = {}
-        self.records_seen: list[tuple[Host, float, bytes]] = []
-        self.writes: list[tuple[Host, str | None, float]] = []
-        """Who has written to which user's key, and when."""
-        self.first_stored: dict[bytes, float] = {}
-        self.jumps: dict[Host, list[float]] = {}
-        """When wall clocks were set: for all that a process knows, that much time has passed."""
-        self.misplaced: set[str] = set()
-        """Users of whom a pair was stored under another's id."""
-        self.refused_falsely: set[str] = set()
-        """Refresh tokens that Twitch refused though it takes them."""
-        self.lied: dict[str, float] = {}
-        """Access tokens that Twitch called dead though they lived."""
-        self.killed: dict[str, float] = {}
-        """Access tokens that died by something else than their refresh, and when."""
-        self.leases_seen: dict[tuple[Host, str], float] = {}
-        """When the store first told a process of a user's lease, by the lease's name."""
-        self.leased: dict[str, dict[tuple[Host, str], tuple[float, str]]] = {}
-        """The leases on each refresh token, since when, and the access token beside it."""
-        self.died: dict[Host, float] = {}
-        self.trouble: dict[Host, list[tuple[float, float]]] = {}
-        """When a process stood still or could not reach the store."""
-        self.stalls: dict[Host, list[tuple[float, float]]] = {}
-        """When a store call of it took its time."""
-        self.lags: dict[Host, list[tuple[float, float]]] = {}
-        """When news for its feed were held up."""
-        self.cleared: dict[Host, float] = {}
-        """When it was cleared last."""
-        self.closed: dict[Host, float] = {}
-        """Since when its vault is closed."""
-        self.mixed_up: set[str] = set()
-        """Users of whom somebody has brought a pair as another's, or in whose name one came."""
-        self._chains = 0
-        self._read: dict[bytes, Stored] = {}
+    pairs: list[Pair] = field(default_factory=list)
+    of_refresh: dict[str, Pair] = field(default_factory=dict)
+    """The newest pair with this refresh token."""
+    first_of: dict[str, Pair] = field(default_factory=dict)
+    """The first one."""
+    of_access: dict[str, Pair] = field(default_factory=dict)
+    of_both: dict[tuple[str, str], Pair] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
+    accepted: dict[tuple[Host, str], list[float]] = field(default_factory=dict)
+    """When Twitch told a process that it takes this access token."""
+    validated: dict[tuple[Host, str], float] = field(default_factory=dict)
+    """When it was told so last by a validation, which says for how long it lives."""
+    refused: dict[tuple[Host, str], list[float]] = field(default_factory=dict)
+    validated_dead: dict[tuple[Host, str], list[float]] = field(default_factory=dict)
+    records_seen: list[tuple[Host, float, bytes]] = field(default_factory=list)
+    writes: list[tuple[Host, str | None, float]] = field(default_factory=list)
+    """Who has written to which user's key, and when."""
+    first_stored: dict[bytes, float] = field(default_factory=dict)
+    jumps: dict[Host, list[float]] = field(default_factory=dict)
+    """When wall clocks were set: for all that a process knows, that much time has passed."""
+    misplaced: set[str] = field(default_factory=set)
+    """Users of whom a pair was stored under another's id."""
+    refused_falsely: set[str] = field(default_factory=set)
+    """Refresh tokens that Twitch refused though it takes them."""
+    lied: dict[str, float] = field(default_factory=dict)
+    """Access tokens that Twitch called dead though they lived."""
+    condemned: dict[str, Host] = field(default_factory=dict)
+    """Who first wrote that the user of a refresh token has to sign in."""
+    killed: dict[str, float] = field(default_factory=dict)
+    """Access tokens that died by something else than their refresh, and when."""
+    leases_seen: dict[tuple[Host, str], float] = field(default_factory=dict)
+    """When the store first told a process of a user's lease, by the lease's name."""
+    leased: dict[str, dict[tuple[Host, str], tuple[float, str]]] = field(default_factory=dict)
+    """The leases on each refresh token, since when, and the access token beside it."""
+    died: dict[Host, float] = field(default_factory=dict)
+    trouble: dict[Host, list[tuple[float, float]]] = field(default_factory=dict)
+    """When a process stood still or could not reach the store."""
+    stalls: dict[Host, list[tuple[float, float]]] = field(default_factory=dict)
+    """When a store call of it took its time."""
+    lags: dict[Host, list[tuple[float, float]]] = field(default_factory=dict)
+    """When news for its feed were held up."""
+    cleared: dict[Host, float] = field(default_factory=dict)
+    """When it was cleared last."""
+    closed: dict[Host, float] = field(default_factory=dict)
+    """Since when its vault is closed."""
+    mixed_up: set[str] = field(default_factory=set)
+    """Users of whom somebody has brought a pair as another's, or in whose name one came."""
+    _chains: int = 0
+    _read: dict[bytes, Stored] = field(default_factory=dict)
 
     def stored(self, value: bytes) -> Stored:
         """The record in these bytes."""
@@ -180,6 +185,8 @@ class Books:
             if user is not None or (pair.by is not None and pair.by.host is host):
                 # Else it came from outside, and the store does not know what it followed.
                 pair.stored_at = min(pair.stored_at, now)
+        if pair is not None and value is not None and self.stored(value).state == "needs_login":
+            self.condemned.setdefault(pair.refresh, host)
         if pair is not None and user not in {None, pair.user}:
             self.misplaced.add(pair.user)
         # What stood before a decision was made and is written back does not carry it out.
@@ -261,7 +268,7 @@ class Books:
 
         What somebody outside did with it no vault can know.
         """
-        exchanged = any(heir.by is not None for heir in self.heirs(pair))
+        exchanged = any(heir.by is not None and heir.received for heir in self.heirs(pair))
         return exchanged or any(
             one.token == pair.refresh and one.pair is None and one.answered_at < NEVER
             for one in self.requests

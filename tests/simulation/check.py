@@ -21,6 +21,8 @@ BOUND_LEASES: Final = 3.0
 BOUND_SECONDS: Final = 120.0
 """A public call ends within 3 times the longest `lease_ttl` and 120 s, in seconds in which its
 process ran; whatever it waited for a store that stalled comes on top."""
+BOUND_OF_REFRESH: Final = 30.0
+"""A refresh alone: twice the longest `lease_ttl`, and seconds for a validation before."""
 PROBES: Final = 12
 PAUSE: Final = 60.0
 CLOSING: Final = 5.0
@@ -60,6 +62,8 @@ def _stored(world: World, user: str) -> Stored | None:
 def _bound(world: World, call: Call) -> float:
     until = world.loop.now if call.ended is None else call.ended
     stalled = world.books.disturbed(call.host, call.begun, until)
+    if call.what == "refresh()":
+        return 2 * max(world.profile.ttls) + BOUND_OF_REFRESH + stalled
     return BOUND_LEASES * max(world.profile.ttls) + BOUND_SECONDS + stalled
 
 

@@ -41,6 +41,8 @@ CHANCE: Final = 0.5
 GLANCE: Final = 1.0
 """Seconds from the last look at the record until the request has left, over a new connection."""
 MINUTE: Final = 60.0
+LONG: Final = 300.0
+"""Seconds for which a process relies on it that an access token cannot die by itself."""
 LATE: Final = 10.0
 """Seconds before its end in which an access token may be dead by itself, as clients can tell."""
 SLACK: Final = 0.6
@@ -96,6 +98,8 @@ def _unprotected(
     books: Books, ttl: dict[Host, float], old: Pair, first: Request, second: Request
 ) -> str | None:
     """Its owner could keep nobody from taking over."""
+    if _saw_it_killed(books, old, first, second):
+        return None
     died = books.died.get(first.host, NEVER)
     if first.pair is not None and first.pair.stored_at <= second.left_at - GLANCE:
         late = _had_time(books, first.pair, second) or not _in_its_half(books, ttl, second)
@@ -122,6 +126,32 @@ def _unprotected(
         if not _could_act(books, first.host, loss, until):
             return WENT_BACK
     return None
+
+
+def _saw_it_killed(books: Books, old: Pair, first: Request, second: Request) -> bool:
+    """Whether who took over had seen the old access token live and, within a minute, dead.
+
+    It knew of the lease by then. The token could not have run out by itself, and no login has made
+    that process forget.
+    """
+    leased = books.leases_seen.get((second.host, books.name_of_lease(first)), NEVER)
+    key = (second.host, old.access)
+    refused = [at for at in books.refused.get(key, ()) if at <= second.left_at]
+    lived = max((at for at in books.accepted.get(key, ()) if at <= second.left_at), default=NEVER)
+    killed = min((at for at in refused if at >= lived), default=NEVER)
+    forgotten = [
+        *books.jumps.get(second.host, ()),
+        books.cleared.get(second.host, NEVER),
+        *(one.since for one in books.decisions_on(old.user) if one.host is second.host),
+    ]
+    return (
+        key in books.validated
+        and leased < killed < lived + MINUTE - GLANCE
+        and second.left_at < min(killed + LONG, old.ends_at - 2 * LATE)
+        and books.lease_of(second)[1] == old.access
+        and old.access not in {*books.killed, *books.lied}
+        and not any(lived <= at <= second.left_at for at in forgotten)
+    )
 
 
 def _knew_lease(
@@ -298,6 +328,29 @@ def needs_login(books: Books, pair: Pair) -> str | None:
         # Of a confidential client, whose token goes on: the access token was killed elsewhere.
         return OUTSIDE
     # Twitch still takes the refresh token, so no exchange has killed the access token.
-    if any(one.left_at - MINUTE <= pair.dead_at <= one.failed_at + MINUTE for one in requests):
+    if any(_died_meanwhile(books, pair, one) for one in requests) or _died_leased(books, pair):
         return BY_ITSELF
-    return BY_ITSELF if pair.access in books.killed else None
+    return None
+
+
+def _died_leased(books: Books, pair: Pair) -> bool:
+    """Whether it died within a minute of somebody's lease, as whoever took that over has seen."""
+    condemner = books.condemned.get(pair.refresh)
+    leases = books.leased.get(pair.refresh, {}).items()
+    return any(
+        abs(since - pair.dead_at) <= MINUTE
+        for (host, _), (since, _) in leases
+        if host is not condemner
+    )
+
+
+def _died_meanwhile(books: Books, pair: Pair, request: Request) -> bool:
+    """Whether the access token died within a minute of the exchange, as nobody could know.
+
+    Whoever knew it to be dead before the request left cannot take that for a sign.
+    """
+    refused = books.refused.get((request.host, pair.access), ())
+    knew = any(at <= request.left_at for at in refused)
+    if knew and books.condemned.get(pair.refresh) is request.host:
+        return False
+    return request.left_at - MINUTE <= pair.dead_at <= request.failed_at + MINUTE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from contextvars import ContextVar, copy_context
+from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
@@ -22,8 +22,9 @@ Timer: TypeAlias = "tuple[float, int, Host, Callback]"
 class Callback(msgspec.Struct, eq=False):
     """What a host has to run, or a timer: as an `asyncio.TimerHandle`, and quickly made."""
 
-    call: Callable[..., object]
-    parameters: tuple[Any, ...]
+    context: Context
+    call: tuple[Any, ...]
+    """A function and its arguments."""
     due: float = 0.0
     hops: int = 0
     """Turns of its host that it lets pass first."""

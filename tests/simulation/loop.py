@@ -149,12 +149,12 @@ class SimLoop(asyncio.BaseEventLoop):
     def post(self, host: Host, hops: int, call: Callable[..., object], *args: object) -> None:
         """Let `call` run in a host after so many turns of it, as what comes from a socket does."""
         if not host.dead:
-            host.ready.append(Callback(host.context.run, (call, *args), 0.0, hops))
+            host.ready.append(Callback(host.context, (call, *args), 0.0, hops))
 
     def at(self, delay: float, call: Callable[..., object], *args: object) -> None:
         """Let the world do this so many seconds from now."""
         when = self.now + delay
-        callback = Callback(call, args, when)
+        callback = Callback(self.ground.context, (call, *args), when)
         heapq.heappush(self._timers, (when, next(self._number), self.ground, callback))
 
     # Running
@@ -189,14 +189,15 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def _run_ready(self) -> bool:
         """Run all that is ready; False if that takes too long."""
-        chance = self._random
-        while queues := list(filter(None, self._queues)):
-            if self.steps > self.limit:
+        chance, limit = self._random, self.limit
+        while queues := [queue for queue in self._queues if queue]:
+            if self.steps > limit:
                 return False
             ready = queues[int(chance() * len(queues))] if len(queues) > 1 else queues[0]
-            callback, host = ready.popleft(), ready.host
+            callback = ready.popleft()
             if callback.gone:
                 continue
+            host = ready.host
             host.steps += 1
             if host.steps == host.trap_at:
                 ready.appendleft(callback)
@@ -209,7 +210,7 @@ class SimLoop(asyncio.BaseEventLoop):
                 continue
             self.current = host
             try:
-                callback.call(*callback.parameters)
+                callback.context.run(*callback.call)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:
@@ -246,7 +247,7 @@ class SimLoop(asyncio.BaseEventLoop):
     ) -> Callback:
         """Run it after what its host has to run already."""
         context = copy_context() if context is None else context
-        handle = Callback(context.run, (callback, *args))
+        handle = Callback(context, (callback, *args))
         host = context.get(LANE, self.ground)
         if not host.dead:
             host.ready.append(handle)
@@ -261,7 +262,7 @@ class SimLoop(asyncio.BaseEventLoop):
     ) -> Callback:
         """Run it at a time of its host's monotonic clock."""
         context = copy_context() if context is None else context
-        handle = Callback(context.run, (callback, *args), when)
+        handle = Callback(context, (callback, *args), when)
         host = context.get(LANE, self.ground)
         if host.dead:
             return handle
@@ -307,9 +308,8 @@ class SimLoop(asyncio.BaseEventLoop):
         host.tasks.append(task)
         return task
 
-    def get_debug(self) -> bool:
-        """Never."""
-        return False
+    get_debug = staticmethod(bool)
+    """Never: asked for each future, and quickly answered."""
 
     def is_running(self) -> bool:
         """Whether `run_until` is at it."""

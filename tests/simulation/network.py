@@ -194,6 +194,8 @@ class SimHTTP:
             key = (self._host, request.token)
             if answer.status == 200:
                 books.accepted.setdefault(key, []).append(now)
+                if request.endpoint == "validate":
+                    books.validated[key] = now
             elif answer.status == 401:
                 books.refused.setdefault(key, []).append(now)
                 if request.endpoint == "validate":

@@ -57,7 +57,8 @@ async def sign_in(scene: Scene, delay: float) -> None:
     """Have the scene's user signed in; who is asked approves so many seconds later."""
     flow = cast("DeviceCodeFlow", Flow(scene, delay))
     lease_of = scene.process.vault.login_lease
-    await ensure_user(flow, SCOPES, lambda _code: None, scene.user, lease_of)
+    wait = cast("Flow", flow).wait
+    await ensure_user(flow, SCOPES, lambda _code: None, scene.user, lease_of, wait)
 
 
 class Flow:
@@ -109,7 +110,7 @@ class Flow:
         }
         return DeviceCode.from_answer(answer)
 
-    async def wait_for_device_token(self, code: str, interval: float, timeout: float) -> Token:
+    async def wait(self, code: str, interval: float, timeout: float, idle: asyncio.Event) -> Token:
         """What comes when the user has approved."""
         del code, interval
         shown = Prompt(self._scene.user, self._host, self._world.loop.now)
@@ -120,6 +121,7 @@ class Flow:
             self._world.codes.remove(shown)
         if self._delay > timeout:
             raise TimeoutError
+        idle.clear()
         pair = self._world.twitch.consent(self._scene.user)
         self._world.note("Twitch", "the user signs in", pair)
         self._pairs[pair.access] = pair

@@ -79,10 +79,9 @@ class _API:
         """Call Helix and return its JSON, {} for an empty answer.
 
         `path` is below the API's base, like "users". In `params` a list repeats the parameter and
-        None leaves it out. A token that Twitch calls invalid is renewed, exactly once in all
-        processes, and the call is repeated; a missing scope renews nothing. Raises `HTTPException`
-        (a subclass for each status), `AuthFailure` if the user has to sign in again, `TokenError`
-        if no token is stored.
+        None leaves it out. A dead token is renewed, exactly once in all processes, and the call is
+        repeated. Raises `HTTPException` (a subclass for each status), `AuthFailure` if the user has
+        to sign in again, `TokenError` if no token is stored.
         """
         return await self._helix.call(self.user_id, method, path, params, json)
 

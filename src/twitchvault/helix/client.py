@@ -1,8 +1,7 @@
 """One Helix call: token in, answer out, a dead token renewed.
 
-Twitch answers 401 to missing scopes and wrong client ids too, and a refresh for those would spend a
-one-use token for nothing. So only its known words for a dead token lead straight to a refresh, and
-only once: every other 401 is settled by a validation.
+Twitch answers 401 to missing scopes and wrong client ids too. Only its known words for a dead token
+lead straight to a refresh, and only once: every other 401 is settled by a validation.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["HelixClient"]
 
 RENEWALS: Final = 3
-"""Newer tokens that one call tries: others may have renewed too, some time ago."""
+"""Newer tokens that one call tries: others may have renewed it too, some time ago."""
 _UNAUTHORIZED: Final = 401
 _DEAD_TOKEN: Final = frozenset({"invalid oauth token", "invalid access token", "token expired"})
 _OTHER_CAUSE: Final = re.compile(
@@ -55,7 +54,7 @@ class HelixClient:
         self.vault = vault
         self.binding = binding
         self._http = http
-        self._api_url = base_url("api_url", api_url) + "/"
+        self.api_url = base_url("api_url", api_url) + "/"
         self.authorized = False
         """Whether `authorize()` has been called, and neither `clear()` nor `close()` since."""
         self._points: dict[str, int] = {}
@@ -91,12 +90,8 @@ class HelixClient:
         json: object = None,
     ) -> dict[str, Any]:
         """The JSON object that Helix answers, {} for an empty answer; else an `HTTPException`."""
-        request = {
-            "method": _method(method),
-            "url": self._url(path),
-            "params": _query(params),
-            "json": json,
-        }
+        request = {"method": _method(method), "url": self._url(path), "json": json}
+        request["params"] = _query(params)
         record = self.record(user_id)
         answer = await self._send(user_id, record, request)
         for renewal in range(RENEWALS):
@@ -159,7 +154,7 @@ class HelixClient:
         if not isinstance(path, str) or not path.isprintable() or not _PATH.fullmatch(path):
             msg = f"'path' must be a path below the API's base, like 'users', not {path!r}"
             raise WrongValue(msg)
-        return self._api_url + path.lstrip("/")
+        return self.api_url + path.lstrip("/")
 
 
 def _method(method: object) -> str:
@@ -176,11 +171,11 @@ def _query(params: object) -> list[tuple[str, str]]:
     if not isinstance(params, Mapping):
         msg = f"'params' must be a mapping from names to values, not {type(params).__name__}"
         raise WrongType(msg)
-    pairs: list[tuple[object, object]] = []
+    pairs: list[tuple[str, str]] = []
     for name, value in params.items():
-        several = isinstance(value, (list, tuple, set, frozenset))
-        pairs += [(name, each) for each in (value if several else [value])]
-    return [(_text(name), _text(value)) for name, value in pairs if value is not None]
+        values = value if isinstance(value, (list, tuple, set, frozenset)) else [value]
+        pairs += [(_text(name), _text(each)) for each in values if each is not None]
+    return pairs
 
 
 def _text(value: object) -> str:

@@ -7,25 +7,19 @@ import warnings
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
-from twitchvault.errors import NotAuthorized, WrongEventLoop, WrongValue
+from twitchvault.errors import (
+    NotAuthorized,
+    TwitchVaultError,
+    WrongEventLoop,
+    WrongValue,
+)
+from twitchvault.vault.refresh import sign_in_again
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from twitchvault.app import App
     from twitchvault.vault.events import VaultEvent
-
-__all__ = [
-    "RENEWALS",
-    "api_url",
-    "call",
-    "call_soon",
-    "check_client",
-    "check_version",
-    "events",
-    "is_public",
-    "renew",
-]
 
 RENEWALS: Final = 3
 """Newer tokens that one call tries: other processes may have renewed too, some time ago."""
@@ -54,16 +48,6 @@ def check_client(client_id: str, app: App) -> None:
     if client_id != app.http.client_id:
         msg = f"the client id {client_id!r} must be that of the vault, {app.http.client_id!r}"
         raise WrongValue(msg)
-
-
-def api_url(app: App) -> str:
-    """Where the vault's Helix is."""
-    return app._core.helix._api_url  # noqa: SLF001 - nobody else needs it
-
-
-def is_public(app: App) -> bool:
-    """Whether the app has no secret."""
-    return app._core.identity.public  # noqa: SLF001 - as above
 
 
 async def call(
@@ -108,23 +92,72 @@ async def renew(app: App, user_id: str, refused: str) -> str:
     return await call(app, owner.renew, refused)
 
 
+def token_of(app: App, owner: str) -> str:
+    """The access token of a user or the app, "" if there is none.
+
+    `AuthFailure` for one that is refused: it may be somebody else's, and whoever sends it would act
+    in that name.
+    """
+    record = app._core.vault.record(owner) if owner in app.tokens else None  # noqa: SLF001
+    if record is None:
+        return ""
+    if record.access_refused:
+        raise sign_in_again(owner, record)
+    return record.access_token
+
+
+def usable_tokens(app: App) -> Mapping[str, tuple[str, str | None]]:
+    """The view `tokens` of the app without those that are refused: see `token_of`."""
+    if not app.needs_login:
+        return app.tokens
+    records = {user_id: app._core.vault.record(user_id) for user_id in app.needs_login}  # noqa: SLF001
+    refused = {user_id for user_id, record in records.items() if record and record.access_refused}
+    return {user_id: pair for user_id, pair in app.tokens.items() if user_id not in refused}
+
+
+async def with_renewals(
+    app: App,
+    owner: str,
+    send: Callable[[str], Awaitable[_T]],
+    is_refusal: Callable[[Exception], bool],
+) -> _T:
+    """What sending with the owner's token comes to; a refused one is renewed.
+
+    If no other token can be had the framework's own error stands, with the vault's as its cause;
+    `AuthFailure` if that is known before.
+    """
+    for _ in range(RENEWALS):
+        sent = token_of(app, owner)
+        try:
+            return await send(sent)
+        except Exception as refusal:
+            if not is_refusal(refusal):
+                raise
+            try:
+                is_renewed = await renew(app, owner, sent) != sent
+            except TwitchVaultError as error:
+                raise refusal from error
+            if not is_renewed:
+                raise
+    return await send(token_of(app, owner))
+
+
 async def events(app: App) -> AsyncIterator[VaultEvent]:
     """The vault's events from now on, on whichever loop runs here."""
     stream, here = app.events(), asyncio.get_running_loop()
     loop = _loop_of(app) or here
+
+    async def following() -> VaultEvent | None:
+        return await anext(stream, None)
+
     while True:
-        coroutine = _next(stream)
         if loop is here:
-            event = await coroutine
+            event = await following()
         else:
-            event = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
+            event = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(following(), loop))
         if event is None:
             return
         yield event
-
-
-async def _next(stream: AsyncIterator[VaultEvent]) -> VaultEvent | None:
-    return await anext(stream, None)
 
 
 def _loop_of(app: App) -> asyncio.AbstractEventLoop | None:

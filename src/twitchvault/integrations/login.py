@@ -1,7 +1,7 @@
-"""Logins by authorization code on a web server of any number of workers.
+"""Logins by authorization code on a web server of any number of workers or hosts.
 
-`PendingLogins` remembers in the store which logins have begun, so the two halves of one may fall on
-different workers or hosts. `starlette_routes` (for FastAPI too) and `aiohttp_routes` are its pages.
+`PendingLogins` remembers in the store which logins have begun; `starlette_routes` (for FastAPI too)
+and `aiohttp_routes` are its pages.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class PendingLogin(NamedTuple):
 class PendingLogins:
     """Begins logins of `app`, and finishes each once, in whichever process its callback arrives.
 
-    `redirect_uri` must equal one registered in Twitch's console byte for byte. A login is waited
-    for during ten minutes. The app has to be authorized when a login begins or is finished.
+    `redirect_uri` must equal one registered in Twitch's console byte for byte. A login that is not
+    finished within ten minutes is forgotten. The app has to be authorized.
     """
 
     def __init__(self, app: App, redirect_uri: str) -> None:
@@ -89,8 +89,8 @@ class PendingLogins:
     ) -> PendingLogin:
         """Remember a new login; unpacks to its `url` and its `state`.
 
-        Tie the state to the browser, by a cookie for example, and compare the two in the callback:
-        `finish` knows that the login began here, and not in which browser.
+        Tie the state to the browser, by a cookie say, and compare the two in the callback: `finish`
+        does not know in which browser the login began.
         """
         flow, state = self._flow(), token_urlsafe()
         url = flow.get_authorization_url(self.redirect_uri, scopes, state, force_verify)
@@ -100,8 +100,8 @@ class PendingLogins:
     async def finish(self, query: Mapping[str, str]) -> UserAPI:
         """Take a callback's query; the user's pair is in the store when it returns.
 
-        `LoginUnknown`: no login waits for it. `LoginDenied`: the user has refused. What else
-        `get_authorization_token` and `add_user` raise; the login has ended then, too.
+        `LoginUnknown`: no login waits for it. `LoginDenied`: the user has refused. That, and
+        whatever `get_authorization_token` and `add_user` raise, ends the login.
         """
         flow = self._flow()
         state, code, refusal = (query.get(name) for name in ("state", "code", "error"))
@@ -136,15 +136,18 @@ class _Page(NamedTuple):
         return _HEADERS | ({"Location": self.location} if self.location else {})
 
     @property
-    def cookies(self) -> dict[str, str]:
-        """The cookies to set; an empty one is to be taken away."""
-        named = {_STATES: self.states, _SIGNED_IN: self.signed_in}
-        return {name: value for name, value in named.items() if value is not None}
+    def cookies(self) -> list[tuple[str, str, int]]:
+        """Name, value and lifetime in seconds of the cookies to set; 0 takes one away."""
+        named = ((_STATES, self.states), (_SIGNED_IN, self.signed_in))
+        return [
+            (name, text, int(LIFETIME) if text else 0) for name, text in named if text is not None
+        ]
 
 
 _LOOKED_AT: Final = _Page(204, "")
 _NOT_NOW: Final = _Page(503, "Open this page yourself.")
 _LATER: Final = _Page(503, "This cannot be done just now: sign in again in a minute.")
+_EXPIRED: Final = _Page(400, "This code is no longer good: sign in again.")
 _OURS: Final = _Page(500, "Nobody can sign in here at the moment: the site has to be mended.")
 
 
@@ -203,9 +206,8 @@ class _Pages:
         if visit.turned_away:
             return visit.turned_away
         if visit.states and visit.query.get("error") == "redirect_mismatch":  # it has no state
-            _log.error(
-                "Twitch's console has no redirect URI %r: add it", self._pending.redirect_uri
-            )
+            uri = self._pending.redirect_uri
+            _log.error("Twitch's console has no redirect URI %r: add it", uri)
             return _OURS
         if not visit.query and (name := visit.cookies.get(_SIGNED_IN)):
             return _Page(200, f"Welcome, {name}.")
@@ -213,9 +215,8 @@ class _Pages:
         known = [compare_digest(_bytes(state), _bytes(one)) for one in visit.states]
         if not any(known):
             return _ended(visit)
-        page = await self._finish(visit)
         left = _BETWEEN.join(one for one in visit.states if one != state)
-        return page._replace(states=left)
+        return (await self._finish(visit))._replace(states=left)
 
     async def _finish(self, visit: _Visit) -> _Page:
         try:
@@ -231,9 +232,6 @@ class _Pages:
         except StoreError as error:
             return _warned(error)
         return _Page(303, "", self._address, signed_in=user.login or user.user_id)
-
-
-_EXPIRED: Final = _Page(400, "This code is no longer good: sign in again.")
 
 
 def _ended(visit: _Visit) -> _Page:
@@ -286,8 +284,7 @@ def starlette_routes(
             request.scope["query_string"] = b""  # what the server logs has no code in it
             page = await show(visit)
             response = PlainTextResponse(page.text, page.status, page.headers)
-            for name, value in page.cookies.items():
-                lifetime = int(LIFETIME) if value else 0
+            for name, value, lifetime in page.cookies:
                 response.set_cookie(name, value, max_age=lifetime, **pages.cookie)
             return response
 
@@ -319,8 +316,7 @@ def aiohttp_routes(
             visit = _Visit(request.method, request.headers, request.query, request.cookies)
             page = await show(visit)
             response = web.Response(text=page.text, status=page.status, headers=page.headers)
-            for name, value in page.cookies.items():
-                lifetime = int(LIFETIME) if value else 0
+            for name, value, lifetime in page.cookies:
                 response.set_cookie(name, value, max_age=lifetime, **pages.cookie)
             return response
 

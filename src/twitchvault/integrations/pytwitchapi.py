@@ -47,9 +47,9 @@ _sent: ContextVar[tuple[str, str] | None] = ContextVar("_sent", default=None)
 class VaultTwitch(Twitch):
     """A `Twitch` for one user of the vault, which alone refreshes and validates.
 
-    `scopes`: what the user has granted; `MissingScopeException` when it is awaited if that is not
-    so. Further keywords are those of `Twitch`: give `app_secret` if `UserAuthenticator` is used,
-    which exchanges its code itself. Chat and EventSub may be given it: they call from a thread.
+    `scopes`: what the user has granted, else awaiting it is a `MissingScopeException`. Further
+    keywords are those of `Twitch`: `UserAuthenticator` needs `app_secret`. Chat and EventSub, which
+    call from a thread, may be given it.
     """
 
     def __init__(
@@ -63,7 +63,8 @@ class VaultTwitch(Twitch):
         self._app = app
         self._user_id = inputs.user_id(user_id)
         self._reported = ""
-        super().__init__(app.http.client_id, **{"base_url": bridge.api_url(app), **options})
+        api_url = app._core.helix.api_url  # noqa: SLF001 - nobody else needs it
+        super().__init__(app.http.client_id, **{"base_url": api_url, **options})
         self._user_auth_scope = list(scopes)
         self.auto_refresh_auth = False
 
@@ -87,8 +88,10 @@ class VaultTwitch(Twitch):
     # What Twitch reads and sets itself
 
     def _token(self, owner: str) -> str | None:
-        pair = self._app.tokens.get(owner)
-        return None if pair is None else pair[0]
+        try:
+            return bridge.token_of(self._app, owner) or None
+        except AuthFailure as error:
+            raise _as_theirs(error) from error
 
     @property
     def _user_auth_token(self) -> str | None:
@@ -116,7 +119,7 @@ class VaultTwitch(Twitch):
     def _generate_header(self, auth_type: AuthType, required_scope: Any) -> dict[str, str]:  # noqa: ANN401
         header: dict[str, str] = super()._generate_header(auth_type, required_scope)
         token = header.get("Authorization", "").removeprefix("Bearer ")
-        owner = self.app_id if token == self._app_auth_token else self._user_id
+        owner = self.app_id if token in self._app.tokens.get(self.app_id, ()) else self._user_id
         _sent.set((owner, token) if token else None)
         return header
 
@@ -170,7 +173,7 @@ class VaultTwitch(Twitch):
 
     async def authenticate_app(self, scope: list[AuthScope]) -> None:
         """Use the vault's app token."""
-        if self._app_auth_token is None:
+        if self.app_id not in self._app.tokens:
             msg = "the vault has no app token: authorize() gets one, but not for a public client"
             raise MissingAppSecretException(msg)
         self._app_auth_scope = scope

@@ -15,7 +15,7 @@ from twitchio.authentication import (
 from twitchio.authentication.oauth import OAuth
 from twitchio.authentication.tokens import ManagedHTTPClient
 
-from twitchvault.errors import AuthFailure, NotAuthorized, TwitchVaultError, WrongType
+from twitchvault.errors import AuthFailure, NotAuthorized, WrongType
 from twitchvault.integrations import bridge
 
 if TYPE_CHECKING:
@@ -52,6 +52,14 @@ def bind(client: Client, app: App) -> None:
     cast("VaultHTTPClient", http).bind(app)
 
 
+def _is_refusal(error: Exception) -> bool:
+    return isinstance(error, HTTPException) and error.status == _UNAUTHORIZED
+
+
+def _unauthorized(error: AuthFailure) -> HTTPException:
+    return HTTPException(str(error), status=_UNAUTHORIZED, extra=str(error))
+
+
 class VaultHTTPClient(ManagedHTTPClient):
     """TwitchIO's HTTP client, which asks the vault for tokens and has none of its own."""
 
@@ -64,8 +72,8 @@ class VaultHTTPClient(ManagedHTTPClient):
 
     @property
     def _tokens(self) -> TokenMapping:
-        """All users; the bot's own comes first, as the device code mode takes the first."""
-        known = dict(self._app.tokens)
+        """All who can be used; the bot's own is the first, which the device code mode takes."""
+        known = dict(bridge.usable_tokens(self._app))
         known.pop(self._app.http.client_id, None)
         first = self._client.bot_id if self._client else None
         if first in known:
@@ -100,33 +108,24 @@ class VaultHTTPClient(ManagedHTTPClient):
         if route.use_id:
             return await OAuth.request(self, route)
         self._follow()
-        return await self._send(route, self._owner(route), bridge.RENEWALS)
-
-    async def _send(self, route: Route, owner: str, renewals: int) -> Any:  # noqa: ANN401
-        sent = self._app.tokens.get(owner, ("",))[0]
-        if sent:
-            route.update_headers({"Authorization": f"Bearer {sent}"})
-        try:
+        owner = self._owner(route)
+        if owner not in self._app.tokens:
             return await OAuth.request(self, route)
-        except HTTPException as refusal:
-            if not sent or not renewals or refusal.status != _UNAUTHORIZED:
-                raise
-            if not await self._renew(owner, sent, refusal):
-                raise
-        return await self._send(route, owner, renewals - 1)
+
+        async def send(token: str) -> Any:  # noqa: ANN401
+            route.update_headers({"Authorization": f"Bearer {token}"})
+            return await OAuth.request(self, route)
+
+        try:
+            return await bridge.with_renewals(self._app, owner, send, _is_refusal)
+        except AuthFailure as error:
+            raise _unauthorized(error) from error
 
     def _owner(self, route: Route) -> str:
         if route.token_for in self._app.tokens:
             return route.token_for
         # Without a secret, in the device code mode, the bot's own token stands for an app token.
         return self._app.http.client_id if self.client_secret else next(iter(self._tokens), "")
-
-    async def _renew(self, owner: str, sent: str, refusal: HTTPException) -> bool:
-        """Whether another token stands now; TwitchIO expects its own error if none can."""
-        try:
-            return await bridge.renew(self._app, owner, sent) != sent
-        except TwitchVaultError as error:
-            raise refusal from error
 
     # Tokens
 
@@ -145,7 +144,7 @@ class VaultHTTPClient(ManagedHTTPClient):
         try:
             user = await bridge.call(self._app, self._app.add_user, token, refresh)
         except AuthFailure as error:
-            original = HTTPException(str(error), status=_UNAUTHORIZED, extra=str(error))
+            original = _unauthorized(error)
             raise InvalidTokenException(str(error), type_="token", original=original) from error
         raw = {
             "client_id": self._app.http.client_id,

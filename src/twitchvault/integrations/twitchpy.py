@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from twitchvault.errors import (
-    AuthFailure,
-    NotAuthorized,
-    TwitchVaultError,
-    WrongType,
-    WrongValue,
-)
+from twitchvault.errors import AuthFailure, NotAuthorized, WrongType, WrongValue
 from twitchvault.integrations import bridge
 
 if sys.version_info < (3, 12):
@@ -46,7 +42,7 @@ def bind(client: twitch.App, app: App) -> None:
         msg = f"'client' must be a twitch.py client, not {type(client).__name__}"
         raise WrongType(msg)
     bridge.check_client(client.http.client_id, app)
-    if bridge.is_public(app):
+    if app._core.identity.public:  # noqa: SLF001 - nobody else needs it
         msg = "twitch.py needs an app token, and a public client has none: give the App its secret"
         raise WrongValue(msg)
     if client.tokens:
@@ -55,6 +51,10 @@ def bind(client: twitch.App, app: App) -> None:
     # The same object, as the client's parts hold it.
     client.http.__class__ = VaultHTTPClient
     cast("VaultHTTPClient", client.http).bind(app)
+
+
+def _is_refusal(error: Exception) -> bool:
+    return isinstance(error, twitch.Unauthorized)
 
 
 class VaultHTTPClient(HTTPClient):  # type: ignore[misc]
@@ -69,7 +69,7 @@ class VaultHTTPClient(HTTPClient):  # type: ignore[misc]
 
     @property
     def _tokens(self) -> Any:  # noqa: ANN401 - as twitch.py has it
-        return self._app.tokens
+        return bridge.usable_tokens(self._app)
 
     @property
     def _token_scopes(self) -> Any:  # noqa: ANN401
@@ -91,23 +91,13 @@ class VaultHTTPClient(HTTPClient):  # type: ignore[misc]
         **options: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
         """Send it with the token that stands; a refused one is renewed."""
-        if not auth or user_id not in self._app.tokens:
-            return await super().request(route, user_id=user_id, auth=auth, **options)
-        for _ in range(bridge.RENEWALS):
-            sent = self._app.tokens[user_id][0]
-            try:
-                return await super().request(route, user_id=user_id, **options)
-            except twitch.Unauthorized as refusal:
-                if not await self._is_renewed(user_id, sent, refusal):
-                    raise
-        return await super().request(route, user_id=user_id, **options)
-
-    async def _is_renewed(self, user_id: str, sent: str, refusal: twitch.Unauthorized) -> bool:
-        """Whether another token stands now; twitch.py expects its own error if none can."""
+        send = partial(super().request, route, user_id=user_id, auth=auth, **options)
+        if not auth or user_id is None or user_id not in self._app.tokens:
+            return await send()
         try:
-            return await bridge.renew(self._app, user_id, sent) != sent
-        except TwitchVaultError as error:
-            raise refusal from error
+            return await bridge.with_renewals(self._app, user_id, lambda _: send(), _is_refusal)
+        except AuthFailure as error:
+            raise twitch.Unauthorized(SimpleNamespace(status=401), str(error)) from error
 
     # Tokens
 

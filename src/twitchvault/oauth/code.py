@@ -39,10 +39,9 @@ class AuthorizationCodeGrantFlow(App):
 
         `redirect_uri` must equal one registered in Twitch's console byte for byte. `state` comes
         back unchanged: make it random and compare it, or anybody can slip a user somebody else's
-        code. `force_verify` asks users who have approved before as well.
-
-        With the scope `openid` there is an id token in the answer to the code: `nonce` comes back
-        in it, and `claims` says what else, `{"id_token": {"email": None}}` for example.
+        code. `force_verify` asks users who have approved before as well. With the scope `openid`
+        the answer to the code has an id token: `nonce` comes back in it, and `claims` says what
+        else, `{"id_token": {"email": None}}` for example.
         """
         redirect_uri, names = inputs.word("redirect_uri", redirect_uri), scope_names(scopes)
         openid = {
@@ -59,8 +58,8 @@ class AuthorizationCodeGrantFlow(App):
     async def get_authorization_token(self, code: str, redirect_uri: str) -> Token:
         """Exchange the code of the callback; a code is good once. The answer is only returned.
 
-        Pass the pair to `add_user` to keep it. `redirect_uri` is the one the code was asked for
-        with. `BadRequest` if the code is not good (any more), `Forbidden` for a wrong secret.
+        Pass the pair to `add_user` to keep it. `redirect_uri` is that of the page. `BadRequest` if
+        the code is not good (any more), `Forbidden` for a wrong secret.
         """
         return await self._core.identity.exchange_code(
             inputs.word("code", code), inputs.word("redirect_uri", redirect_uri)
@@ -70,9 +69,9 @@ class AuthorizationCodeGrantFlow(App):
     async def check_id_token(self, token: Token, *, nonce: str | None = None) -> IdToken:
         """The claims of the id token in an answer of `get_authorization_token`.
 
-        Checked are its signature, by the keys that Twitch publishes now, its issuer, its audience,
-        its times and its nonce: `nonce` is the one that `get_authorization_url` got. `AuthFailure`
-        if it is not good or not there. Needs `pip install 'twitchvault[openid]'`.
+        Checked are its signature, by the keys that Twitch publishes now, its issuer, audience and
+        times, and its nonce, which is that of `get_authorization_url`. `AuthFailure` if it is not
+        good or not there. Needs `pip install 'twitchvault[openid]'`.
         """
         from twitchvault.oauth import openid  # noqa: PLC0415 - it needs an extra
 

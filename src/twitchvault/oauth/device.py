@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from twitchvault import inputs
 from twitchvault.app import App
-from twitchvault.errors import (
-    HTTPException,
-    NoAnswer,
-    RateLimited,
-    TwitchServerError,
-    WrongType,
-)
+from twitchvault.errors import HTTPException, NoAnswer, RateLimited, TwitchServerError, WrongType
 from twitchvault.http import DEFAULT_TIMEOUT
 from twitchvault.loops import on_bound_loop
 from twitchvault.oauth.ensure import ensure_user
@@ -75,13 +69,28 @@ class DeviceCodeFlow(App):
 
         The interval is the larger of `interval` and what the server stated for this code;
         `slow_down` adds 5 s for good. Network errors, 429 and 5xx do not end the wait.
-        `TimeoutError` after `timeout` seconds, `BadRequest` if the code expired or was denied.
-        A `timeout` of 0 is an `expires_in` that the answer did not state: 300 seconds then.
+        `TimeoutError` after `timeout` seconds (0, an `expires_in` that was not stated: 300),
+        `BadRequest` if the code expired or was denied.
         """
+        return await self._wait_for_token(device_code, interval, timeout, asyncio.Event())
+
+    async def _wait_for_token(
+        self, device_code: str, interval: float, timeout: float, idle: asyncio.Event
+    ) -> Token:
+        """`idle` is set again when an answer has granted nothing."""
         device_code = inputs.word("device_code", device_code)
         code = fingerprint(device_code)
+
+        async def ask(left: float) -> Token:
+            idle.clear()
+            try:
+                return await self._core.identity.poll_device(device_code, timeout=left)
+            except BaseException:
+                idle.set()
+                raise
+
         return await poll(
-            lambda left: self._core.identity.poll_device(device_code, timeout=left),
+            ask,
             interval=max(inputs.seconds("interval", interval), self._intervals.get(code, 0.0)),
             timeout=inputs.seconds("timeout", timeout or WAIT_TIMEOUT),
             on_slow_down=lambda longer: self._intervals.__setitem__(code, longer),
@@ -97,17 +106,17 @@ class DeviceCodeFlow(App):
     ) -> UserAPI:
         """A stored user with these scopes, else one who signs in now; `user_id`: only that one.
 
-        Of all processes that ask for the same at the same time, one requests a device code and
-        calls `show(device_code)`, which may be a coroutine function; the others wait for the login.
-        If that process dies, another one shows a code after `lease_ttl`. `TimeoutError` or
-        `BadRequest` if nobody has approved the code in time, `AuthFailure` if another user than
-        `user_id` did (whose token is then revoked and not stored), or not all scopes were granted.
+        Of all processes that ask for the same at once, one requests a device code and calls
+        `show(device_code)`, which may be a coroutine function; if it dies, another one does after
+        `lease_ttl`. `TimeoutError` or `BadRequest` if nobody has approved in time, `AuthFailure` if
+        another user than `user_id` did, whose token is revoked, or not all scopes were granted.
         """
         if not callable(show):
             raise WrongType(f"'show' must be a function, not {type(show).__name__}")
         wanted = scope_names(scopes)
         user_id = None if user_id is None else self._user_id(user_id, app=False)
-        return await ensure_user(self, wanted, show, user_id, self._core.vault.login_lease)
+        lease_of = self._core.vault.login_lease
+        return await ensure_user(self, wanted, show, user_id, lease_of, self._wait_for_token)
 
     @cached_property
     def _intervals(self) -> dict[str, float]:
@@ -124,9 +133,8 @@ async def poll(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> Token:
-    """Call `ask` every `interval` seconds until it succeeds or fails for good.
+    """Call `ask`, with the seconds that it may take, until it succeeds or fails for good.
 
-    `ask` takes the seconds that it may take. One deadline, on `clock`; `sleep` is what waits.
     `on_slow_down` is called with every longer interval.
     """
     deadline = clock() + timeout

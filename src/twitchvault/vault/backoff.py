@@ -31,6 +31,8 @@ ACCEPTED_FOR: Final = 60.0
 """Seconds for which it counts that Twitch has accepted a token."""
 UNKNOWN_LIFE: Final = 360.0
 """A token whose end is not known outlives an exchange, whose answer takes 300 s at most."""
+SKEW: Final = 60.0
+"""Seconds by which the clock that wrote a record may be ahead."""
 MARGIN: Final = 10.0
 """Seconds that a validation's answer may have been under way."""
 
@@ -60,6 +62,14 @@ class _Accepted(NamedTuple):
         return self.lives - self.since.elapsed() if self.lives else 0.0
 
 
+class _Expected(NamedTuple):
+    """An access token that cannot die by itself for so many seconds."""
+
+    token: str
+    since: Stopwatch
+    seconds: float
+
+
 class Backoff:
     """Attempts by name: a user id, or a seed's key."""
 
@@ -67,6 +77,7 @@ class Backoff:
         self._clocks = clocks
         self._attempts: defaultdict[str, _Attempts] = defaultdict(_Attempts)
         self._accepted: dict[str, _Accepted] = {}
+        self._expected: dict[str, _Expected] = {}
 
     def check(self, name: str) -> None:
         """Raise the last error while this user is not to be asked for."""
@@ -84,21 +95,23 @@ class Backoff:
     def rest(self, name: str) -> Unauthorized:
         """Begin to rest; returns the error for all who ask meanwhile."""
         attempts = self._attempts[name]
-        attempts.pause = min(max(attempts.pause * 2, FIRST_REST), LONGEST_REST)
+        self._pause(attempts, FIRST_REST, LONGEST_REST)
         msg = (
             f"Twitch accepts none of the tokens that it gave in {attempts.unproven} refreshes; "
             f"the next one is tried in {attempts.pause:.0f} s"
         )
-        error = Unauthorized(401, msg)
-        attempts.error, attempts.rested = error, True
-        attempts.until = self._clocks.monotonic() + attempts.pause
+        attempts.error = error = Unauthorized(401, msg)
+        attempts.rested = True
         return error
 
     def failed(self, name: str, error: HTTPException) -> None:
         """A refresh has failed: do not ask again in the next seconds."""
         attempts = self._attempts[name]
-        attempts.pause = min(max(attempts.pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
         attempts.error = error
+        self._pause(attempts, FIRST_PAUSE, LONGEST_PAUSE)
+
+    def _pause(self, attempts: _Attempts, first: float, longest: float) -> None:
+        attempts.pause = min(max(attempts.pause * 2, first), longest)
         attempts.until = self._clocks.monotonic() + attempts.pause
 
     def sent(self, name: str) -> None:
@@ -121,6 +134,7 @@ class Backoff:
         """Twitch has accepted this access token. `lives`: for how many seconds more, if it said."""
         self._attempts.pop(name, None)
         now = self._clocks.monotonic()
+        self._expected.pop(name, None)
         known = self._accepted.pop(name, None)  # the newest stands last
         if not lives and known is not None and known.token == token:
             lives = max(known.left, 0.0)
@@ -131,6 +145,23 @@ class Backoff:
     def refused(self, name: str) -> None:
         """Twitch has refused the user's access token."""
         self._accepted.pop(name, None)
+
+    def expect_alive(self, name: str, token: str, left: float) -> None:
+        """If Twitch has accepted this access token within the minute: found dead, it was killed.
+
+        `left`: seconds until it runs out by itself, as far as its record says.
+        """
+        if self.was_accepted(name, token):
+            known = self._accepted[name]
+            seconds = known.left - MARGIN if known.lives else left - SKEW
+            self._expected[name] = _Expected(token, Stopwatch(self._clocks), seconds)
+
+    def was_killed(self, name: str, token: str) -> bool:
+        """Whether this access token, which is dead, cannot have died by itself."""
+        expected = self._expected.get(name)
+        if expected is None or expected.token != token:
+            return False
+        return expected.since.elapsed() < expected.seconds
 
     def was_accepted(self, name: str, token: str) -> bool:
         """Whether Twitch has accepted this access token within the last minute."""
@@ -150,3 +181,4 @@ class Backoff:
         """Nothing has to be remembered any more."""
         self._attempts.pop(name, None)
         self._accepted.pop(name, None)
+        self._expected.pop(name, None)

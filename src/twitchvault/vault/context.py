@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from twitchvault.metrics import Metrics
     from twitchvault.stores.base import TokenStore
     from twitchvault.vault.clocks import Clocks
+    from twitchvault.vault.repository import Held
 
 __all__ = ["Context", "Part"]
 
@@ -61,3 +62,10 @@ class Part:
         self._repository = context.repository
         self._outbox = context.outbox
         self._backoff = context.backoff
+
+    async def _read(self, key: str) -> Held | None:
+        """What the store holds under a key, but no removed record."""
+        # What this process has changed itself must be in the store before the store is asked.
+        await self._outbox.written(key)
+        held = await self._repository.read(key)
+        return None if held is None or held.record.state == "removed" else held

@@ -8,6 +8,8 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from twitchvault.vault.record import visible
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -107,10 +109,8 @@ class Events:
         if kind == "needs_login" and origin == "local":  # else each process would count it
             self._metrics.report("needs_login", 1.0)
             _logger.warning("user %r has to sign in again: %s", user_id, reason)
-        if self._streams:
-            event = VaultEvent(kind, user_id, origin, reason)
-            for stream in list(self._streams):
-                stream.push(event)
+        for stream in list(self._streams):
+            stream.push(VaultEvent(kind, user_id, origin, reason))
 
     def end(self) -> None:
         """End all streams."""
@@ -123,9 +123,11 @@ def changes_of(
     before: Record | None, after: Record | None, *, is_app: bool
 ) -> list[tuple[Kind, str]]:
     """What it is called when a user's record changes so, each with its reason."""
-    if before is None or after is None:
-        kind: Kind = "added" if before is None else "removed"
-        return [] if before is after else [(kind, "")]
+    before, after = visible(before), visible(after)
+    if before is None:
+        return [] if after is None else [("added", "")]
+    if after is None:
+        return [("removed", "")]
     changes: list[tuple[Kind, str]] = []
     if newer := after.generation > before.generation:
         spent = (after.seeds, after.exchanged) != (before.seeds, before.exchanged)

@@ -52,8 +52,9 @@ class Lease:
     """The right to exchange the refresh token of `record`, which stands at `version`.
 
     `name` is who holds it, `user` the name that `Backoff` knows the user by. `sent`: a request has
-    left. `given_up`: no request may leave any more. `losses` counts the store's losses when it was
-    taken: after another one nothing may leave, either. `in_doubt`: the token may be spent.
+    left; `answered`: its answer was taken as the flow closed. `given_up`: no request may leave any
+    more. `losses` counts the store's losses when it was taken: after another one nothing may leave,
+    either. `in_doubt`: the token may be spent.
     """
 
     def __init__(self, key: str, user: str, record: Record, losses: int, clocks: Clocks) -> None:
@@ -65,6 +66,7 @@ class Lease:
         self.version = 0
         self.losses = losses
         self.sent = False
+        self.answered = False
         self.given_up = False
         self.in_doubt = False
         self._alive_for = 0.0
@@ -159,7 +161,7 @@ class Exchange(Part):
                 await self._outbox.apply(lease.key, self._release(lease))
             raise
         except BaseException:
-            lease.in_doubt = lease.in_doubt or lease.sent
+            lease.in_doubt = lease.in_doubt or (lease.sent and not lease.answered)
             if not lease.in_doubt:
                 self._release_later(lease)
             raise
@@ -213,7 +215,7 @@ class Exchange(Part):
         except asyncio.CancelledError:
             if request.done() and request.exception() is None:
                 self._outbox.submit(lease.key, request.result())
-                lease.sent = False  # the answer is here, so nothing is in doubt
+                lease.answered = True
             raise
         else:
             return request.result()

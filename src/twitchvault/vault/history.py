@@ -51,14 +51,11 @@ def noted(
     """`after` with what happened to `before`; hourly validations are not kept."""
     if after is None or after is before:
         return after
-    changes = changes_of(_present(before), _present(after), is_app=is_app)
-    history = "" if before is None else before.history
-    marks = (_mark(before), _mark(after))
-    for kind, reason in changes:
+    entries = before.history.split(BETWEEN_ENTRIES) if before and before.history else []
+    for kind, reason in changes_of(before, after, is_app=is_app):
         if kind != "validated":
-            entry = _text(now, kind, marks, reason)
-            history = BETWEEN_ENTRIES.join([*filter(None, [history]), entry])
-    history = BETWEEN_ENTRIES.join(history.split(BETWEEN_ENTRIES)[-LIMIT:])
+            entries.append(_text(now, kind, _mark(before), _mark(after), reason))
+    history = BETWEEN_ENTRIES.join(entries[-LIMIT:])
     return after if history == after.history else replace(after, history=history)
 
 
@@ -69,17 +66,14 @@ def entries_of(record: Record | None) -> tuple[HistoryEntry, ...]:
     return tuple(map(_entry, record.history.split(BETWEEN_ENTRIES)))
 
 
-def _present(record: Record | None) -> Record | None:
-    return None if record is None or record.state == "removed" else record
-
-
 def _mark(record: Record | None) -> str:
     token = "" if record is None else record.refresh_token or record.access_token
     return fingerprint(token) if token else ""
 
 
-def _text(now: float, kind: Kind, marks: tuple[str, str], reason: str) -> str:
-    fields = (f"{now:.0f}", kind, _host(), str(os.getpid()), *marks, reason[:LONGEST_REASON])
+def _text(now: float, kind: Kind, before: str, after: str, reason: str) -> str:
+    process = (_host(), str(os.getpid()))
+    fields = (f"{now:.0f}", kind, *process, before, after, reason[:LONGEST_REASON])
     return BETWEEN_FIELDS.join(field.translate(_MASK) for field in fields)
 
 

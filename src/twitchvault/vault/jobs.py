@@ -31,12 +31,14 @@ GIVING_UP: Final = 1.0
 class Job:
     """One task that several callers wait for, `limit` seconds from its start at most.
 
-    `lease` is the one under which it exchanges. The job goes on when its callers have given up.
+    `lease` is the one under which it exchanges, `sent`: it has sent something under one before. The
+    job goes on when its callers have given up.
     """
 
     def __init__(self, clocks: Clocks, limit: float, work: Work) -> None:
         self.limit = limit
         self.lease: Lease | None = None
+        self.sent = False
         self._clocks = clocks
         self._started = clocks.monotonic()
         self._waits: dict[str, tuple[int, float, float]] = {}
@@ -60,7 +62,10 @@ class Job:
                 raise self.timed_out()
             await asyncio.wait((self.task,), timeout=self.left)
         if self.task.cancelled():
-            raise NoAnswer("the flow was closed first; no refresh token was sent", sent=False)
+            msg = "the flow was closed first; no refresh token was sent"
+            if self.sent:
+                msg = "the flow was closed first; the store has what came of the refresh"
+            raise NoAnswer(msg, sent=self.sent)
         error = self.task.exception()
         if isinstance(error, TwitchVaultError):
             raise fresh_copy(error)

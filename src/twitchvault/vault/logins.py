@@ -57,7 +57,7 @@ class Logins(Part):
         async def find_chain() -> None:
             nonlocal is_refused, chain
             if pair.refresh_token is not None:
-                chain, is_refused = await self._refresher.parked_chain(pair.refresh_token)
+                chain, is_refused = await self._refresher.seeds.parked_chain(pair.refresh_token)
 
         def login(held: Record | None) -> Record:
             if chain:
@@ -126,7 +126,7 @@ class Logins(Part):
         name = self._repository.seed_key(fingerprint(token))
         deadline = self._clocks.monotonic() + 2 * self._lease_ttl
         for _ in range(ROUNDS):
-            user_id = await self._refresher.find_holder(token)
+            user_id = await self._refresher.seeds.find_holder(token)
             if user_id is not None:
                 return user_id
             # As a job that a cancelled caller does not end: once the token is sent, its successor
@@ -144,14 +144,14 @@ class Logins(Part):
         chain: dict[str, Record] = {}
         for _ in range(ROUNDS):
             sent, answer = pair.refresh_token or "", None
-            user_id = await self._refresher.find_holder(sent)
+            user_id = await self._refresher.seeds.find_holder(sent)
             if user_id is None:
                 parked = await self._refresher.exchange_seed(job, pair, name)
                 if parked is None:
                     continue
                 if parked.state == "needs_login":
                     self._backoff.forget(name)  # the entry in the store says enough
-                    await self._refresher.refuse_chain(chain, parked.reason)
+                    await self._refresher.seeds.refuse_chain(chain, parked.reason)
                     msg = f"the refresh token does not work ({parked.reason}): sign in again"
                     raise AuthFailure(msg)
                 chain[sent] = parked
@@ -165,7 +165,9 @@ class Logins(Part):
                 self._backoff.forget(user_id)
                 self._backoff.accepted(user_id, parked.access_token, answer.expires_in)
             if chain:
-                await self._refresher.attach(self._repository.user_key(user_id), chain, answer)
+                await self._refresher.seeds.attach(
+                    self._repository.user_key(user_id), chain, answer
+                )
             return
         raise AuthFailure(NEITHER_WORKS)
 

@@ -26,7 +26,10 @@ def reconciled(stored: Record | None, ours: Record | None) -> Record | None:
     if ours is None:
         return stored
     if stored is None:
-        return removed(ours)  # whoever removes a user leaves this, if there is anything to remember
+        # Whoever removes a user leaves this, if there is anything to remember. Nobody deletes a
+        # leased record: the lease was given back before.
+        gone = removed(ours)
+        return None if gone is None else replace(gone, replaced_lease=None)
     is_newer = stored.order > ours.order
     if not is_newer or _is_unknown_login(ours, stored) or _is_outdated(stored, ours):
         stored = _after_a_loss(stored, ours)

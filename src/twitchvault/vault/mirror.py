@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from twitchvault.errors import DecryptionError, StoreError, fresh_copy
 from twitchvault.vault.events import changes_of
 from twitchvault.vault.losses import reconciled
-from twitchvault.vault.record import decode, fingerprint
+from twitchvault.vault.record import NewerRecord, decode, fingerprint, visible
 from twitchvault.vault.views import LiveView, View
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Mirror:
 
     def peek(self, user_id: str) -> Record | None:
         """As `get`, but of what is known already, and None of a damaged one."""
-        return _visible(self._latest(user_id))
+        return visible(self._latest(user_id))
 
     def confirmed(self, user_id: str) -> Record | None:
         """The record that the store has confirmed, a removed one too."""
@@ -136,11 +136,11 @@ class Mirror:
         times = [at for user_id, (at, _) in self._validity.items() if user_id in users]
         return counts, min(times, default=None)
 
-    def undecryptable(self) -> str | None:
-        """A user whose record no key of this process decrypts; None if there is none."""
+    def readable_elsewhere(self) -> str | None:
+        """A user whose record other processes can read, by their keys or version, or None."""
         self.fetch()
-        errors = dict.items(self._damaged)
-        return next((one for one, error in errors if isinstance(error, DecryptionError)), None)
+        kinds, errors = (DecryptionError, NewerRecord), dict.items(self._damaged)
+        return next((one for one, error in errors if isinstance(error, kinds)), None)
 
     def is_leaving(self, user_id: str) -> bool:
         """Whether this process has removed the user and the store has not confirmed it yet."""
@@ -341,7 +341,7 @@ class Mirror:
         self._damaged.pop(user_id, None)
         self._project(user_id)
         is_app = user_id == self.client_id
-        for kind, reason in changes_of(_visible(before), _visible(record), is_app=is_app):
+        for kind, reason in changes_of(before, record, is_app=is_app):
             self._events.emit(kind, user_id, origin, reason)
 
     def _project(self, user_id: str) -> None:
@@ -371,7 +371,3 @@ class Mirror:
             self._needs_login[user_id] = record.reason
         else:
             self._needs_login.pop(user_id, None)
-
-
-def _visible(record: Record | None) -> Record | None:
-    return None if record is None or record.state == "removed" else record

@@ -168,11 +168,14 @@ class Outbox:
         if error is not None:
             raise fresh_copy(error)
 
-    async def flush(self) -> None:
-        """Return once all is written; raise the first failure of an attempt made for this call."""
+    async def flush(self, but: tuple[type[StoreError], ...] = ()) -> None:
+        """Return once all is written; raise the first failure of an attempt made for this call.
+
+        Failures of the types in `but` are passed over.
+        """
         errors = await asyncio.gather(*map(self._attempt, list(self._queues)))
         for error in errors:
-            if error is not None:
+            if error is not None and not isinstance(error, but):
                 raise fresh_copy(error)
 
     async def _attempt(self, key: str) -> StoreError | None:
@@ -266,7 +269,7 @@ class Outbox:
         if update.prepare is not None:
             await update.prepare()
             update.computed = None  # what was prepared may change it
-        if update.asked_for and self._mirror.undecryptable() is not None:
+        if update.asked_for and self._mirror.readable_elsewhere() is not None:
             await self._repository.refuse_encrypted()
         if await self._write_over_mirror(queue, update):
             return

@@ -7,16 +7,25 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from contextlib import suppress
-from typing import Annotated, Any, Final, Literal, NamedTuple, NoReturn
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from twitchvault.errors import CorruptRecord, DecryptionError
 from twitchvault.stores.base import Unreadable, is_encrypted
 
-__all__ = ["NO_TTL", "Record", "TokenPair", "decode", "encode", "fingerprint", "split_fingerprints"]
+__all__ = [
+    "NO_TTL",
+    "NewerRecord",
+    "Record",
+    "TokenPair",
+    "decode",
+    "encode",
+    "fingerprint",
+    "split_fingerprints",
+    "visible",
+]
 
 SCHEMA: Final = 2
 FINGERPRINT_LENGTH: Final = 12
@@ -37,13 +46,16 @@ class TokenPair(NamedTuple):
         return "('***', None)" if self.refresh_token is None else "('***', '***')"
 
 
+class NewerRecord(CorruptRecord):
+    """A record that a newer version of this library can read."""
+
+
 class Record(
     msgspec.Struct,
     frozen=True,
     gc=False,
     omit_defaults=True,
     forbid_unknown_fields=True,
-    repr_omit_defaults=True,
     tag_field="schema",
     tag=SCHEMA,
 ):
@@ -122,6 +134,11 @@ _decoder: Final = msgspec.json.Decoder(Record)
 _encoder: Final = msgspec.json.Encoder()
 
 
+def visible(record: Record | None) -> Record | None:
+    """The record of a user who is there, None of one who was removed."""
+    return None if record is None or record.state == "removed" else record
+
+
 def fingerprint(token: str) -> str:
     """12 characters of the token's SHA-256: enough to recognise it, useless to whoever reads it."""
     digest = hashlib.sha256(token.encode(errors="replace")).digest()  # no error may hold it
@@ -139,7 +156,7 @@ def encode(record: Record) -> bytes:
     if not record.extra:
         return _encoder.encode(record)
     known = msgspec.to_builtins(msgspec.structs.replace(record, extra=""))
-    return _encoder.encode({**known, **json.loads(record.extra)})
+    return _encoder.encode({**known, **msgspec.json.decode(record.extra)})
 
 
 def decode(value: bytes, user_id: str) -> Record:
@@ -168,29 +185,25 @@ def _decode_unusual(value: bytes, user_id: str) -> Record:
             "without its keys: open it with them"
         )
     schema: object = None
-    with suppress(ValueError, RecursionError, TypeError, AttributeError, msgspec.MsgspecError):
-        fields = json.loads(value, parse_constant=_refuse)
+    with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        fields = msgspec.json.decode(value, type=dict[str, Any])
         schema = fields.pop("schema", None)
         if isinstance(schema, bool):
             schema = None
         if schema == 1:
             fields = _from_schema_1(fields)
-        if schema in {1, SCHEMA}:
+        if schema in (1, SCHEMA):
             known = {name: fields.pop(name) for name in _FIELDS & fields.keys()}
-            extra = json.dumps(fields) if fields else ""
+            extra = msgspec.json.encode(fields).decode() if fields else ""
             return msgspec.convert({"schema": SCHEMA, **known, "extra": extra}, Record)
     if isinstance(schema, int) and schema > SCHEMA:
-        raise CorruptRecord(
+        raise NewerRecord(
             f"the record of user {user_id!r} was written by a newer twitchvault (schema {schema}, "
             f"this version reads up to {SCHEMA}); upgrade twitchvault in this process"
         )
     raise CorruptRecord(
         f"the record of user {user_id!r} is damaged; a new login of the user replaces it"
     )
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)  # NaN and the infinities are no JSON
 
 
 def _from_schema_1(fields: dict[str, Any]) -> dict[str, Any]:

@@ -24,9 +24,8 @@ from twitchvault.vault.context import Part
 from twitchvault.vault.exchange import CONFIRMING, SPENT, Exchange
 from twitchvault.vault.jobs import Jobs
 from twitchvault.vault.record import fingerprint
+from twitchvault.vault.seeds import Seeds
 from twitchvault.vault.transitions import (
-    attached,
-    cleared_seed,
     marked_access_refused,
     new_seed,
     validated,
@@ -57,6 +56,7 @@ class Refresher(Part):
         super().__init__(context)
         self.jobs = Jobs(context.clocks, context.lease_ttl)
         self._exchange = Exchange(context)
+        self.seeds = Seeds(context, self._exchange)
         self._owner = ""
         self._leases: set[str] = set()
 
@@ -86,6 +86,7 @@ class Refresher(Part):
         key = self._repository.user_key(user_id)
         record = self._mirror.get(user_id)
         if refused and record is not None and record.generation == generation:
+            self._note_foreign_lease(user_id, record)
             self._backoff.refused(user_id)
         for _ in range(ROUNDS):
             if record is None or (record.generation <= generation and record.state == "live"):
@@ -159,12 +160,6 @@ class Refresher(Part):
             key, lambda held: validated(held, access_token, answer, owner, now)
         )
 
-    async def _read(self, key: str) -> Held | None:
-        # What this process has changed itself must be in the store before the store is asked.
-        await self._outbox.written(key)
-        held = await self._repository.read(key)
-        return None if held is None or held.record.state == "removed" else held
-
     async def _is_alive(self, user_id: str, record: Record, *, refused: bool, ask: bool) -> bool:
         """Whether the old access token lives right before the exchange.
 
@@ -196,7 +191,9 @@ class Refresher(Part):
         doubt = self._exchange.doubt_about(record)
         in_doubt = abandoned or doubt is not None
         alive = await self._is_alive(name, record, refused=refused, ask=in_doubt)
-        if doubt is not None and doubt.must_live and not alive:
+        spent = doubt is not None and doubt.must_live
+        spent = spent or (abandoned and self._backoff.was_killed(name, record.access_token))
+        if spent and not alive:
             await self._exchange.refuse(key, record, SPENT)
             return None
         lease_name = f"{self._owner}{secrets.token_hex(4)}"
@@ -207,6 +204,7 @@ class Refresher(Part):
             )
             return None if job.lease is None else await self._exchange.run(job.lease)
         finally:
+            job.sent = job.sent or (job.lease is not None and job.lease.sent)
             job.lease = None
             self._leases.discard(lease_name)
 
@@ -231,8 +229,18 @@ class Refresher(Part):
         if user_id is None:
             await asyncio.sleep(min(pause, LONGEST_SEED_POLL))  # no feed tells of seeds
         else:
+            self._note_foreign_lease(user_id, held.record)
             await self._mirror.changed(user_id, held.version, pause)
         return None
+
+    def _note_foreign_lease(self, user_id: str, record: Record) -> None:
+        """If an access token that lives is dead once its lease was abandoned, the pair is spent."""
+        if record.lease is None or record.lease.startswith(self._owner):
+            return
+        left = 0.0
+        if record.last_validated is not None:
+            left = record.last_validated + record.expires_in - self._clocks.wall()
+        self._backoff.expect_alive(user_id, record.access_token, left)
 
     # Seeds
 
@@ -249,39 +257,16 @@ class Refresher(Part):
         seed_key = self._repository.seed_key(fingerprint(sent))
         seed = await self._read(seed_key)
         if seed is None:
-            return await self._is_unspent(user_id, record, sent)
+            return await self.seeds.is_unspent(user_id, record, sent)
         if seed.record.state == "needs_login":
             await self._exchange.refuse(key, record, seed.record.reason)
         elif not seed.record.seeded:
-            chain, _ = await self.parked_chain(sent)
+            chain, _ = await self.seeds.parked_chain(sent)
             if chain:
-                await self.attach(key, chain, None, only_if_held=True)
+                await self.seeds.attach(key, chain, None, only_if_held=True)
         elif await self._wait_for_lease(job, seed_key, seed) is not None:
-            await self._delete_seed(seed_key, seed)
+            await self.seeds.drop(seed_key, seed)
         return False
-
-    async def _delete_seed(self, key: str, held: Held) -> None:
-        with suppress(VersionConflict):
-            await self._repository.delete(key, expect=held.version)
-
-    async def _is_unspent(self, user_id: str, record: Record, sent: str) -> bool:
-        await self._repository.catch_up()
-        mark = fingerprint(sent)
-        other = self._mirror.find(
-            lambda other: other.refresh_token == sent or mark in (other.replaced_lease or ()),
-            but=user_id,
-        )
-        if other is not None:
-            msg = (
-                f"the refresh token of user {user_id!r} stands under user {other!r}, too: "
-                "remove the one that it does not belong to"
-            )
-            raise TokenError(msg)
-        spender = self._mirror.find(lambda other: other.has_spent(mark), but=user_id)
-        if spender is not None:
-            reason = f"its refresh token was exchanged as that of user {spender!r}"
-            await self._exchange.refuse(self._repository.user_key(user_id), record, reason)
-        return spender is None
 
     async def exchange_seed(self, job: Job, pair: TokenPair, name: str) -> Record | None:
         """Exchange a refresh token from outside, leased on its fingerprint's own key.
@@ -306,8 +291,8 @@ class Refresher(Part):
             if abandoned is None:
                 continue
             # The entry is written; only now it shows whether a user's record holds the token.
-            if await self.find_holder(pair.refresh_token or "") is not None:
-                await self._delete_seed(key, held)
+            if await self.seeds.find_holder(pair.refresh_token or "") is not None:
+                await self.seeds.drop(key, held)
                 return None
             renewed = await self._exchange_held(
                 job, key, name, held, abandoned=abandoned, refused=True
@@ -315,77 +300,6 @@ class Refresher(Part):
             if renewed is not None:
                 return renewed
         raise job.timed_out()
-
-    async def find_holder(self, token: str) -> str | None:
-        """The user whose record holds this refresh token or remembers it as spent.
-
-        `DecryptionError` if it is not known and a record that cannot be read may remember it.
-        """
-        await self._outbox.flush()  # who is removed here may still be in the store
-        await self._repository.catch_up()
-        holder = self._mirror.holder(token)
-        if holder is None:
-            self._repository.refuse_undecryptable()
-        return holder
-
-    async def parked_chain(self, token: str) -> tuple[dict[str, Record], bool]:
-        """What this refresh token was exchanged for while its user was not known.
-
-        The successors by the tokens that were sent for them, in order; empty in the usual case. And
-        whether Twitch has refused the last token.
-        """
-        chain: dict[str, Record] = {}
-        while token not in chain:
-            held = await self._read(self._repository.seed_key(fingerprint(token)))
-            if held is not None and held.record.state == "needs_login":
-                return chain, True
-            if held is None or held.record.seeded:
-                break
-            chain[token] = held.record
-            token = held.record.refresh_token or ""
-        return chain, False
-
-    async def attach(
-        self,
-        key: str,
-        chain: dict[str, Record],
-        answer: ValidateToken | None,
-        *,
-        only_if_held: bool = False,
-    ) -> None:
-        """Bring a parked pair to its user, then clear the places where it was parked.
-
-        `only_if_held`: only to a record that still holds a token of the chain.
-        """
-        now = self._clocks.wall()
-
-        def attach(held: Record | None) -> Record | None:
-            if only_if_held and (held is None or held.refresh_token not in chain):
-                return held
-            return attached(held, chain, answer, now)
-
-        if await self._outbox.apply(key, attach, asked_for=True) is not None:
-            return
-        record = self._mirror.confirmed(self._repository.user_of(key) or "")
-        for sent, parked in chain.items():
-            mark = fingerprint(sent)
-            if record is not None and (record.has_spent(mark) or record.refresh_token == sent):
-                seed_key = self._repository.seed_key(mark)
-                self._outbox.submit(seed_key, partial(cleared_seed, parked=parked))
-
-    async def refuse_chain(self, chain: dict[str, Record], reason: str) -> None:
-        """Twitch has refused the last pair of a chain: no token of it is kept."""
-        for sent, parked in chain.items():
-            key = self._repository.seed_key(fingerprint(sent))
-            await self._exchange.refuse(key, parked, reason)
-            await self._refuse_holder(sent, reason)
-
-    async def _refuse_holder(self, sent: str, reason: str) -> None:
-        """A store that has lost data may have brought a spent token back to its user."""
-        user_id = self._mirror.find(lambda record: record.refresh_token == sent)
-        record = None if user_id is None else self._mirror.peek(user_id)
-        if user_id is not None and record is not None:
-            await self._exchange.refuse(self._repository.user_key(user_id), record, reason)
 
 
 def unknown_user(user_id: str) -> TokenError:

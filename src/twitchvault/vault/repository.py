@@ -15,6 +15,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec, TypeVar
 
+from msgspec.structs import replace
+
 from twitchvault.errors import (
     CorruptRecord,
     DecryptionError,
@@ -124,8 +126,9 @@ class Repository:
                 return held
             if held is None:
                 lost = absent_is_lost
-                if user_id is not None and removed(ours) is not None:
-                    lost = True  # whoever removes such a user leaves a trace
+                # Whoever removes such a user leaves a trace, once its lease was given back, too.
+                if user_id is not None and removed(replace(ours, lease=None)) is not None:
+                    lost = True
                 if not (await self._is_lost(key, user_id) if lost is None else lost):
                     return None
             self.note_loss()
@@ -182,14 +185,20 @@ class Repository:
         """
         await self.call(check_not_encrypted, self.store)
 
-    def refuse_undecryptable(self) -> None:
-        """Raise `DecryptionError` if there are records that no key of this process decrypts."""
-        user_id = self._mirror.undecryptable()
+    def refuse_unreadable(self) -> None:
+        """Raise if there are records that only other processes can read."""
+        user_id = self._mirror.readable_elsewhere()
         if user_id is not None:
-            raise DecryptionError(
-                f"the record of user {user_id!r} cannot be decrypted and may remember this refresh "
-                "token as spent, so it was not sent: open the store with the keys of all records, "
-                "or remove that user"
+            encrypted = isinstance(self._mirror.damaged.get(user_id), DecryptionError)
+            what, kind = (
+                ("the keys of all records", DecryptionError)
+                if encrypted
+                else ("the newest twitchvault that writes to it", CorruptRecord)
+            )
+            raise kind(
+                f"the record of user {user_id!r} cannot be read here and may remember this refresh "
+                f"token as spent, so it was not sent: open the store with {what}, or remove that "
+                "user"
             )
 
     async def _get_entry(self, key: str) -> Entry | None:

@@ -32,19 +32,29 @@ def logged_in(
 
     A new pair replaces the record. One whose refresh token was exchanged before is old news: the
     record stands, unless it needs a login and the access token was seen to work. One that was
-    replaced before comes back only if its access token works, or the record needs a login.
+    replaced before comes back only if its access token works, or the record needs a login. An
+    access token alone does not replace a pair that can be renewed, unless it has more scopes.
     """
     fresh = Record(access_token=pair.access_token, refresh_token=pair.refresh_token)
     if answer is not None:
         fresh = _confirmed(fresh, answer, now)
     if current is None:
         return fresh
+    if pair.refresh_token is None and _is_better_without(current, fresh):
+        return current
     same = pair.refresh_token in {None, current.refresh_token}
     if same and pair.access_token == current.access_token:
         return current if answer is None else _confirmed(current, answer, now)
     if same and pair.refresh_token is not None:
         return _other_access_token(current, fresh, answer)
     return _other_pair(current, fresh, answer)
+
+
+def _is_better_without(current: Record, fresh: Record) -> bool:
+    """Whether a pair that can be renewed stands, and an access token alone would add nothing."""
+    renewable = current.state == "live" and current.refresh_token is not None
+    wider = fresh.scopes is not None and not set(fresh.scopes) <= set(current.scopes or ())
+    return renewable and not wider and fresh.access_token != current.access_token
 
 
 def _other_pair(current: Record, fresh: Record, answer: ValidateToken | None) -> Record:

@@ -257,14 +257,17 @@ class Vault(Part):
         """
         self._require_open()
         record = self._needed(user_id)
-        if record.access_token != refused:
-            return record.access_token
         if record.access_refused:
             raise sign_in_again(user_id, record)
+        if record.access_token != refused:
+            return record.access_token
         # All who were told the same wait for one validation.
         name = f"renew/{fingerprint(refused)}"
         await self._refresher.jobs.join(name, lambda _job: self._renew_if_dead(user_id, record))
-        return self._needed(user_id).access_token
+        record = self._needed(user_id)
+        if record.access_refused:
+            raise sign_in_again(user_id, record)
+        return record.access_token
 
     async def _renew_if_dead(self, user_id: str, record: Record) -> None:
         try:

@@ -1,0 +1,134 @@
+"""Refresh tokens from outside: where they are exchanged while their user is not known.
+
+A token may be known under several names at once, or under none yet. Each has an entry of its own
+under its fingerprint's key, where its successor is parked until its user is known.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from twitchvault.errors import TokenError, VersionConflict
+from twitchvault.vault.context import Part
+from twitchvault.vault.record import fingerprint
+from twitchvault.vault.repository import UNREADABLE
+from twitchvault.vault.transitions import attached, cleared_seed
+
+if TYPE_CHECKING:
+    from twitchvault.models import ValidateToken
+    from twitchvault.vault.context import Context
+    from twitchvault.vault.exchange import Exchange
+    from twitchvault.vault.record import Record
+    from twitchvault.vault.repository import Held
+
+__all__ = ["Seeds"]
+
+
+class Seeds(Part):
+    """Finds out who has a refresh token, and brings its successor there."""
+
+    def __init__(self, context: Context, exchange: Exchange) -> None:
+        super().__init__(context)
+        self._exchange = exchange
+
+    async def find_holder(self, token: str) -> str | None:
+        """The user whose record holds this refresh token or remembers it as spent.
+
+        The error of a record that cannot be read if that may remember it.
+        """
+        # Who is removed here may still be in the store. A damaged record is in nobody's way.
+        await self._outbox.flush(but=UNREADABLE)
+        await self._repository.catch_up()
+        holder = self._mirror.holder(token)
+        if holder is None:
+            self._repository.refuse_unreadable()
+        return holder
+
+    async def is_unspent(self, user_id: str, record: Record, sent: str) -> bool:
+        """Whether no other user's record has spent this token of `record`; marks it if so.
+
+        `TokenError` if it stands under two users.
+        """
+        await self._repository.catch_up()
+        mark = fingerprint(sent)
+        other = self._mirror.find(
+            lambda other: other.refresh_token == sent or mark in (other.replaced_lease or ()),
+            but=user_id,
+        )
+        if other is not None:
+            msg = (
+                f"the refresh token of user {user_id!r} stands under user {other!r}, too: "
+                "remove the one that it does not belong to"
+            )
+            raise TokenError(msg)
+        spender = self._mirror.find(lambda other: other.has_spent(mark), but=user_id)
+        if spender is not None:
+            reason = f"its refresh token was exchanged as that of user {spender!r}"
+            await self._exchange.refuse(self._repository.user_key(user_id), record, reason)
+        return spender is None
+
+    async def drop(self, key: str, held: Held) -> None:
+        """Delete the entry of a seed that stands as `held`."""
+        with suppress(VersionConflict):
+            await self._repository.delete(key, expect=held.version)
+
+    async def parked_chain(self, token: str) -> tuple[dict[str, Record], bool]:
+        """What this refresh token was exchanged for while its user was not known.
+
+        The successors by the tokens that were sent for them, in order; empty in the usual case. And
+        whether Twitch has refused the last token.
+        """
+        chain: dict[str, Record] = {}
+        while token not in chain:
+            held = await self._read(self._repository.seed_key(fingerprint(token)))
+            if held is not None and held.record.state == "needs_login":
+                return chain, True
+            if held is None or held.record.seeded:
+                break
+            chain[token] = held.record
+            token = held.record.refresh_token or ""
+        return chain, False
+
+    async def attach(
+        self,
+        key: str,
+        chain: dict[str, Record],
+        answer: ValidateToken | None,
+        *,
+        only_if_held: bool = False,
+    ) -> None:
+        """Bring a parked pair to its user, then clear the places where it was parked.
+
+        `only_if_held`: only to a record that still holds a token of the chain.
+        """
+        now = self._clocks.wall()
+
+        def attach(held: Record | None) -> Record | None:
+            if only_if_held and (held is None or held.refresh_token not in chain):
+                return held
+            return attached(held, chain, answer, now)
+
+        if await self._outbox.apply(key, attach, asked_for=True) is not None:
+            return
+        record = self._mirror.confirmed(self._repository.user_of(key) or "")
+        for sent, parked in chain.items():
+            mark = fingerprint(sent)
+            if record is not None and (record.has_spent(mark) or record.refresh_token == sent):
+                seed_key = self._repository.seed_key(mark)
+                self._outbox.submit(seed_key, partial(cleared_seed, parked=parked))
+
+    async def refuse_chain(self, chain: dict[str, Record], reason: str) -> None:
+        """Twitch has refused the last pair of a chain: no token of it is kept."""
+        for sent, parked in chain.items():
+            key = self._repository.seed_key(fingerprint(sent))
+            await self._exchange.refuse(key, parked, reason)
+            await self._refuse_holder(sent, reason)
+
+    async def _refuse_holder(self, sent: str, reason: str) -> None:
+        """A store that has lost data may have brought a spent token back to its user."""
+        user_id = self._mirror.find(lambda record: record.refresh_token == sent)
+        record = None if user_id is None else self._mirror.peek(user_id)
+        if user_id is not None and record is not None:
+            await self._exchange.refuse(self._repository.user_key(user_id), record, reason)
