@@ -90,8 +90,8 @@ class RedisStore(ConnectedStore[Namespace], Watchable):
             follower.leave(feed)
 
     async def _connect(self) -> Namespace:
-        client = _client_module().Client(self._source())
-        namespace = Namespace(client, self._name, self._min_replicas)
+        client = _client_module().Client(self._source(), self._name, self._min_replicas)
+        namespace = Namespace(client)
         try:
             await namespace.open()
         except BaseException:
