@@ -52,25 +52,6 @@ async def test_form_is_sent_urlencoded_with_its_length(client: HTTPClient) -> No
         await client.close()
 
 
-async def test_json_params_and_headers_are_sent(client: HTTPClient) -> None:
-    """JSON, query parameters (also repeated ones) and headers arrive as given."""
-
-    async def handler(request: web.Request) -> web.Response:
-        body = await request.json()
-        names = request.query.getall("login")
-        return web.json_response([body, names, request.headers["X-A"], request.content_type])
-
-    async with web_server(handler) as url:
-        answer = await client.send(
-            "PATCH",
-            url,
-            json={"a": 1},
-            params=[("login", "x"), ("login", "y")],
-            headers={"X-A": "b"},
-        )
-    assert answer.body == b'[{"a": 1}, ["x", "y"], "b", "application/json"]'
-
-
 @pytest.mark.parametrize("status", [200, 204, 301, 307, 400, 404, 429, 503])
 async def test_every_status_is_an_answer_and_no_redirect_is_followed(
     client: HTTPClient, status: int
@@ -255,28 +236,6 @@ async def test_body_is_never_sent_twice(client: HTTPClient, method: str) -> None
         await client.close()
     assert caught.value.sent
     assert bodies == [b"n=1", b"n=2"]
-
-
-@pytest.mark.parametrize("answer_timeout", [None, 300])
-async def test_cancelling_passes_through(client: HTTPClient, answer_timeout: float | None) -> None:
-    """A cancelled caller is cancelled, and the connection is given up."""
-    got, gone = asyncio.Event(), asyncio.Event()
-
-    async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-        await read_request(reader)
-        got.set()
-        await reader.read()
-        gone.set()
-
-    async with raw_server(serve) as url:
-        call = client.send("POST", url, form=FORM, answer_timeout=answer_timeout)
-        task = asyncio.create_task(call)
-        async with asyncio.timeout(5):
-            await got.wait()
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            await gone.wait()
 
 
 async def test_closed_connector_does_not_look_like_a_cancellation() -> None:

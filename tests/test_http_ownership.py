@@ -2,65 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import warnings
 from base64 import b64encode
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 from tests.http_servers import FORM, OK, SECRET, failure, free_port, raw_server, web_server
-from twitchvault.errors import ClientException
 from twitchvault.http import HTTPClient
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 async def hello(request: web.Request) -> web.Response:
     """Answers with the User-Agent and the type of the body, and the status asked for."""
     text = f"{request.headers.get('User-Agent')} {request.content_type}"
     return web.Response(text=text, status=int(request.query.get("status", "200")))
-
-
-class KeepAliveServer:
-    """A server that keeps its connections open, and knows how many are."""
-
-    def __init__(self) -> None:
-        self.open = 0
-        self.changed = asyncio.Event()
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer every request until the client hangs up."""
-        self.open += 1
-        try:
-            while True:
-                await reader.readuntil(b"\r\n\r\n")
-                writer.write(OK)
-        finally:
-            self.open -= 1
-            self.changed.set()
-
-    async def left(self) -> None:
-        """Return once the client has closed every connection."""
-        async with asyncio.timeout(5):
-            while self.open:
-                self.changed.clear()
-                await self.changed.wait()
-
-
-async def test_own_session_is_closed_and_made_anew(client: HTTPClient) -> None:
-    """`close` can be called any number of times; then nothing is sent, until it is open again."""
-    server = KeepAliveServer()
-    await client.close()
-    async with raw_server(server.serve) as url:
-        for _ in range(2):
-            client.closed = False
-            assert (await client.send("GET", url)).status == 200
-            assert server.open == 1
-            await client.close()
-            await client.close()
-            await server.left()
-            with pytest.raises(ClientException, match="the flow is closed: authorize"):
-                await client.send("GET", url)
 
 
 async def test_given_session_is_used_and_stays_open() -> None:

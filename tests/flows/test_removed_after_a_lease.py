@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,3 +53,20 @@ async def test_a_pair_that_was_never_exchanged_comes_back(env: Environment) -> N
         other.add_token(env.alice.user_id, *pair)
         await other.flush()
         assert other.get_token(env.alice.user_id) == pair
+
+
+async def test_a_pair_whose_exchange_died_comes_back(env: Environment) -> None:
+    """A pair that was removed under a dead process' lease can be added again, and is renewed."""
+    pair, key = env.pair(expired=True), env.key(env.alice)
+    async with env.app() as app:
+        app.add_token(env.alice.user_id, pair.access_token, pair.refresh_token)
+        await app.flush()
+        record = json.loads(await env.storage.read(key) or b"")
+        leased = record | {"lease": "of a dead process", "lease_ttl": 1.0}
+        await env.storage.write(key, json.dumps(leased).encode())
+        await app.sync()
+        app.remove_token(env.alice.user_id)
+        await app.flush()
+        app.add_token(env.alice.user_id, pair.access_token, pair.refresh_token)
+        await app.get_user_by_id(env.alice.user_id).get_user()
+        await env.expect(exchanges=1)

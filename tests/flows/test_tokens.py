@@ -190,7 +190,7 @@ async def test_revoke_token_of_an_unknown_client(env: Environment) -> None:
 
 
 async def test_validate_token(env: Environment) -> None:
-    """It returns what Twitch says and updates the vaulted token's validity and scopes."""
+    """It returns what Twitch says; the vaulted token's validity, scopes and login follow."""
     async with env.device() as flow, env.device() as other:
         pair = env.pair()
         flow.add_token(env.alice.user_id, pair.access_token, pair.refresh_token)
@@ -203,8 +203,10 @@ async def test_validate_token(env: Environment) -> None:
             assert each.tokens_validity[env.alice.user_id][1] == answer.expires_in
             assert each.users_scopes[env.alice.user_id] == ("chat:read",)
         first = flow.tokens_validity[env.alice.user_id][0]
+        env.twitch.rename(env.alice, "alicia")
         await flow.validate_token(pair.access_token)
         assert flow.tokens_validity[env.alice.user_id][0] > first
+        assert flow.get_user_by_id(env.alice.user_id).login == "alicia"
 
 
 async def test_validate_token_of_a_foreign_or_dead_one(env: Environment) -> None:

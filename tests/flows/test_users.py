@@ -121,15 +121,6 @@ async def test_add_user_of_an_app_token(env: Environment) -> None:
         assert set(flow.tokens) == {client.client_id}
 
 
-async def test_a_rename_shows_after_a_validation(env: Environment) -> None:
-    """The id stays, the login follows the next validation."""
-    async with env.device() as flow:
-        user = await env.login(flow)
-        env.twitch.rename(env.alice, "alicia")
-        await user.validate()
-        assert (user.user_id, user.login) == (env.alice.user_id, "alicia")
-
-
 async def test_get_token_and_get_user_by_id(env: Environment) -> None:
     """None for nobody, and a TokenError; an app token has no refresh token."""
     async with env.device(env.confidential) as flow:

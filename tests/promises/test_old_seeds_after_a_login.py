@@ -121,7 +121,7 @@ async def expect_decision(call: asyncio.Task[Token], login: Pair, *, removed: bo
 @on_each_store
 @pytest.mark.parametrize("validated", [False, True])
 async def test_an_old_access_token_alone(env: Environment, validated: bool) -> None:
-    """An access token without a refresh token takes no pair away that can be renewed."""
+    """An access token without a refresh token takes no pair away that the vault has renewed."""
     async with env.app() as app:
         user = await env.own_pair(app)
         before = app.get_token(user.user_id)

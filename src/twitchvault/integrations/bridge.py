@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import warnings
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
 from twitchvault.errors import (
     NotAuthorized,
@@ -90,6 +90,11 @@ async def renew(app: App, user_id: str, refused: str) -> str:
         msg = "the vault has no app token: call 'await app.authorize()' first"
         raise NotAuthorized(msg)
     return await call(app, owner.renew, refused)
+
+
+def from_vault(read: Callable[[Any], _T]) -> _T:
+    """An attribute that shows what the vault has; what the framework sets has no effect."""
+    return cast("_T", property(read, lambda _self, _value: None))
 
 
 def token_of(app: App, owner: str) -> str:

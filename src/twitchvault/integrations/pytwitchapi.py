@@ -93,26 +93,9 @@ class VaultTwitch(Twitch):
         except AuthFailure as error:
             raise _as_theirs(error) from error
 
-    @property
-    def _user_auth_token(self) -> str | None:
-        return self._token(self._user_id)
-
-    @_user_auth_token.setter
-    def _user_auth_token(self, _: str | None) -> None: ...  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    @property
-    def _has_user_auth(self) -> bool:
-        return self._user_id in self._app.tokens
-
-    @_has_user_auth.setter
-    def _has_user_auth(self, _: bool) -> None: ...  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    @property
-    def _app_auth_token(self) -> str | None:
-        return self._token(self.app_id)
-
-    @_app_auth_token.setter
-    def _app_auth_token(self, _: str | None) -> None: ...  # pyright: ignore[reportIncompatibleVariableOverride]
+    _user_auth_token: str | None = bridge.from_vault(lambda self: self._token(self._user_id))
+    _has_user_auth: bool = bridge.from_vault(lambda self: self._user_id in self._app.tokens)
+    _app_auth_token: str | None = bridge.from_vault(lambda self: self._token(self.app_id))
 
     # Requests
 

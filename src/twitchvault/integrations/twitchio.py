@@ -70,8 +70,7 @@ class VaultHTTPClient(ManagedHTTPClient):
 
     # What TwitchIO reads and sets itself
 
-    @property
-    def _tokens(self) -> TokenMapping:
+    def _mappings(self) -> TokenMapping:
         """All who can be used; the bot's own is the first, which the device code mode takes."""
         known = dict(bridge.usable_tokens(self._app))
         known.pop(self._app.http.client_id, None)
@@ -80,16 +79,12 @@ class VaultHTTPClient(ManagedHTTPClient):
             known = {first: known[first], **known}
         return {user_id: self._mapping(user_id, *pair) for user_id, pair in known.items()}
 
-    @_tokens.setter
-    def _tokens(self, _: TokenMapping) -> None: ...  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    @property
-    def _app_token(self) -> str | None:
+    def _token_of_app(self) -> str | None:
         application = self._app.application
         return None if application is None else application.token
 
-    @_app_token.setter
-    def _app_token(self, _: str | None) -> None: ...  # pyright: ignore[reportIncompatibleVariableOverride]
+    _tokens: TokenMapping = bridge.from_vault(_mappings)
+    _app_token: str | None = bridge.from_vault(_token_of_app)
 
     def _mapping(self, user_id: str, token: str, refresh: str | None) -> TokenMappingData:
         validated, _ = self._app.tokens_validity.get(user_id, (0.0, 0.0))

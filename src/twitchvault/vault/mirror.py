@@ -167,7 +167,9 @@ class Mirror:
         """The user whose record holds this refresh token, or else remembers it."""
         mark = fingerprint(token)
         holder = self.find(lambda record: record.refresh_token == token)
-        return holder or self.find(lambda record: record.outlived(mark))
+        return holder or self.find(
+            lambda record: record.outlived(mark) or mark in (record.replaced_lease or ())
+        )
 
     # Changes of the store
 

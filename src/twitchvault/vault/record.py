@@ -121,11 +121,9 @@ class Record(
         return self.has_spent(mark) or mark in self.given_up
 
     def outlived(self, mark: str) -> bool:
-        """The same, but the pair that was removed last may come back unless it was leased."""
+        """The same, but the pair that was removed last may come back."""
         returns = self.state == "removed" and self.given_up.endswith(mark)
-        if returns and mark not in (self.replaced_lease or ()):
-            return self.has_spent(mark)
-        return self.remembers(mark)
+        return self.has_spent(mark) if returns else self.remembers(mark)
 
 
 _FIELDS: Final = frozenset(Record.__struct_fields__) - {"extra"}

@@ -33,7 +33,7 @@ def logged_in(
     A new pair replaces the record. One whose refresh token was exchanged before is old news: the
     record stands, unless it needs a login and the access token was seen to work. One that was
     replaced before comes back only if its access token works, or the record needs a login. An
-    access token alone does not replace a pair that can be renewed, unless it has more scopes.
+    access token alone replaces no pair that the vault has renewed, unless it has more scopes.
     """
     fresh = Record(access_token=pair.access_token, refresh_token=pair.refresh_token)
     if answer is not None:
@@ -51,10 +51,12 @@ def logged_in(
 
 
 def _is_better_without(current: Record, fresh: Record) -> bool:
-    """Whether a pair that can be renewed stands, and an access token alone would add nothing."""
-    renewable = current.state == "live" and current.refresh_token is not None
+    """Whether the vault has renewed what stands, and an access token alone adds nothing."""
+    if current.state != "live" or current.refresh_token is None:
+        return False
+    renewed = current.seeds or current.exchanged  # else it is also where it came from
     wider = fresh.scopes is not None and not set(fresh.scopes) <= set(current.scopes or ())
-    return renewable and not wider and fresh.access_token != current.access_token
+    return bool(renewed) and not wider and fresh.access_token != current.access_token
 
 
 def _other_pair(current: Record, fresh: Record, answer: ValidateToken | None) -> Record:
