@@ -193,28 +193,25 @@ async def test_a_token_that_is_brought_along(env: Environment) -> None:
 
 
 async def test_a_dead_app_token_without_a_secret(env: Environment) -> None:
-    """A public client opens without it; its calls are AuthFailures until a secret is given."""
+    """Such a process opens without it, and stops none that has the secret and renews it."""
     async with env.device():
         pass
     async with env.device(client_secret=None) as flow:
         env.twitch.kill_app_tokens(env.client)
         with pytest.raises(AuthFailure):
             await application_of(flow).get_user(login="alice")
-    async with env.device(client_secret=None) as flow:
-        assert flow.application is None
-        assert (await flow.request_device_code()).device_code
-    async with env.device() as flow:
-        assert (await application_of(flow).get_user(login="alice")).login == "alice"
-
-
-async def test_a_process_without_the_secret(env: Environment) -> None:
-    """It does not stop one that has the secret from renewing the app token."""
     async with env.device() as flow:
         token = flow.tokens[env.client.client_id][0]
         env.twitch.kill_app_tokens(env.client)
         async with env.device(client_secret=None) as bare:
             with pytest.raises(Unauthorized):
                 await bare.authorize(token=token)
+        assert (await application_of(flow).get_user(login="alice")).login == "alice"
+    env.twitch.kill_app_tokens(env.client)
+    async with env.device(client_secret=None) as flow:
+        assert flow.application is None
+        assert (await flow.request_device_code()).device_code
+    async with env.device() as flow:
         assert (await application_of(flow).get_user(login="alice")).login == "alice"
 
 

@@ -50,7 +50,10 @@ async def test_get_user(env: Environment) -> None:
 
 
 async def test_the_methods(env: Environment) -> None:
-    """get, post, put, patch and delete send what they say; an empty answer is {}."""
+    """get, post, put, patch and delete send what they say, anew after a renewal.
+
+    An empty answer is {}, and a list is put under "data".
+    """
     env.twitch.add_resource("things", [{"n": 1}])
     async with env.device() as flow:
         user = await env.login(flow)
@@ -63,6 +66,10 @@ async def test_the_methods(env: Environment) -> None:
         assert (await user.request("POST", "things"))["data"] == []
         methods = [r.method for r in env.twitch.requests if r.path == "/helix/things"]
         assert methods == ["GET", "GET", "POST", "PUT", "PATCH", "DELETE", "POST"]
+        env.twitch.kill_access_token(user.token)
+        assert (await user.post("things", json={"a": 1}))["data"] == [{"a": 1}]
+        env.twitch.fail("helix:users", status=200, body="[1, 2]", content_type="application/json")
+        assert await user.get("users") == {"data": [1, 2]}
 
 
 async def test_params(env: Environment) -> None:
@@ -258,23 +265,6 @@ async def test_a_refresh_that_fails_inside_a_call(env: Environment) -> None:
             assert re.fullmatch(text, str(caught.value))
             assert (caught.value.status, caught.value.__cause__) == (404, None)
     assert env.refreshes_sent() == 1
-
-
-async def test_a_post_is_repeated_with_the_new_token(env: Environment) -> None:
-    """The body goes out again after the renewal."""
-    env.twitch.add_resource("things")
-    async with env.device() as flow:
-        user = await env.login(flow)
-        env.twitch.kill_access_token(user.token)
-        assert (await user.post("things", json={"a": 1}))["data"] == [{"a": 1}]
-
-
-async def test_a_list_is_put_under_data(env: Environment) -> None:
-    """Every answer is an object."""
-    async with env.device() as flow:
-        user = await env.login(flow)
-        env.twitch.fail("helix:users", status=200, body="[1, 2]", content_type="application/json")
-        assert await user.get("users") == {"data": [1, 2]}
 
 
 async def test_equality_and_hash(env: Environment) -> None:
