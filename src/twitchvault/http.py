@@ -36,6 +36,8 @@ DEFAULT_TIMEOUT: Final = 30.0
 """Seconds for one exchange, from asking the pool for a connection to the last byte."""
 LIMIT: Final = 4 << 20
 """Bytes that an answer may have, after decompression."""
+LONGEST_LINE: Final = 1 << 16
+"""Bytes of a header: no answer with tokens in it is lost for what a proxy adds."""
 
 
 class _TooLargeError(aiohttp.ClientError):
@@ -193,6 +195,8 @@ class HTTPClient:
                 data=body,
                 allow_redirects=False,
                 raise_for_status=False,
+                max_line_size=LONGEST_LINE,
+                max_field_size=LONGEST_LINE,
                 proxy=self._proxy(),
                 timeout=_NO_TIMEOUT,
                 trace_request_ctx=body,

@@ -17,7 +17,7 @@ from twitchvault.errors import BadRequest, ClientException, HTTPException, Unaut
 from twitchvault.http import DEFAULT_TIMEOUT
 from twitchvault.inputs import base_url
 from twitchvault.models import ClientCredentials, DeviceCode, KeySet, Token, ValidateToken
-from twitchvault.responses import TOKEN_FIELDS, error_of, is_good, is_json, json_of, unusable
+from twitchvault.responses import TOKEN_FIELDS, error_of, is_good, json_of, refuses_token, unusable
 from twitchvault.scopes import scope_names
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Identity:
     ) -> ValidateToken:
         """Ask about an access token; `Unauthorized` if it is not good (any more).
 
-        A 401 with a page instead of JSON is a proxy's: a plain `HTTPException`.
+        A 401 that is not Twitch's own is a proxy's: a plain `HTTPException`.
         """
         if not access_token.isprintable() or any(map(str.isspace, access_token)):
             msg = "'access_token' holds white space or a control character: no token does"
@@ -145,7 +145,7 @@ class Identity:
         headers = {"Authorization": f"OAuth {access_token}"}
         url = f"{self._base}/validate"
         answer = await self._http.send("GET", url, headers=headers, timeout=timeout)
-        if answer.status == _UNAUTHORIZED and not is_json(answer):
+        if answer.status == _UNAUTHORIZED and not refuses_token(answer):
             error = error_of(answer, access_token, self._client_secret)
             raise HTTPException(answer.status, error.message, error.headers)
         return parse(ValidateToken, answer, access_token, self._client_secret)

@@ -70,8 +70,8 @@ def client_id(value: object) -> str:
     """A client id without surrounding white space; the vault's keys need it without a colon."""
     text = word("client_id", value)
     if ":" in text:
-        msg = f"'client_id' must be the id from Twitch's developer console, without ':': {text!r}"
-        raise WrongValue(msg)
+        # The text is not shown: people paste "id:secret".
+        raise WrongValue("'client_id' must be the id from Twitch's developer console, without ':'")
     return text
 
 

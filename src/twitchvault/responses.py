@@ -89,13 +89,20 @@ def is_good(answer: Answer) -> bool:
     return 200 <= answer.status < 300  # noqa: PLR2004
 
 
-def is_json(answer: Answer) -> bool:
-    """True for a body that is JSON, as all of Twitch's own answers are, or empty."""
-    return _decoded(answer)[0] or not answer.body.strip()
+def refuses_token(answer: Answer) -> bool:
+    """Whether a 401 is Twitch's own, of which a proxy or gateway in between knows nothing.
+
+    It has Twitch's form or RFC 6749's, or speaks of a token. Twitch's mock API sends an empty one.
+    """
+    _, value = _decoded(answer)
+    if not isinstance(value, dict):
+        return not answer.body.strip()
+    message, error, _ = _error_fields(value)
+    return value.get("status") == answer.status or bool(error) or "token" in message.casefold()
 
 
 def looks_like_json(answer: Answer) -> bool:
-    """As `is_json`, by the first byte alone: a page of a proxy's says nothing about a token."""
+    """By the first byte alone, or empty: a page of a proxy's says nothing about a token."""
     return answer.body.lstrip()[:1] in {b"", b"{", b"["}
 
 

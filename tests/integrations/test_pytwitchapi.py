@@ -23,6 +23,7 @@ from twitchAPI.type import (
 from yarl import URL
 
 from tests.environment import REDIRECT, until, within
+from tests.integrations.contract import Framework, FrameworkContract
 from twitchvault.integrations import bridge
 from twitchvault.integrations.pytwitchapi import VaultTwitch
 
@@ -97,26 +98,31 @@ async def _close(sockets: Chat | EventSubWebsocket) -> None:
     loop.close()
 
 
-async def _asks(twitch: VaultTwitch) -> str | None:
+async def _asks(twitch: VaultTwitch) -> str:
     user = await first(twitch.get_users())
-    return None if user is None else user.id
+    return "" if user is None else user.id
 
 
-async def test_a_refused_token_is_renewed_once(
-    env: Environment, alice: UserAPI, twitch: VaultTwitch
-) -> None:
-    """Many calls at once on a dead token: one exchange, every call is answered."""
-    reported: list[tuple[str, str]] = []
+class TestPyTwitchAPI(FrameworkContract):
+    """The contract."""
 
-    async def report(token: str, refresh_token: str) -> None:
-        reported.append((token, refresh_token))
+    @pytest.fixture
+    async def framework(self, env: Environment, app: App) -> Framework:
+        """A Twitch object for alice."""
+        twitch, refreshed = await VaultTwitch(app, env.alice.user_id, SCOPES), list[str]()
 
-    twitch.user_auth_refresh_callback = report
-    env.twitch.expire_access(alice.token)
-    answers = await within(asyncio.gather(*(_asks(twitch) for _ in range(20))))
-    assert set(answers) == {alice.id}
-    await env.expect(exchanges=1)
-    assert reported == [env.live()]
+        async def report(token: str, _: str) -> None:
+            refreshed.append(token)
+
+        twitch.user_auth_refresh_callback = report
+        return Framework(
+            refusal=UnauthorizedException,
+            warning=r"twitchAPI 9\.9\.9 .* 4\.5\.0",
+            ask=lambda: _asks(twitch),
+            ask_as_app=twitch.get_refreshed_app_token,
+            bind=lambda: VaultTwitch(app, "1", []),
+            refreshed=lambda: refreshed,
+        )
 
 
 async def test_the_second_page_is_asked_for_with_the_token_that_stands(
@@ -131,16 +137,6 @@ async def test_the_second_page_is_asked_for_with_the_token_that_stands(
             await alice.refresh()
     assert found == [str(number) for number in range(40)]
     await env.expect(exchanges=1)
-
-
-async def test_the_app_token_is_the_vaults(env: Environment, twitch: VaultTwitch) -> None:
-    """pyTwitchAPI asks for none, and a dead one is replaced by the vault."""
-    assert env.twitch.counts.app_tokens == 1
-    before = twitch.get_app_token()
-    env.twitch.kill_app_tokens(env.client)
-    after = await twitch.get_refreshed_app_token()
-    assert before != after == twitch.get_app_token()
-    assert env.twitch.counts.app_tokens == 2
 
 
 async def test_a_login_of_the_frameworks_own_way_lands_in_the_vault(
@@ -194,32 +190,6 @@ async def test_the_file_of_before_comes_into_the_vault(
     await env.expect(exchanges=1)
 
 
-async def test_a_user_who_has_to_sign_in_again_is_the_frameworks_401(
-    env: Environment, app: App, alice: UserAPI, twitch: VaultTwitch
-) -> None:
-    """`UnauthorizedException`, with the vault's words, and nothing is sent twice."""
-    env.twitch.disconnect(env.client, env.alice)
-    for _ in range(2):
-        with pytest.raises(UnauthorizedException, match="sign in again") as error:
-            await _asks(twitch)
-        assert not env.shows_secret(error.value)
-    assert alice.id in app.needs_login
-    assert env.refreshes_sent() == 1
-
-
-async def test_somebody_elses_token_is_not_sent(env: Environment, app: App) -> None:
-    """The vault has found out whose it is: nobody acts in that name."""
-    pair = env.pair(user=env.bob)
-    app.add_token(env.alice.user_id, pair.access_token, pair.refresh_token)
-    twitch = await VaultTwitch(app, env.alice.user_id, [])
-    await app.validate_token(pair.access_token)
-    asked = env.asked()
-    for call in (_asks(twitch), twitch.get_refreshed_user_auth_token()):
-        with pytest.raises(UnauthorizedException, match="sign in again"):
-            await call
-    assert env.asked() == asked
-
-
 async def test_missing_scopes_are_said_at_once(app: App, alice: UserAPI) -> None:
     """The vault knows what the user has granted."""
     with pytest.raises(MissingScopeException, match="bits:read"):
@@ -234,15 +204,6 @@ async def test_a_public_client_has_no_app_token(env: Environment) -> None:
         assert await _asks(twitch) == env.alice.user_id
         with pytest.raises(MissingAppSecretException, match="public client"):
             await twitch.authenticate_app([])
-
-
-async def test_an_unknown_version_is_told_at_once(
-    app: App, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With the versions that were tested, not in the middle of a stream."""
-    monkeypatch.setattr(bridge, "version", lambda _: "9.9.9")
-    with pytest.warns(UserWarning, match=r"twitchAPI 9\.9\.9 .* 4\.5\.0"):
-        VaultTwitch(app, "1", [])
 
 
 async def test_chat_survives_rotations_and_a_cut_with_a_dead_token(

@@ -14,7 +14,7 @@ from twitchio.ext import commands
 from twitchio.http import Route
 
 from tests.environment import until, within
-from twitchvault.integrations import bridge
+from tests.integrations.contract import Framework, FrameworkContract
 from twitchvault.integrations.twitchio import bind
 
 if TYPE_CHECKING:
@@ -75,6 +75,26 @@ async def bot(env: Environment, app: App) -> AsyncIterator[Bot]:
     await bot.close()
 
 
+class TestTwitchIO(FrameworkContract):
+    """The contract."""
+
+    @pytest.fixture
+    def framework(self, env: Environment, app: App, bot: Bot) -> Framework:
+        """The bot."""
+
+        async def ask() -> str:
+            return (await bot.fetch_users(token_for=env.alice.user_id))[0].id
+
+        return Framework(
+            refusal=twitchio.HTTPException,
+            warning=r"twitchio 9\.9\.9 .* 3\.3\.2",
+            ask=ask,
+            ask_as_app=lambda: bot.fetch_users(logins=["bob"]),
+            bind=lambda: bind(Bot(app, "s", env.alice.user_id), app),
+            refreshed=lambda: [payload.token for payload in bot.refreshed],
+        )
+
+
 async def _subscribe(bot: Bot, user_id: str) -> None:
     payload = eventsub.StreamOnlineSubscription(broadcaster_user_id=user_id)
     await bot.subscribe_websocket(payload, as_bot=True)
@@ -86,26 +106,6 @@ async def _hears(env: Environment, bot: Bot, stream: str) -> None:
     event = {"id": stream, "broadcaster_user_id": env.alice.user_id, "started_at": STAMP, **names}
     assert env.twitch.notify("stream.online", event) == 1
     await until(lambda: stream in bot.streams)
-
-
-async def test_a_refused_token_is_renewed_once(env: Environment, alice: UserAPI, bot: Bot) -> None:
-    """Many calls at once on a dead token: one exchange, every call is answered."""
-    env.twitch.expire_access(alice.token)
-    calls = (bot.fetch_users(ids=[alice.id], token_for=alice.id) for _ in range(20))
-    answers = await within(asyncio.gather(*calls))
-    assert {users[0].id for users in answers} == {alice.id}
-    await env.expect(exchanges=1)
-    await until(lambda: [payload.token for payload in bot.refreshed] == [alice.token])
-    assert bot.refreshed[0].user_id == alice.id
-
-
-async def test_the_app_token_is_the_vaults(env: Environment, app: App, bot: Bot) -> None:
-    """TwitchIO asks for none, and a dead one is replaced by the vault."""
-    assert env.twitch.counts.app_tokens == 1
-    env.twitch.kill_app_tokens(env.client)
-    assert (await bot.fetch_users(logins=["bob"]))[0].id == env.bob.user_id
-    assert env.twitch.counts.app_tokens == 2
-    assert env.twitch.is_live(app.tokens[app.http.client_id][0])
 
 
 async def test_client_tokens_shows_the_vaults_users(
@@ -131,34 +131,6 @@ async def test_add_token_ends_in_the_vault(env: Environment, app: App, bot: Bot)
     with pytest.raises(twitchio.InvalidTokenException) as error:
         await bot.add_token(pair.access_token, pair.refresh_token)
     assert not env.shows_secret(error.value)
-
-
-async def test_a_user_who_has_to_sign_in_again_is_twitchios_401(
-    env: Environment, app: App, alice: UserAPI, bot: Bot
-) -> None:
-    """The refusal is TwitchIO's own error, as its websockets expect; the vault's is its cause."""
-    env.twitch.disconnect(env.client, env.alice)
-    for _ in range(2):
-        with pytest.raises(twitchio.HTTPException) as error:
-            await bot.fetch_users(ids=[alice.id], token_for=alice.id)
-        assert error.value.status == 401
-        assert "sign in again" in str(error.value.__cause__)
-        assert not env.shows_secret(error.value)
-    assert alice.id in app.needs_login
-    assert env.refreshes_sent() == 1
-
-
-async def test_somebody_elses_token_is_not_sent(env: Environment, app: App, bot: Bot) -> None:
-    """The vault has found out whose it is: nobody acts in that name."""
-    pair = env.pair(user=env.bob)
-    app.add_token(env.alice.user_id, pair.access_token, pair.refresh_token)
-    await app.validate_token(pair.access_token)
-    asked = env.asked()
-    with pytest.raises(twitchio.HTTPException, match="sign in again") as error:
-        await bot.fetch_users(ids=[env.bob.user_id], token_for=env.alice.user_id)
-    assert error.value.status == 401
-    assert env.alice.user_id not in bot.tokens
-    assert env.asked() == asked
 
 
 async def test_refresh_and_revoke_go_through_the_vault(
@@ -300,16 +272,6 @@ async def test_login_before_authorize_says_so(env: Environment) -> None:
     with pytest.raises(LookupError, match=r"await app\.authorize"):
         await client.login(load_tokens=False)
     await client.close()
-
-
-async def test_an_unknown_version_is_told_on_bind(
-    app: App, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At once, with the versions that were tested, not in the middle of a stream."""
-    monkeypatch.setattr(bridge, "version", lambda _: "9.9.9")
-    client = twitchio.Client(client_id=app.http.client_id, client_secret="s")
-    with pytest.warns(UserWarning, match=r"twitchio 9\.9\.9 .* 3\.3\.2"):
-        bind(client, app)
 
 
 def _scopes() -> twitchio.Scopes:

@@ -11,8 +11,8 @@ from twitch.eventsub import ClientUser
 from twitch.eventsub.gateway import EventSubWebSocket
 from twitch.http import Route
 
-from tests.environment import until, within
-from twitchvault.integrations import bridge
+from tests.environment import until
+from tests.integrations.contract import Framework, FrameworkContract
 from twitchvault.integrations.twitchpy import bind
 
 if TYPE_CHECKING:
@@ -58,27 +58,25 @@ async def bot(env: Environment, app: App) -> AsyncIterator[Bot]:
     await bot.close()
 
 
-async def test_a_refused_token_is_renewed_once(env: Environment, alice: UserAPI, bot: Bot) -> None:
-    """Many calls at once on a dead token: one exchange, every call is answered."""
-    user = bot.get_user_by_id(alice.id)
-    await until(lambda: len(bot.updates) == 1)
-    env.twitch.expire_access(alice.token)
-    answers = await within(
-        asyncio.gather(*(user.get_users(user_ids={alice.id}) for _ in range(20)))
-    )
-    assert {users[0].identity.id for users in answers} == {alice.id}
-    await env.expect(exchanges=1)
-    await until(lambda: (alice.id, alice.token) in bot.updates)
+class TestTwitchPy(FrameworkContract):
+    """The contract."""
 
+    @pytest.fixture
+    def framework(self, env: Environment, app: App, bot: Bot) -> Framework:
+        """The bot."""
 
-async def test_the_app_token_is_the_vaults(env: Environment, app: App, bot: Bot) -> None:
-    """twitch.py asks for none, and a dead one is replaced by the vault."""
-    assert env.twitch.counts.app_tokens == 1
-    env.twitch.kill_app_tokens(env.client)
-    users = await bot.application.get_users(user_logins={"bob"})
-    assert users[0].identity.id == env.bob.user_id
-    assert env.twitch.counts.app_tokens == 2
-    assert dict(bot.tokens) == dict(app.tokens)
+        async def ask() -> str:
+            answer = await bot.http.request(Route("GET", "users"), user_id=env.alice.user_id)
+            return str(answer["data"][0]["id"])
+
+        return Framework(
+            refusal=twitch.Unauthorized,
+            warning=r"twitch\.py 9\.9\.9 .* 4\.0\.4",
+            ask=ask,
+            ask_as_app=lambda: bot.application.get_users(user_logins={"bob"}),
+            bind=lambda: bind(Bot(app, env.client.client_secret), app),
+            refreshed=lambda: [token for user, token in bot.updates if user == env.alice.user_id],
+        )
 
 
 async def test_adding_a_user_ends_in_the_vault(env: Environment, app: App, bot: Bot) -> None:
@@ -94,33 +92,6 @@ async def test_adding_a_user_ends_in_the_vault(env: Environment, app: App, bot: 
     env.twitch.disconnect(env.client, env.bob)
     with pytest.raises(twitch.AuthFailure):
         await bot.add_user("0" * 30, "1" * 50)
-
-
-async def test_a_user_who_has_to_sign_in_again_is_twitchpys_401(
-    env: Environment, app: App, alice: UserAPI, bot: Bot
-) -> None:
-    """The refusal is twitch.py's own error, with the vault's as its cause."""
-    env.twitch.disconnect(env.client, env.alice)
-    user = bot.get_user_by_id(alice.id)
-    for _ in range(2):
-        with pytest.raises(twitch.Unauthorized) as error:
-            await user.get_users(user_ids={alice.id})
-        assert "sign in again" in str(error.value.__cause__)
-    assert alice.id in app.needs_login
-    assert env.refreshes_sent() == 1
-
-
-async def test_somebody_elses_token_is_not_sent(env: Environment, app: App, bot: Bot) -> None:
-    """The vault has found out whose it is: nobody acts in that name."""
-    pair = env.pair(user=env.bob)
-    app.add_token(env.alice.user_id, pair.access_token, pair.refresh_token)
-    user = bot.get_user_by_id(env.alice.user_id)
-    await app.validate_token(pair.access_token)
-    asked = env.asked()
-    with pytest.raises(twitch.Unauthorized, match="sign in again"):
-        await user.get_users(user_ids={env.alice.user_id})
-    assert env.alice.user_id not in bot.tokens
-    assert env.asked() == asked
 
 
 async def test_refresh_and_revoke_go_through_the_vault(
@@ -179,12 +150,3 @@ async def test_bind_says_what_is_wrong(env: Environment, app: App, bot: Bot) -> 
     bot.http.add_token(user_id="1", access_token="a", refresh_token=None)
     with pytest.raises(RuntimeError, match=r"before authorize"):
         bind(bot, app)
-
-
-async def test_an_unknown_version_is_told_on_bind(
-    env: Environment, app: App, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At once, with the versions that were tested, not in the middle of a stream."""
-    monkeypatch.setattr(bridge, "version", lambda _: "9.9.9")
-    with pytest.warns(UserWarning, match=r"twitch\.py 9\.9\.9 .* 4\.0\.4"):
-        bind(Bot(app, env.client.client_secret), app)

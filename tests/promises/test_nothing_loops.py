@@ -360,3 +360,21 @@ async def test_a_thousand_failed_leases_leave_nothing_in_memory(env: Environment
         broken.down = False
         await app.flush()
     assert env.twitch.counts.exchanges == 1
+
+
+@pytest.mark.parametrize(
+    "body", ['{"message":"Unauthorized"}', "null", "[]", "<html>", "Unauthorized"]
+)
+async def test_a_401_that_is_not_of_twitch(env: Environment, body: str) -> None:
+    """A gateway between answers all for itself: it proves nothing, so nobody is condemned."""
+    async with env.app() as app:
+        user = await env.own_pair(app)
+        bare = app.add_token("2", env.pair(user=env.bob).access_token, None)
+        await user.get_user()
+        env.twitch.fail(REFRESH, status=503, times=1)
+        env.twitch.fail("validate", status=401, body=body, times=None)
+        for call in (user.refresh(), bare.renew(bare.token)):
+            with pytest.raises(HTTPException):
+                await within(call)
+        assert dict(app.needs_login) == {}
+    await env.expect(exchanges=1)

@@ -8,8 +8,8 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from tests.simulation.batch import prepare, run_all, run_known
-from tests.simulation.history import table
-from tests.simulation.search import search, try_recorded
+from tests.simulation.result import table
+from tests.simulation.search import find_planted
 from tests.simulation.shrink import shrink
 from tests.simulation.world import simulate
 
@@ -75,12 +75,8 @@ def print_findings(findings: Iterable[Finding]) -> int:
     """Print which planted faults were found; the exit code."""
     missed = 0
     for finding in findings:
-        found = bool(finding.kinds) and not finding.without
-        missed += not found
-        print(
-            f"{finding.name!r}: ({finding.seed}, {(finding.kinds or ['NOT FOUND'])[0]!r}),",
-            flush=True,
-        )
+        missed += not finding.seed
+        print(*finding, sep=" | ", flush=True)
     print(f"{missed} planted faults were not found")
     return 1 if missed else 0
 
@@ -97,7 +93,7 @@ def main() -> int:
     options = parser.parse_args()
     prepare()
     if options.plants or options.search:
-        return print_findings(search() if options.search else try_recorded())
+        return print_findings(find_planted(anew=options.search))
     if options.known:
         return report(run_known())
     if options.seed is not None:

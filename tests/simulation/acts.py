@@ -1,10 +1,11 @@
-"""What users, operators and bad luck do, when the seed says so. Each act is planned beforehand."""
+"""What users, operators and bad luck do, and when: all of it comes from the seed."""
 
 from __future__ import annotations
 
 import random
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Final
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tests.simulation.sign_in import sign_in
 from tests.simulation.twitch import RESOURCE
@@ -14,16 +15,49 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from tests.simulation.facts import Pair
-    from tests.simulation.plan import Act
     from tests.simulation.process import Call, Making, Process
+    from tests.simulation.profile import Profile
     from tests.simulation.world import World
 
-__all__ = ["ACTS", "disturb", "helix_call", "perform"]
+__all__ = ["disturb", "helix_call", "perform", "plan"]
 
 MISTAKES: Final = 0.1
 """How many of the pairs that come from a file stand under another user there."""
 REMEMBERED: Final = 16
 """So many exchanges back a vault has to know its own spent tokens."""
+
+
+ACTS: Final[dict[str, Callable[[Scene], None]]] = {}
+WEIGHTS: Final[dict[str, float]] = {}
+"""How often each of them is planned."""
+
+
+class Act(NamedTuple):
+    """One thing that happens at a time of its own; `seed` decides its details."""
+
+    name: str
+    at: float
+    what: str
+    process: int
+    user: int
+    seed: str
+
+
+def plan(seed: int, profile: Profile) -> list[Act]:
+    """All acts of a run."""
+    chance = random.Random(f"acts {seed}")
+    weights = {what: weight * chance.expovariate(1.0) for what, weight in WEIGHTS.items()}
+    for what in weights:
+        if what not in {"call", "burst"} and chance.random() < 0.4:
+            weights[what] = 0.0
+    names, cumulative = list(weights), list(accumulate(weights.values()))
+    acts, at = [], 0.0
+    for number in range(profile.acts):
+        at += chance.expovariate(1.0) * profile.pace
+        what = chance.choices(names, cum_weights=cumulative)[0]
+        process, user = chance.randrange(profile.processes), chance.randrange(profile.users)
+        acts.append(Act(f"act {number + 1}", at, what, process, user, f"{seed} {number}"))
+    return acts
 
 
 def perform(world: World, act: Act) -> None:
@@ -67,20 +101,29 @@ class Scene:
         """Whether a vault has to know that it is spent, if it is."""
         return not pair.place or len(self.world.books.heirs(pair)) < REMEMBERED
 
-    def visible_pair(self) -> Any:  # noqa: ANN401
-        """(access, refresh) as the process' view shows them, or None."""
-        return self.process.vault.mirror.tokens.get(self.user)
-
 
 def helix_call(process: Process, user: str) -> Coroutine[Any, Any, object]:
     """A Helix call in the name of a user."""
     return process.helix.call(user, "GET", RESOURCE)
 
 
+def _act(weight: float) -> Callable[[Callable[[Scene], None]], Callable[[Scene], None]]:
+    """What the function does is an act, named as the function is."""
+
+    def register(does: Callable[[Scene], None]) -> Callable[[Scene], None]:
+        what = does.__name__.strip("_").replace("_", " ")
+        ACTS[what], WEIGHTS[what] = does, weight
+        return does
+
+    return register
+
+
+@_act(30)
 def _call(scene: Scene) -> None:
     scene.begin("helix", lambda: helix_call(scene.process, scene.user))
 
 
+@_act(14)
 def _burst(scene: Scene) -> None:
     world, chance = scene.world, scene.chance
     if chance.random() < 0.7:
@@ -92,10 +135,12 @@ def _burst(scene: Scene) -> None:
             world.loop.at(spread * chance.random(), _call, other)
 
 
+@_act(6)
 def _expire(scene: Scene) -> None:
     _end_access(scene, expire=True)
 
 
+@_act(4)
 def _kill(scene: Scene) -> None:
     _end_access(scene, expire=False)
 
@@ -109,6 +154,7 @@ def _end_access(scene: Scene, *, expire: bool) -> None:
             world.note("Twitch", "expires" if expire else "kills", pair.access)
 
 
+@_act(8)
 def _add(scene: Scene) -> None:
     pairs = scene.published()
     if not pairs:
@@ -135,12 +181,14 @@ def _mistake(scene: Scene, pair: Pair, other: str) -> None:
     scene.begin(f"add_token for {other}", add_token)
 
 
+@_act(5)
 def _login(scene: Scene) -> None:
     pair = scene.world.twitch.consent(scene.user, expired=scene.chance.random() < 0.3)
     scene.world.note("Twitch", "the user signs in", pair)
     _bring(scene, pair, scene.chance.choice(("add_user", "add_token")))
 
 
+@_act(3)
 def _ensure(scene: Scene) -> None:
     delay = scene.chance.choice((0.0, 0.3, 1.0, 4.0, 20.0))
     scene.begin("ensure_user", lambda: sign_in(scene, delay))
@@ -155,17 +203,21 @@ def _bring(scene: Scene, pair: Pair, how: str) -> None:
     scene.begin(how, scene.world.decide(scene.process, pair.user, pair, login, how), pair)
 
 
+@_act(6)
 def _refresh(scene: Scene) -> None:
     scene.begin("refresh()", lambda: scene.process.vault.refresh(scene.user))
 
 
+@_act(4)
 def _renew(scene: Scene) -> None:
-    pairs, shown = scene.published(), scene.visible_pair()
+    pairs = scene.published()
+    shown = scene.process.vault.mirror.tokens.get(scene.user)
     tokens = [pair.access for pair in pairs[-2:]] + ["access-unknown"]
     refused = scene.chance.choice(tokens if shown is None else [shown[0], shown[0], *tokens])
     scene.begin("renew", lambda: scene.process.vault.renew_refused(scene.user, refused))
 
 
+@_act(6)
 def _refresh_token(scene: Scene) -> None:
     chance, pairs = scene.chance, scene.published()
     if chance.random() < 0.3:
@@ -179,6 +231,7 @@ def _refresh_token(scene: Scene) -> None:
     _bring(scene, chance.choice((pairs[-1], chance.choice(pairs))), "refresh_token")
 
 
+@_act(2)
 def _validate(scene: Scene) -> None:
     pairs = scene.published()
     if pairs:
@@ -186,6 +239,7 @@ def _validate(scene: Scene) -> None:
         scene.begin("validate_token", lambda: scene.process.vault.validate_token(token))
 
 
+@_act(2)
 def _revoke(scene: Scene) -> None:
     pairs = scene.published()
     if pairs:
@@ -196,6 +250,7 @@ def _revoke(scene: Scene) -> None:
         scene.begin("revoke_token", make)
 
 
+@_act(3)
 def _remove(scene: Scene) -> None:
     async def remove() -> None:
         scene.process.vault.remove(scene.user)
@@ -203,17 +258,20 @@ def _remove(scene: Scene) -> None:
     scene.begin("remove", scene.world.decide(scene.process, scene.user, None, remove))
 
 
+@_act(1)
 def _disconnect(scene: Scene) -> None:
     scene.world.note("Twitch", "the user disconnects", scene.user)
     scene.world.twitch.disconnect(scene.user)
 
 
+@_act(1)
 def _outside(scene: Scene) -> None:
     pairs = scene.published()
     if pairs:
         scene.world.twitch.exchange_outside(pairs[-1])
 
 
+@_act(3)
 def _cancel(scene: Scene) -> None:
     running = [
         call
@@ -227,6 +285,7 @@ def _cancel(scene: Scene) -> None:
         scene.world.loop.post(call.host, 0, call.task.cancel)
 
 
+@_act(2)
 def _close(scene: Scene) -> None:
     process, pause = scene.process, scene.chance.random() * scene.process.ttl
     if process.up:
@@ -234,6 +293,7 @@ def _close(scene: Scene) -> None:
         process.spawn(scene.world.reopen(process, pause))
 
 
+@_act(1)
 def _clear(scene: Scene) -> None:
     process, pause = scene.process, scene.chance.choice((0.0, 0.01, scene.process.ttl / 2))
     if process.up:
@@ -241,10 +301,12 @@ def _clear(scene: Scene) -> None:
         process.spawn(scene.world.clear_and_open(process, pause))
 
 
+@_act(1)
 def _app_token(scene: Scene) -> None:
     scene.begin("ensure_app_token", scene.process.vault.ensure_app_token)
 
 
+@_act(4)
 def _crash(scene: Scene) -> None:
     process = scene.process
     process.crash()
@@ -254,27 +316,33 @@ def _crash(scene: Scene) -> None:
         scene.world.loop.at(delay, lambda: process.restart(seeds=seeds))
 
 
+@_act(4)
 def _stop(scene: Scene) -> None:
     scene.process.stop(scene.process.weather.away())
 
 
+@_act(2)
 def _suspend(scene: Scene) -> None:
     scene.process.stop(scene.process.weather.away(), suspended=True)
 
 
+@_act(2)
 def _jump(scene: Scene) -> None:
     hours = scene.chance.choice((0.01, 1.0, 5.0, 100.0)) * scene.chance.choice((-1, 1))
     scene.process.jump(hours * 3_600)
 
 
+@_act(1)
 def _outage(scene: Scene) -> None:
     scene.world.outage(scene.process.weather.away())
 
 
+@_act(1.5)
 def _cut(scene: Scene) -> None:
     scene.world.cut(scene.process, scene.process.weather.away())
 
 
+@_act(2)
 def _lose(scene: Scene) -> None:
     world, chance = scene.world, scene.chance
     if world.profile.store == "redis":
@@ -284,6 +352,7 @@ def _lose(scene: Scene) -> None:
             world.loop.at(chance.random(), _unless_calm, "login", other)
 
 
+@_act(0.5)
 def _disaster(scene: Scene) -> None:
     """The store loses data, all processes but one start anew, and the user signs in meanwhile."""
     world, process, chance = scene.world, scene.process, scene.chance
@@ -299,42 +368,11 @@ def _disaster(scene: Scene) -> None:
             world.loop.at(2 * chance.random(), _unless_calm, "login", login)
 
 
+@_act(6)
 def _trap(scene: Scene) -> None:
     chance, what = scene.chance, scene.chance.choice(("crash", "stop", "stop", "suspend", "lose"))
     step = int(2 ** (chance.random() * 8)) + 1
     scene.process.trap(step, lambda: ACTS[what](scene))
-
-
-ACTS: Final[dict[str, Callable[[Scene], None]]] = {
-    "call": _call,
-    "burst": _burst,
-    "expire": _expire,
-    "kill": _kill,
-    "add": _add,
-    "login": _login,
-    "ensure": _ensure,
-    "refresh": _refresh,
-    "renew": _renew,
-    "refresh token": _refresh_token,
-    "validate": _validate,
-    "revoke": _revoke,
-    "remove": _remove,
-    "disconnect": _disconnect,
-    "outside": _outside,
-    "cancel": _cancel,
-    "close": _close,
-    "clear": _clear,
-    "app token": _app_token,
-    "crash": _crash,
-    "stop": _stop,
-    "suspend": _suspend,
-    "jump": _jump,
-    "outage": _outage,
-    "cut": _cut,
-    "lose": _lose,
-    "disaster": _disaster,
-    "trap": _trap,
-}
 
 
 def disturb(world: World, process: Process, place: str, user: str) -> None:

@@ -334,11 +334,11 @@ def needs_login(books: Books, pair: Pair) -> str | None:
 
 
 def _died_leased(books: Books, pair: Pair) -> bool:
-    """Whether it died within a minute of somebody's lease, as whoever took that over has seen."""
+    """Whether it died while, or just before, a lease stood that nobody ever gave back."""
     condemner = books.condemned.get(pair.refresh)
     leases = books.leased.get(pair.refresh, {}).items()
     return any(
-        abs(since - pair.dead_at) <= MINUTE
+        since <= pair.dead_at + MINUTE
         for (host, _), (since, _) in leases
         if host is not condemner
     )

@@ -6,15 +6,16 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from tests.simulation.clocks import SimClocks
 from tests.simulation.host import Host
 from tests.simulation.network import SimHTTP
 from tests.simulation.store import SimStore, store_of
+from tests.simulation.twitch import EPOCH
 from tests.simulation.weather import Weather
 from twitchvault.errors import AuthFailure, StoreError, TwitchVaultError
 from twitchvault.helix.client import HelixClient
 from twitchvault.identity import Identity
 from twitchvault.loops import LoopBinding
+from twitchvault.vault.clocks import Clocks
 from twitchvault.vault.record import TokenPair
 from twitchvault.vault.vault import Vault
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from tests.simulation.facts import Pair, Request
+    from tests.simulation.loop import SimLoop
     from tests.simulation.world import World
 
 __all__ = ["Call", "Making", "Process", "Seed"]
@@ -62,6 +64,28 @@ class Call:
     """It did what it was asked for."""
     login: str = ""
     """The user whom it brings a pair of."""
+
+
+class SimClocks(Clocks):
+    """A machine's clocks: one stands still in suspend, one does not, one is wrong by `wall_off`."""
+
+    def __init__(self, loop: SimLoop, host: Host, boot_offset: float, wall_off: float) -> None:
+        self._loop = loop
+        self._host = host
+        self._boot_offset = boot_offset
+        self.wall_off = wall_off
+
+    def monotonic(self) -> float:
+        """Seconds without those in suspend."""
+        return self._loop.now + self._host.offset
+
+    def boottime(self) -> float:
+        """Seconds with those in suspend."""
+        return self._loop.now + self._boot_offset
+
+    def wall(self) -> float:
+        """Seconds since the epoch, as far as this machine knows."""
+        return EPOCH + self._loop.now + self.wall_off
 
 
 class Process:

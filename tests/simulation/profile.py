@@ -12,102 +12,44 @@ from typing import Any, Final
 
 __all__ = ["FAULTS", "Profile", "draw"]
 
-_BEFORE: Final = (
-    "400 invalid client",
-    "400 missing client secret",
-    "400 missing refresh token",
-    "400 unknown scope",
-    "400 invalid_client",
-    "400 HTML",
-    "401 HTML",
-    "401 empty",
-    "401 invalid_client",
-    "401 Unauthorized",
-    "401 invalid access token",
-    "403 invalid client secret",
-    "404 text",
-    "429 empty",
-    "429 JSON",
-    "500 JSON",
-    "500 empty",
-    "502 HTML",
-    "503 HTML",
-    "503 JSON",
-    "200 HTML",
-    "200 without tokens",
-    "200 text",
-)
-_AFTER: Final = (
-    "500 JSON",
-    "500 empty",
-    "502 HTML",
-    "503 HTML",
-    "503 JSON",
-    "200 HTML",
-    "200 cut off",
-)
 _CONNECTION: Final = (
-    "no connection",
-    "slow connection",
-    "request lost",
-    "late request",
-    "answer lost",
+    "no connection", "slow connection", "request lost", "late request", "answer lost",
     "late answer",
-)
-_LOOKS: Final = tuple(
-    f"before: {name}"
-    for name in (
-        "429 empty",
-        "500 JSON",
-        "502 HTML",
-        "503 HTML",
-        "401 HTML",
-        "200 HTML",
-        "404 text",
-    )
-)
+)  # fmt: skip
+_INSTEAD: Final = (
+    "400 invalid client", "400 missing client secret", "400 missing refresh token",
+    "400 unknown scope", "400 invalid_client", "400 HTML", "401 HTML", "401 empty",
+    "401 invalid_client", "401 Unauthorized", "401 invalid access token",
+    "403 invalid client secret", "404 text", "429 empty", "429 JSON", "500 JSON", "500 empty",
+    "502 HTML", "503 HTML", "503 JSON", "200 HTML", "200 without tokens", "200 text",
+)  # fmt: skip
+_AFTERWARDS: Final = (
+    "500 JSON", "500 empty", "502 HTML", "503 HTML", "503 JSON", "200 HTML", "200 cut off",
+)  # fmt: skip
+_LOOKS: Final = (
+    "before: 429 empty", "before: 500 JSON", "before: 502 HTML", "before: 503 HTML",
+    "before: 401 HTML", "before: 200 HTML", "before: 404 text",
+)  # fmt: skip
 
 FAULTS: Final[dict[str, tuple[str, ...]]] = {
     "refresh": (
-        *_CONNECTION,
-        "ghost",
-        "lie",
-        "repeat alive",
-        "repeat dead",
-        *(f"before: {name}" for name in _BEFORE),
-        *(f"after: {name}" for name in _AFTER),
+        *_CONNECTION, "ghost", "lie", "repeat alive", "repeat dead",
+        *(f"before: {name}" for name in _INSTEAD), *(f"after: {name}" for name in _AFTERWARDS),
     ),
     "validate": (*_CONNECTION, "lie", *_LOOKS),
-    "helix": (
-        *_CONNECTION,
-        "lie",
-        *_LOOKS,
-        "before: helix 401 scope",
-        "before: helix 401 missing",
-    ),
+    "helix": (*_CONNECTION, "lie", *_LOOKS, "before: helix 401 scope", "before: helix 401 missing"),
     "revoke": (*_CONNECTION, "before: 500 JSON", "before: 429 empty", "after: 502 HTML"),
     "app": (
-        *_CONNECTION,
-        "before: 500 JSON",
-        "before: 403 invalid client secret",
-        "after: 502 HTML",
+        *_CONNECTION, "before: 500 JSON", "before: 403 invalid client secret", "after: 502 HTML",
     ),
     "store": ("error before", "error after", "stall before", "stall after"),
     "feed": ("lag",),
     "committed": (
-        "crash",
-        "stop",
-        "suspend",
-        "lose",
-        "outage",
-        "remove",
-        "login",
-        "cancel",
-        "close",
+        "crash", "stop", "suspend", "lose", "outage", "remove", "login", "cancel", "close",
     ),
     "leased": ("crash", "stop", "suspend", "lose", "outage", "remove", "login", "cancel", "add"),
     "written": ("crash", "stop", "lose"),
-}
+}  # fmt: skip
 """Where something can go wrong, and what: `committed` is an exchange at Twitch, `leased` a lease in
 the store, `written` a new pair in it."""
 _WEIGHT: Final = {"refresh": 3.0, "committed": 2.0, "leased": 1.5, "written": 1.0, "feed": 2.0}
@@ -202,14 +144,13 @@ def _madness(chance: random.Random) -> dict[str, tuple[tuple[float, str], ...]]:
     """In some worlds Twitch does nearly always what it should never do."""
     if chance.random() < 0.96:
         return {}
-    place, fault = chance.choice(
-        (
-            ("refresh", "repeat dead"),
-            ("refresh", "repeat alive"),
-            ("validate", "lie"),
-            ("helix", "lie"),
-        )
+    places = (
+        ("refresh", "repeat dead"),
+        ("refresh", "repeat alive"),
+        ("validate", "lie"),
+        ("helix", "lie"),
     )
+    place, fault = chance.choice(places)
     return {place: ((0.9, fault),)}
 
 

@@ -10,53 +10,40 @@ from tests.simulation.planted import PLANTED, Plant, planted
 from tests.simulation.world import simulate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-__all__ = ["ENOUGH", "Finding", "search", "try_recorded"]
+    from tests.simulation.shrink import Simulate
+
+__all__ = ["ENOUGH", "Finding", "find_planted"]
 
 ENOUGH: Final = 8_000
 """A fault has to be found within so many schedules."""
 
 
 class Finding(NamedTuple):
-    """What a seed shows with a fault planted, and without; `seed` 0: none was found."""
+    """A seed that breaks a promise with a fault planted, and none without; 0: none was found."""
 
     name: str
     seed: int
-    kinds: list[str]
-    without: list[str]
+    kind: str
 
 
-def _kinds(plant: Plant, seed: int) -> list[str]:
+def _kind(simulate: Simulate, seed: int) -> str:
+    return next((violation.kind for violation in simulate(seed).violations), "")
+
+
+def _find(plant: Plant, seeds: Iterable[int]) -> Finding:
     with planted(plant) as simulate_planted:
-        return [violation.kind for violation in simulate_planted(seed).violations]
-
-
-def _try(plant: Plant) -> Finding:
-    clean = [violation.kind for violation in simulate(plant.seed).violations]
-    return Finding(plant.name, plant.seed, _kinds(plant, plant.seed), clean)
-
-
-def _search(plant: Plant) -> Finding:
-    with planted(plant) as simulate_planted:
-        for seed in range(1, ENOUGH):
-            kinds = [violation.kind for violation in simulate_planted(seed).violations]
+        for seed in seeds:
+            kind = _kind(simulate_planted, seed)
             gc.collect(0)
-            if kinds and not simulate(seed).violations:
-                return Finding(plant.name, seed, kinds, [])
-    return Finding(plant.name, 0, [], [])
+            if kind and not _kind(simulate, seed):
+                return Finding(plant.name, seed, kind)
+    return Finding(plant.name, 0, "NOT FOUND")
 
 
-def _each(work: str) -> Iterator[Finding]:
+def find_planted(*, anew: bool) -> Iterator[Finding]:
+    """What the recorded seeds show; `anew`: the first seed that finds each fault."""
+    seeds = [range(1, ENOUGH) if anew else (plant.seed,) for plant in PLANTED]
     with workers() as pool:
-        yield from pool.map({"search": _search, "try": _try}[work], PLANTED)
-
-
-def search() -> Iterator[Finding]:
-    """The first seed that finds each fault, all cores at it."""
-    return _each("search")
-
-
-def try_recorded() -> Iterator[Finding]:
-    """What the recorded seeds show."""
-    return _each("try")
+        yield from pool.map(_find, PLANTED, seeds)

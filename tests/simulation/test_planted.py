@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,15 +17,12 @@ from tests.simulation.shrink import shrink
 if TYPE_CHECKING:
     from tests.simulation.result import Result
 
-LINE: Final = re.compile(r"['\"](.+)['\"]: \((\d+), '(.+)'\),")
-
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, tuple[int, str]]:
     """What each recorded seed shows, by the fault's name."""
-    lines = run("--plants").stdout.splitlines()
-    matches = [match for line in lines if (match := LINE.fullmatch(line))]
-    return {match[1]: (int(match[2]), match[3]) for match in matches}
+    lines = [line.split(" | ") for line in run("--plants").stdout.splitlines()[:-1]]
+    return {name: (int(seed), kind) for name, seed, kind in lines}
 
 
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.name)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from tests.simulation.clocks import EPOCH
 from twitchvault.testing.fake.eventsub import EventSub
 from twitchvault.testing.fake.helix import Helix, Resource
 from twitchvault.testing.fake.identity import Identity
@@ -36,8 +35,10 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
     from twitchvault.testing.fake.messages import Call
 
-__all__ = ["INSTEAD", "RESOURCE", "SCOPES", "Twitch"]
+__all__ = ["EPOCH", "INSTEAD", "RESOURCE", "SCOPES", "Twitch"]
 
+EPOCH: Final = 1_700_000_000.0
+"""What a right wall clock shows when the virtual time is 0."""
 CLIENT_ID: Final = "client0000"
 RESOURCE: Final = "me"
 """The Helix resource that the simulated calls ask for."""
@@ -188,7 +189,10 @@ class Twitch:
     def exchange_outside(self, pair: Pair) -> None:
         """Somebody who has a copy of the refresh token exchanges it."""
         if self.takes_refresh(pair.refresh):
-            self._exchange(pair.refresh, None)
+            old = self._books.of_refresh[pair.refresh]
+            issued = self._tokens.refresh(self.client, pair.refresh)
+            new = self._exchanged(old, issued.access_token, issued.refresh_token, None)
+            self._world.note("Twitch", "somebody outside exchanged", old, new)
 
     # What is true
 
@@ -243,27 +247,16 @@ class Twitch:
                 self._world.replayed(request, old)
             raise
         if old is not None:
-            pair = self._note(request, old, answer)
+            issued = _decode(answer.body)
+            pair = self._exchanged(old, issued.access_token, issued.refresh_token, request)
+            self._world.exchanged(request, pair)
             if request.fate.startswith("repeat"):
                 answer.body = answer.body.replace(pair.access.encode(), old.access.encode())
                 self._repeat(pair, old, alive=request.fate == "repeat alive")
         return answer
 
-    def _note(self, request: Request, old: Pair, answer: Answer) -> Pair:
-        issued = _decode(answer.body)
-        pair = self._books.exchanged(
-            old, issued.access_token, issued.refresh_token, request, self._world.loop.now
-        )
-        self._world.exchanged(request, old, pair)
-        return pair
-
-    def _exchange(self, refresh: str, by: Request | None) -> None:
-        old = self._books.of_refresh[refresh]
-        issued = self._tokens.refresh(self.client, refresh)
-        pair = self._books.exchanged(
-            old, issued.access_token, issued.refresh_token, by, self._world.loop.now
-        )
-        self._world.note("Twitch", "somebody outside exchanged", old, pair)
+    def _exchanged(self, old: Pair, access: str, refresh: str, by: Request | None) -> Pair:
+        return self._books.exchanged(old, access, refresh, by, self._world.loop.now)
 
     def _repeat(self, pair: Pair, old: Pair, *, alive: bool) -> None:
         # The answer of an exchange brings the access token that it replaces, alive or dead.

@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Final
 from unittest.mock import patch
 
 from tests.simulation import excuses
-from tests.simulation.acts import disturb, perform
+from tests.simulation.acts import disturb, perform, plan
 from tests.simulation.books import Books
 from tests.simulation.check import check
 from tests.simulation.facts import Decision, Loss
-from tests.simulation.history import CHECK
 from tests.simulation.loop import IdleError, SimLoop
-from tests.simulation.plan import plan
 from tests.simulation.process import Process, Seed
 from tests.simulation.profile import draw
-from tests.simulation.result import Event, Result, Violation
+from tests.simulation.result import CHECK, Event, Result, Violation
 from tests.simulation.server import Server
 from tests.simulation.twitch import Twitch
 from tests.simulation.weather import Muted
@@ -127,9 +125,8 @@ class World:
             self.unavoidable[f"replay: {reason}"] += 1
             self.note(CHECK, f"unavoidable replay: {reason}", old.refresh)
 
-    def exchanged(self, request: Request, old: Pair, pair: Pair) -> None:
+    def exchanged(self, request: Request, pair: Pair) -> None:
         """Twitch has committed an exchange of a process."""
-        del old
         process = self.process_of(request.host)
         if process is not None:
             disturb(self, process, "committed", pair.user)
