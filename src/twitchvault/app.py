@@ -362,8 +362,7 @@ def _store(store: TokenStore | str | None) -> TokenStore:
         return open_store(store)
     if isinstance(store, TokenStore):
         return store
-    msg = f"'store' must be a TokenStore, a URL or None, not {type(store).__name__}"
-    raise WrongType(msg)
+    raise WrongType(f"'store' must be a TokenStore, a URL or None, not {type(store).__name__}")
 
 
 def _pair(access_token: str, refresh_token: str | None) -> TokenPair:

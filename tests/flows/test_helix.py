@@ -73,7 +73,10 @@ async def test_the_methods(env: Environment) -> None:
 
 
 async def test_params(env: Environment) -> None:
-    """A list repeats the parameter, None leaves it out, a bool is true or false."""
+    """A list repeats the parameter, None leaves it out, a bool is true or false.
+
+    A value cannot add a parameter, leave the query or end the request line.
+    """
     async with env.device() as flow:
         user = await env.login(flow)
         both = [env.alice.user_id, env.bob.user_id]
@@ -82,10 +85,11 @@ async def test_params(env: Environment) -> None:
             assert {each["id"] for each in answer["data"]} == set(both)
         answer = await user.get("users", params={"id": int(env.bob.user_id), "flag": True})
         assert [each["login"] for each in answer["data"]] == ["bob"]
-        answer = await user.get("users", params={"login": "bob&id=1", "none": []})
-        assert answer["data"] == []
-        assert env.twitch.requests[-2].parameters == ("id", "flag")
-        assert env.twitch.requests[-1].parameters == ("login",)
+        assert [*env.twitch.requests[-1].parameters] == ["id", "flag"]
+        for value in ("bob&id=1", "bob#x", "bob\r\nX-Y: z", "a\x00b", "../x", "bob%26id%3D1"):
+            answer = await user.get("users", params={"login": value, "none": []})
+            assert answer["data"] == []
+            assert env.twitch.requests[-1].parameters == ("login",)
         query = await user.get(f"users?id={env.bob.user_id}", params={"login": "alice"})
         assert {each["login"] for each in query["data"]} == {"alice", "bob"}
 

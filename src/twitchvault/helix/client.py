@@ -158,8 +158,7 @@ class HelixClient:
 def _method(method: object) -> str:
     name = str(method).upper()
     if name not in _METHODS:
-        msg = f"'method' must be one of {', '.join(_METHODS)}, not {method!r}"
-        raise WrongValue(msg)
+        raise WrongValue(f"'method' must be one of {', '.join(_METHODS)}, not {method!r}")
     return name
 
 
@@ -186,5 +185,4 @@ def _text(value: object) -> str:
             return value.encode().decode()
         return jsonlib.dumps(value, allow_nan=False)
     except ValueError as error:
-        msg = f"'params' holds what cannot be sent: {error}"
-        raise WrongValue(msg) from None
+        raise WrongValue(f"'params' holds what cannot be sent: {error}") from None

@@ -141,8 +141,7 @@ async def poll(
     while True:
         await sleep(max(min(interval, deadline - clock()), 0.0))
         if clock() >= deadline:
-            msg = f"the user has not approved within {timeout:g} s"
-            raise TimeoutError(msg)
+            raise TimeoutError(f"the user has not approved within {timeout:g} s")
         try:
             return await ask(min(max(deadline - clock(), SHORTEST_POLL), DEFAULT_TIMEOUT))
         except HTTPException as error:
