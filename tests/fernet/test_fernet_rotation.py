@@ -55,6 +55,15 @@ async def test_encrypt_existing(inner: MemoryStore, plain: dict[str, bytes]) -> 
     assert await values(store) == plain | {"cid:late": b"{}"}
 
 
+async def test_two_at_once(inner: MemoryStore, plain: dict[str, bytes]) -> None:
+    """Two processes that encrypt at the same time agree on one store."""
+    stores = [FernetStore(inner, KEY) for _ in range(2)]
+    reports = await asyncio.gather(*(store.encrypt_existing() for store in stores))
+    assert sum(report.rewritten for report in reports) == USERS
+    for store in stores:
+        assert await values(store) == plain
+
+
 async def test_cancelled_anywhere(inner: MemoryStore, plain: dict[str, bytes]) -> None:
     """Broken off at any point it leaves each value old or new; open refuses until it is through."""
     refused = turns = 0
