@@ -90,4 +90,6 @@ KNOWN: Final[dict[int, str]] = {
     140083349: "a write's answer comes to a vault that was just cleared",
     140051336: "a read from before a loss brings a deleted user back",
     140079350: "a delete whose answer comes after a loss that has undone it",
+    6008804: "a doubt about one pair condemns the next one with the same refresh token",
+    6022626: "logins after a loss meet the next loss, without an end",
 }
