@@ -213,7 +213,8 @@ def _remember_elsewhere(current: Record | None, base: Record, token: str) -> Rec
     """The record is gone or holds another login: the spent token of `base` is remembered there."""
     if current is None:
         current = Record("", state="removed", generation=base.generation + 1)
-    current = replace(current, replaced_lease=None)
+    if current.replaced_lease is not None and current.replaced_lease[0] == fingerprint(token):
+        current = replace(current, replaced_lease=None)
     return _remember(current, token, seeded=base.seeded)
 
 
