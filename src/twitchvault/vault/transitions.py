@@ -274,7 +274,8 @@ def removed_login(current: Record | None, base: Record) -> Record | None:
     if current is None:
         return None
     exchanged = not current.seeded and current.has_spent(fingerprint(base.refresh_token or ""))
-    if exchanged or current.access_token == base.access_token:
+    same = current.refresh_token is not None and current.refresh_token == base.refresh_token
+    if exchanged or same or current.access_token == base.access_token:
         return removed(current)
     return current
 

@@ -240,7 +240,8 @@ class Vault(Part):
         self._backoff.forget(user_id)
         # A removal that is on its way already: a second one could meet a login that came since.
         if not self.mirror.is_leaving(user_id):
-            self._outbox.submit(self._repository.user_key(user_id), removed, asked_for=True)
+            key = self._repository.user_key(user_id)
+            self._outbox.submit(key, removed, asked_for=True, in_doubt=removed_login)
 
     # Refreshing
 
