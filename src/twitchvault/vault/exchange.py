@@ -113,8 +113,10 @@ class Exchange(Part):
         self._in_doubt: dict[str | None, Lease] = {}
 
     def doubt_about(self, record: Record) -> Lease | None:
-        """The lease under which this process sent that refresh token without an answer."""
-        return self._in_doubt.get(record.refresh_token)
+        """The lease under which this process sent that pair's refresh token without an answer."""
+        lease = self._in_doubt.get(record.refresh_token)
+        # A confidential client's token may stay the same.
+        return lease if lease and lease.record.access_token == record.access_token else None
 
     async def take(
         self, key: str, user: str, held: Held, name: str, *, alive: bool, in_doubt: bool
@@ -231,7 +233,11 @@ class Exchange(Part):
             with suppress(TimeoutError):
                 async with asyncio.timeout(lease.renew_in):
                     await self._repository.loss.wait()
-            lease.note_put(done=await self._renew(lease))
+            losses = -1
+            while losses != self._repository.losses:
+                losses = self._repository.losses
+                lease.note_put(done=await self._renew(lease))
+                await asyncio.sleep(FIRST_PAUSE)  # some stores lose data all the time
 
     async def _ask(self, lease: Lease) -> Transition:
         base, sent = lease.record, lease.record.refresh_token
