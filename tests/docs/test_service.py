@@ -1,4 +1,4 @@
-"""The bot of the page "Running it", as a service manager runs it: real processes and servers."""
+"""The bots of the page "Running it", as a service manager runs them: real processes and servers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import sys
+from asyncio.subprocess import PIPE
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from tests.environment import REFRESH, until, within
 from tests.redis_store.servers import Server, free_port, running
 from twitchvault import App, FernetStore, RedisStore
 
-from .pages import ROOT
+from .pages import ROOT, blocks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -105,7 +106,7 @@ async def bot(env: Environment, folder: Path, **settings: str) -> AsyncIterator[
         str(BOT),
         cwd=folder,
         env=variables | {f"TWITCHVAULT_{name}": value for name, value in settings.items()},
-        stderr=asyncio.subprocess.PIPE,
+        stderr=PIPE,
     )
     running_bot = Bot(process, port)
     try:
@@ -133,6 +134,26 @@ async def test_sigterm_during_a_refresh(env: Environment, tmp_path: Path) -> Non
         assert app.get_token(user.user_id) == env.live()
     counts = env.twitch.counts
     assert (counts.exchanges, counts.replays) == (1, 0)
+
+
+async def test_sigterm_of_the_short_program(tmp_path: Path) -> None:
+    """It ends with 0, and SQLite's log is gone, as it is only after `close()`."""
+    page = ROOT / "docs" / "production.md"
+    (text,) = [block.text for block in blocks(page, "python") if block.file == "bot.py"]
+    (tmp_path / "bot.py").write_text(text, encoding="utf-8")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-u", "bot.py", cwd=tmp_path, stdout=PIPE, stderr=PIPE
+    )
+    service = Bot(process, 0)
+    try:
+        assert process.stdout is not None
+        assert await within(process.stdout.readline()) == b"0 users\n"
+        assert (tmp_path / "tokens.db-wal").exists()
+        assert await service.stop() == 0
+    finally:
+        await service.kill()
+    assert service.log == []
+    assert not (tmp_path / "tokens.db-wal").exists()
 
 
 @asynccontextmanager

@@ -33,7 +33,8 @@ async def twitch() -> AsyncIterator[RemoteTwitch]:
 
 @pytest.fixture
 async def fleet(twitch: RemoteTwitch, store_url: str) -> AsyncIterator[Fleet]:
-    """No process yet; all that are started are ended."""
+    """A public client and no process yet; all that are started are ended."""
     fleet = Fleet(twitch, store_url)
+    await fleet.register()
     yield fleet
     await fleet.close()

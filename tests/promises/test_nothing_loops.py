@@ -312,7 +312,6 @@ async def test_helix_refuses_what_validates(env: Environment) -> None:
 
 async def test_wall_clocks_that_differ_by_hours(fleet: Fleet) -> None:
     """Processes do not validate each other's work over and over, whatever their clocks say."""
-    await fleet.register()
     clocks = (0, 7_200, -7_200, 90_000)
     pairs = [await fleet.pair() for _ in range(3)]
     for clock in clocks:

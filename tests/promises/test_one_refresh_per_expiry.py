@@ -48,7 +48,6 @@ async def test_calls_at_once_and_spread_out(fleet: Fleet, client: dict[str, Any]
 
 async def test_explicit_refreshes_at_once(fleet: Fleet) -> None:
     """`refresh()` asked for by all processes at the same time is one exchange."""
-    await fleet.register()
     workers = await fleet.start(PROCESSES)
     user_id = await fleet.own_pair(workers[0])
     gate = await fleet.twitch.hold(REFRESH)
@@ -64,7 +63,6 @@ async def test_explicit_refreshes_at_once(fleet: Fleet) -> None:
 
 async def test_tokens_that_expire_during_calls(fleet: Fleet) -> None:
     """Token after token expires while calls are under way: each is exchanged once."""
-    await fleet.register()
     workers = await fleet.start(PROCESSES)
     user_id = await fleet.own_pair(workers[0])
     calls = [
