@@ -81,15 +81,6 @@ async def test_params_that_cannot_be_sent(
         assert env.asked() == asked
 
 
-async def test_params_that_hide_others(env: Environment) -> None:
-    """A value cannot add a parameter, leave the query or end the request line."""
-    async with env.device() as flow:
-        user = await env.login(flow)
-        for value in ("bob&id=1", "bob#x", "bob\r\nX-Y: z", "a\x00b", "../x", "bob%26id%3D1"):
-            assert (await user.get("users", params={"login": value}))["data"] == []
-            assert env.twitch.requests[-1].parameters == ("login",)
-
-
 @pytest.mark.parametrize("method", ["", "FETCH", "GET /x", "GET\r\nX: y", "CONNECT", None, 7])
 async def test_methods_that_are_none(env: Environment, method: Any) -> None:  # noqa: ANN401
     """Only Helix's own are sent; upper and lower case do not matter."""

@@ -37,8 +37,7 @@ def __getattr__(name: str) -> object:
     if name in stores.__all__:
         value: object = getattr(stores, name)
         return value
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -286,8 +286,9 @@ class App:
         """Store a pair without validating it; shown at once, written in the background.
 
         Works before `authorize()` too; `flush()` waits until it is durable. A pair whose refresh
-        token the vault has exchanged yields the vaulted pair. The first validation compares whose
-        token it is: another user's or client's makes the user need a login.
+        token the vault has exchanged yields the vaulted pair; so does an access token alone where
+        the vault has renewed one. The first validation compares whose token it is: another user's
+        or client's makes the user need a login.
         """
         user_id = self._user_id(user_id, app=False)
         pair = _pair(access_token, refresh_token)
@@ -301,7 +302,8 @@ class App:
 
         The refresh token is used after a 401 alone, once in all processes that add the same pair.
         `AuthFailure` if neither token works, or if they are not a user's of this client; any other
-        answer raises as itself, and nothing is stored.
+        answer raises as itself, and nothing is stored. An access token alone takes the place of a
+        pair that the vault has renewed only if it has more scopes.
         """
         user_id = await self._core.vault.add_user(_pair(access_token, refresh_token))
         return UserAPI(user_id, self._core.helix)
@@ -362,8 +364,7 @@ def _store(store: TokenStore | str | None) -> TokenStore:
         return open_store(store)
     if isinstance(store, TokenStore):
         return store
-    msg = f"'store' must be a TokenStore, a URL or None, not {type(store).__name__}"
-    raise WrongType(msg)
+    raise WrongType(f"'store' must be a TokenStore, a URL or None, not {type(store).__name__}")
 
 
 def _pair(access_token: str, refresh_token: str | None) -> TokenPair:

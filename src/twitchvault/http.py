@@ -108,9 +108,6 @@ class HTTPClient:
         self._proxy: Callable[[], URL | None] = lambda: url  # no list of attributes shows it
         self._traces = [] if http_trace is None else [http_trace, _last_trace()]
 
-    def __repr__(self) -> str:
-        return f"HTTPClient(client_id={self.client_id!r})"
-
     async def send(
         self,
         method: str,
@@ -214,8 +211,7 @@ class HTTPClient:
 
     async def _session(self) -> aiohttp.ClientSession:
         if self.closed:
-            msg = "the flow is closed: authorize() opens it again"
-            raise ClientException(msg)
+            raise ClientException("the flow is closed: authorize() opens it again")
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             await self._close_session()  # it belongs to a loop that has ended
@@ -350,6 +346,5 @@ def _proxy(proxy: str | URL, auth: aiohttp.BasicAuth | None) -> URL:
     except (TypeError, ValueError):
         url = URL()
     if url.scheme not in {"http", "https"} or not url.host:
-        msg = "'proxy' must be an absolute http or https URL"
-        raise WrongValue(msg)
+        raise WrongValue("'proxy' must be an absolute http or https URL")
     return url if auth is None else url.with_user(auth.login).with_password(auth.password)

@@ -27,8 +27,7 @@ def token(name: str, value: object) -> str:
     """
     text = word(name, _PREFIX.sub("", value.strip()) if isinstance(value, str) else value)
     if found := _SYNTAX.search(text):
-        msg = f"{name!r} must be a token alone; this one holds {found.group()!r}"
-        raise WrongValue(msg)
+        raise WrongValue(f"{name!r} must be a token alone; this one holds {found.group()!r}")
     return text
 
 
@@ -46,13 +45,11 @@ def word(name: str, value: object) -> str:
     surrogate: nothing that Twitch hands out does.
     """
     if not isinstance(value, str):
-        msg = f"{name!r} must be a str, not {type(value).__name__}"
-        raise WrongValue(msg)
+        raise WrongValue(f"{name!r} must be a str, not {type(value).__name__}")
     text = value.strip()
     fault = _fault(text)
     if fault:
-        msg = f"{name!r} must be one word; this one {fault}"
-        raise WrongValue(msg)
+        raise WrongValue(f"{name!r} must be one word; this one {fault}")
     return text
 
 
@@ -87,8 +84,7 @@ def user_id(value: object) -> str:
     """A user id without surrounding white space; `TypeError` if it is no non-empty str."""
     if not isinstance(value, str) or not value.strip():
         what = "an empty one" if isinstance(value, str) else type(value).__name__
-        msg = f"'user_id' must be a non-empty str, not {what}"
-        raise WrongType(msg)
+        raise WrongType(f"'user_id' must be a non-empty str, not {what}")
     return value.strip()
 
 
@@ -112,6 +108,5 @@ def seconds(name: str, value: object, *, least: float | None = None) -> float:
         number = min(value, _LONGEST)
     if not (number > 0 if least is None else number >= least):
         bound = "above 0" if least is None else f"{least:g} or more"
-        msg = f"{name!r} must be a number of seconds {bound}, not {value!r}"
-        raise WrongValue(msg)
+        raise WrongValue(f"{name!r} must be a number of seconds {bound}, not {value!r}")
     return float(number)

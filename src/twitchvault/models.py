@@ -29,8 +29,7 @@ class RawAnswer(dict[str, Any]):
     """
 
     def _refuse(self: Any, *_: object, **__: object) -> NoReturn:
-        msg = "an answer is read-only: copy it with dict(...)"
-        raise TypeError(msg)
+        raise TypeError("an answer is read-only: copy it with dict(...)")
 
     __setitem__ = __delitem__ = __ior__ = _refuse
     clear = pop = popitem = setdefault = update = _refuse

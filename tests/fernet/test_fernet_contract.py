@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 
-from tests.redis_store.conftest import namespace, server  # noqa: F401 - fixtures
+from tests.redis_store.conftest import namespace, server, stores_on  # noqa: F401 - fixtures
 from tests.stores.custom_store import MyStore
 from twitchvault.stores import FernetStore, MemoryStore, RedisStore, SQLiteStore, TokenStore
 from twitchvault.testing import StoreContract
@@ -92,12 +91,6 @@ class TestOverFakeRedis(StoreContract, omits={"processes": "fakeredis keeps its 
     @pytest.fixture
     async def make_store(self) -> AsyncIterator[Callable[[], FernetStore]]:
         """Stores on clients of one fake server."""
-        fake = FakeServer()
-        async with AsyncExitStack() as clients:
-
-            def make() -> FernetStore:
-                client = FakeAsyncRedis(server=fake)
-                clients.push_async_callback(client.aclose)
-                return FernetStore(RedisStore(client), KEY)
-
-            yield make
+        client = functools.partial(FakeAsyncRedis, server=FakeServer())
+        async with stores_on(client, "encrypted") as make:
+            yield lambda: FernetStore(make(), KEY)

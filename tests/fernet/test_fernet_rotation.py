@@ -9,15 +9,13 @@ import pytest
 from cryptography.fernet import Fernet
 
 from twitchvault.errors import DecryptionError, StoreError
-from twitchvault.stores import FernetStore, MemoryStore, SQLiteStore
+from twitchvault.stores import FernetStore, MemoryStore
 from twitchvault.stores.base import Unreadable
 from twitchvault.stores.fernet import EncryptionReport
 
 from .makers import CHECK, KEY, NEW, WRONG, content, decrypts, name_of, opened, token, values
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.environment import Environment
 
 
@@ -55,6 +53,15 @@ async def test_encrypt_existing(inner: MemoryStore, plain: dict[str, bytes]) -> 
         await store.get("cid:late")
     assert (await store.encrypt_existing()).rewritten == 1
     assert await values(store) == plain | {"cid:late": b"{}"}
+
+
+async def test_two_at_once(inner: MemoryStore, plain: dict[str, bytes]) -> None:
+    """Two processes that encrypt at the same time agree on one store."""
+    stores = [FernetStore(inner, KEY) for _ in range(2)]
+    reports = await asyncio.gather(*(store.encrypt_existing() for store in stores))
+    assert sum(report.rewritten for report in reports) == USERS
+    for store in stores:
+        assert await values(store) == plain
 
 
 async def test_cancelled_anywhere(inner: MemoryStore, plain: dict[str, bytes]) -> None:
@@ -190,29 +197,23 @@ async def test_rotate(inner: MemoryStore, users: dict[str, bytes]) -> None:
         await opened(inner, KEY)
 
 
-async def test_report_counts_each_key(tmp_path: Path) -> None:
-    """Three keys: each is counted for itself, in the order given."""
-    path = tmp_path / "tokens.db"
-    for keys, name in (((WRONG,), "a"), ((KEY, WRONG), "b"), ((KEY, WRONG), "c")):
-        store = await opened(SQLiteStore(path), *keys)
-        await store.put(name, b"value")
-        await store.close()
-    store = await opened(SQLiteStore(path), KEY, NEW, WRONG)
-    report = await store.rotate()
-    assert list(report.by_key.items()) == [(OLD_NAME, 4), (NEW_NAME, 0), (name_of(WRONG), 0)]
-    assert str(report).endswith(f"drop {NEW_NAME}, {name_of(WRONG)}.")
-    await store.close()
+async def test_entries_that_are_left(inner: MemoryStore, users: dict[str, bytes]) -> None:
+    """They are named and not touched; those that no key decrypts are no reason to keep the old one.
 
-
-async def test_entries_that_no_key_decrypts(inner: MemoryStore, users: dict[str, bytes]) -> None:
-    """They are named, not touched, and no reason to keep the old key."""
+    One that was moved is: without the old key nobody could say what it is.
+    """
     store = await opened(inner, NEW, KEY)
     bad = [f"bad:{number}" for number in range(7)]
     for key in bad:
         await inner.put(key, Fernet(WRONG).encrypt(key.encode()))
     before = {key: await inner.get(key) for key in bad}
+    moved = await inner.put("cid:moved", await token(inner, "cid:1"))
     report = await store.rotate()
-    assert report.rewritten == len(users) + 1
+    assert (report.rewritten, report.left) == (len(users) + 1, (*bad, "cid:moved"))
+    assert f"Keep the old keys: 1 under {OLD_NAME}." in str(report)
+    assert not report.old_keys_unused
+    await inner.delete("cid:moved", expect=moved)
+    report = await store.rotate()
     assert report.left == tuple(bad)
     assert report.old_keys_unused
     assert {key: await inner.get(key) for key in bad} == before
@@ -220,16 +221,6 @@ async def test_entries_that_no_key_decrypts(inner: MemoryStore, users: dict[str,
         " 7 left as they are, because no key decrypts them or they belong elsewhere, such as "
         "'bad:0'."
     )
-
-
-async def test_moved_entry_under_the_old_key(inner: MemoryStore, users: dict[str, bytes]) -> None:
-    """It is left and named, and counts: without the old key nobody could say what it is."""
-    await inner.put("cid:moved", await token(inner, "cid:1"))
-    store = await opened(inner, NEW, KEY)
-    report = await store.rotate()
-    assert (report.rewritten, report.left) == (len(users) + 1, ("cid:moved",))
-    assert not report.old_keys_unused
-    assert f"Keep the old keys: 1 under {OLD_NAME}." in str(report)
 
 
 async def test_check_entry_comes_last(inner: MemoryStore, users: dict[str, bytes]) -> None:

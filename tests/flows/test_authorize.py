@@ -80,6 +80,11 @@ async def test_a_confidential_client_gets_an_app_token(env: Environment) -> None
     assert dict(flow.users_scopes) == {}
     await flow.authorize()
     assert env.twitch.counts.app_tokens == 1
+    answer = await flow.credentials_grant_flow()
+    assert env.twitch.is_live(answer.access_token)
+    assert answer.raw["access_token"] == answer.access_token
+    assert answer.token_type == "bearer"
+    assert flow.get_token(client_id) == (access, None), "it is only returned"
 
 
 async def test_a_public_client_has_no_app_token(env: Environment) -> None:
@@ -101,18 +106,6 @@ async def test_a_public_client_has_no_app_token(env: Environment) -> None:
         await user.revoke()
     assert env.twitch.counts.app_tokens == 0
     assert all("client_secret" not in request.parameters for request in env.twitch.requests)
-
-
-async def test_credentials_grant_flow(env: Environment) -> None:
-    """It returns a new app token each time and leaves the vault's own alone."""
-    async with env.code() as flow:
-        own = flow.get_token(env.client.client_id)
-        answer = await flow.credentials_grant_flow()
-        assert env.twitch.is_live(answer.access_token)
-        assert answer.raw["access_token"] == answer.access_token
-        assert answer.token_type == "bearer"
-        assert flow.get_token(env.client.client_id) == own
-    assert env.twitch.counts.app_tokens == 2
 
 
 @on_each_store
@@ -137,7 +130,7 @@ async def test_the_app_token_after_a_restart(env: Environment, dead: bool) -> No
 async def test_one_app_token_for_all(env: Environment) -> None:
     """Two flows that open, or many calls that meet a dead app token, ask for one new one."""
     one, two = env.device(), env.device()
-    await within(asyncio.gather(one.authorize(), two.authorize()))
+    await within(asyncio.gather(two.authorize(), *(one.authorize() for _ in range(5))))
     assert one.tokens == two.tokens
     before = env.twitch.counts.app_tokens
     env.twitch.kill_app_tokens(env.client)
@@ -193,28 +186,25 @@ async def test_a_token_that_is_brought_along(env: Environment) -> None:
 
 
 async def test_a_dead_app_token_without_a_secret(env: Environment) -> None:
-    """A public client opens without it; its calls are AuthFailures until a secret is given."""
+    """Such a process opens without it, and stops none that has the secret and renews it."""
     async with env.device():
         pass
     async with env.device(client_secret=None) as flow:
         env.twitch.kill_app_tokens(env.client)
         with pytest.raises(AuthFailure):
             await application_of(flow).get_user(login="alice")
-    async with env.device(client_secret=None) as flow:
-        assert flow.application is None
-        assert (await flow.request_device_code()).device_code
-    async with env.device() as flow:
-        assert (await application_of(flow).get_user(login="alice")).login == "alice"
-
-
-async def test_a_process_without_the_secret(env: Environment) -> None:
-    """It does not stop one that has the secret from renewing the app token."""
     async with env.device() as flow:
         token = flow.tokens[env.client.client_id][0]
         env.twitch.kill_app_tokens(env.client)
         async with env.device(client_secret=None) as bare:
             with pytest.raises(Unauthorized):
                 await bare.authorize(token=token)
+        assert (await application_of(flow).get_user(login="alice")).login == "alice"
+    env.twitch.kill_app_tokens(env.client)
+    async with env.device(client_secret=None) as flow:
+        assert flow.application is None
+        assert (await flow.request_device_code()).device_code
+    async with env.device() as flow:
         assert (await application_of(flow).get_user(login="alice")).login == "alice"
 
 
@@ -241,13 +231,6 @@ async def test_an_unknown_client_is_a_bad_request(env: Environment) -> None:
     flow = env.device(client_id="nobody-knows-this-client", client_secret="s")
     with pytest.raises(BadRequest, match="invalid client"):
         await flow.authorize()
-
-
-async def test_many_at_once_fetch_one_app_token(env: Environment) -> None:
-    """Whoever authorizes while another does so waits, and finds the app token."""
-    app = env.app()
-    await within(asyncio.gather(*(app.authorize() for _ in range(5))))
-    assert env.twitch.counts.app_tokens == 1
 
 
 @pytest.mark.parametrize("revoke", [True, False])

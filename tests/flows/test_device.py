@@ -120,18 +120,25 @@ async def test_an_answer_that_does_not_state_its_end(
         assert (await within(waiting)).access_token == "a"
 
 
-async def test_request_device_code(env: Environment) -> None:
-    """The answer has all fields; scopes of any kind reach Twitch."""
+async def test_get_device_token_is_one_poll(env: Environment) -> None:
+    """Pending is a BadRequest that says so; after the token the code is no good any more."""
     async with env.device() as flow:
         code = await flow.request_device_code({Scopes.CHAT_READ, "bits:read"})
         assert code.user_code in code.verification_uri
         assert (code.expires_in, code.interval) == (1800, 5)
         assert code.raw["device_code"] == code.device_code
+        with pytest.raises(BadRequest, match="authorization_pending") as caught:
+            await flow.get_device_token(code.device_code)
+        assert not env.shows_secret(caught.value)
         env.twitch.approve(code.user_code, env.alice)
         token = await flow.get_device_token(code.device_code)
         assert set(token.scopes) == {"chat:read", "bits:read"}
         assert token.refresh_token is not None
         assert dict(flow.tokens) == {}, "it is only returned"
+        with pytest.raises(BadRequest, match="invalid device code") as caught:
+            await flow.get_device_token(code.device_code)
+        assert not env.shows_secret(caught.value)
+    assert env.twitch.counts.polls == 3
 
 
 @pytest.mark.parametrize(
@@ -159,21 +166,6 @@ async def test_answers_of_other_shapes(env: Environment, switches: dict[str, Any
             assert set(user.scopes) == scopes
             assert (await user.get_user()).login == "alice"
     assert (env.twitch.counts.exchanges, env.twitch.counts.replays) == (2, 0)
-
-
-async def test_get_device_token_is_one_poll(env: Environment) -> None:
-    """Pending is a BadRequest that says so; after the token the code is no good any more."""
-    async with env.device() as flow:
-        code = await flow.request_device_code()
-        with pytest.raises(BadRequest, match="authorization_pending") as caught:
-            await flow.get_device_token(code.device_code)
-        assert not env.shows_secret(caught.value)
-        env.twitch.approve(code.user_code, env.alice)
-        assert (await flow.get_device_token(code.device_code)).scopes == ()
-        with pytest.raises(BadRequest, match="invalid device code") as caught:
-            await flow.get_device_token(code.device_code)
-        assert not env.shows_secret(caught.value)
-    assert env.twitch.counts.polls == 3
 
 
 async def test_waiting_in_real_time(env: Environment) -> None:

@@ -97,23 +97,13 @@ async def test_a_caller_that_is_cancelled_during_a_poll(env: Environment) -> Non
 
 @pytest.mark.parametrize("expired", [False, True])
 async def test_a_pair_that_was_never_validated(env: Environment, expired: bool) -> None:
-    """It may have the scopes: nobody has to sign in before that is known."""
-    screen = Screen()
-    pair = env.pair(scopes=SCOPES, expired=expired)
+    """It may have the scopes: nobody has to sign in before that is known, bad moments or not."""
+    screen, pair = Screen(), env.pair(scopes=SCOPES, expired=expired)
+    env.twitch.fail("validate", status=503)
     async with env.device(maintain=False) as flow:
         flow.add_token(env.alice.user_id, pair.access_token, pair.refresh_token)
         user = await within(flow.ensure_user(SCOPES, screen.show))
         assert user.user_id == env.alice.user_id
-    assert not screen.codes
-
-
-async def test_a_bad_moment_condemns_nobody(env: Environment) -> None:
-    """A stored pair whose validation draws a 503 is asked about again: nobody has to sign in."""
-    screen, pair = Screen(), env.pair(scopes=SCOPES)
-    async with env.device() as flow:
-        flow.add_token(env.alice.user_id, pair.access_token, pair.refresh_token)
-        env.twitch.fail("validate", status=503)
-        assert (await within(ensuring(flow, screen))).user_id == env.alice.user_id
     assert not screen.codes
 
 

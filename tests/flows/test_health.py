@@ -52,7 +52,11 @@ async def test_health_of_a_store_that_is_away(
 ) -> None:
     """It answers within a second, says that the store does not, and counts what is not written."""
     store = WatchedStore()
-    async with env.app(store=store) as app:
+    app = env.app(store=store)
+    health = await app.health()
+    assert not health.store_reachable, "nothing is open yet"
+    assert health.users == {"live": 0, "needs_login": 0, "damaged": 0}
+    async with app:
         user = await env.login(app)
         store.before = away = how("get", "put")
         app.add_token("somebody", "access", "refresh")
@@ -65,14 +69,6 @@ async def test_health_of_a_store_that_is_away(
         assert health.changes_pending == 1
         assert health.users["live"] == 2
         assert user.user_id in app.tokens
-
-
-async def test_health_before_authorize(env: Environment) -> None:
-    """Nothing is open yet, so no store can be reached; that is no error."""
-    app = env.app()
-    health = await app.health()
-    assert not health.store_reachable
-    assert health.users == {"live": 0, "needs_login": 0, "damaged": 0}
 
 
 @on_each_store

@@ -50,7 +50,10 @@ async def test_get_user(env: Environment) -> None:
 
 
 async def test_the_methods(env: Environment) -> None:
-    """get, post, put, patch and delete send what they say; an empty answer is {}."""
+    """get, post, put, patch and delete send what they say, anew after a renewal.
+
+    An empty answer is {}, and a list is put under "data".
+    """
     env.twitch.add_resource("things", [{"n": 1}])
     async with env.device() as flow:
         user = await env.login(flow)
@@ -63,10 +66,17 @@ async def test_the_methods(env: Environment) -> None:
         assert (await user.request("POST", "things"))["data"] == []
         methods = [r.method for r in env.twitch.requests if r.path == "/helix/things"]
         assert methods == ["GET", "GET", "POST", "PUT", "PATCH", "DELETE", "POST"]
+        env.twitch.kill_access_token(user.token)
+        assert (await user.post("things", json={"a": 1}))["data"] == [{"a": 1}]
+        env.twitch.fail("helix:users", status=200, body="[1, 2]", content_type="application/json")
+        assert await user.get("users") == {"data": [1, 2]}
 
 
 async def test_params(env: Environment) -> None:
-    """A list repeats the parameter, None leaves it out, a bool is true or false."""
+    """A list repeats the parameter, None leaves it out, a bool is true or false.
+
+    A value cannot add a parameter, leave the query or end the request line.
+    """
     async with env.device() as flow:
         user = await env.login(flow)
         both = [env.alice.user_id, env.bob.user_id]
@@ -75,10 +85,11 @@ async def test_params(env: Environment) -> None:
             assert {each["id"] for each in answer["data"]} == set(both)
         answer = await user.get("users", params={"id": int(env.bob.user_id), "flag": True})
         assert [each["login"] for each in answer["data"]] == ["bob"]
-        answer = await user.get("users", params={"login": "bob&id=1", "none": []})
-        assert answer["data"] == []
-        assert env.twitch.requests[-2].parameters == ("id", "flag")
-        assert env.twitch.requests[-1].parameters == ("login",)
+        assert [*env.twitch.requests[-1].parameters] == ["id", "flag"]
+        for value in ("bob&id=1", "bob#x", "bob\r\nX-Y: z", "a\x00b", "../x", "bob%26id%3D1"):
+            answer = await user.get("users", params={"login": value, "none": []})
+            assert answer["data"] == []
+            assert env.twitch.requests[-1].parameters == ("login",)
         query = await user.get(f"users?id={env.bob.user_id}", params={"login": "alice"})
         assert {each["login"] for each in query["data"]} == {"alice", "bob"}
 
@@ -258,23 +269,6 @@ async def test_a_refresh_that_fails_inside_a_call(env: Environment) -> None:
             assert re.fullmatch(text, str(caught.value))
             assert (caught.value.status, caught.value.__cause__) == (404, None)
     assert env.refreshes_sent() == 1
-
-
-async def test_a_post_is_repeated_with_the_new_token(env: Environment) -> None:
-    """The body goes out again after the renewal."""
-    env.twitch.add_resource("things")
-    async with env.device() as flow:
-        user = await env.login(flow)
-        env.twitch.kill_access_token(user.token)
-        assert (await user.post("things", json={"a": 1}))["data"] == [{"a": 1}]
-
-
-async def test_a_list_is_put_under_data(env: Environment) -> None:
-    """Every answer is an object."""
-    async with env.device() as flow:
-        user = await env.login(flow)
-        env.twitch.fail("helix:users", status=200, body="[1, 2]", content_type="application/json")
-        assert await user.get("users") == {"data": [1, 2]}
 
 
 async def test_equality_and_hash(env: Environment) -> None:

@@ -60,8 +60,13 @@ async def test_refused(env: Environment, status: int, body: dict[str, Any]) -> N
 
 @on_each_store
 @pytest.mark.parametrize("status", [400, 401])
-async def test_refused_to_many_callers(env: Environment, status: int) -> None:
-    """All calls of two processes get AuthFailure; the user stays in the vault."""
+async def test_refused_to_many_callers(
+    env: Environment, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    """All calls of two processes get AuthFailure; the user stays in the vault.
+
+    Whoever reads the log learns who has to sign in and why, once, where it was found out.
+    """
     env.twitch.switch(env.public, dead_refresh_status=status)
     async with env.app() as one, env.app() as two:
         user = await env.login(one)
@@ -74,6 +79,11 @@ async def test_refused_to_many_callers(env: Environment, status: int) -> None:
         assert one.get_token(user.user_id) is not None
     counts = env.twitch.counts
     assert (counts.refused_refreshes, counts.replays) == (1, 0)
+    (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert record.getMessage() == (
+        f"user {user.user_id!r} has to sign in again: "
+        f"Twitch refused the refresh token ({status}: Invalid refresh token)"
+    )
 
 
 async def test_the_refused_pair_does_not_heal(env: Environment) -> None:
@@ -174,20 +184,3 @@ async def test_refused_while_a_newer_pair_came(env: Environment, same_access: bo
         assert user.needs_login is None
         await user.refresh()
     await env.expect(exchanges=1)
-
-
-async def test_a_login_that_is_needed_is_logged(
-    env: Environment, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Whoever reads the log learns who has to sign in and why, once, where it was found out."""
-    async with env.app() as app, env.app() as other:
-        user = await env.login(app)
-        env.twitch.fail(REFRESH, status=400, body=INVALID)
-        with pytest.raises(AuthFailure):
-            await user.refresh()
-        await other.sync()
-    (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert record.getMessage() == (
-        f"user {user.user_id!r} has to sign in again: "
-        "Twitch refused the refresh token (400: Invalid refresh token)"
-    )

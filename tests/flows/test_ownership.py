@@ -70,15 +70,6 @@ async def test_a_store_from_a_url_is_closed(env: Environment) -> None:
         assert not log.exists(), "the last connection that is closed removes it"
 
 
-async def test_without_a_store_each_flow_has_its_own(env: Environment) -> None:
-    """`store=None` is a private MemoryStore."""
-    async with env.device(store=None) as one, env.device(store=None) as other:
-        one.add_token("1", "a", "r")
-        await one.flush()
-        await other.sync()
-        assert "1" not in other.tokens
-
-
 async def test_a_given_session_and_connector_stay_open(env: Environment) -> None:
     """What the caller passed in is the caller's to close."""
     async with aiohttp.ClientSession() as session:
@@ -108,14 +99,15 @@ async def test_a_trace_sees_the_requests(env: Environment) -> None:
 
 @on_each_store
 async def test_two_applications_share_a_store(env: Environment) -> None:
-    """Each sees its own users only."""
-    async with env.device() as one, env.device(env.public) as two:
+    """Each sees its own users only, as does a flow with `store=None`, a store of its own."""
+    async with env.device() as one, env.device(env.public) as two, env.device(store=None) as alone:
         one.add_token("1", "a", "r")
         two.add_token("2", "b", "s")
         for flow in (one, two):
             await flow.flush()
-        for flow in (one, two):
+        for flow in (one, two, alone):
             await flow.sync()
+        assert set(alone.tokens) == {env.client.client_id}
         assert set(one.tokens) == {"1", env.client.client_id}
         assert set(two.tokens) == {"2"}
 

@@ -111,14 +111,26 @@ async def test_revoke_token_of_a_vaulted_one(env: Environment) -> None:
         assert not env.shows_secret(caught.value)
 
 
-async def test_revoke_token_of_a_foreign_one(env: Environment) -> None:
-    """One that is not in the vault is revoked; the vault stays as it is."""
-    async with env.device() as flow:
-        await env.login(flow)
-        before, other = flow.get_token(env.alice.user_id), env.pair()
+async def test_revoke_token_of_what_is_not_vaulted(env: Environment) -> None:
+    """It is revoked, and the vault stays; a refresh token is not revoked, nor an access token
+    refreshed; an unknown client is Twitch's 404.
+    """
+    async with env.device() as flow, env.device(client_id="unknown") as unknown:
+        user, other = await env.login(flow), env.pair()
+        before = flow.get_token(user.user_id)
         await flow.revoke_token(other.access_token)
         assert not env.twitch.is_live(other.access_token)
-        assert flow.get_token(env.alice.user_id) == before
+        with pytest.raises(BadRequest):
+            await flow.revoke_token(env.live()[1])
+        with pytest.raises(AuthFailure, match="does not work"):
+            await flow.refresh_token(user.token)
+        with pytest.raises(NotFound, match="client does not exist"):
+            await unknown.revoke_token("token")
+        assert flow.get_token(user.user_id) == before
+        assert env.twitch.is_live(user.token)
+        env.twitch.disconnect(env.client, env.alice)
+        await user.revoke()
+        assert user.user_id not in flow.tokens, "the goal was reached: the user had disconnected"
 
 
 async def test_revoke_token_and_a_new_login_meanwhile(env: Environment) -> None:
@@ -147,15 +159,6 @@ async def test_revoke_during_a_refresh(env: Environment) -> None:
         assert user.user_id not in flow.tokens
 
 
-async def test_revoke_token_of_a_vaulted_one_that_is_dead_already(env: Environment) -> None:
-    """The user has disconnected: the goal is reached, the token leaves the vault."""
-    async with env.device() as flow:
-        user = await env.login(flow)
-        env.twitch.disconnect(env.client, env.alice)
-        await user.revoke()
-        assert user.user_id not in flow.tokens
-
-
 @pytest.mark.parametrize(
     ("status", "message"), [(400, "invalid client"), (404, "no"), (429, ""), (500, "")]
 )
@@ -167,26 +170,6 @@ async def test_revoke_token_that_fails(env: Environment, status: int, message: s
         with pytest.raises(HTTPException):
             await flow.revoke_token(user.token)
         assert user.user_id in flow.tokens
-
-
-async def test_the_wrong_one_of_a_pair(env: Environment) -> None:
-    """A refresh token is not revoked, an access token not refreshed: both raise."""
-    async with env.device() as flow:
-        pair = env.pair()
-        user = await flow.add_user(pair.access_token, pair.refresh_token)
-        with pytest.raises(BadRequest):
-            await flow.revoke_token(pair.refresh_token)
-        with pytest.raises(AuthFailure, match="does not work"):
-            await flow.refresh_token(pair.access_token)
-        assert flow.get_token(user.user_id) == (pair.access_token, pair.refresh_token)
-    assert env.twitch.is_live(pair.access_token)
-
-
-async def test_revoke_token_of_an_unknown_client(env: Environment) -> None:
-    """Twitch's 404 is a NotFound."""
-    async with env.device(client_id="unknown") as flow:
-        with pytest.raises(NotFound, match="client does not exist"):
-            await flow.revoke_token("token")
 
 
 async def test_validate_token(env: Environment) -> None:

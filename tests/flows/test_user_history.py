@@ -65,7 +65,10 @@ async def test_ten_entries_at_most(env: Environment) -> None:
 
 
 async def test_who_has_no_history(env: Environment) -> None:
-    """A user who is not known, and one whose record was written before there was any."""
+    """A user who is not known, and one whose record was written before there was any.
+
+    What a later version or a damaged line says is read as far as it goes, never an error.
+    """
     async with env.app() as app:
         await env.login(app)
     key = env.key(env.alice)
@@ -79,14 +82,6 @@ async def test_who_has_no_history(env: Environment) -> None:
             app.history(7)  # type: ignore[arg-type]
         await app.get_user_by_id(env.alice.user_id).refresh()
         assert [entry.kind for entry in app.history(env.alice.user_id)] == ["refreshed"]
-
-
-async def test_an_entry_of_another_form(env: Environment) -> None:
-    """What a later version or a damaged line says is read as far as it goes, never an error."""
-    async with env.app() as app:
-        await env.login(app)
-    key = env.key(env.alice)
-    record = json.loads(await env.storage.read(key) or b"")
     record["history"] = "x|dreamt;12|added|host|7|a|b|why|more"
     await env.storage.write(key, json.dumps(record).encode())
     async with env.app() as app:

@@ -100,25 +100,18 @@ async def test_add_user_when_twitch_fails(
     await env.expect(exchanges=int(endpoint != "validate"))
 
 
-async def test_add_user_of_another_client(env: Environment) -> None:
-    """A token of another client is an AuthFailure; it is neither stored nor refreshed."""
-    pair = env.pair(env.confidential)
-    async with env.device() as flow:
+async def test_add_user_of_what_is_no_users(env: Environment) -> None:
+    """Another client's token or an app token is an AuthFailure, neither stored nor refreshed."""
+    pair = env.pair()
+    async with env.device(env.confidential) as flow:
         with pytest.raises(AuthFailure, match="another client"):
             await flow.add_user(pair.access_token, pair.refresh_token)
-        assert dict(flow.tokens) == {}
-    assert env.refreshes_sent() == 0
-    assert env.twitch.is_live(pair.access_token)
-
-
-async def test_add_user_of_an_app_token(env: Environment) -> None:
-    """An app token is no user token."""
-    client = env.confidential
-    async with env.device(client) as flow:
         token = (await flow.credentials_grant_flow()).access_token
         with pytest.raises(AuthFailure, match="app access token"):
             await flow.add_user(token, None)
-        assert set(flow.tokens) == {client.client_id}
+        assert set(flow.tokens) == {env.confidential.client_id}
+    assert env.refreshes_sent() == 0
+    assert env.twitch.is_live(pair.access_token)
 
 
 async def test_get_token_and_get_user_by_id(env: Environment) -> None:

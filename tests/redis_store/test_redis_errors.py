@@ -167,32 +167,6 @@ async def test_minimal_permissions(own_server: Callable[..., Server]) -> None:
                 await more.put("key", b"value")
 
 
-@pytest.mark.parametrize("command", ["xadd", "hset", "hdel", "evalsha", "hmget"])
-async def test_missing_permission(own_server: Callable[..., Server], command: str) -> None:
-    """A command that is not allowed is named, and how to allow it."""
-    server = await own_server().ready()
-    async with RedisStore(server.url, namespace="mine") as store:
-        await store.put("key", b"value")
-    async with server.client() as client:
-        await client.execute_command(*acl_of_the_page(password=SECRET, namespace="mine"))
-        await client.execute_command("ACL", "SETUSER", "bot", f"-{command}")
-    url = f"redis://bot:{SECRET}@127.0.0.1:{server.port}"
-
-    async def use() -> None:
-        async with RedisStore(url, namespace="mine") as store:
-            await store.put("key", b"canary")
-            await store.delete("key")
-            await store.get("key")
-
-    with pytest.raises(StoreUnavailable) as caught:
-        await use()
-    text = text_of(caught.value)
-    assert "ACL SETUSER" in text
-    assert command in text.lower()
-    assert SECRET not in text
-    assert "canary" not in text
-
-
 @pytest.mark.parametrize("part", ["entries", "changes", "deletes"])
 async def test_key_of_another_type(
     server: Server, client: Driver, namespace: str, part: str

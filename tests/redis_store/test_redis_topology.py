@@ -16,13 +16,11 @@ from redis.crc import key_slot
 from redis.exceptions import RedisError
 
 from tests.environment import until
-from tests.redis_store.makers import Maker
 from tests.redis_store.reader import reading
 from tests.redis_store.servers import Sentinel, Server, clustered, followed, join, running
 from twitchvault import App
 from twitchvault.errors import StoreUnavailable, VersionConflict
 from twitchvault.stores import RedisStore
-from twitchvault.testing.contract import StoreContract
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -30,29 +28,16 @@ if TYPE_CHECKING:
     from tests.redis_store.servers import Driver
 
 
-def cluster_client(port: int, **options: object) -> RedisCluster:
-    """A cluster client that starts from one node."""
-    return RedisCluster(host="127.0.0.1", port=port, **options)  # type: ignore[arg-type]
-
-
-@pytest.mark.usefixtures("make_store")
-class TestCluster(StoreContract):
-    """A client of a cluster."""
-
-    @pytest.fixture(params=[{"protocol": 2}], ids=str)
-    async def make_store(
-        self, request: pytest.FixtureRequest, cluster: list[Server], namespace: str
-    ) -> AsyncIterator[Maker]:
-        """Stores on clients of the cluster."""
-        maker = Maker(cluster_client, namespace, port=cluster[0].port, **request.param)
-        yield maker
-        await maker.close()
+def in_first_slots(name: str) -> str:
+    """A namespace like this one that lies on the first node."""
+    names = (f"{name}-{number}" for number in range(1000))
+    return next(name for name in names if key_slot(f"{{{name}}}".encode()) < 16384 // 3)
 
 
 @pytest.fixture
 async def own_cluster(cluster: list[Server]) -> AsyncIterator[RedisCluster]:
     """A client of the cluster, as a user has one."""
-    async with cluster_client(cluster[0].port) as client:
+    async with RedisCluster(host="127.0.0.1", port=cluster[0].port) as client:
         yield client
 
 
@@ -60,10 +45,9 @@ async def test_reads_never_come_from_replicas(
     cluster: list[Server], own_cluster: RedisCluster, namespace: str
 ) -> None:
     """A client that may read from replicas reads from the primary all the same."""
-    names = (f"{namespace}-{number}" for number in range(1000))
-    first = next(name for name in names if key_slot(f"{{{name}}}".encode()) < 16384 // 3)
-    how = {"load_balancing_strategy": LoadBalancingStrategy.ROUND_ROBIN_REPLICAS}
-    async with cluster_client(cluster[0].port, **how) as reading:
+    first, robin = in_first_slots(namespace), LoadBalancingStrategy.ROUND_ROBIN_REPLICAS
+    port = cluster[0].port
+    async with RedisCluster("127.0.0.1", port, load_balancing_strategy=robin) as reading:
         one, two = (RedisStore(client, namespace=first) for client in (own_cluster, reading))
         async with one, two, two.watch() as feed:
             for number in range(50):
@@ -135,39 +119,24 @@ GOES_ON = 30.0
 """Seconds after which writes must have gone on."""
 
 
-class Writer:
-    """Writes one key after the other and notes what was confirmed."""
-
-    def __init__(self, store: RedisStore) -> None:
-        self.confirmed: dict[str, int] = {}
-        self.stopped = False
-        self._store = store
-
-    async def run(self) -> None:
-        """Write until stopped."""
-        numbers = itertools.count()
-        while not self.stopped:
-            key = f"key {next(numbers)}"
-            with contextlib.suppress(StoreUnavailable):
-                self.confirmed[key] = await self._store.put(key, b"value")
-            await asyncio.sleep(0.01)
-
-    async def confirms(self, more: int) -> None:
-        """Return once so many more writes are confirmed."""
-        wanted = len(self.confirmed) + more
-        await until(lambda: len(self.confirmed) >= wanted, GOES_ON)
-
-
 @contextlib.asynccontextmanager
-async def running_writer(store: RedisStore) -> AsyncIterator[Writer]:
-    """A writer at work."""
-    writer = Writer(store)
-    task = asyncio.create_task(writer.run())
-    try:
-        yield writer
-    finally:
-        writer.stopped = True
-        await task
+async def writing(store: RedisStore) -> AsyncIterator[dict[str, int]]:
+    """Write one key after the other; those that were confirmed, with their versions."""
+    confirmed: dict[str, int] = {}
+    stop = asyncio.Event()
+
+    async def write() -> None:
+        for number in itertools.count():
+            with contextlib.suppress(StoreUnavailable):
+                confirmed[f"key {number}"] = await store.put(f"key {number}", b"value")
+            await asyncio.sleep(0.01)
+            if stop.is_set():
+                return
+
+    task = asyncio.create_task(write())
+    yield confirmed
+    stop.set()
+    await task
 
 
 async def fail_over(
@@ -187,20 +156,20 @@ async def fail_over(
         App("client", store=other, maintain=False) as watcher,
         reading(other, "key") as reader,
     ):
-        async with running_writer(store) as writer:
+        async with writing(store) as confirmed:
             await show(bot, watcher, "before")
-            await writer.confirms(20)
+            await until(lambda: len(confirmed) > 20)
             primary.kill()
             async with replica.client() as client:
                 await until(lambda: _is_primary(client), GOES_ON, replica.log)
             assert watcher.tokens["1"] == ("before", "refresh")
             replace()
-            await writer.confirms(20)
+            before = len(confirmed)
+            await until(lambda: len(confirmed) > before + 20, GOES_ON)
             await show(bot, watcher, "after")
         await reader.catch_up()
         found = {entry.key: entry async for entry in other.scan("key")}
-    versions = {key: entry.version for key, entry in found.items()}
-    assert writer.confirmed.items() <= versions.items()
+    assert confirmed.items() <= {key: entry.version for key, entry in found.items()}.items()
     assert {key: tuple(change) for key, change in reader.known.items()} == found
 
 
@@ -221,8 +190,7 @@ async def _is_primary(client: Driver) -> bool:
 @pytest.mark.long
 async def test_cluster() -> None:
     """The primary of the namespace's slot dies; its replica is promoted by the other primaries."""
-    names = (f"app-{number}" for number in range(1000))
-    first = next(name for name in names if key_slot(f"{{{name}}}".encode()) < 16384 // 3)
+    first = in_first_slots("app")
     with clustered(node_timeout=500) as (primary, *others, replica):
         await join([primary, *others], replica)
         # One client knows at first only the node that dies, the other one only one that stays.

@@ -101,10 +101,6 @@ class Scene:
         """Whether a vault has to know that it is spent, if it is."""
         return not pair.place or len(self.world.books.heirs(pair)) < REMEMBERED
 
-    def visible_pair(self) -> Any:  # noqa: ANN401
-        """(access, refresh) as the process' view shows them, or None."""
-        return self.process.vault.mirror.tokens.get(self.user)
-
 
 def helix_call(process: Process, user: str) -> Coroutine[Any, Any, object]:
     """A Helix call in the name of a user."""
@@ -214,7 +210,8 @@ def _refresh(scene: Scene) -> None:
 
 @_act(4)
 def _renew(scene: Scene) -> None:
-    pairs, shown = scene.published(), scene.visible_pair()
+    pairs = scene.published()
+    shown = scene.process.vault.mirror.tokens.get(scene.user)
     tokens = [pair.access for pair in pairs[-2:]] + ["access-unknown"]
     refused = scene.chance.choice(tokens if shown is None else [shown[0], shown[0], *tokens])
     scene.begin("renew", lambda: scene.process.vault.renew_refused(scene.user, refused))

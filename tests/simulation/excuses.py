@@ -338,9 +338,7 @@ def _died_leased(books: Books, pair: Pair) -> bool:
     condemner = books.condemned.get(pair.refresh)
     leases = books.leased.get(pair.refresh, {}).items()
     return any(
-        since <= pair.dead_at + MINUTE
-        for (host, _), (since, _) in leases
-        if host is not condemner
+        since <= pair.dead_at + MINUTE for (host, _), (since, _) in leases if host is not condemner
     )
 
 
@@ -349,8 +347,10 @@ def _died_meanwhile(books: Books, pair: Pair, request: Request) -> bool:
 
     Whoever knew it to be dead before the request left cannot take that for a sign.
     """
-    refused = books.refused.get((request.host, pair.access), ())
-    knew = any(at <= request.left_at for at in refused)
+    key = (request.host, pair.access)
+    accepted = [at for at in books.accepted.get(key, ()) if at <= request.left_at]
+    lived = max(accepted, default=-NEVER)  # Twitch may have given the same one once more
+    knew = any(lived <= at <= request.left_at for at in books.refused.get(key, ()))
     if knew and books.condemned.get(pair.refresh) is request.host:
         return False
     return request.left_at - MINUTE <= pair.dead_at <= request.failed_at + MINUTE

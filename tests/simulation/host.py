@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from tests.simulation.loop import SimTask
 
-__all__ = ["LANE", "Callback", "Host", "Timer"]
+__all__ = ["HOST", "Callback", "Host", "Timer"]
 
 Timer: TypeAlias = "tuple[float, int, Host, Callback]"
 """The virtual time at which it is due, a number, and what has to run then."""
@@ -57,7 +57,7 @@ class Host:
     def __init__(self, name: str, *, offset: float = 0.0) -> None:
         self.name = name
         self.context = copy_context()
-        self.context.run(LANE.set, self)
+        self.context.run(HOST.set, self)
         self.ready = Ready(self)
         self.missed: list[Timer] = []
         """Timers that fell due while it was held."""
@@ -82,4 +82,4 @@ class Host:
         return now - self.still - (now - self.held_since if self.held else 0.0)
 
 
-LANE: Final[ContextVar[Host]] = ContextVar("host")
+HOST: Final[ContextVar[Host]] = ContextVar("host")

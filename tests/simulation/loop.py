@@ -18,7 +18,7 @@ from asyncio.events import _get_running_loop, _set_running_loop
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from tests.simulation.host import LANE, Callback, Host
+from tests.simulation.host import HOST, Callback, Host
 
 if TYPE_CHECKING:
     import random
@@ -90,9 +90,8 @@ class SimLoop(asyncio.BaseEventLoop):
         """A run that takes more steps goes round in circles."""
         self._number = itertools.count()
         self._random = chance.random
-        self._closed = False
 
-    # Lanes
+    # Hosts
 
     def add(self, host: Host) -> Host:
         """From now on run this host."""
@@ -248,7 +247,7 @@ class SimLoop(asyncio.BaseEventLoop):
         """Run it after what its host has to run already."""
         context = copy_context() if context is None else context
         handle = Callback(context, (callback, *args))
-        host = context.get(LANE, self.ground)
+        host = context.get(HOST, self.ground)
         if not host.dead:
             host.ready.append(handle)
         return handle
@@ -263,7 +262,7 @@ class SimLoop(asyncio.BaseEventLoop):
         """Run it at a time of its host's monotonic clock."""
         context = copy_context() if context is None else context
         handle = Callback(context, (callback, *args), when)
-        host = context.get(LANE, self.ground)
+        host = context.get(HOST, self.ground)
         if host.dead:
             return handle
         if when <= self.now + host.offset and not host.held:
@@ -304,7 +303,7 @@ class SimLoop(asyncio.BaseEventLoop):
     ) -> SimTask[_T]:
         """A task of the host that its context belongs to; that host keeps it."""
         task = SimTask(next(self._number), coro, self, name, context)
-        host = LANE.get(self.ground) if context is None else context.get(LANE, self.ground)
+        host = HOST.get(self.ground) if context is None else context.get(HOST, self.ground)
         host.tasks.append(task)
         return task
 
@@ -314,10 +313,6 @@ class SimLoop(asyncio.BaseEventLoop):
     def is_running(self) -> bool:
         """Whether `run_until` is at it."""
         return _get_running_loop() is self
-
-    def is_closed(self) -> bool:
-        """Whether it was closed."""
-        return self._closed
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Note what nobody caught."""

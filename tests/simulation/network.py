@@ -61,7 +61,8 @@ class SimHTTP:
         """Send one request and await its answer, or `NoAnswer`."""
         del params, limit
         call = _call(method, url, headers, form, json)
-        request = self._world.books.request(self._host, *_kind(call))
+        token = _token(call)
+        request = self._world.books.request(self._host, call.endpoint, token)
         fault = self._weather.pick(request.endpoint) or ""
         began = self._loop.time()
         await self._connect(fault, timeout)
@@ -219,18 +220,16 @@ def _call(
     return Call(method, path, empty, form or {}, headers or {}, {}, "", json)
 
 
-def _kind(call: Call) -> tuple[str, str]:
-    """The request's endpoint and the token that it presents."""
+def _token(call: Call) -> str:
+    """The token that a request presents; its endpoint is noted in it."""
     bearer = call.headers.get("Authorization", "").partition(" ")[2]
     if call.path.startswith("/helix/"):
         call.endpoint = "helix"
-        return "helix", bearer
-    if call.path.endswith("/validate"):
-        call.endpoint = "validate"
-        return "validate", bearer
-    if call.path.endswith("/revoke"):
-        call.endpoint = "revoke"
-        return "revoke", call.form.get("token", "")
-    refreshes = call.form.get("grant_type") == "refresh_token"
-    call.endpoint = "refresh" if refreshes else "app"
-    return call.endpoint, call.form.get("refresh_token", "")
+        return bearer
+    call.endpoint = call.path.rpartition("/")[2]
+    if call.endpoint == "validate":
+        return bearer
+    if call.endpoint == "revoke":
+        return call.form.get("token", "")
+    call.endpoint = "refresh" if call.form.get("grant_type") == "refresh_token" else "app"
+    return call.form.get("refresh_token", "")

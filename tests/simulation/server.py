@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-__all__ = ["LOST", "Item", "Queue", "Server"]
+__all__ = ["Item", "Queue", "Server"]
 
-LOST: Final = "lost"
 JUMP: Final = 1_000
 """How far above all that were given out versions go on after a loss."""
 
@@ -33,7 +32,6 @@ class Queue:
         self.prefix = prefix
         self.lag = lag
         self.items: deque[Item] = deque()
-        self.position = 0
         self.on_item: Callable[[float], None] = lambda _due: None
 
     def add(self, change: Change | None, now: float) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from tests.simulation.facts import NEVER
 from tests.simulation.server import Queue
 from twitchvault.errors import StoreError, StoreUnavailable
 from twitchvault.stores.base import (
@@ -246,7 +248,7 @@ class SimFeed:
         """What has arrived; where the store must be asked, all that was committed."""
         self._check_reading()
         if not self._store.pushes_changes:
-            self._take(self._queue.take(float("inf")))
+            self._take(self._queue.take(NEVER))
         changes = list(self._pending.values())
         self._pending.clear()
         for change in changes:
@@ -256,7 +258,7 @@ class SimFeed:
     async def catch_up(self) -> list[Change]:
         """All that was committed before the call."""
         self._check_reading()
-        await self._store.call("catch up", "", self._hurry)
+        await self._store.call("catch up", "", partial(self._receive, early=True))
         return self.drain()
 
     def on_loss(self, listener: Callable[[], None]) -> None:
@@ -279,16 +281,10 @@ class SimFeed:
         return lag
 
     def _plan(self, due: float) -> None:
-        self._loop.at(due - self._loop.now, self._deliver)
+        self._loop.at(due - self._loop.now, self._receive)
 
-    def _deliver(self) -> None:
-        self._receive(self._loop.now)
-
-    def _hurry(self) -> None:
-        self._receive(float("inf"))
-
-    def _receive(self, until: float) -> None:
-        items = self._queue.take(until)
+    def _receive(self, *, early: bool = False) -> None:
+        items = self._queue.take(NEVER if early else self._loop.now)
         if items:
             self._received += items
             # After a standstill, what came on other connections may be read before this.

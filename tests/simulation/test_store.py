@@ -55,31 +55,17 @@ class Empty:
         return WatchedStore(cast("World", self), cast("Process", self), pushes=pushes)
 
 
-def _maker(*, pushes: bool) -> Callable[[], WatchedStore]:
-    """Makes stores on the data of one world, which is as old as the test's loop."""
-    worlds: list[Empty] = []
+class TestSimulatedStore(StoreContract, omits=OMITS):
+    """`StoreContract` on the simulated store, in virtual time."""
 
-    def make() -> WatchedStore:
-        if not worlds:
-            worlds.append(Empty(cast("SimLoop", asyncio.get_running_loop())))
-        return worlds[0].store(pushes=pushes)
+    @pytest.fixture(params=[True, False], ids=["pushing", "asked"])
+    def make_store(self, request: pytest.FixtureRequest) -> Callable[[], WatchedStore]:
+        """Makes stores on the same data, which push their changes or must be asked for them."""
+        worlds: list[Empty] = []
 
-    return make
+        def make() -> WatchedStore:
+            if not worlds:  # the loop of the test runs by now
+                worlds.append(Empty(cast("SimLoop", asyncio.get_running_loop())))
+            return worlds[0].store(pushes=request.param)
 
-
-class TestPushingStore(StoreContract, omits=OMITS):
-    """`StoreContract` on the simulated store that pushes its changes, in virtual time."""
-
-    @pytest.fixture
-    def make_store(self) -> Callable[[], WatchedStore]:
-        """Stores on the same data."""
-        return _maker(pushes=True)
-
-
-class TestAskedStore(StoreContract, omits=OMITS):
-    """`StoreContract` on the simulated store that must be asked, in virtual time."""
-
-    @pytest.fixture
-    def make_store(self) -> Callable[[], WatchedStore]:
-        """Stores on the same data."""
-        return _maker(pushes=False)
+        return make

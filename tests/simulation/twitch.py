@@ -189,7 +189,10 @@ class Twitch:
     def exchange_outside(self, pair: Pair) -> None:
         """Somebody who has a copy of the refresh token exchanges it."""
         if self.takes_refresh(pair.refresh):
-            self._exchange(pair.refresh, None)
+            old = self._books.of_refresh[pair.refresh]
+            issued = self._tokens.refresh(self.client, pair.refresh)
+            new = self._exchanged(old, issued.access_token, issued.refresh_token, None)
+            self._world.note("Twitch", "somebody outside exchanged", old, new)
 
     # What is true
 
@@ -244,27 +247,16 @@ class Twitch:
                 self._world.replayed(request, old)
             raise
         if old is not None:
-            pair = self._note(request, old, answer)
+            issued = _decode(answer.body)
+            pair = self._exchanged(old, issued.access_token, issued.refresh_token, request)
+            self._world.exchanged(request, pair)
             if request.fate.startswith("repeat"):
                 answer.body = answer.body.replace(pair.access.encode(), old.access.encode())
                 self._repeat(pair, old, alive=request.fate == "repeat alive")
         return answer
 
-    def _note(self, request: Request, old: Pair, answer: Answer) -> Pair:
-        issued = _decode(answer.body)
-        pair = self._books.exchanged(
-            old, issued.access_token, issued.refresh_token, request, self._world.loop.now
-        )
-        self._world.exchanged(request, old, pair)
-        return pair
-
-    def _exchange(self, refresh: str, by: Request | None) -> None:
-        old = self._books.of_refresh[refresh]
-        issued = self._tokens.refresh(self.client, refresh)
-        pair = self._books.exchanged(
-            old, issued.access_token, issued.refresh_token, by, self._world.loop.now
-        )
-        self._world.note("Twitch", "somebody outside exchanged", old, pair)
+    def _exchanged(self, old: Pair, access: str, refresh: str, by: Request | None) -> Pair:
+        return self._books.exchanged(old, access, refresh, by, self._world.loop.now)
 
     def _repeat(self, pair: Pair, old: Pair, *, alive: bool) -> None:
         # The answer of an exchange brings the access token that it replaces, alive or dead.

@@ -125,9 +125,8 @@ class World:
             self.unavoidable[f"replay: {reason}"] += 1
             self.note(CHECK, f"unavoidable replay: {reason}", old.refresh)
 
-    def exchanged(self, request: Request, old: Pair, pair: Pair) -> None:
+    def exchanged(self, request: Request, pair: Pair) -> None:
         """Twitch has committed an exchange of a process."""
-        del old
         process = self.process_of(request.host)
         if process is not None:
             disturb(self, process, "committed", pair.user)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sqlite3
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -153,24 +152,6 @@ async def read_all(store: SQLiteStore) -> None:
     """A whole scan."""
     async for _ in store.scan():
         pass
-
-
-@pytest.mark.parametrize("kind", [ValueError, AttributeError, sqlite3.OperationalError])
-async def test_no_error_of_the_driver_gets_through(
-    path: Path, store: SQLiteStore, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What it raises by itself is named by its kind; its text, which may quote a value, is not."""
-
-    async def fail(*_: object) -> None:
-        raise kind(CANARY)
-
-    monkeypatch.setattr(aiosqlite.Connection, "execute_fetchall", fail)
-    for step in (store.get("a"), store.put("a", b"1"), store.delete("a"), read_all(store)):
-        with pytest.raises(StoreError) as refused:
-            await step
-        assert str(refused.value) == f"{str(path)!r} cannot be used ({kind.__name__})"
-        assert refused.value.__cause__ is None
-        assert refused.value.__suppress_context__ or refused.value.__context__ is None
 
 
 async def test_a_driver_whose_thread_is_not_found(

@@ -46,19 +46,6 @@ with open(sys.argv[1], "r+b", buffering=0) as index:
 """
 
 
-async def test_what_others_wrote_shows_at_the_next_drain(path: Path, store: SQLiteStore) -> None:
-    """When a put has returned elsewhere, `drain` has it, without any wait."""
-    async with SQLiteStore(path) as other, store.watch("k") as feed:
-        for number in range(1, 21):
-            await other.put("k", b"%d" % number)
-            assert feed.drain() == [Change("k", number, b"%d" % number)]
-            assert feed.drain() == []
-        await other.put("other", b"1")
-        assert feed.drain() == []
-        await other.delete("k")
-        assert feed.drain() == [Change("k", 22, None)]
-
-
 async def test_a_drain_of_nothing_is_one_statement(
     statements: list[str], store: SQLiteStore
 ) -> None:

@@ -1,4 +1,4 @@
-"""`StoreContract` as its user meets it: in a project of its own, in each mode of pytest-asyncio."""
+"""`StoreContract` as its user meets it: in a project of its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ import os
 import pytest
 from tests.stores.custom_store import MyStore
 from twitchvault.errors import StoreUnavailable, VersionConflict
-from twitchvault.stores import MemoryStore
 from twitchvault.testing import StoreContract
 
 class IgnoresExpect(MyStore):
@@ -46,12 +45,6 @@ class OneProcess(MyStore):
     async def open(self):
         if os.getpid() != self.home:
             raise StoreUnavailable("not at home")
-
-class TestMemory(StoreContract, omits={"handles": "it has none", "processes": "it has none"}):
-    @pytest.fixture
-    def make_store(self):
-        store = MemoryStore()
-        return lambda: store
 
 class Files(StoreContract):
     kind, more = MyStore, ()
@@ -78,7 +71,7 @@ class TestForgotten(StoreContract):
 class TestUnpicklable(StoreContract):
     @pytest.fixture
     def make_store(self):
-        return lambda: MemoryStore()
+        return lambda: MyStore("tokens.db")
 """
 FAILING = ("TwoSteps", "OneProcess", "Unpicklable", "Broken")
 SAID = (
@@ -91,7 +84,6 @@ SAID = (
     "a process that uses the store failed",
     "StoreUnavailable: not at home",
 )
-LOOPS = {"strict": "session", "auto": "function"}  # the contract depends on neither
 
 
 def names_of(contract: type[StoreContract]) -> set[str]:
@@ -99,11 +91,11 @@ def names_of(contract: type[StoreContract]) -> set[str]:
     return {name for name in dir(contract) if name[:5] == "test_" and getattr(contract, name)}
 
 
-async def run(project: Path, mode: str, chosen: str) -> tuple[int | None, str]:
-    """Run pytest in a project of its own, warnings being errors."""
+async def run(project: Path, chosen: str) -> tuple[int | None, str]:
+    """Run pytest in a project of its own, warnings being errors, in the mode that is not ours."""
     (project / "test_mine.py").write_text(PROJECT)
     (project / "pytest.ini").write_text(
-        f"[pytest]\nasyncio_mode = {mode}\nasyncio_default_fixture_loop_scope = {LOOPS[mode]}\n"
+        "[pytest]\nasyncio_mode = strict\nasyncio_default_fixture_loop_scope = session\n"
         "filterwarnings = error\naddopts = -rfEs --tb=short"
     )
     options = ("-p", "no:cacheprovider", "--basetemp", str(project / "tmp"), "-k", chosen)
@@ -122,13 +114,6 @@ async def run(project: Path, mode: str, chosen: str) -> tuple[int | None, str]:
     return process.returncode, output.decode()
 
 
-async def test_a_store_passes_in_a_project(quick_path: Path) -> None:
-    """One plain fixture is enough."""
-    code, output = await run(quick_path, "auto", "TestMemory")
-    assert code == 0, output
-    assert "skipped" not in output
-
-
 async def test_wrong_stores_fail_in_a_project(quick_path: Path) -> None:
     """Failures say what must hold, how to write a fixture that is missing, and what to omit.
 
@@ -136,7 +121,7 @@ async def test_wrong_stores_fail_in_a_project(quick_path: Path) -> None:
     """
     chosen = "TestFile and (put_then_get or wakes_up or between) or TestForgotten and put_then_get"
     chosen += " or TestBroken and (put_ or increments) or compare_and_set_between_processes"
-    code, output = await run(quick_path, "strict", chosen)
+    code, output = await run(quick_path, chosen)
     assert code == 1, output
     failed = set(
         re.findall(r"^(?:FAILED|ERROR) test_mine.py::Test(\w+::\w+)", output, re.MULTILINE)

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from twitchvault.stores import Feed
 
-SECRET = "canary-value"
-
 
 @pytest.fixture
 async def store() -> AsyncIterator[MemoryStore]:
@@ -101,22 +99,3 @@ async def test_only_the_last_change_of_a_key_is_kept(store: MemoryStore) -> None
             await store.put("b", b"%d" % number)
         await store.put("a", b"last")
         assert feed.drain() == [Change("b", 200, b"99"), Change("a", 201, b"last")]
-
-
-async def test_closing_ends_a_wait(store: MemoryStore) -> None:
-    """A wait for a change of a closed store raises an error."""
-    async with store.watch() as feed:
-        waiting = asyncio.create_task(feed.wait())
-        await asyncio.sleep(0)
-        await store.close()
-        with pytest.raises(StoreError, match="is closed"):
-            await waiting
-        await store.open()
-        await store.put("a", b"1")
-        assert feed.drain() == [Change("a", 1, b"1")], "an open feed outlives close and open"
-
-
-async def test_repr_shows_no_value(store: MemoryStore) -> None:
-    """Only how much there is."""
-    await store.put("a", SECRET.encode())
-    assert repr(store) == "<MemoryStore: 1 entries>"

@@ -26,8 +26,6 @@ def test_memory() -> None:
     ("url", "path"),
     [
         ("sqlite:///relative.db", "relative.db"),
-        ("sqlite:///folder/relative.db", "folder/relative.db"),
-        ("sqlite:////absolute.db", "/absolute.db"),
         ("SQLite:////some/absolute.db", "/some/absolute.db"),
         ("sqlite:///with%20space%3F.db", "with space?.db"),
         ("sqlite:///as it is: ü.db", "as it is: ü.db"),
@@ -75,16 +73,12 @@ OPTIONS = (
     ("url", "message"),
     [
         ("", f"'url' has no scheme: {FORMS}"),
-        ("memory", f"'url' has no scheme: {FORMS}"),
         ("memory:", f"'url' has no scheme: {FORMS}"),
-        ("relative.db", f"'url' has no scheme: {FORMS}"),
         (" memory://", f"'url' has no scheme: {FORMS}"),
         (f"redis:user:{PASSWORD}@host", f"'url' has no scheme: {FORMS}"),
         (f"user:{PASSWORD}@redis://host", f"'url' has no scheme: {FORMS}"),
         ("memory://name", "a 'memory' URL is 'memory://' and nothing after it"),
         (f"postgres://u:{PASSWORD}@h/db", f"'postgres://...' names no store known here: {FORMS}"),
-        (f"redis+x://u:{PASSWORD}@h", f"'redis+x://...' names no store known here: {FORMS}"),
-        ("sqlite://", SLASHES),
         ("sqlite:///", SLASHES),
         ("sqlite://relative.db", SLASHES),
         (f"sqlite://u:{PASSWORD}@host/a.db", SLASHES),
@@ -120,7 +114,8 @@ def leak(url):
 
 not_a_store = str
 """
-NOT_THERE = "cannot be imported: No module named 'their_missing_driver'"
+BROKEN = "division by zero"
+GONE = "No module named 'their_missing_driver'"
 
 
 @pytest.fixture
@@ -137,7 +132,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         leak = their_stores:leak
         text = their_stores:not_a_store
         broken = their_broken:make
-        driverless = their_missing_driver:make
+        gone = their_missing_driver:make
         redis = their_stores:make
         """,
     )
@@ -163,7 +158,7 @@ def test_registered_schemes() -> None:
     assert isinstance(open_store(url), MemoryStore)
     assert sys.modules["their_stores"].given == [url]
     assert isinstance(open_store("redis://localhost"), RedisStore)
-    with pytest.raises(ValueError, match=r"'memory://', .*, 'broken://\.\.\.', 'dri"):
+    with pytest.raises(ValueError, match=r"'memory://', .*, 'broken://\.\.\.', 'gone"):
         open_store("unknown://")
 
 
@@ -174,12 +169,8 @@ def test_registered_schemes() -> None:
         ("refuse", StoreUnavailable, "no license"),
         ("leak", StoreError, "{} failed to make a store of 'leak://...': OSError"),
         ("text", TypeError, "{} made a str of 'text://...', which is no TokenStore"),
-        (
-            "broken",
-            StoreError,
-            "{}, which makes 'broken://...', cannot be imported: division by zero",
-        ),
-        ("driverless", MissingDriver, "{}, which makes 'driverless://...', " + NOT_THERE),
+        ("broken", StoreError, "{}, which makes 'broken://...', cannot be imported: " + BROKEN),
+        ("gone", MissingDriver, "{}, which makes 'gone://...', cannot be imported: " + GONE),
     ],
 )
 def test_registered_schemes_that_fail(scheme: str, kind: type[Exception], text: str) -> None:

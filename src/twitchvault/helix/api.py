@@ -217,8 +217,7 @@ class AppAPI(_API):
     async def get_user(self, *, user_id: str | None = None, login: str | None = None) -> User:
         """One user, by id or by login; `NotFound` if there is none."""
         if (user_id is None) == (login is None):
-            msg = "get_user() takes one of 'user_id' and 'login'"
-            raise WrongValue(msg)
+            raise WrongValue("get_user() takes one of 'user_id' and 'login'")
         if user_id is not None:
             user_id = inputs.user_id(user_id)
         return await self._user({"id": user_id, "login": login})

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from twitchvault.errors import (
-    AuthFailure,
     HTTPException,
     NotAuthorized,
     WrongType,
@@ -22,7 +21,7 @@ from twitchvault.errors import (
 )
 from twitchvault.inputs import base_url
 from twitchvault.responses import is_good, json_of, looks_like_json, message_of
-from twitchvault.vault.refresh import unknown_user
+from twitchvault.vault.refresh import sign_in_again, unknown_user
 
 if TYPE_CHECKING:
     from twitchvault.http import Answer, HTTPClient
@@ -107,8 +106,7 @@ class HelixClient:
 
     async def _send(self, user_id: str, record: Record, request: dict[str, Any]) -> Answer:
         if record.access_refused:
-            msg = f"user {user_id!r} has to sign in again: {record.reason}"
-            raise AuthFailure(msg)
+            raise sign_in_again(user_id, record)
         token = record.access_token
         headers = {"Authorization": f"Bearer {token}", "Client-Id": self._http.client_id}
         answer = await self._http.send(**request, headers=headers)
@@ -160,8 +158,7 @@ class HelixClient:
 def _method(method: object) -> str:
     name = str(method).upper()
     if name not in _METHODS:
-        msg = f"'method' must be one of {', '.join(_METHODS)}, not {method!r}"
-        raise WrongValue(msg)
+        raise WrongValue(f"'method' must be one of {', '.join(_METHODS)}, not {method!r}")
     return name
 
 
@@ -188,5 +185,4 @@ def _text(value: object) -> str:
             return value.encode().decode()
         return jsonlib.dumps(value, allow_nan=False)
     except ValueError as error:
-        msg = f"'params' holds what cannot be sent: {error}"
-        raise WrongValue(msg) from None
+        raise WrongValue(f"'params' holds what cannot be sent: {error}") from None

@@ -87,8 +87,7 @@ async def renew(app: App, user_id: str, refused: str) -> str:
     """A token in place of a refused one of a user or the app; the same if it is not dead."""
     owner = app.application if user_id == app.http.client_id else app.get_user_by_id(user_id)
     if owner is None:
-        msg = "the vault has no app token: call 'await app.authorize()' first"
-        raise NotAuthorized(msg)
+        raise NotAuthorized("the vault has no app token: call 'await app.authorize()' first")
     return await call(app, owner.renew, refused)
 
 

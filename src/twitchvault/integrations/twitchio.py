@@ -40,8 +40,7 @@ def bind(client: Client, app: App) -> None:
     """
     bridge.check_version("twitchio", TESTED)
     if not isinstance(client, Client):
-        msg = f"'client' must be a twitchio.Client, not {type(client).__name__}"
-        raise WrongType(msg)
+        raise WrongType(f"'client' must be a twitchio.Client, not {type(client).__name__}")
     bridge.check_client(client.http.client_id, app)
     if client._login_called:  # noqa: SLF001
         msg = "the client is logged in already: call bind() before login() and start()"

@@ -39,8 +39,7 @@ def bind(client: twitch.App, app: App) -> None:
     """
     bridge.check_version("twitch.py", TESTED)
     if not isinstance(client, twitch.App):
-        msg = f"'client' must be a twitch.py client, not {type(client).__name__}"
-        raise WrongType(msg)
+        raise WrongType(f"'client' must be a twitch.py client, not {type(client).__name__}")
     bridge.check_client(client.http.client_id, app)
     if app._core.identity.public:  # noqa: SLF001 - nobody else needs it
         msg = "twitch.py needs an app token, and a public client has none: give the App its secret"

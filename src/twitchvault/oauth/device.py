@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from twitchvault import inputs
@@ -14,7 +13,6 @@ from twitchvault.http import DEFAULT_TIMEOUT
 from twitchvault.loops import on_bound_loop
 from twitchvault.oauth.ensure import ensure_user
 from twitchvault.scopes import scope_names
-from twitchvault.vault.record import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -29,7 +27,6 @@ SLOW_DOWN: Final = 5.0
 SHORTEST_POLL: Final = 1.0
 """Seconds that a poll is given even at the deadline: an approval may be in its answer."""
 WAIT_TIMEOUT: Final = 300
-CODES_REMEMBERED: Final = 100
 _PASSING: Final = (NoAnswer, RateLimited, TwitchServerError)
 
 
@@ -39,6 +36,9 @@ class DeviceCodeFlow(App):
     Works with and without a client secret. Parameters as for `App`.
     """
 
+    _interval: float = 0.0
+    """Seconds between two polls, as the server has said last."""
+
     @on_bound_loop
     async def request_device_code(self, scopes: Iterable[str] = frozenset()) -> DeviceCode:
         """Start: show the user `verification_uri` and `user_code`.
@@ -46,10 +46,7 @@ class DeviceCodeFlow(App):
         Twitch ignores scopes it does not get here; see the token's `scopes` for what was granted.
         """
         code = await self._core.identity.start_device(scopes)
-        intervals = self._intervals
-        intervals[fingerprint(code.device_code)] = float(code.interval)
-        while len(intervals) > CODES_REMEMBERED:
-            del intervals[next(iter(intervals))]
+        self._interval = code.interval
         return code
 
     @on_bound_loop
@@ -67,7 +64,7 @@ class DeviceCodeFlow(App):
     ) -> Token:
         """Ask until the user has approved; the first time after one interval.
 
-        The interval is the larger of `interval` and what the server stated for this code;
+        The interval is the larger of `interval` and what the server said last to this flow;
         `slow_down` adds 5 s for good. Network errors, 429 and 5xx do not end the wait.
         `TimeoutError` after `timeout` seconds (0, an `expires_in` that was not stated: 300),
         `BadRequest` if the code expired or was denied.
@@ -79,7 +76,6 @@ class DeviceCodeFlow(App):
     ) -> Token:
         """`idle` is set again when an answer has granted nothing."""
         device_code = inputs.word("device_code", device_code)
-        code = fingerprint(device_code)
 
         async def ask(left: float) -> Token:
             idle.clear()
@@ -89,12 +85,12 @@ class DeviceCodeFlow(App):
                 idle.set()
                 raise
 
-        return await poll(
-            ask,
-            interval=max(inputs.seconds("interval", interval), self._intervals.get(code, 0.0)),
-            timeout=inputs.seconds("timeout", timeout or WAIT_TIMEOUT),
-            on_slow_down=lambda longer: self._intervals.__setitem__(code, longer),
-        )
+        def remember(longer: float) -> None:
+            self._interval = longer
+
+        interval = max(inputs.seconds("interval", interval), self._interval)
+        timeout = inputs.seconds("timeout", timeout or WAIT_TIMEOUT)
+        return await poll(ask, interval=interval, timeout=timeout, on_slow_down=remember)
 
     @on_bound_loop
     async def ensure_user(
@@ -110,6 +106,7 @@ class DeviceCodeFlow(App):
         `show(device_code)`, which may be a coroutine function; if it dies, another one does after
         `lease_ttl`. `TimeoutError` or `BadRequest` if nobody has approved in time, `AuthFailure` if
         another user than `user_id` did, whose token is revoked, or not all scopes were granted.
+        A caller that is cancelled waits, 20 s at most, until a pair that was granted is stored.
         """
         if not callable(show):
             raise WrongType(f"'show' must be a function, not {type(show).__name__}")
@@ -117,11 +114,6 @@ class DeviceCodeFlow(App):
         user_id = None if user_id is None else self._user_id(user_id, app=False)
         lease_of = self._core.vault.login_lease
         return await ensure_user(self, wanted, show, user_id, lease_of, self._wait_for_token)
-
-    @cached_property
-    def _intervals(self) -> dict[str, float]:
-        """Device code's fingerprint → seconds between two polls."""
-        return {}
 
 
 async def poll(
@@ -141,8 +133,7 @@ async def poll(
     while True:
         await sleep(max(min(interval, deadline - clock()), 0.0))
         if clock() >= deadline:
-            msg = f"the user has not approved within {timeout:g} s"
-            raise TimeoutError(msg)
+            raise TimeoutError(f"the user has not approved within {timeout:g} s")
         try:
             return await ask(min(max(deadline - clock(), SHORTEST_POLL), DEFAULT_TIMEOUT))
         except HTTPException as error:

@@ -33,6 +33,7 @@ UNKNOWN_LIFE: Final = 360.0
 """A token whose end is not known outlives an exchange, whose answer takes 300 s at most."""
 SKEW: Final = 60.0
 """Seconds by which the clock that wrote a record may be ahead."""
+MAX_EXPECTED: Final = 1000
 MARGIN: Final = 10.0
 """Seconds that a validation's answer may have been under way."""
 
@@ -154,7 +155,10 @@ class Backoff:
         if self.was_accepted(name, token):
             known = self._accepted[name]
             seconds = known.left - MARGIN if known.lives else left - SKEW
+            self._expected.pop(name, None)
             self._expected[name] = _Expected(token, Stopwatch(self._clocks), seconds)
+            if len(self._expected) > MAX_EXPECTED:
+                del self._expected[next(iter(self._expected))]
 
     def was_killed(self, name: str, token: str) -> bool:
         """Whether this access token, which is dead, cannot have died by itself."""
@@ -178,7 +182,5 @@ class Backoff:
         return max(known.left - MARGIN, 0.0) if known.lives else UNKNOWN_LIFE
 
     def forget(self, name: str) -> None:
-        """Nothing has to be remembered any more."""
+        """Begin anew. What is known of an access token stays, since the same one may come again."""
         self._attempts.pop(name, None)
-        self._accepted.pop(name, None)
-        self._expected.pop(name, None)

@@ -249,8 +249,8 @@ class Exchange(Part):
                 return False
             lease.sent = True
             self._backoff.sent(lease.user)
-            if seconds := self._backoff.alive_for(lease.user, base.access_token):
-                lease.note_alive(seconds)
+            # Not what was known when the lease was taken: it may have been refused since.
+            lease.note_alive(self._backoff.alive_for(lease.user, base.access_token))
             return True
 
         token = await self._identity.refresh(sent, may_send=may_send, timeout=lease.left)

@@ -144,6 +144,8 @@ class Mirror:
 
     def is_leaving(self, user_id: str) -> bool:
         """Whether this process has removed the user and the store has not confirmed it yet."""
+        if self.is_damaged(user_id):
+            return False  # what waits is no removal: that shows instead of the damage
         return user_id in self._pending and self.peek(user_id) is None
 
     def users(self) -> list[str]:
@@ -167,9 +169,7 @@ class Mirror:
         """The user whose record holds this refresh token, or else remembers it."""
         mark = fingerprint(token)
         holder = self.find(lambda record: record.refresh_token == token)
-        return holder or self.find(
-            lambda record: record.outlived(mark) or mark in (record.replaced_lease or ())
-        )
+        return holder or self.find(lambda record: record.outlived(mark))
 
     # Changes of the store
 

@@ -294,6 +294,8 @@ class Refresher(Part):
             if await self.seeds.find_holder(pair.refresh_token or "") is not None:
                 await self.seeds.drop(key, held)
                 return None
+            if await self.seeds.inherit_lease(key, record.refresh_token or ""):
+                continue
             renewed = await self._exchange_held(
                 job, key, name, held, abandoned=abandoned, refused=True
             )

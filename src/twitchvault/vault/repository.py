@@ -165,8 +165,8 @@ class Repository:
             entry = await self._get_entry(key)
             if entry is None:
                 return None  # the feed tells the mirror: it knows a delete from a loss
-            if not _is_entry(entry):
-                raise self._wrong_answer("get", "an Entry(key, version, value) or None")
+            if not _is_entry(entry, key):
+                raise self._wrong_answer("get", "the Entry(key, version, value) of its key or None")
             held = Held(entry.version, decode(entry.value, user_id or key))
         except UNREADABLE as error:
             if user_id is not None:
@@ -349,6 +349,7 @@ def was_cancelled() -> bool:
     return task is None or task.cancelling() > 0
 
 
-def _is_entry(entry: Entry) -> bool:
+def _is_entry(entry: Entry, key: str) -> bool:
     version, value = getattr(entry, "version", None), getattr(entry, "value", None)
-    return isinstance(version, int) and isinstance(value, bytes)
+    is_of_key = getattr(entry, "key", None) == key
+    return is_of_key and isinstance(version, int) and isinstance(value, bytes)

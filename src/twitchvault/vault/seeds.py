@@ -14,7 +14,7 @@ from twitchvault.errors import TokenError, VersionConflict
 from twitchvault.vault.context import Part
 from twitchvault.vault.record import fingerprint
 from twitchvault.vault.repository import UNREADABLE
-from twitchvault.vault.transitions import attached, cleared_seed
+from twitchvault.vault.transitions import attached, cleared_seed, leased, released
 
 if TYPE_CHECKING:
     from twitchvault.models import ValidateToken
@@ -49,25 +49,48 @@ class Seeds(Part):
     async def is_unspent(self, user_id: str, record: Record, sent: str) -> bool:
         """Whether no other user's record has spent this token of `record`; marks it if so.
 
-        `TokenError` if it stands under two users.
+        `TokenError` if it stands under two users. False: look at the record again.
         """
         await self._repository.catch_up()
-        mark = fingerprint(sent)
-        other = self._mirror.find(
-            lambda other: other.refresh_token == sent or mark in (other.replaced_lease or ()),
-            but=user_id,
-        )
+        other = self._mirror.find(lambda other: other.refresh_token == sent, but=user_id)
         if other is not None:
             msg = (
                 f"the refresh token of user {user_id!r} stands under user {other!r}, too: "
                 "remove the one that it does not belong to"
             )
             raise TokenError(msg)
+        if await self.inherit_lease(self._repository.user_key(user_id), sent):
+            return False
+        mark = fingerprint(sent)
         spender = self._mirror.find(lambda other: other.has_spent(mark), but=user_id)
         if spender is not None:
             reason = f"its refresh token was exchanged as that of user {spender!r}"
             await self._exchange.refuse(self._repository.user_key(user_id), record, reason)
         return spender is None
+
+    async def inherit_lease(self, key: str, sent: str) -> bool:
+        """Whether the token left another record while it was leased: that lease holds here now."""
+        mark = fingerprint(sent)
+        former = self._mirror.find(
+            lambda other: mark in (other.replaced_lease or ()), but=self._repository.user_of(key)
+        )
+        if former is None:
+            return False
+        former_key = self._repository.user_key(former)
+        await self._outbox.written(former_key)
+        record = self._mirror.confirmed(former)
+        if record is None or record.replaced_lease is None:
+            return False
+        _, name, ttl = record.replaced_lease
+
+        def inherit(held: Record | None) -> Record | None:
+            if held is None or held.refresh_token != sent or held.lease is not None:
+                return held
+            return leased(held, name, ttl)
+
+        await self._outbox.apply(key, inherit)
+        await self._outbox.apply(former_key, lambda held: released(held, name))
+        return True
 
     async def drop(self, key: str, held: Held) -> None:
         """Delete the entry of a seed that stands as `held`."""

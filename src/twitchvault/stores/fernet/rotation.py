@@ -169,7 +169,6 @@ async def _refuse_unless_empty(inner: TokenStore) -> None:
 
 
 async def _store_id(inner: TokenStore, key_ring: KeyRing) -> bytes:
-    """The store id in the entries that are encrypted already, else a new one."""
     known: bytes | None = None
     async with aclosing(in_batches(inner)) as batches:
         async for batch in batches:
@@ -205,7 +204,6 @@ async def encrypt_plaintext(inner: TokenStore, cipher: EntryCipher) -> Encryptio
 
 
 def _rotated(cipher: EntryCipher, entry: Entry) -> bytes | None:
-    """The ciphertext under the first key, or None: leave the entry as it is."""
     found = cipher.key_ring.decrypt(entry.value)
     if found and found[0] != cipher.key_ring.names[0] and cipher.belongs(entry.key, found[1]):
         return cipher.key_ring.encrypt(found[1])

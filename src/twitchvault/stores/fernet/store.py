@@ -145,9 +145,8 @@ class FernetStore(TokenStore):
 
         In place of `open`, or later; the store is open then. Before, end the programs that use the
         store without encryption. May be broken off anywhere and called again; until it is through,
-        `open` refuses the store. It trusts what it finds in plaintext. If something is encrypted
-        with other keys already, it raises `DecryptionError` and has written nothing. Plaintext may
-        still stand in unused parts of a file, in a log, and in backups.
+        `open` refuses the store. If something is encrypted with other keys already, it raises
+        `DecryptionError` and has written nothing.
         """
         cipher = self._cipher or await self._unlock(rotation.begin_encrypting)
         report = await rotation.encrypt_plaintext(self._inner, cipher)

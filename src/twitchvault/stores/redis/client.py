@@ -90,9 +90,11 @@ def _connect(url: str) -> Redis:
 
 
 class Client:
-    """Runs scripts on one server or cluster; every failure is an error of ours."""
+    """Runs scripts on the keys of one namespace; every failure is an error of ours."""
 
-    def __init__(self, source: str | Redis | RedisCluster) -> None:
+    def __init__(self, source: str | Redis | RedisCluster, name: str, min_replicas: int) -> None:
+        self._keys = [f"{{{name}}}:{part}" for part in ("entries", "changes", "deletes")]
+        self._min_replicas = min_replicas
         self._owned = isinstance(source, str)
         self._driver: Any = _connect(source) if isinstance(source, str) else source
         settings = self._driver.get_connection_kwargs()
@@ -102,7 +104,6 @@ class Client:
         self.server = self._server(settings)
 
     def _server(self, settings: dict[str, Any]) -> str:
-        """How messages name the server."""
         if isinstance(self._driver, RedisCluster):
             first = next(iter(self._driver.nodes_manager.startup_nodes), "?")
             return f"Redis Cluster at {first!r}"
@@ -113,55 +114,53 @@ class Client:
         host, port = settings.get("host", "localhost"), settings.get("port", 6379)
         return f"Redis at '{host}:{port}'"
 
-    async def run(self, source: str, keys: Sequence[str], *args: Argument) -> Answer:
+    async def run(self, script: str, *args: Argument) -> Answer:
         """The answer of a script that may be repeated."""
-        return await self._limited(self._evaluate(source, keys, args))
+        return await self._limited(self._evaluate(script, args))
 
-    async def run_write(
-        self, source: str, keys: Sequence[str], args: Sequence[Argument], *, replicas: int
-    ) -> tuple[Answer, str]:
-        """The answer of a script that writes, and what is missing to so many replicas, if any."""
-        if not replicas:
-            return await self._limited(self._evaluate(source, keys, args), writes=True), ""
-        answer, confirmed = await self._limited(
-            self._replicated(replicas, "EVAL", source, len(keys), *keys, *args), writes=True
-        )
+    async def run_write(self, script: str, args: Sequence[Argument]) -> tuple[Answer, str]:
+        """The answer of a script that writes, and what is missing to `min_replicas`, if any."""
+        if not self._min_replicas:
+            return await self._limited(self._evaluate(script, args), writes=True), ""
+        answer, confirmed = await self._limited(self._replicate(script, args), writes=True)
         if isinstance(confirmed, Exception):
             return answer, f"WAIT failed ({self._error(confirmed)})"
-        missing = f"{confirmed} of {replicas} replicas (min_replicas) confirmed it in time"
-        return answer, "" if confirmed >= replicas else missing
+        if confirmed >= self._min_replicas:
+            return answer, ""
+        of = f"{confirmed} of {self._min_replicas} replicas"
+        return answer, f"{of} (min_replicas) confirmed it in time"
 
-    async def _evaluate(self, source: str, keys: Sequence[str], args: Sequence[Argument]) -> Answer:
+    async def _evaluate(self, script: str, args: Sequence[Argument]) -> Answer:
+        rest = (len(self._keys), *self._keys, *args)
         try:
-            return await self._driver.evalsha(_digest(source), len(keys), *keys, *args)
+            return await self._driver.evalsha(_digest(script), *rest)
         except exceptions.NoScriptError:
             # The driver's `register_script` would load it on the primaries that it knows; after a
             # failover the one that is asked need not be among them.
-            return await self._driver.eval(source, len(keys), *keys, *args)
+            return await self._driver.eval(script, *rest)
 
-    async def _replicated(self, replicas: int, *command: Argument) -> Answer:
-        """The answer of a command and of WAIT, which counts only what its own connection wrote."""
+    async def _replicate(self, script: str, args: Sequence[Argument]) -> Answer:
+        """The answers of a script and of WAIT, which counts only what its own connection wrote."""
         where, how = {}, {}
         if isinstance(self._driver, RedisCluster):
             # The driver brings its slots up to date for a single command, not for a pipeline.
-            key = str(command[3])
-            await self._evaluate(READ, [key], [""])
-            where = {"target_nodes": self._driver.get_node_from_key(key)}
+            await self._evaluate(READ, [""])
+            where = {"target_nodes": self._driver.get_node_from_key(self._keys[0])}
             how = {"allow_redirections": False}
         pipe = self._driver.pipeline(transaction=False)
-        pipe.execute_command(*command, **where)
-        pipe.execute_command("WAIT", replicas, int(self._quiet * 1000), **where)
+        pipe.execute_command("EVAL", script, len(self._keys), *self._keys, *args, **where)
+        pipe.execute_command("WAIT", self._min_replicas, int(self._quiet * 1000), **where)
         answer, confirmed = await pipe.execute(raise_on_error=False, **how)
         if isinstance(answer, Exception):
             raise answer
         return answer, confirmed
 
-    async def changes(self, stream: str, position: int) -> Answer:
+    async def changes(self, position: int) -> Answer:
         """What XREAD finds behind `position`, waiting for it for a while."""
         # Not by `xread`: for its metrics that takes the ids for times.
-        command = "XREAD", "COUNT", STEP, "BLOCK", int(self._quiet * 1000), "STREAMS", stream
+        command = "XREAD", "COUNT", STEP, "BLOCK", int(self._quiet * 1000), "STREAMS"
         after = f"{position}-{2**64 - 1}"
-        return await self._limited(self._driver.execute_command(*command, after))
+        return await self._limited(self._driver.execute_command(*command, self._keys[1], after))
 
     async def close(self) -> None:
         """Close the client if it is our own."""
@@ -180,7 +179,6 @@ class Client:
         raise failure
 
     def _error(self, error: BaseException, *, writes: bool = False) -> StoreError:
-        """The error of ours for whatever a call of the driver raised."""
         text = " ".join(str(error).split())
         if self._secret:
             text = text.replace(self._secret, "***")
@@ -196,7 +194,6 @@ class Client:
         return self._unavailable(_describe(error, text) + doubtful)
 
     def _reply_error(self, reply: str) -> StoreError:
-        """The error for what the server has answered."""
         if "WRONGTYPE" in reply:
             why = "a key of the namespace holds something that is not ours; choose another"
             return StoreError(f"{self.server}: {why} 'namespace'")
@@ -213,7 +210,6 @@ class Client:
 
 @cache
 def _digest(source: str) -> str:
-    """The name of a script on the server."""
     return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -226,7 +222,6 @@ def _driver_error(error: BaseException) -> BaseException:
 
 
 def _describe(error: BaseException, text: str) -> str:
-    """What an error says that is no reply of the server."""
     if isinstance(error, exceptions.TimeoutError | TimeoutError):
         return "no answer in time"
     if isinstance(error, exceptions.RedisClusterException | exceptions.ClusterError):

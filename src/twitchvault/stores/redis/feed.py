@@ -189,9 +189,7 @@ class Follower:
 
     def _apply(self, elements: Iterable[StreamElement]) -> bool:
         """Bring these changes to the feeds; False if some before them are missing."""
-        changes = []
-        position = self._position
-        complete = True
+        changes, position, complete = [], self._position, True
         for version, epoch, before, change in elements:
             if version <= position:
                 continue  # `catch_up` was faster

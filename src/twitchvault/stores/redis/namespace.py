@@ -48,10 +48,8 @@ class State(NamedTuple):
 class Namespace:
     """Reads, writes and follows the entries of one namespace."""
 
-    def __init__(self, client: Client, name: str, min_replicas: int) -> None:
+    def __init__(self, client: Client) -> None:
         self.client = client
-        self._keys = tuple(f"{{{name}}}:{part}" for part in ("entries", "changes", "deletes"))
-        self._min_replicas = min_replicas
         self._seen = 0  # the newest version known here: a server that knows less has lost data
         self._reads: Batcher[str, Entry | None] = Batcher(self._read, BATCH)
         self._writes: Batcher[Write, int] = Batcher(self._write, BATCH)
@@ -66,9 +64,8 @@ class Namespace:
         with suppress(StoreError):  # it need not be allowed to ask
             if policy := re.search(rb"maxmemory_policy:(allkeys\S*)", await self._run(INFO)):
                 msg = "%s: maxmemory-policy is %r, so the server may evict tokens when memory runs "
-                msg += (
-                    "short; set it to 'noeviction' or 'volatile-*' (our keys have no time to live)"
-                )
+                msg += "short; set it to 'noeviction' or 'volatile-*' (our keys have no time to "
+                msg += "live)"
                 log.warning(msg, self.client.server, policy[1].decode())
 
     async def get(self, key: str) -> Entry | None:
@@ -100,7 +97,7 @@ class Namespace:
 
     async def next_changes(self, position: int) -> list[StreamElement]:
         """What comes after `position` in the stream; empty if it stays quiet for a while."""
-        answer = await self.client.changes(self._keys[1], position)
+        answer = await self.client.changes(position)
         return [_parse_element(element) for element in _elements_of(answer)]
 
     async def deletes(self, after: int, until: int) -> AsyncIterator[Change]:
@@ -126,10 +123,10 @@ class Namespace:
 
     async def _run(self, script: str, *args: bytes | str | int) -> Answer:
         async with self._others:
-            return await self.client.run(script, self._keys, *args)
+            return await self.client.run(script, *args)
 
     async def _read(self, keys: list[str]) -> list[Entry | StoreError | None]:
-        found = await self.client.run(READ, self._keys, *(key.encode() for key in keys))
+        found = await self.client.run(READ, *(key.encode() for key in keys))
         pairs = zip(keys, found, strict=True)
         return [None if s is None else _parse_entry(key, s) for key, s in pairs]
 
@@ -138,9 +135,7 @@ class Namespace:
         for key, value, expect in writes:
             kind = "delete" if value is None else "put"
             args += (kind, "" if expect is None else expect, key.encode(), value or b"")
-        answer, shortfall = await self.client.run_write(
-            WRITE, self._keys, args, replicas=self._min_replicas
-        )
+        answer, shortfall = await self.client.run_write(WRITE, args)
         results = zip(writes, answer.split(), strict=True)
         return [self._result(write, result, shortfall) for write, result in results]
 
@@ -169,7 +164,6 @@ def _parse_entry(key: str, stored: bytes) -> Entry:
 
 
 def _unreadable(key: str) -> CorruptRecord:
-    """The error for an entry that is there, but not of our form."""
     msg = f"key {key!r}: what is stored is damaged, or of a form that only a newer version knows"
     return CorruptRecord(msg)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import WrongValue, scrub_traceback
 from twitchvault.stores.base import Watchable, check_arguments, check_key, missing_driver
@@ -53,7 +52,11 @@ class RedisStore(ConnectedStore[Namespace], Watchable):
         min_replicas: int = 0,
     ) -> None:
         super().__init__()
-        _client_module().check_source(url_or_client)
+        try:
+            from twitchvault.stores.redis.client import check_source  # noqa: PLC0415 - the driver
+        except ImportError:
+            raise missing_driver("RedisStore", "redis", "redis") from None
+        check_source(url_or_client)
         check_key(namespace, "namespace")
         if "{" in namespace or "}" in namespace:
             raise WrongValue(f"'namespace' must not hold a brace: {namespace!r}")
@@ -90,8 +93,10 @@ class RedisStore(ConnectedStore[Namespace], Watchable):
             follower.leave(feed)
 
     async def _connect(self) -> Namespace:
-        client = _client_module().Client(self._source())
-        namespace = Namespace(client, self._name, self._min_replicas)
+        from twitchvault.stores.redis.client import Client  # noqa: PLC0415 - the driver
+
+        client = Client(self._source(), self._name, self._min_replicas)
+        namespace = Namespace(client)
         try:
             await namespace.open()
         except BaseException:
@@ -106,13 +111,3 @@ class RedisStore(ConnectedStore[Namespace], Watchable):
 def from_url(url: str) -> RedisStore:
     """The store of a 'redis', 'rediss' or 'unix' URL."""
     return RedisStore(url)
-
-
-def _client_module() -> Any:  # noqa: ANN401 - a module, as `importlib` types it
-    """The module that needs the driver, which is imported only now."""
-    try:
-        return importlib.import_module("twitchvault.stores.redis.client")
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "redis":
-            raise
-    raise missing_driver("RedisStore", "redis", "redis")

@@ -7,7 +7,6 @@ feeds see the delete. A row keeps its `id`, by which scans go, whatever is writt
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -54,8 +53,7 @@ _LARGEST: Final = 2**63 - 1  # number that SQLite knows
 class Row(msgspec.Struct, gc=False):
     """A row as the driver makes it. asyncio logs its repr, which shows nothing.
 
-    The garbage collector ignores it: else the rows of a long scan make it go through all objects
-    of the process again and again.
+    The garbage collector, which ignores it, does not run again and again in a long scan.
     """
 
     cursor: Any
@@ -77,12 +75,7 @@ def write_statement(group: Sequence[Write]) -> tuple[str, Sequence[object]]:
     parameters = _Parameters()
     for place, (key, value, expect) in enumerate(group, 1):
         parameters += (key.encode(), place, value, expect and min(expect, _LARGEST))
-    return _write_sql(len(group)), parameters
-
-
-@lru_cache(8)
-def _write_sql(rows: int) -> str:
-    return _WRITE.format(rows=", ".join(["(?, ?, ?, ?)"] * rows))
+    return _WRITE.format(rows=", ".join(["(?, ?, ?, ?)"] * len(group))), parameters
 
 
 def key_range(prefix: str) -> tuple[bytes, bytes]:

@@ -1,0 +1,105 @@
+"""Users who are removed while, or right after, something else is done with them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.environment import GARBAGE, REFRESH, on_each_store
+from tests.own_stores import OwnStore
+from twitchvault import CorruptRecord, HTTPException
+
+if TYPE_CHECKING:
+    from tests.environment import Environment
+    from twitchvault import App
+
+
+async def _remove_after_failure(env: Environment, remover: App, other: App) -> tuple[str, str]:
+    """`other` has seen the lease of a refresh; it fails, and the user is removed at once."""
+    pair = env.pair()
+    await remover.add_user(pair.access_token, pair.refresh_token)
+    user = remover.get_user_by_id(env.alice.user_id)
+    env.twitch.fail(REFRESH, status=403)
+    with env.twitch.hold(REFRESH) as gate:
+        call = asyncio.create_task(user.refresh())
+        await gate.reached()
+        await other.sync()
+    with pytest.raises(HTTPException):
+        await call
+    remover.remove_token(env.alice.user_id)
+    await remover.flush()
+    await other.sync()
+    return pair.access_token, pair.refresh_token
+
+
+async def test_a_removed_user_stays_removed(env: Environment) -> None:
+    """A process that scans its store does not take the removal for a loss of the store."""
+    inner = env.storage.store()
+    async with env.app(store=OwnStore(inner)) as remover, env.app(store=OwnStore(inner)) as other:
+        await _remove_after_failure(env, remover, other)
+        await remover.sync()
+        assert not remover.get_token(env.alice.user_id)
+        assert not other.get_token(env.alice.user_id)
+
+
+@on_each_store
+async def test_a_pair_that_was_never_exchanged_comes_back(env: Environment) -> None:
+    """A pair that was removed unspent can be added again, whoever saw it leased."""
+    async with env.app() as remover, env.app() as other:
+        pair = await _remove_after_failure(env, remover, other)
+        other.add_token(env.alice.user_id, *pair)
+        await other.flush()
+        assert other.get_token(env.alice.user_id) == pair
+
+
+async def _remove_leased(env: Environment, app: App, user_id: str) -> tuple[str, str]:
+    """Alice's expired pair is removed from `user_id`, where a process died that had leased it."""
+    pair, key = env.pair(expired=True), env.key(user_id)
+    app.add_token(user_id, pair.access_token, pair.refresh_token)
+    await app.flush()
+    record = json.loads(await env.storage.read(key) or b"")
+    leased = record | {"lease": "of a dead process", "lease_ttl": 1.0}
+    await env.storage.write(key, json.dumps(leased).encode())
+    await app.sync()
+    app.remove_token(user_id)
+    await app.flush()
+    return pair.access_token, pair.refresh_token
+
+
+@pytest.mark.parametrize("name", ["alice", "wrong"])
+async def test_a_pair_whose_exchange_died_comes_back(env: Environment, name: str) -> None:
+    """A pair that was removed under a dead process' lease can be added again, and is renewed."""
+    async with env.app() as app:
+        user_id = env.alice.user_id if name == "alice" else "12345"
+        pair = await _remove_leased(env, app, user_id)
+        app.add_token(env.alice.user_id, *pair)
+        await app.get_user_by_id(env.alice.user_id).get_user()
+        await env.expect(exchanges=1)
+
+
+@pytest.mark.parametrize("name", ["alice", "wrong"])
+async def test_a_seed_whose_exchange_died_comes_back(env: Environment, name: str) -> None:
+    """The same of a pair that comes without its user."""
+    async with env.app() as app:
+        pair = await _remove_leased(env, app, env.alice.user_id if name == "alice" else "12345")
+        assert (await app.add_user(*pair)).user_id == env.alice.user_id
+        await env.expect(exchanges=1)
+
+
+async def test_a_damaged_user_is_removed_though_a_validation_waits(env: Environment) -> None:
+    """A validation that cannot be written into a damaged record does not keep it there."""
+    async with env.app() as app:
+        user = await env.login(app)
+        with env.twitch.hold("validate") as gate:
+            call = asyncio.create_task(user.renew(user.token))
+            await gate.reached()
+            await env.storage.write(env.key(env.alice), GARBAGE)
+            await app.sync()
+        with pytest.raises(CorruptRecord):
+            await call
+        app.remove_token(env.alice.user_id)
+        await app.flush()
+        assert await env.storage.read(env.key(env.alice)) is None
