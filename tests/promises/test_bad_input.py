@@ -109,44 +109,41 @@ async def test_what_is_no_token(env: Environment, value: Any, fault: str) -> Non
 
 
 @pytest.mark.usefixtures("confidential")
-@pytest.mark.parametrize("user_id", ["", "  ", None, 7, b"1", ["1"]])
-async def test_what_is_no_user_id(env: Environment, user_id: Any) -> None:  # noqa: ANN401
-    """It is a TypeError everywhere, and nothing is changed."""
+@pytest.mark.parametrize(
+    ("user_id", "error", "words"),
+    [
+        *(
+            (value, TypeError, " must be a non-empty str")
+            for value in ("", "  ", None, 7, b"1", [])
+        ),
+        *((value, ValueError, "") for value in ("x" * 600, "1\ud800")),
+    ],
+)
+async def test_what_is_no_user_id(
+    env: Environment,
+    user_id: Any,  # noqa: ANN401
+    error: type[Exception],
+    words: str,
+) -> None:
+    """It is a TypeError everywhere, a ValueError if no store takes it; nothing is changed."""
     async with env.device() as flow:
-        calls: list[Callable[[], object]] = [
-            lambda: flow.add_token(user_id, "access", "refresh"),
-            lambda: flow.get_token(user_id),
-            lambda: flow.get_user_by_id(user_id),
-            lambda: flow.get_token_quota(user_id),
-            lambda: flow.remove_token(user_id),
-        ]
-        for call in calls:
-            with pytest.raises(TypeError, match="'user_id' must be a non-empty str"):
-                call()
-        assert flow.application is not None
-        if user_id is not None:
-            with pytest.raises(TypeError, match="'user_id'"):
-                await flow.application.get_user(user_id=user_id)
-        assert set(flow.tokens) == {env.client.client_id}
-
-
-@pytest.mark.parametrize("user_id", ["x" * 600, "1\ud800"])
-async def test_a_user_id_that_no_store_takes(env: Environment, user_id: str) -> None:
-    """It is a ValueError, and the flow goes on as if nothing had been passed."""
-    async with env.device() as flow:
-        calls: list[Callable[[str], object]] = [
-            lambda name: flow.add_token(name, "access", None),
+        calls: list[Callable[[Any], object]] = [
+            lambda name: flow.add_token(name, "access", "refresh"),
             flow.get_token,
-            flow.get_token_quota,
             flow.get_user_by_id,
+            flow.get_token_quota,
             flow.remove_token,
         ]
         for call in calls:
-            with pytest.raises(ValueError, match="'user_id'"):
+            with pytest.raises(error, match=f"'user_id'{words}"):
                 call(user_id)
+        assert flow.application is not None
+        if error is TypeError and user_id is not None:
+            with pytest.raises(TypeError, match="'user_id'"):
+                await flow.application.get_user(user_id=user_id)
         await within(flow.flush())
     async with env.device() as flow:
-        assert (dict(flow.tokens), dict(flow.damaged)) == ({}, {})
+        assert (set(flow.tokens), dict(flow.damaged)) == ({env.client.client_id}, {})
 
 
 @pytest.mark.parametrize(
