@@ -16,6 +16,7 @@ import pytest
 
 from tests.environment import REFRESH, until
 from tests.processes.fleet import WorkerError
+from tests.processes.worker import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,14 +145,6 @@ async def test_killed_between_commit_and_write(fleet: Fleet) -> None:
     assert await others[1].do("call", user_id=user_id) == []
 
 
-STOPS = (
-    "on_request_start",
-    "on_connection_create_start",
-    "on_request_headers_sent",
-    "on_request_chunk_sent",
-)
-
-
 @pytest.mark.parametrize("seeded", [False, True], ids=["own", "seed"])
 async def test_stopped_before_the_request_left(fleet: Fleet, seeded: bool) -> None:
     """SIGSTOP with the lease in hand, SIGCONT after a takeover: the stopped one sends nothing.
@@ -159,7 +152,7 @@ async def test_stopped_before_the_request_left(fleet: Fleet, seeded: bool) -> No
     It goes back to the record instead and finds the pair that the other one has got.
     """
     owner, other = await fleet.start(2, lease_ttl=TTL, stoppable=True)
-    pairs = [await fleet.pair(expired=True) for _ in STOPS]
+    pairs = [await fleet.pair(expired=True) for _ in SIGNALS]
     if not seeded:
         await asyncio.gather(*(owner.login(pair) for pair in pairs))
         await other.do("sync")
@@ -169,7 +162,7 @@ async def test_stopped_before_the_request_left(fleet: Fleet, seeded: bool) -> No
         return worker.login(pair) if seeded else worker.begin("refresh", user_id=pair.user_id)
 
     stopped = []
-    for where, pair in zip(STOPS, pairs, strict=True):
+    for where, pair in zip(SIGNALS, pairs, strict=True):
         await owner.do("stop_at", signal=where)
         stopped.append(begin(owner, pair))
         await owner.do("held", timeout=10)
