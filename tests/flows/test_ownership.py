@@ -70,21 +70,8 @@ async def test_a_store_from_a_url_is_closed(env: Environment) -> None:
         assert not log.exists(), "the last connection that is closed removes it"
 
 
-async def test_a_given_session_and_connector_stay_open(env: Environment) -> None:
-    """What the caller passed in is the caller's to close."""
-    async with aiohttp.ClientSession() as session:
-        async with env.device(session=session) as flow:
-            assert flow.application is not None
-        assert not session.closed
-    connector = aiohttp.TCPConnector()
-    async with env.device(connector=connector):
-        pass
-    assert not connector.closed
-    await connector.close()
-
-
-async def test_a_trace_sees_the_requests(env: Environment) -> None:
-    """`http_trace` goes to aiohttp."""
+async def test_what_goes_to_aiohttp(env: Environment) -> None:
+    """A session or connector passed in is the caller's to close; a trace sees the requests."""
     paths: list[str] = []
 
     async def note(_: object, __: object, params: aiohttp.TraceRequestStartParams) -> None:
@@ -92,9 +79,15 @@ async def test_a_trace_sees_the_requests(env: Environment) -> None:
 
     trace = aiohttp.TraceConfig()
     trace.on_request_start.append(note)
-    async with env.device(http_trace=trace):
-        pass
-    assert paths == ["/oauth2/token"]
+    async with aiohttp.ClientSession() as session:
+        async with env.device(session=session) as flow:
+            assert flow.application is not None
+        assert not session.closed
+    connector = aiohttp.TCPConnector()
+    async with env.device(connector=connector, http_trace=trace):
+        assert paths == ["/oauth2/validate"], "the app token is there"
+    assert not connector.closed
+    await connector.close()
 
 
 @on_each_store

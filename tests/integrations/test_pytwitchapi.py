@@ -154,7 +154,10 @@ async def test_a_login_of_the_frameworks_own_way_lands_in_the_vault(
 
 
 async def test_another_users_pair_is_a_value_error(env: Environment, twitch: VaultTwitch) -> None:
-    """Nothing of it is stored or shown; a dead one is the framework's `InvalidTokenException`."""
+    """Nothing of it is stored or shown; a dead one is the framework's `InvalidTokenException`.
+
+    Only an exchange shows whose an expired one is, so its new pair is kept, as that user's.
+    """
     pair = env.pair(user=env.bob)
     with pytest.raises(ValueError, match=env.bob.user_id) as error:
         await twitch.set_user_authentication(pair.access_token, SCOPES, pair.refresh_token)
@@ -163,12 +166,6 @@ async def test_another_users_pair_is_a_value_error(env: Environment, twitch: Vau
     env.twitch.disconnect(env.client, env.bob)
     with pytest.raises(InvalidTokenException):
         await twitch.set_user_authentication(pair.access_token, SCOPES, pair.refresh_token)
-
-
-async def test_another_users_dead_pair_is_kept_as_that_users(
-    env: Environment, twitch: VaultTwitch
-) -> None:
-    """Only the exchange shows whose it is, so its new pair is not thrown away."""
     pair = env.pair(user=env.bob, expired=True)
     with pytest.raises(ValueError, match=env.bob.user_id):
         await twitch.set_user_authentication(pair.access_token, SCOPES, pair.refresh_token)

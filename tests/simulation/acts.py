@@ -174,7 +174,7 @@ def _mistake(scene: Scene, pair: Pair, other: str) -> None:
 
     async def add_token() -> None:
         if scene.is_recent(pair):
-            world.books.mixed_up |= {pair.user, other}
+            world.books.mixed_up |= dict.fromkeys((pair.user, other), world.loop.now)
             process.vault.add_token(other, TokenPair(pair.access, pair.refresh))
             world.books.gave(pair, process.host, world.loop.now)
 

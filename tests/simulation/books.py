@@ -64,6 +64,8 @@ class Books:
     died: dict[Host, float] = field(default_factory=dict)
     trouble: dict[Host, list[tuple[float, float]]] = field(default_factory=dict)
     """When a process stood still or could not reach the store."""
+    asleep: set[tuple[Host, float]] = field(default_factory=set)
+    """Since when it was suspended: no time passes for it then."""
     stalls: dict[Host, list[tuple[float, float]]] = field(default_factory=dict)
     """When a store call of it took its time."""
     lags: dict[Host, list[tuple[float, float]]] = field(default_factory=dict)
@@ -72,8 +74,8 @@ class Books:
     """When it was cleared last."""
     closed: dict[Host, float] = field(default_factory=dict)
     """Since when its vault is closed."""
-    mixed_up: set[str] = field(default_factory=set)
-    """Users of whom somebody has brought a pair as another's, or in whose name one came."""
+    mixed_up: dict[str, float] = field(default_factory=dict)
+    """Users of whom somebody has brought a pair as another's, or in whose name one came; when."""
     _chains: int = 0
     _read: dict[bytes, Stored] = field(default_factory=dict)
 
@@ -229,6 +231,16 @@ class Books:
         if host in self.closed:
             times.append((self.closed[host], NEVER))
         return _covered(times, since, until)
+
+    def longest_look(self, host: Host, since: float, until: float, gap: float) -> float:
+        """The longest time between the two without such a `gap`: standing still or cut off."""
+        longest, begun = 0.0, since
+        for start, end in sorted(self.trouble.get(host, ())):
+            if (host, start) in self.asleep:
+                continue
+            if end - start > gap and end > begun and start < until:
+                longest, begun = max(longest, start - begun), end
+        return max(longest, until - begun)
 
     def unheard(self, host: Host, since: float, until: float) -> float:
         """For how many seconds between the two its feed could bring it nothing."""

@@ -124,12 +124,15 @@ def _last_decision(world: World, user: str) -> Decision | None:
 
 
 def _pairs(world: World, user: str, record: Stored | None) -> None:
-    held = _held(world, record)
+    records = _records(world, record)
+    held = [
+        pair for one in records if (pair := world.books.of_refresh.get(one.refresh_token or ""))
+    ]
     for pair in world.books.pairs:
         newest = world.books.of_refresh.get(pair.refresh) is pair and not world.books.heirs(pair)
         if pair.user != user or not newest or not world.twitch.takes_refresh(pair.refresh):
             continue
-        if any(one.chain == pair.chain and world.twitch.takes_refresh(one.refresh) for one in held):
+        if any(_holds(world, one, pair) for one in records):
             continue
         last = _last_decision(world, user)
         if last is None or last.chain != pair.chain:
@@ -145,16 +148,23 @@ def _pairs(world: World, user: str, record: Stored | None) -> None:
             world.unavoidable[f"lost: {reason}"] += 1
 
 
-def _held(world: World, record: Stored | None) -> list[Pair]:
-    """The pairs that the store holds for a user, those included whose user is not known yet."""
-    tokens = {
-        world.books.stored(entry.value).refresh_token
+def _records(world: World, record: Stored | None) -> list[Stored]:
+    """What the store holds for a user, and the pairs included whose user is not known yet."""
+    seeds = [
+        world.books.stored(entry.value)
         for entry in world.server.entries.values()
         if world.user_of(entry.key) is None and entry.value.startswith(b'{"schema"')
-    }
-    tokens.add(None if record is None else record.refresh_token)
-    found = (world.books.of_refresh.get(token or "") for token in tokens)
-    return [pair for pair in found if pair is not None]
+    ]
+    return seeds if record is None else [record, *seeds]
+
+
+def _holds(world: World, record: Stored, pair: Pair) -> bool:
+    """Whether a record keeps the user of a pair signed in: with it, or with one that lives."""
+    one = world.books.of_refresh.get(record.refresh_token or "")
+    if one is None or one.chain != pair.chain or not world.twitch.takes_refresh(one.refresh):
+        return False
+    newest = record.access_token == pair.access
+    return record.state == "live" or newest or world.twitch.takes(record.access_token)
 
 
 def _needs_login(world: World, user: str, record: Stored | None) -> None:
@@ -164,7 +174,7 @@ def _needs_login(world: World, user: str, record: Stored | None) -> None:
         return
     pair = world.books.of_refresh[record.refresh_token or ""]
     world.run_out(pair)
-    reason = excuses.needs_login(world.books, pair)
+    reason = excuses.needs_login(world.books, pair, world.loop.now)
     if reason is None:
         text = f"{user} has to sign in ({record.reason}), though Twitch takes {pair.refresh}"
         world.violation("wrong needs_login", text)
@@ -199,7 +209,7 @@ def _usable(world: World, records: dict[str, Stored | None]) -> None:
     good = [
         user
         for user, record in records.items()
-        if record and _is_good(world, record) and user not in world.books.mixed_up
+        if record and _is_good(world, record) and _is_put_right(world, user)
     ]
     for user in good:
         for process in world.processes:
@@ -217,6 +227,21 @@ def _is_good(world: World, record: Stored) -> bool:
     if record.state != "live" or not world.twitch.takes_refresh(record.refresh_token):
         return False
     return record.refresh_token not in world.books.refused_falsely
+
+
+def _is_put_right(world: World, user: str) -> bool:
+    """Whether a login has come since a pair was brought in another's name, which is gone."""
+    mixed_up, books = world.books.mixed_up, world.books
+    if user not in mixed_up:
+        return True
+    last = _last_decision(world, user)
+    if last is None or not last.chain or last.since <= max(mixed_up.values()):
+        return False
+    records = [(one, _stored(world, one)) for one in mixed_up]
+    pairs = [
+        (one, books.of_refresh.get(record.refresh_token or "")) for one, record in records if record
+    ]
+    return all(pair is not None and pair.user == one for one, pair in pairs)
 
 
 def _works(world: World, process: Process, user: str) -> bool:

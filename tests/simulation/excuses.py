@@ -3,9 +3,11 @@
 Each reason is decided by what the world knows, never by what the vault says:
 
 - somebody outside exchanged the token
-- the answer was lost on the network, or something else came in its place
-- the owner died between Twitch's commit and the durable write, or closed and had waited long enough
-- the owner stood still, or was cut off from the store, for so long that its lease fell due
+- the answer was lost on the network, or something else came in its place, or the owner closed and
+  had waited for it long enough
+- the owner died between Twitch's commit and the durable write
+- the owner stood still, or was cut off from the store, for so long that its lease fell due before
+  the eyes of another
 - the store went back in time, and no living process that knew better had had the chance to say so
 - Twitch lied: it refused a refresh token that it takes, or an access token that lives
 - the old access token died by itself just when an exchange failed
@@ -29,7 +31,6 @@ __all__ = ["lost", "needs_login", "replaced", "replay"]
 OUTSIDE: Final = "somebody outside exchanged the token"
 ANSWER: Final = "the answer was lost"
 DIED: Final = "the owner died"
-CLOSED: Final = "the owner closed"
 STILL: Final = "the owner stood still or was cut off"
 WENT_BACK: Final = "the store went back in time"
 LIED: Final = "Twitch lied"
@@ -45,6 +46,10 @@ LONG: Final = 300.0
 """Seconds for which a process relies on it that an access token cannot die by itself."""
 LATE: Final = 10.0
 """Seconds before its end in which an access token may be dead by itself, as clients can tell."""
+BLIND: Final = 0.4
+"""The part of a lease's ttl that is a gap in which it was not seen."""
+BEHELD: Final = 0.9
+"""The part of its ttl for which a lease has to be seen to stand, as clocks and delays can tell."""
 SLACK: Final = 0.6
 """The part of its lease for which an owner may be disturbed and keep it: it renews each third."""
 
@@ -69,7 +74,7 @@ def _ended(books: Books, first: Request, second: Request) -> str | None:
         return None
     if first.host is second.host and _could_know(books, first, second):
         return None
-    return CLOSED if first.fate == "closed" else ANSWER
+    return ANSWER
 
 
 def _could_know(books: Books, first: Request, second: Request) -> bool:
@@ -107,7 +112,8 @@ def _unprotected(
     if died <= second.left_at:
         return DIED
     lease = ttl[first.host]
-    if books.disturbed(first.host, first.left_at - lease, second.left_at) >= lease * SLACK:
+    still = books.disturbed(first.host, first.left_at - lease, second.left_at)
+    if still >= lease * SLACK and not _taken_blindly(books, lease, old, first):
         return STILL
     losses = [
         one for one in _losses(books, old.user, first.left_at - lease) if one.at <= second.left_at
@@ -126,6 +132,26 @@ def _unprotected(
         if not _could_act(books, first.host, loss, until):
             return WENT_BACK
     return None
+
+
+def _taken_blindly(books: Books, ttl: float, old: Pair, first: Request) -> bool:
+    """Whether who took the lease over had not seen it stand for its ttl without a long gap."""
+    since, _ = books.lease_of(first)
+    name = books.name_of_lease(first)
+    later = [
+        (at, host)
+        for (host, other), (at, _) in books.leased[old.refresh].items()
+        if at > since and other != name
+    ]
+    if not later:
+        return False
+    taken, taker = min(later, key=lambda one: one[0])
+    users = {user for host, user, at in books.writes if host is first.host and at == since}
+    writes = [one for one in books.writes if one[1] in users and since <= one[2] < taken]
+    if any(host is not first.host for host, _, _ in writes) or _losses(books, old.user, since):
+        return False  # the lease may have stood there no more
+    begun = since if None in users else max((at for _, _, at in writes), default=since)
+    return books.longest_look(taker, begun, taken, ttl * BLIND) < ttl * BEHELD
 
 
 def _saw_it_killed(books: Books, old: Pair, first: Request, second: Request) -> bool:
@@ -243,10 +269,9 @@ def lost(books: Books, pair: Pair, *, public: bool) -> str | None:
     """Why the store does not hold the newest pair of a login; None: that could be avoided."""
     if pair.by is None and not pair.received and pair.place:
         return OUTSIDE
-    lied = pair.refresh in books.refused_falsely or pair.access in books.lied
-    if lied and _failed(books, pair):
-        return LIED
-    doubtful = not public and pair.refresh in books.leased and _was_removed(books, pair.user)
+    if pair.by is None and pair.refresh in books.refused_falsely:
+        return LIED  # of a refused seed there is only the fingerprint left
+    doubtful = not public and _removed_meanwhile(books, pair)
     if doubtful or _overtaken(books, pair) or _is_older_wanted(books, pair):
         return DOUBT
     if pair.stored_at == NEVER:
@@ -280,13 +305,19 @@ def _never_came(books: Books, pair: Pair) -> str | None:
         return OUTSIDE
     if request.host in books.died:
         return DIED
-    if request.fate == "closed":
-        return CLOSED
     return None if request.abandoned or request.failed_at == NEVER else ANSWER
 
 
-def _was_removed(books: Books, user: str) -> bool:
-    return any(not one.chain for one in books.decisions_on(user))
+def _removed_meanwhile(books: Books, pair: Pair) -> bool:
+    """Whether the user was removed while this pair was leased or exchanged."""
+    removed = [one.written_at for one in books.decisions_on(pair.user) if not one.chain]
+    return any(
+        books.lease_of(one)[0] <= at <= min(one.answered_at, one.failed_at)
+        for one in books.requests
+        if one.token == pair.refresh and one.left_at < NEVER
+        for at in removed
+        if at < NEVER
+    )
 
 
 def _is_older_wanted(books: Books, pair: Pair) -> bool:
@@ -309,17 +340,12 @@ def _overtaken(books: Books, pair: Pair) -> bool:
     return any(leased <= at <= pair.stored_at and at < NEVER for at in removed)
 
 
-def _failed(books: Books, pair: Pair) -> bool:
-    """Whether an exchange of its refresh token has brought nothing."""
-    return any(one.token == pair.refresh and one.pair is None for one in books.requests)
-
-
-def needs_login(books: Books, pair: Pair) -> str | None:
+def needs_login(books: Books, pair: Pair, now: float) -> str | None:
     """Why somebody was told to sign in whose refresh token Twitch takes; None: without need."""
     if pair.refresh in books.refused_falsely:
         return LIED
     requests = [one for one in books.requests if one.token == pair.refresh and one.left_at < NEVER]
-    if any(one.pair is not None and one.pair.stored_at == NEVER for one in requests):
+    if any(_was_lost(books, one) for one in requests):
         # Of a confidential client, whose token is not spent by an exchange: nobody can know that.
         return ANSWER
     if pair.access in books.lied:
@@ -328,9 +354,17 @@ def needs_login(books: Books, pair: Pair) -> str | None:
         # Of a confidential client, whose token goes on: the access token was killed elsewhere.
         return OUTSIDE
     # Twitch still takes the refresh token, so no exchange has killed the access token.
-    if any(_died_meanwhile(books, pair, one) for one in requests) or _died_leased(books, pair):
-        return BY_ITSELF
-    return None
+    doubted = any(_died_meanwhile(books, pair, one) for one in requests) or _died_leased(
+        books, pair
+    )
+    return BY_ITSELF if doubted and pair.dead_at <= now else None
+
+
+def _was_lost(books: Books, request: Request) -> bool:
+    """Whether the pair of an exchange has never come, or died with who got it."""
+    if request.pair is None or request.pair.stored_at < NEVER:
+        return False
+    return request.answered_at == NEVER or request.host in books.died
 
 
 def _died_leased(books: Books, pair: Pair) -> bool:
@@ -352,5 +386,7 @@ def _died_meanwhile(books: Books, pair: Pair, request: Request) -> bool:
     lived = max(accepted, default=-NEVER)  # Twitch may have given the same one once more
     knew = any(lived <= at <= request.left_at for at in books.refused.get(key, ()))
     if knew and books.condemned.get(pair.refresh) is request.host:
+        return False
+    if request.answered_at < NEVER:
         return False
     return request.left_at - MINUTE <= pair.dead_at <= request.failed_at + MINUTE

@@ -83,6 +83,7 @@ KNOWN: Final[dict[int, str]] = {
     500047754: "a login makes a process forget that it saw the access token live",
     500049003: "an access token is refused between the lease and the request",
     500054540: "an access token that was dead before the request counts as killed by it",
+    600015626: "a validation before the own lease makes a process forget that the token lived",
     200009385: "a long run in which a lease is polled for by three processes is no endless one",
     140083349: "a write's answer comes to a vault that was just cleared",
     140051336: "a read from before a loss brings a deleted user back",

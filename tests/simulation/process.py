@@ -284,6 +284,8 @@ class Process:
         what = "is suspended" if suspended else "is stopped"
         world.note(host.name, f"{what} for {seconds:.2f} s")
         world.books.upset(host, world.loop.now, world.loop.now + seconds)
+        if suspended:
+            world.books.asleep.add((host, world.loop.now))
         self._suspended = suspended
         world.loop.hold(host)
         world.loop.at(seconds, self.go_on, host)

@@ -27,7 +27,7 @@ _AFTERWARDS: Final = (
     "500 JSON", "500 empty", "502 HTML", "503 HTML", "503 JSON", "200 HTML", "200 cut off",
 )  # fmt: skip
 _LOOKS: Final = (
-    "before: 429 empty", "before: 500 JSON", "before: 502 HTML", "before: 503 HTML",
+    "before: 429 empty", "before: 500 JSON", "before: 401 gateway", "before: 503 HTML",
     "before: 401 HTML", "before: 200 HTML", "before: 404 text",
 )  # fmt: skip
 

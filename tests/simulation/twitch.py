@@ -73,6 +73,7 @@ INSTEAD: Final[Mapping[str, Answer]] = {
     "400 HTML": _page(400),
     "401 HTML": _page(401),
     "401 empty": Answer(401),
+    "401 gateway": Answer(401, encode({"message": "Unauthorized"})),
     "401 invalid_client": _rfc(401, "invalid_client"),
     "401 Unauthorized": identity_error(401, "Unauthorized"),
     "401 invalid access token": identity_error(401, "invalid access token"),

@@ -89,7 +89,7 @@ class World:
         good &= pair.user not in self.books.mixed_up
         self.run_out(pair)
         good &= all(one.chain == pair.chain for one in self.books.decisions_on(pair.user))
-        if good and excuses.needs_login(self.books, pair) is None:
+        if good and excuses.needs_login(self.books, pair, self.loop.now) is None:
             text = f"{call.what} refuses {pair.refresh}, which Twitch takes: {call.outcome}"
             self.violation("wrong needs_login", text)
 

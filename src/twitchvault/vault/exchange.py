@@ -108,11 +108,15 @@ class Exchange(Part):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
+        self.owner = ""
+        """How the names of this process' leases begin."""
         self._in_doubt: dict[str | None, Lease] = {}
 
     def doubt_about(self, record: Record) -> Lease | None:
-        """The lease under which this process sent that refresh token without an answer."""
-        return self._in_doubt.get(record.refresh_token)
+        """The lease under which this process sent that pair's refresh token without an answer."""
+        lease = self._in_doubt.get(record.refresh_token)
+        # A confidential client's token may stay the same.
+        return lease if lease and lease.record.access_token == record.access_token else None
 
     async def take(
         self, key: str, user: str, held: Held, name: str, *, alive: bool, in_doubt: bool
@@ -336,10 +340,22 @@ class Exchange(Part):
         try:
             answer = await self._identity.validate(record.access_token, timeout=CONFIRMING)
         except Unauthorized:
+            self._mirror.fetch()
+            if (confirmed := self._mirror.confirmed(user)) is not None:
+                self.note_foreign_lease(user, confirmed)
             self._backoff.refused(user)
             return False
         self._backoff.accepted(user, record.access_token, answer.expires_in)
         return True
+
+    def note_foreign_lease(self, user_id: str, record: Record) -> None:
+        """If an access token that lives is dead once its lease was abandoned, the pair is spent."""
+        if record.lease is None or record.lease.startswith(self.owner):
+            return
+        left = 0.0
+        if record.last_validated is not None:
+            left = record.last_validated + record.expires_in - self._clocks.wall()
+        self._backoff.expect_alive(user_id, record.access_token, left)
 
     async def _is_ours(self, lease: Lease) -> bool:
         held = await self._repository.read(lease.key)

@@ -57,15 +57,14 @@ class Refresher(Part):
         self.jobs = Jobs(context.clocks, context.lease_ttl)
         self._exchange = Exchange(context)
         self.seeds = Seeds(context, self._exchange)
-        self._owner = ""
         self._leases: set[str] = set()
 
     def start(self) -> None:
         """Name the leases of this process; a fork gets names of its own."""
         self.jobs.ending = False
         process = f"{os.getpid():x}."
-        if not self._owner.startswith(process):
-            self._owner = f"{process}{secrets.token_hex(6)}."
+        if not self._exchange.owner.startswith(process):
+            self._exchange.owner = f"{process}{secrets.token_hex(6)}."
 
     def abandon(self) -> None:
         """The loop is gone, and with it all that was under way."""
@@ -86,7 +85,7 @@ class Refresher(Part):
         key = self._repository.user_key(user_id)
         record = self._mirror.get(user_id)
         if refused and record is not None and record.generation == generation:
-            self._note_foreign_lease(user_id, record)
+            self._exchange.note_foreign_lease(user_id, record)
             self._backoff.refused(user_id)
         for _ in range(ROUNDS):
             if record is None or (record.generation <= generation and record.state == "live"):
@@ -196,7 +195,7 @@ class Refresher(Part):
         if spent and not alive:
             await self._exchange.refuse(key, record, SPENT)
             return None
-        lease_name = f"{self._owner}{secrets.token_hex(4)}"
+        lease_name = f"{self._exchange.owner}{secrets.token_hex(4)}"
         self._leases.add(lease_name)
         try:
             job.lease = await self._exchange.take(
@@ -217,7 +216,7 @@ class Refresher(Part):
         if lease is None:
             return False
         ttl = held.record.lease_ttl
-        if lease.startswith(self._owner) and lease not in self._leases:
+        if lease.startswith(self._exchange.owner) and lease not in self._leases:
             return False
         left = ttl if lease in self._leases else job.seconds_left(key, held)
         # A dead owner's lease falls due within this.
@@ -229,18 +228,9 @@ class Refresher(Part):
         if user_id is None:
             await asyncio.sleep(min(pause, LONGEST_SEED_POLL))  # no feed tells of seeds
         else:
-            self._note_foreign_lease(user_id, held.record)
+            self._exchange.note_foreign_lease(user_id, held.record)
             await self._mirror.changed(user_id, held.version, pause)
         return None
-
-    def _note_foreign_lease(self, user_id: str, record: Record) -> None:
-        """If an access token that lives is dead once its lease was abandoned, the pair is spent."""
-        if record.lease is None or record.lease.startswith(self._owner):
-            return
-        left = 0.0
-        if record.last_validated is not None:
-            left = record.last_validated + record.expires_in - self._clocks.wall()
-        self._backoff.expect_alive(user_id, record.access_token, left)
 
     # Seeds
 
