@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.environment import GARBAGE, REFRESH, on_each_store
-from tests.own_stores import OwnStore
-from twitchvault import CorruptRecord, HTTPException
+from tests.own_stores import OwnStore, nothing
+from twitchvault import CorruptRecord, HTTPException, StoreUnavailable
 
 if TYPE_CHECKING:
     from tests.environment import Environment
@@ -103,3 +103,40 @@ async def test_a_damaged_user_is_removed_though_a_validation_waits(env: Environm
         app.remove_token(env.alice.user_id)
         await app.flush()
         assert await env.storage.read(env.key(env.alice)) is None
+
+
+@pytest.mark.parametrize("gets_in", [True, False])
+@pytest.mark.parametrize("confidential", [True, False])
+async def test_a_repeated_removal_spares_a_later_login(
+    env: Environment, *, confidential: bool, gets_in: bool
+) -> None:
+    """A removal whose answer is lost takes out the login it was made for, and no later one."""
+    client = env.confidential if confidential else env.public
+    inner = env.storage.store()
+    store = OwnStore(inner)
+
+    async def down(_operation: str, _key: str) -> None:
+        raise StoreUnavailable("the server is away")
+
+    async def break_off(operation: str, _key: str) -> None:
+        if operation in {"put", "delete"}:
+            store.before = down
+            raise StoreUnavailable("the connection broke: it may have taken place")
+
+    async with env.app(client, store=store) as remover, env.app(client) as other:
+        await env.login(remover, client=client)
+        await other.sync()
+        if gets_in:
+            store.after = break_off
+        else:
+            store.before = down
+        remover.remove_token(env.alice.user_id)
+        with pytest.raises(StoreUnavailable):
+            await remover.flush()
+        if gets_in:
+            await env.login(other, client=client)
+        else:
+            await other.get_user_by_id(env.alice.user_id).refresh()
+        store.before = store.after = nothing
+        await remover.flush()
+        assert (await env.stored(client=client) is not None) == gets_in

@@ -41,6 +41,8 @@ CHANCE: Final = 0.5
 """Seconds of undisturbed running in which a process that is told of a loss writes back."""
 GLANCE: Final = 1.0
 """Seconds from the last look at the record until the request has left, over a new connection."""
+UNDER_WAY: Final = 0.05
+"""Seconds in which a write may be under way that began before its process knew better."""
 MINUTE: Final = 60.0
 LONG: Final = 300.0
 """Seconds for which a process relies on it that an access token cannot die by itself."""
@@ -192,7 +194,8 @@ def _knew_lease(
         host for host, whose, since in books.writes if whose == user and loss.at <= since < at
     }
     return at - loss.at < ttl and all(
-        books.leases_seen.get((host, name), NEVER) < loss.at for host in (taker, *writers)
+        books.leases_seen.get((host, name), NEVER) < loss.at - UNDER_WAY
+        for host in (taker, *writers)
     )
 
 

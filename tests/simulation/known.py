@@ -84,8 +84,12 @@ KNOWN: Final[dict[int, str]] = {
     500049003: "an access token is refused between the lease and the request",
     500054540: "an access token that was dead before the request counts as killed by it",
     600015626: "a validation before the own lease makes a process forget that the token lived",
+    778207: "a pair that comes home makes a removal forget another pair's lease",
+    620002168: "a validation that was asked for finds the access token dead before the exchange",
     200009385: "a long run in which a lease is polled for by three processes is no endless one",
     140083349: "a write's answer comes to a vault that was just cleared",
     140051336: "a read from before a loss brings a deleted user back",
     140079350: "a delete whose answer comes after a loss that has undone it",
+    6008804: "a doubt about one pair condemns the next one with the same refresh token",
+    6022626: "logins after a loss meet the next loss, without an end",
 }

@@ -42,14 +42,17 @@ class _Update:
     """A transition of one record, computed once for each record that it is applied to.
 
     `tried` is the result of the last attempt, if its answer was an error: it may have taken place
-    all the same.
+    all the same. `in_doubt` is what is done then, instead of the transition, to a record that
+    others may have changed since; its second argument is the one before that attempt.
     """
 
     transition: Transition
     note: Callable[[Record | None, Record | None], Record | None]
     asked_for: bool
     prepare: Callable[[], Awaitable[None]] | None
+    in_doubt: Callable[[Record | None, Record], Record | None] | None = None
     tried: tuple[Record | None] | None = None
+    base: Record | None = None
     computed: tuple[Record | None, Record | None] | None = None
 
     def __call__(self, record: Record | None) -> Record | None:
@@ -63,6 +66,13 @@ class _Update:
         after = self.note(record, self.transition(record))
         self.computed = record, after
         return after
+
+    def doubt(self) -> None:
+        """If the last attempt may have taken place, touch only what it was made for."""
+        in_doubt, base = self.in_doubt, self.base
+        if self.tried and in_doubt is not None and base is not None:
+            self.transition = lambda record: in_doubt(record, base)
+            self.in_doubt = self.computed = None
 
 
 class _Queue:
@@ -140,17 +150,19 @@ class Outbox:
         *,
         asked_for: bool = False,
         prepare: Callable[[], Awaitable[None]] | None = None,
+        in_doubt: Callable[[Record | None, Record], Record | None] | None = None,
     ) -> None:
         """Show a change now and write it in the background.
 
         `asked_for`: the user of the vault made it. Such a change may overwrite what cannot be read.
-        `prepare` is awaited before each attempt to write.
+        `prepare` is awaited before each attempt to write. `in_doubt(record, base)` takes the place
+        of the transition once an attempt over `base` may have taken place.
         """
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = _Queue(key, self._repository.user_of(key))
         note = partial(self._note, queue.user_id)
-        queue.updates.append(_Update(transition, note, asked_for, prepare))
+        queue.updates.append(_Update(transition, note, asked_for, prepare, in_doubt))
         self._show(queue)
         if self._running:
             self._ensure_task(queue)
@@ -266,6 +278,7 @@ class Outbox:
         key = queue.key
         if update.tried and self._repository.has_arrived(key, *update.tried):
             return
+        update.doubt()
         if update.prepare is not None:
             await update.prepare()
             update.computed = None  # what was prepared may change it
@@ -308,6 +321,7 @@ class Outbox:
     ) -> bool:
         """Write, or delete if `after` is None; False: it has changed meanwhile."""
         update.tried = (after,)
+        update.base, _ = update.computed or (None, None)
         try:
             if after is None:
                 await self._repository.delete(key, expect=expect)

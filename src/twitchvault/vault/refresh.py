@@ -19,7 +19,14 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import AuthFailure, HTTPException, NoAnswer, TokenError, VersionConflict
+from twitchvault.errors import (
+    AuthFailure,
+    HTTPException,
+    NoAnswer,
+    TokenError,
+    Unauthorized,
+    VersionConflict,
+)
 from twitchvault.vault.context import Part
 from twitchvault.vault.exchange import CONFIRMING, SPENT, Exchange
 from twitchvault.vault.jobs import Jobs
@@ -145,8 +152,13 @@ class Refresher(Part):
         """
         if record.last_validated is not None or user_id == self._identity.client_id:
             return
-        with suppress(HTTPException):
+        try:
             answer = await self._identity.validate(record.access_token, timeout=CONFIRMING)
+        except Unauthorized:
+            self._backoff.refused(user_id)
+        except HTTPException:
+            pass
+        else:
             await self.note_validation(user_id, record.access_token, answer)
 
     async def note_validation(self, user_id: str, access_token: str, answer: ValidateToken) -> None:

@@ -213,7 +213,8 @@ def _remember_elsewhere(current: Record | None, base: Record, token: str) -> Rec
     """The record is gone or holds another login: the spent token of `base` is remembered there."""
     if current is None:
         current = Record("", state="removed", generation=base.generation + 1)
-    current = replace(current, replaced_lease=None)
+    if current.replaced_lease is not None and current.replaced_lease[0] == fingerprint(token):
+        current = replace(current, replaced_lease=None)
     return _remember(current, token, seeded=base.seeded)
 
 
@@ -273,7 +274,8 @@ def removed_login(current: Record | None, base: Record) -> Record | None:
     if current is None:
         return None
     exchanged = not current.seeded and current.has_spent(fingerprint(base.refresh_token or ""))
-    if exchanged or current.access_token == base.access_token:
+    same = current.refresh_token is not None and current.refresh_token == base.refresh_token
+    if exchanged or same or current.access_token == base.access_token:
         return removed(current)
     return current
 

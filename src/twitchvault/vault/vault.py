@@ -240,7 +240,8 @@ class Vault(Part):
         self._backoff.forget(user_id)
         # A removal that is on its way already: a second one could meet a login that came since.
         if not self.mirror.is_leaving(user_id):
-            self._outbox.submit(self._repository.user_key(user_id), removed, asked_for=True)
+            key = self._repository.user_key(user_id)
+            self._outbox.submit(key, removed, asked_for=True, in_doubt=removed_login)
 
     # Refreshing
 
@@ -302,11 +303,19 @@ class Vault(Part):
 
     async def validate_token(self, token: str) -> ValidateToken:
         """Ask Twitch about an access token; a vaulted one's record learns the answer."""
-        answer = await self._identity.validate(token)
-        user_id = self.mirror.find(lambda record: record.access_token == token)
+        try:
+            answer = await self._identity.validate(token)
+        except Unauthorized:
+            if (user_id := self._user_with(token)) is not None:
+                self._backoff.refused(user_id)
+            raise
+        user_id = self._user_with(token)
         if user_id is not None and self._open:
             await self._refresher.note_validation(user_id, token, answer)
         return answer
+
+    def _user_with(self, access_token: str) -> str | None:
+        return self.mirror.find(lambda record: record.access_token == access_token)
 
     async def revoke_token(self, token: str) -> None:
         """Revoke an access token; a vaulted one then leaves the vault, durably."""
@@ -317,7 +326,7 @@ class Vault(Part):
     async def _revoke(self, token: str) -> None:
         if self._open:
             await self.sync()
-        user_id = self.mirror.find(lambda record: record.access_token == token)
+        user_id = self._user_with(token)
         if user_id is None:
             await self._identity.revoke(token)
             return
