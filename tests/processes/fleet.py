@@ -34,7 +34,7 @@ class WorkerError(Exception):
 
 
 class Worker:
-    """One process with one flow. Its commands are the methods of `worker.Bot`."""
+    """One process with one flow. Its commands are the methods of `worker.Bot` and of `App`."""
 
     def __init__(
         self, process: ForkServerProcess, reader: StreamReader, writer: StreamWriter
@@ -133,13 +133,13 @@ class Fleet:
         await all_do(workers, "start", **self._settings() | options)
         return workers
 
-    async def restart(self, **options: Any) -> list[Worker]:  # noqa: ANN401
+    async def restart(self) -> list[Worker]:
         """All processes end as they should, and as many begin."""
         await all_do(self.workers, "close")
         await self.close()
         count = len(self.workers)
         self.workers.clear()
-        return await self.start(count, **options)
+        return await self.start(count)
 
     async def kill(self, worker: Worker) -> None:
         """`kill -9`; nothing is asked of that process any more."""
@@ -203,17 +203,16 @@ class Fleet:
         await gate.reached()
         return gate, call
 
-    async def expect(self, user_id: str, *, exchanges: int, replays: int = 0) -> None:
-        """So many exchanges so far, and the good pair in the store and in every view."""
+    async def expect(self, user_id: str, *, exchanges: int) -> None:
+        """So many exchanges so far, no replay, and the good pair in the store and in every view."""
         counts: Counts = await self.twitch.counts()
-        assert (counts.exchanges, counts.replays) == (exchanges, replays), str(counts)
+        assert (counts.exchanges, counts.replays) == (exchanges, 0), str(counts)
         assert await self.is_stored(user_id)
         live = await self.live(user_id)
-        await all_do(self.workers, "sync")
-        assert await all_do(self.workers, "token", user_id=user_id) == [live] * len(self.workers)
-        assert await all_do(self.workers, "needs_login", user_id=user_id) == (
-            [None] * len(self.workers)
-        )
+        for each in self.workers:
+            await each.do("sync")
+            assert await each.do("token", user_id=user_id) == live
+            assert await each.do("needs_login", user_id=user_id) is None
 
 
 async def all_do(workers: list[Worker], command: str, **options: Any) -> list[Any]:  # noqa: ANN401
