@@ -209,7 +209,7 @@ async def test_an_answer_of_a_wrong_type(env: Environment, answer: object) -> No
     async with env.app(store=store) as app:
         user = await env.own_pair(app)
         store.answer = answer
-        with pytest.raises(StoreUnavailable, match=r"Wrong\.get\(\) must return the Entry"):
+        with pytest.raises(StoreUnavailable, match=r"Wrong\.get\(\) must return an Entry"):
             await within(user.refresh())
         store.answer = None
 
