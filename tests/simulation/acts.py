@@ -23,6 +23,8 @@ __all__ = ["disturb", "helix_call", "perform", "plan"]
 
 MISTAKES: Final = 0.1
 """How many of the pairs that come from a file stand under another user there."""
+LOSSES: Final = 100
+"""So often a store loses data: the logins after a loss may meet the next ones, without an end."""
 REMEMBERED: Final = 16
 """So many exchanges back a vault has to know its own spent tokens."""
 
@@ -345,7 +347,7 @@ def _cut(scene: Scene) -> None:
 @_act(2)
 def _lose(scene: Scene) -> None:
     world, chance = scene.world, scene.chance
-    if world.profile.store == "redis":
+    if world.profile.store == "redis" and len(world.books.losses) < LOSSES:
         world.lose(chance)
         if chance.random() < 0.2:  # somebody signs in who was lost
             other = Scene(world, chance.choice(world.processes), scene.user, lambda: chance)

@@ -86,8 +86,13 @@ KNOWN: Final[dict[int, str]] = {
     600015626: "a validation before the own lease makes a process forget that the token lived",
     778207: "a pair that comes home makes a removal forget another pair's lease",
     620002168: "a validation that was asked for finds the access token dead before the exchange",
+    620008842: "a store that loses data all the time is asked for a lease without a pause",
+    620019764: "two pairs of one generation, and the refusal of one counts for the other",
+    620021457: "a removal that a loss has undone is carried out over a login that came since",
     200009385: "a long run in which a lease is polled for by three processes is no endless one",
     140083349: "a write's answer comes to a vault that was just cleared",
     140051336: "a read from before a loss brings a deleted user back",
     140079350: "a delete whose answer comes after a loss that has undone it",
+    6008804: "a doubt about one pair condemns the next one with the same refresh token",
+    6022626: "logins after a loss meet the next loss, without an end",
 }

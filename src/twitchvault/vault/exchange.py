@@ -233,7 +233,11 @@ class Exchange(Part):
             with suppress(TimeoutError):
                 async with asyncio.timeout(lease.renew_in):
                     await self._repository.loss.wait()
-            lease.note_put(done=await self._renew(lease))
+            losses = -1
+            while losses != self._repository.losses:
+                losses = self._repository.losses
+                lease.note_put(done=await self._renew(lease))
+                await asyncio.sleep(FIRST_PAUSE)  # some stores lose data all the time
 
     async def _ask(self, lease: Lease) -> Transition:
         base, sent = lease.record, lease.record.refresh_token

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import StoreError, VersionConflict, fresh_copy
 from twitchvault.vault.history import noted
-from twitchvault.vault.repository import UNREADABLE
+from twitchvault.vault.repository import UNREADABLE, WriteLost
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -332,7 +332,9 @@ class Outbox:
                 await self._repository.delete(key, expect=expect)
             else:
                 await self._repository.write(key, after, expect=expect)
-        except VersionConflict:
+        except VersionConflict as conflict:
+            if isinstance(conflict, WriteLost):
+                update.doubt()
             update.tried = None
             return False
         return True
