@@ -387,7 +387,7 @@ def _died_meanwhile(books: Books, pair: Pair, request: Request) -> bool:
     key = (request.host, pair.access)
     accepted = [at for at in books.accepted.get(key, ()) if at <= request.left_at]
     lived = max(accepted, default=-NEVER)  # Twitch may have given the same one once more
-    knew = any(lived <= at <= request.left_at for at in books.refused.get(key, ()))
+    knew = any(lived <= at < request.left_at for at in books.refused.get(key, ()))
     if knew and books.condemned.get(pair.refresh) is request.host:
         return False
     if request.answered_at < NEVER:

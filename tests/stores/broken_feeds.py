@@ -67,13 +67,24 @@ class NoBarrier(LogFeed):
         return [c for c in self.disk.log[end : self.read] if c.key.startswith(self.prefix)]
 
 
-@feed_fails(cancelled_wait="cancelled wait()")
+@feed_fails(cancelled_wait="a change was lost")
 class LosesWhenCancelled(LogFeed):
     """Takes the changes, then awaits something more."""
 
     async def wait(self) -> list[Change]:
         while not (news := self.drain()):
             await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return news
+
+
+@feed_fails(cancelled_catch_up="a change was lost")
+class LosesWhenCaughtUp(LogFeed):
+    """Takes the changes, then awaits something more before it gives them."""
+
+    async def catch_up(self) -> list[Change]:
+        news = self.drain()
+        await asyncio.sleep(0)
         await asyncio.sleep(0)
         return news
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import re
 import sqlite3
 import unicodedata
@@ -81,6 +82,16 @@ class ComparesThenWrites(Right):
         await asyncio.sleep(0)
 
 
+@fails(one_writes_over_a_version="put() and delete() must compare and write in one atomic step")
+class DeletesInTwoSteps(Right):
+    """Lets others in between comparing and deleting."""
+
+    async def delete(self, key: str, *, expect: int | None = None) -> bool:
+        await self.compare(key, expect)
+        await asyncio.sleep(0)
+        return await super().delete(key)
+
+
 # Writes that get lost, or come late
 
 
@@ -104,7 +115,7 @@ class LosesUpdates(Right):
         return version
 
 
-@fails(cancelled_puts="took effect after a later put")
+@fails(cancelled_writes="took effect after a later put")
 class WritesLate(Right):
     """Goes on writing in the background when the put was cancelled."""
 
@@ -118,6 +129,20 @@ class WritesLate(Right):
         task = asyncio.create_task(late())
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(task)
+
+
+@fails(cancelled_writes="not deleted\nThe rule: A put or delete that is cancelled takes effect or")
+class DeletesLate(Right):
+    """Deletes all the same, some time later, when the delete was cancelled."""
+
+    async def delete(self, key: str, *, expect: int | None = None) -> bool:
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            loop = asyncio.get_running_loop()
+            loop.call_later(0.3, lambda: key in self.disk.entries and self.write(key, None))
+            raise
+        return await super().delete(key, expect=expect)
 
 
 @fails(calls_that_nobody_awaits="a Task or Future has begun already")
@@ -143,6 +168,25 @@ class Caches(Right):
         if entry:
             self.cache[key] = entry
         return entry
+
+
+@fails(cancelled_gets="gave the entry of another key: 'a'")
+class MixesAnswers(Right):
+    """Takes the answer to a get that was cancelled for that to the next one."""
+
+    left: Entry | None = None
+
+    async def get(self, key: str) -> Entry | None:
+        if (answer := self.left) is not None:
+            self.left = None
+            return answer
+        answer = await super().get(key)
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.left = answer
+            raise
+        return answer
 
 
 # Scans
@@ -172,13 +216,16 @@ class OnePage(Right):
 
 @fails(scan_while_others_write="exactly once")
 class Offsets(Right):
-    """Pages by offset, so that deletes shift what comes."""
+    """Pages by offset, so that writes shift what comes."""
 
     async def scan(self, prefix: str = "") -> AsyncIterator[Entry]:
-        offset = 0
-        while page := [e for e in self.disk.entries.values() if e.key.startswith(prefix)][offset:]:
-            yield page[0]
-            offset += 1
+        for offset in itertools.count(0, 1000):
+            found = [e for e in self.disk.entries.values() if e.key.startswith(prefix)]
+            found.sort(key=lambda entry: entry.version)
+            for entry in found[offset : offset + 1000]:
+                yield entry
+            if len(found) <= offset + 1000:
+                return
 
 
 @fails(abandoned_scan_blocks_nothing="expected within 0.5 s: put(), delete() and scan() return")

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from twitchvault.stores.base import TokenStore
 
 PROJECT = """
+import asyncio
 import functools
 import os
+from contextlib import asynccontextmanager
 
 import pytest
 from tests.stores.custom_store import MyStore
 from twitchvault.errors import StoreUnavailable, VersionConflict
+from twitchvault.stores import SQLiteStore
 from twitchvault.testing import StoreContract
 
 class IgnoresExpect(MyStore):
@@ -46,6 +49,32 @@ class OneProcess(MyStore):
         if os.getpid() != self.home:
             raise StoreUnavailable("not at home")
 
+class HearsOnlyItself(SQLiteStore):  # only catch_up() finds what others have written
+    def __init__(self, path):
+        super().__init__(path)
+        self.wrote = asyncio.Event()
+
+    async def put(self, key, value, *, expect=None):
+        version = await super().put(key, value, expect=expect)
+        self.wrote.set()
+        return version
+
+    @asynccontextmanager
+    async def watch(self, prefix=""):
+        async with super().watch(prefix) as feed:
+            yield Deaf(feed, self.wrote)
+
+class Deaf:
+    def __init__(self, feed, wrote):
+        self.feed, self.wrote, self.catch_up = feed, wrote, feed.catch_up
+
+    def drain(self):
+        return self.feed.drain() if self.wrote.is_set() else []
+
+    async def wait(self):
+        await self.wrote.wait()
+        return await self.feed.wait()
+
 class Files(StoreContract):
     kind, more = MyStore, ()
 
@@ -65,6 +94,9 @@ class TestTwoSteps(Files):
 class TestOneProcess(Files):
     kind, more = OneProcess, (os.getpid(),)
 
+class TestHearsOnlyItself(Files):
+    kind, call_timeout = HearsOnlyItself, 3
+
 class TestForgotten(StoreContract):
     pass
 
@@ -83,6 +115,7 @@ SAID = (
     'omits={"processes": "why not"}',
     "a process that uses the store failed",
     "StoreUnavailable: not at home",
+    "expected within 3 s: wait() gives the last write",
 )
 
 
@@ -121,6 +154,7 @@ async def test_wrong_stores_fail_in_a_project(quick_path: Path) -> None:
     """
     chosen = "TestFile and (put_then_get or wakes_up or between) or TestForgotten and put_then_get"
     chosen += " or TestBroken and (put_ or increments) or compare_and_set_between_processes"
+    chosen += " or TestHearsOnlyItself and feed_of_other"
     code, output = await run(quick_path, chosen)
     assert code == 1, output
     failed = set(
@@ -128,6 +162,7 @@ async def test_wrong_stores_fail_in_a_project(quick_path: Path) -> None:
     )
     between = {f"{name}::test_compare_and_set_between_processes" for name in FAILING}
     assert between <= failed
+    assert "HearsOnlyItself::test_feed_of_other_processes" in failed
     assert {"Broken::test_put_with_expect", "Broken::test_increments_at_once"} <= failed
     assert not {test for test in failed if test.startswith("File::")}
     assert "Broken::test_put_then_get" not in failed

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import pytest
 
 from twitchvault.errors import VersionConflict
-from twitchvault.testing.contract.entries import LATE
-from twitchvault.testing.contract.feeds import Replica
+from twitchvault.testing.contract.feeds import reading
 from twitchvault.testing.contract.support import (
     CANCEL_POINTS,
     ContractFixtures,
     MakeStore,
+    T,
     check_conflict,
     check_entry,
     get_entry,
@@ -32,11 +32,15 @@ from twitchvault.testing.contract.support import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from twitchvault.stores.base import TokenStore
     from twitchvault.testing.contract.support import Watch
 
 TASKS: Final = 50
 ROUNDS: Final = 4
+LATE: Final = 0.6
+"""Seconds in which a cancelled write that goes on all the same has been done."""
 LARGE: Final = Random(0).randbytes(2**20)  # noqa: S311 - bytes that no database can compress
 """A value whose write takes longer than that of a few bytes."""
 
@@ -64,6 +68,24 @@ class Concurrency(ContractFixtures):
         await check_entry(stores[0], ("key", version, b"%d" % winner), "another one stands")
         for result in results[:winner] + results[winner + 1 :]:
             check_conflict(result, "key", 0, version)
+
+    async def test_one_writes_over_a_version(self, stores: list[TokenStore]) -> None:
+        """Of many puts and deletes at once that expect one version, one succeeds."""
+        for turn in range(ROUNDS):
+            version = await stores[0].put("key", b"value")
+            calls = (
+                store.delete("key", expect=version)
+                if (i + turn) % 2
+                else store.put("key", b"%d" % i, expect=version)
+                for i, store in zip(range(TASKS), cycle(stores), strict=False)
+            )
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            done = [result for result in results if not isinstance(result, VersionConflict)]
+            assert len(done) == 1, (
+                f"of {TASKS} puts and deletes at once with expect={version} one must succeed and "
+                f"the others raise VersionConflict; these did not: {done}. put() and delete() must "
+                "compare and write in one atomic step"
+            )
 
     async def test_stores_see_each_other(self, stores: list[TokenStore]) -> None:
         """What one store has written, another store on the same data reads at once."""
@@ -117,21 +139,37 @@ class Concurrency(ContractFixtures):
         gone = await asyncio.gather(*(store.delete("key:0") for _ in range(TASKS)))
         assert gone.count(True) == 1, f"{gone.count(True)} of {TASKS} deletes gave True"
 
-    async def test_cancelled_puts(self, store: TokenStore) -> None:
-        """A put that is cancelled leaves the old value or the new one, and has no effect later.
+    async def test_cancelled_writes(self, store: TokenStore) -> None:
+        """A put or delete that is cancelled takes effect or does not, and has no effect later.
 
-        The puts beside it go on.
+        The writes beside it go on.
         """
         last: dict[str, int] = {}
         for point in range(CANCEL_POINTS):
             for count in (1, 4):
                 keys = [f"key:{point}:{count}:{number}" for number in range(count)]
-                await _check_cancelled(store, keys, point)
+                await _check_cancelled_puts(store, keys, point)
+                await _check_cancelled_deletes(store, keys, point)
                 last |= {key: await store.put(key, b"last") for key in keys}
         await asyncio.sleep(LATE)
         for key, version in last.items():
-            late = "a cancelled put took effect after a later put had returned"
+            late = "a cancelled put() or delete() took effect after a later put had returned"
             await check_entry(store, (key, version, b"last"), late)
+
+    async def test_cancelled_gets(self, store: TokenStore) -> None:
+        """After a get that is cancelled, every get gives the entry of its own key."""
+        right = [(key, await store.put(key, key.encode()), key.encode()) for key in "abcd"]
+        for point in range(2 * CANCEL_POINTS):
+            gets = [asyncio.create_task(store.get("a")) for _ in range(4)]
+            if point < CANCEL_POINTS:
+                await reach_point(point)
+            else:
+                await asyncio.wait(gets, return_when=asyncio.FIRST_COMPLETED)
+            for get in gets:
+                get.cancel()
+            for entry in right:
+                await check_entry(store, entry, "a get() beside a cancelled one gave another entry")
+            await asyncio.wait(gets)
 
 
 async def increment(store: TokenStore, key: str) -> int:
@@ -170,16 +208,11 @@ async def _check_commit_order(stores: list[TokenStore], keys: list[str]) -> None
         )
 
 
-async def _check_cancelled(store: TokenStore, keys: list[str], point: int) -> None:
+async def _check_cancelled_puts(store: TokenStore, keys: list[str], point: int) -> None:
     """Put all keys and cancel every second put at some point; fail if a value is wrong."""
     old = [await store.put(key, b"old") if point % 2 else 0 for key in keys]
     calls = [store.put(k, b"new", expect=expect) for k, expect in zip(keys, old, strict=True)]
-    puts = [asyncio.create_task(call) for call in calls]
-    await reach_point(point)
-    for put in puts[::2]:
-        put.cancel()
-    results = await asyncio.gather(*puts, return_exceptions=True)
-    for key, version, result in zip(keys, old, results, strict=True):
+    for key, version, result in zip(keys, old, await _cancelled(calls, point), strict=True):
         if isinstance(result, int):
             await check_entry(store, (key, result, b"new"), "a put beside a cancelled one is lost")
             continue
@@ -187,6 +220,29 @@ async def _check_cancelled(store: TokenStore, keys: list[str], point: int) -> No
         assert isinstance(result, asyncio.CancelledError), f"a cancelled put() raised {result!r}"
         value = found.value if found else None
         assert value in (b"new", before), f"a cancelled put() left {value!r} in place of {before!r}"
+
+
+async def _check_cancelled_deletes(store: TokenStore, keys: list[str], point: int) -> None:
+    """Delete all keys and cancel every second delete; fail if one beside them was lost."""
+    for key in keys:
+        await store.put(key, b"deleted")
+    results = await _cancelled([store.delete(key) for key in keys], point)
+    for key, result in zip(keys, results, strict=True):
+        right = result is True or isinstance(result, asyncio.CancelledError)
+        assert right, f"a delete() that was cancelled, or was beside one, gave {result!r}"
+        gone = result is not True or await store.get(key) is None
+        assert gone, f"a delete() of {key!r} beside a cancelled one gave True and is lost"
+
+
+async def _cancelled(
+    calls: Iterable[Coroutine[None, None, T]], point: int
+) -> list[T | BaseException]:
+    """What the calls come to, begun at once, when every second one is cancelled at some point."""
+    tasks = [asyncio.create_task(call) for call in calls]
+    await reach_point(point)
+    for task in tasks[::2]:
+        task.cancel()
+    return await asyncio.gather(*tasks, return_exceptions=True)
 
 
 PROCESSES: Final = 3
@@ -241,17 +297,11 @@ class Processes(ContractFixtures):
     async def test_feed_of_other_processes(
         self, store: TokenStore, watch: Watch, in_processes: InProcesses
     ) -> None:
-        """A feed misses nothing that other processes write while it is read."""
-        async with watch() as feed:
-            replica = Replica()
-            work = asyncio.create_task(in_processes())
-            while not work.done():
-                replica.apply(await feed.catch_up())
-                replica.apply(feed.drain())
-                await asyncio.wait({work}, timeout=0.01)
-            await work
-            replica.apply(await feed.catch_up())
-            await replica.check(store, "a feed read while other processes wrote")
+        """A feed gives what other processes write, however it is read, also while nobody writes
+        here.
+        """
+        async with reading(watch, store, {f"done:{number}" for number in range(PROCESSES)}):
+            await in_processes()
 
 
 async def _write_in_processes(make_store: MakeStore) -> list[Done]:
@@ -298,4 +348,5 @@ async def _write(make_store: MakeStore, number: int) -> Done:
                 done.created[key] = await store.put(key, b"value", expect=0)
             await store.put(f"shared:{step % 5}", b"%d" % step)
             await store.delete(f"shared:{step % 7}")
+        await store.put(f"done:{number}", b"")
         return done

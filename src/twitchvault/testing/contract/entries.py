@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from inspect import iscoroutine
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
 from twitchvault.errors import CorruptRecord, DecryptionError
@@ -247,20 +248,20 @@ class Keys(ContractFixtures):
 
         Any other comes in a form that it had, or not at all.
         """
-        still = [f"still:{number}" for number in range(SOME)]
+        still = [f"still:{number}" for number in range(MANY)]
         moving = [f"moving:{number}" for number in range(SOME)]
-        await fill(store, [key for pair in zip(still, moving, strict=True) for key in pair])
+        await fill(store, [key for pair in zip_longest(moving, still) for key in pair if key])
         seen: list[Entry] = []
         async for entry in store.scan():
             check_parts(entry, Entry, "scan()")
             seen.append(entry)
             key = moving[len(seen) * 7 % SOME]
-            match len(seen) % 12:
+            match len(seen) % 24:
                 case 0:
                     await store.put(key, b"changed")
-                case 4:
-                    await store.delete(key)
                 case 8:
+                    await store.delete(key)
+                case 16:
                     await store.put(f"added:{len(seen)}", b"changed")
         counts = Counter(entry.key for entry in seen)
         wrong = {key: counts[key] for key in still if counts[key] != 1}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import VersionConflict
@@ -23,12 +23,13 @@ from twitchvault.testing.contract.support import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Set
 
     from twitchvault.stores.base import Feed, TokenStore
 
 PREFIXES: Final = ("", "a", "a%", "a*", "[", "_", "\\", "\0", "é", "app:1", "\U0010ffff")
 WRITERS: Final = 4
+LEAVE: Final = "leave a feed's context after its wait() or catch_up() was cancelled"
 END: Final = "the end"
 """The key that is written last."""
 
@@ -136,20 +137,10 @@ class Feeds(ContractFixtures):
 
     async def test_feeds_miss_nothing(self, stores: list[TokenStore], watch: Watch) -> None:
         """Readers that wait, drain or catch up while four writers write know all in the end."""
-        async with AsyncExitStack() as stack:
-            readers = [
-                (method, await stack.enter_async_context(watch()), Replica())
-                for method in ("wait", "drain", "catch_up")
-            ]
-            reads = asyncio.gather(*(_read(*reader) for reader in readers))
+        async with reading(watch, stores[0], {END}):
             writes = (_write(stores[i % len(stores)], i) for i in range(WRITERS))
             await asyncio.gather(*writes)
             await stores[0].put(END, b"")
-            async with time_limit("wait(), drain() and catch_up() give the last write"):
-                await reads
-            for method, feed, replica in readers:
-                replica.apply(await feed.catch_up())
-                await replica.check(stores[0], f"a feed read by {method}() while others wrote")
 
     async def test_watch_then_scan(self, store: TokenStore, watch: Watch) -> None:
         """A reader that enters a feed, scans, and then reads the feed knows all, whoever writes."""
@@ -169,22 +160,22 @@ class Feeds(ContractFixtures):
 
     async def test_cancelled_wait(self, store: TokenStore, watch: Watch) -> None:
         """A `wait` that is cancelled ends and loses no change, and its feed can be left."""
-        expected = "leave a feed's context after its wait() was cancelled"
         for point in range(CANCEL_POINTS):
-            async with time_limit(expected), watch() as feed:
+            async with time_limit(LEAVE), watch() as feed:
                 waiting = asyncio.create_task(feed.wait())
                 put = asyncio.create_task(store.put("key", b"%d" % point))
                 await reach_point(point)
-                waiting.cancel()
-                given = await result_of(waiting)
-                right, replica = ("key", await put, b"%d" % point), Replica()
-                replica.apply([] if isinstance(given, asyncio.CancelledError) else given)
-                replica.apply(await feed.catch_up())
-                known = replica.known.get("key")
-                assert known == right, (
-                    f"a change was lost with a cancelled wait(): after {right} the reader knows "
-                    f"{known}. Take changes only when nothing more is awaited"
-                )
+                await _check_cancelled(waiting, feed, put)
+
+    async def test_cancelled_catch_up(self, store: TokenStore, watch: Watch) -> None:
+        """A `catch_up` that is cancelled ends and loses no change, and its feed can be left."""
+        for point in range(CANCEL_POINTS):
+            async with time_limit(LEAVE), watch() as feed:
+                put = asyncio.create_task(store.put("key", b"%d" % point))
+                await asyncio.wait({put})
+                reading = asyncio.create_task(feed.catch_up())
+                await reach_point(point)
+                await _check_cancelled(reading, feed, put)
 
     async def test_damage_does_not_stop_a_feed(
         self, store: TokenStore, watch: Watch, damage_entry: Damage
@@ -208,9 +199,50 @@ async def check_wait(waiting: Awaitable[list[Change]], expected: Change) -> None
     assert expected in changes, f"wait() must give {expected}, it gave {changes}"
 
 
-async def _read(method: str, feed: Feed, replica: Replica) -> None:
-    """Read until the last write has come."""
-    while END not in replica.known:
+async def _check_cancelled(
+    reading: asyncio.Task[list[Change]], feed: Feed, put: asyncio.Task[int]
+) -> None:
+    """Cancel a reader; fail if it or its feed does not give the change that was put."""
+    reading.cancel()
+    given, version, replica = await result_of(reading), await put, Replica()
+    replica.apply([] if isinstance(given, asyncio.CancelledError) else given)
+    replica.apply(await feed.catch_up())
+    known = replica.known.get("key")
+    assert known is not None and known.version == version, (  # noqa: PT018 - one rule
+        f"a change was lost with a cancelled wait() or catch_up(): after version {version} the "
+        f"reader knows {known}. Take changes only when nothing more is awaited"
+    )
+
+
+@asynccontextmanager
+async def reading(watch: Watch, store: TokenStore, last: Set[str]) -> AsyncIterator[None]:
+    """Readers that wait, drain or catch up, each on its own, while the block writes.
+
+    Fail unless each knows all in the end; `last` are the keys that are written last.
+    """
+    async with AsyncExitStack() as stack:
+        readers = [
+            (method, await stack.enter_async_context(watch()), Replica())
+            for method in ("wait", "drain", "catch_up")
+        ]
+        reads = [asyncio.create_task(_read(*reader, last)) for reader in readers]
+        try:
+            yield
+            for read, (method, _, _) in zip(reads, readers, strict=True):
+                async with time_limit(f"{method}() gives the last write"):
+                    await read
+        finally:
+            for read in reads:
+                read.cancel()
+            await asyncio.wait(reads)
+        for method, feed, replica in readers:
+            replica.apply(await feed.catch_up())
+            await replica.check(store, f"a feed read by {method}() while others wrote")
+
+
+async def _read(method: str, feed: Feed, replica: Replica, last: Set[str]) -> None:
+    """Read until the last writes have come."""
+    while not last <= replica.known.keys():
         await asyncio.sleep(0.001 if method == "drain" else 0)
         result = getattr(feed, method)()
         replica.apply(result if method == "drain" else await result)
