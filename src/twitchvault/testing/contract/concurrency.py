@@ -19,6 +19,7 @@ from twitchvault.errors import VersionConflict
 from twitchvault.testing.contract.feeds import reading
 from twitchvault.testing.contract.support import (
     CANCEL_POINTS,
+    LATE,
     ContractFixtures,
     MakeStore,
     T,
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 TASKS: Final = 50
 ROUNDS: Final = 4
-LATE: Final = 0.6
-"""Seconds in which a cancelled write that goes on all the same has been done."""
 LARGE: Final = Random(0).randbytes(2**20)  # noqa: S311 - bytes that no database can compress
 """A value whose write takes longer than that of a few bytes."""
 
