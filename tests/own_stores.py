@@ -95,6 +95,21 @@ class Broken:
             raise OSError(f"connect to db://user:hunter2@host: {operation} of {key!r}")
 
 
+class Once:
+    """A hook that raises `error` at the first call of one operation."""
+
+    def __init__(self, operation: str, error: BaseException) -> None:
+        self.operation = operation
+        self.error = error
+        self.raised = asyncio.Event()
+
+    async def __call__(self, operation: str, _key: str) -> None:
+        """Raise or pass."""
+        if operation == self.operation and not self.raised.is_set():
+            self.raised.set()
+            raise self.error
+
+
 class Held:
     """A hook that holds all calls of some operations until its release."""
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 import pytest
-from aiohttp import web
+from aiohttp.test_utils import TestServer
 from yarl import URL
 
 from twitchvault.testing import FakeTwitch
@@ -20,20 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE: Final = ROOT / "docs" / "signing-in.md"
-
-
-@asynccontextmanager
-async def serving(app: web.Application) -> AsyncIterator[URL]:
-    """The application on a free port."""
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        yield URL.build(scheme="http", host=host, port=port)
-    finally:
-        await runner.cleanup()
 
 
 @pytest.fixture
@@ -50,8 +35,8 @@ async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         point_app_at(monkeypatch, twitch)
         module: dict[str, Any] = {"__name__": "login_server"}
         exec(block.text, module)  # noqa: S102 - the page is ours
-        async with serving(module["server"]) as base:
-            yield module | {"base": base, "twitch": twitch}
+        async with TestServer(module["server"]) as server:
+            yield module | {"base": server.make_url("/"), "twitch": twitch}
 
 
 async def visit(server: dict[str, Any], *, meddle: bool = False) -> tuple[int, str]:

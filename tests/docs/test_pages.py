@@ -1,4 +1,7 @@
-"""The pages hang together: links lead somewhere, blocks say what they are, commands exist."""
+"""The pages hang together: links lead somewhere, blocks say what they are, commands exist.
+
+`make docs` makes a site of them.
+"""
 
 from __future__ import annotations
 
@@ -143,3 +146,11 @@ def help_of(*command: str) -> str:
 
 def _script() -> str:
     return str(Path(sys.executable).parent / "twitchvault")
+
+
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    """Every page is in the navigation, every link and every name that it documents is found."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(tmp_path)]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert "twitchvault.App" in (tmp_path / "api" / "index.html").read_text(encoding="utf-8")

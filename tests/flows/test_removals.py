@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.environment import GARBAGE, REFRESH, on_each_store
+from tests.environment import GARBAGE, REFRESH, on_each_store, until
 from tests.own_stores import OwnStore, nothing
 from twitchvault import CorruptRecord, HTTPException, StoreUnavailable
 
@@ -140,3 +140,19 @@ async def test_a_repeated_removal_spares_a_later_login(
         store.before = store.after = nothing
         await remover.flush()
         assert (await env.stored(client=client) is not None) == gets_in
+
+
+async def test_a_login_right_after_a_removal_stands(env: Environment) -> None:
+    """Also one by an access token alone, for a process that has seen neither of the two."""
+    inner = env.storage.store()
+    async with env.app(store=OwnStore(inner)) as app, env.app(store=OwnStore(inner)) as other:
+        await env.login(app)
+        await other.sync()
+        bare = env.pair().access_token
+        app.remove_token(env.alice.user_id)
+        await app.flush()
+        await app.add_user(bare, None)
+        await other.sync()
+        await until(lambda: other.get_token(env.alice.user_id) == (bare, None))
+        await app.sync()
+        assert app.get_token(env.alice.user_id) == (bare, None)

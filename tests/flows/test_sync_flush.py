@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -81,3 +84,39 @@ async def test_a_store_that_cannot_be_watched(env: Environment) -> None:
         one.remove_token("1")
         await one.flush()
         await until(lambda: "2" in two.tokens and "1" not in two.tokens)
+
+
+class FinishingStore(OwnStore):
+    """A store whose puts go on when they are cancelled, until they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = asyncio.Event()
+
+    async def put(self, key: str, value: bytes, *, expect: int | None = None) -> int:
+        """As the inner store, once it is let go."""
+        while not self.go_on.is_set():
+            with suppress(asyncio.CancelledError):
+                await self.go_on.wait()
+        return await super().put(key, value, expect=expect)
+
+
+async def test_a_put_that_cannot_be_cancelled_loses_nothing(
+    env: Environment, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`close()` leaves such a put behind; opened anew, the flow writes all there is, once."""
+    store = FinishingStore()
+    flow = env.device(store=store)
+    await flow.authorize()
+    flow.add_token("1", "a1", "r1")
+    await until(lambda: store.calls["get"] > 1)
+    flow.add_token("1", "a2", "r2")
+    with pytest.raises(StoreUnavailable):
+        await flow.close()
+    await flow.authorize()
+    store.go_on.set()
+    await flow.flush()
+    assert flow.get_token("1") == ("a2", "r2")
+    await flow.close()
+    gc.collect()
+    assert "never retrieved" not in caplog.text

@@ -154,12 +154,9 @@ async def test_users(witness: Witness, env: Environment) -> None:
             witness,
             user.get("nothing/there"),
             user.post("users", json={"a": 1}),
-            user.get("../elsewhere"),
             flow.validate_token(pair.access_token),
             flow.refresh_token(witness.secret("refresh-token/+of-nobody")),
             flow.revoke_token(witness.secret("access-token/+of-nobody")),
-            flow.validate_token(witness.secret("token with a line\nbreak")),
-            flow.add_user(witness.secret("access-token\ud800surrogate"), None),
             flow.add_user(witness.secret("acc3ss/token&of-nobody"), None),
             flow.add_user(pair.access_token, witness.secret("r3fresh/token&of-nobody")),
         )
@@ -167,9 +164,6 @@ async def test_users(witness: Witness, env: Environment) -> None:
             "7", witness.secret("odd\\access/token+ö"), witness.secret("odd\\refresh/token+ö")
         )
         await failing(witness, odd.get("users"), odd.refresh(), odd.validate())
-        with pytest.raises(TypeError, match="user_id") as caught:
-            flow.add_token("", pair.access_token, pair.refresh_token)
-        witness.catch(caught.value)
         await flow.flush()
         env.twitch.disconnect(env.public, env.alice)
         await failing(witness, user.get("users"), user.refresh())

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import sys
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from asyncio.subprocess import DEVNULL
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -14,11 +12,12 @@ import aiohttp
 from tests.docs.pages import ROOT, blocks
 from tests.environment import until
 from tests.http_servers import free_port
+from tests.programs import PATIENCE, Program, running
 from twitchvault import App
 
 if TYPE_CHECKING:
-    from asyncio.subprocess import Process
     from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from twitchvault.testing import FakeTwitch
@@ -27,44 +26,6 @@ PAGE: Final = ROOT / "docs" / "loops-and-threads.md"
 PROGRAMS: Final = {block.file or "": block.text for block in blocks(PAGE, "python")}
 ELSEWHERE, FORKED, NO_LOOP = (block.text.strip() for block in blocks(PAGE, "text"))
 """What the page says that the errors say."""
-PATIENCE: Final = 40
-
-
-class Running:
-    """A process; `output` is what it has written so far."""
-
-    def __init__(self, process: Process) -> None:
-        self.process = process
-        self.output = ""
-        self._reading = asyncio.create_task(self._read())
-
-    async def _read(self) -> None:
-        assert self.process.stdout is not None
-        while chunk := await self.process.stdout.read(1 << 16):
-            self.output += chunk.decode(errors="replace")
-
-    async def has_written(self, text: str) -> None:
-        """Wait until the output holds the text."""
-        try:
-            await until(lambda: text in self.output or self._reading.done(), PATIENCE)
-        finally:
-            assert text in self.output, self.output
-
-    async def ended(self) -> int:
-        """Wait for its end; the exit code."""
-        async with asyncio.timeout(PATIENCE):
-            await self._reading
-            return await self.process.wait()
-
-    async def stop(self) -> None:
-        """End it in any case."""
-        with suppress(ProcessLookupError):
-            self.process.terminate()
-        try:
-            await self.ended()
-        except TimeoutError:
-            self.process.kill()
-            await self.ended()
 
 
 class Place:
@@ -80,7 +41,6 @@ class Place:
             "TWITCHVAULT_ID_URL": twitch.id_url,
             "TWITCHVAULT_API_URL": twitch.api_url,
             "DISCORD_TOKEN": "discord-token",
-            "PYTHONUNBUFFERED": "1",
         }
 
     async def fill(self) -> None:
@@ -105,23 +65,11 @@ class Place:
         (self.folder / file).write_text(text, encoding="utf-8")
         return file
 
-    @asynccontextmanager
-    async def running(self, *arguments: str, stdin: int = DEVNULL) -> AsyncIterator[Running]:
+    def running(
+        self, *arguments: str, stdin: int = DEVNULL
+    ) -> AbstractAsyncContextManager[Program]:
         """Python with these arguments, in the folder; ended when the test is."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *arguments,
-            cwd=self.folder,
-            env=os.environ | self.settings,
-            stdin=stdin,
-            stdout=PIPE,
-            stderr=STDOUT,
-        )
-        program = Running(process)
-        try:
-            yield program
-        finally:
-            await program.stop()
+        return running(*arguments, cwd=self.folder, env=os.environ | self.settings, stdin=stdin)
 
     async def run(self, *arguments: str) -> tuple[int, str]:
         """Run Python with these arguments to its end; the exit code, and all that it wrote."""
@@ -140,7 +88,7 @@ class Place:
 class Server:
     """A program that serves pages."""
 
-    def __init__(self, program: Running, url: str, browser: aiohttp.ClientSession) -> None:
+    def __init__(self, program: Program, url: str, browser: aiohttp.ClientSession) -> None:
         self.program = program
         self._url = url
         self._browser = browser

@@ -68,24 +68,18 @@ async def gateway(request: web.Request) -> web.WebSocketResponse:
     return socket
 
 
-def json_answer(content: dict[str, Any]) -> web.Response:
+async def answer(request: web.Request) -> web.Response:
     """An answer as Discord gives it: discord.py takes no other content type."""
+    content = BOT if request.path == "/users/@me" else APPLICATION
     return web.Response(body=json.dumps(content).encode(), content_type="application/json")
 
 
 @asynccontextmanager
 async def discord_server() -> AsyncIterator[str]:
     """The address of a server with what a bot asks for until it is ready."""
-
-    async def me(_: web.Request) -> web.Response:
-        return json_answer(BOT)
-
-    async def application(_: web.Request) -> web.Response:
-        return json_answer(APPLICATION)
-
     app = web.Application()
-    app.router.add_get("/users/@me", me)
-    app.router.add_get("/oauth2/applications/@me", application)
+    app.router.add_get("/users/@me", answer)
+    app.router.add_get("/oauth2/applications/@me", answer)
     app.router.add_get("/gateway", gateway)
     async with TestServer(app) as server:
         yield str(server.make_url("")).rstrip("/")

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_client.manager import start_new_async_kernel
 
-from .place import ELSEWHERE, PATIENCE, PROGRAMS
+from tests.programs import PATIENCE
+
+from .place import ELSEWHERE, PROGRAMS
 
 if TYPE_CHECKING:
     from .place import Place

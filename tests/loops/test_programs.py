@@ -45,17 +45,30 @@ async def test_trio(place: Place) -> None:
     assert f"WrongEventLoop: {NO_LOOP}" in output
 
 
-@not_on_windows
-async def test_two_runs_of_uvloop(place: Place) -> None:
+TWICE = """
+from twitchvault import App
+app = App.from_env(maintain=False)
+"""
+
+
+@pytest.mark.parametrize(
+    ("open_it", "use_it"),
+    [
+        pytest.param(
+            "import uvloop; uvloop.run(app.authorize())",
+            "uvloop.run(app.get_user_by_id('1001').get_user())",
+            marks=not_on_windows,
+        ),
+        (
+            "from asgiref.sync import async_to_sync; async_to_sync(app.authorize)()",
+            "async_to_sync(app.get_user_by_id('1001').get_user)()",
+        ),
+    ],
+    ids=["uvloop", "async_to_sync"],
+)
+async def test_two_runs(place: Place, open_it: str, use_it: str) -> None:
     """What the first has opened is a clear error in the second, and nothing is sent."""
-    place.write(
-        "twice.py",
-        "import uvloop\n"
-        "from twitchvault import App\n"
-        "app = App.from_env(maintain=False)\n"
-        "uvloop.run(app.authorize())\n"
-        "uvloop.run(app.get_user_by_id('1001').get_user())\n",
-    )
+    place.write("twice.py", f"{TWICE}{open_it}\n{use_it}\n")
     code, output = await place.run("twice.py")
     assert code == 1
     assert f"WrongEventLoop: {ELSEWHERE}" in output

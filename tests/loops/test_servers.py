@@ -99,18 +99,3 @@ async def test_django_under_wsgi(place: Place) -> None:
     """A view that opens and uses the flow in one `async_to_sync` works each time."""
     place.write("site_of_two.py", DJANGO)
     assert await place.run("-W", "error", "site_of_two.py") == (0, "Alice\nAlice\n")
-
-
-async def test_a_flow_of_another_async_to_sync(place: Place) -> None:
-    """What one call has opened is on another loop in the next."""
-    place.write(
-        "twice.py",
-        "from asgiref.sync import async_to_sync\n"
-        "from twitchvault import App\n"
-        "app = App.from_env(maintain=False)\n"
-        "async_to_sync(app.authorize)()\n"
-        "async_to_sync(app.get_user_by_id('1001').get_user)()\n",
-    )
-    code, output = await place.run("twice.py")
-    assert code == 1
-    assert f"WrongEventLoop: {ELSEWHERE}" in output

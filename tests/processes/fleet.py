@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from twitchvault.testing import RemoteTwitch
     from twitchvault.testing.fake import Client, Counts, Pair
+    from twitchvault.testing.fake.process import RemoteGate
 
 
 class WorkerError(Exception):
@@ -33,7 +34,7 @@ class WorkerError(Exception):
 
 
 class Worker:
-    """One process with one flow. Its commands are the methods of `worker.Bot`."""
+    """One process with one flow. Its commands are the methods of `worker.Bot` and of `App`."""
 
     def __init__(
         self, process: ForkServerProcess, reader: StreamReader, writer: StreamWriter
@@ -51,6 +52,11 @@ class Worker:
         with theirs:
             process = fork(worker.live, theirs)
         return cls(process, *await asyncio.open_connection(sock=ours))
+
+    def login(self, pair: Pair) -> asyncio.Future[str]:
+        """`add_user` of a pair: the user's id."""
+        tokens = {"access_token": pair.access_token, "refresh_token": pair.refresh_token}
+        return self.begin("add_user", **tokens)
 
     async def do(self, command: str, *, timeout: float = 3 * PATIENCE, **options: Any) -> Any:  # noqa: ANN401
         """Carry a command out; `WorkerError` if it failed there, TimeoutError if it hangs."""
@@ -114,17 +120,11 @@ class Fleet:
         self.twitch = twitch
         self.store_url = store_url
         self.workers: list[Worker] = []
-        self._client: Client | None = None
-
-    @property
-    def client(self) -> Client:
-        """The client that `register` has made."""
-        assert self._client is not None, "'register' comes first"
-        return self._client
+        self.client: Client
 
     async def register(self, *, public: bool = True, **switches: Any) -> None:  # noqa: ANN401
-        """Make the client."""
-        self._client = await self.twitch.register_client(public=public, **switches)
+        """Make the client that is meant from now on."""
+        self.client = await self.twitch.register_client(public=public, **switches)
 
     async def start(self, count: int, **options: Any) -> list[Worker]:  # noqa: ANN401
         """So many new processes, all authorized."""
@@ -133,13 +133,13 @@ class Fleet:
         await all_do(workers, "start", **self._settings() | options)
         return workers
 
-    async def restart(self, **options: Any) -> list[Worker]:  # noqa: ANN401
+    async def restart(self) -> list[Worker]:
         """All processes end as they should, and as many begin."""
         await all_do(self.workers, "close")
         await self.close()
         count = len(self.workers)
         self.workers.clear()
-        return await self.start(count, **options)
+        return await self.start(count)
 
     async def kill(self, worker: Worker) -> None:
         """`kill -9`; nothing is asked of that process any more."""
@@ -190,24 +190,29 @@ class Fleet:
 
     async def own_pair(self, worker: Worker) -> str:
         """A user whose pair the vault has got by itself; all processes know it. The user's id."""
-        pair = await self.pair(expired=True)
-        await worker.do(
-            "add_user", access_token=pair.access_token, refresh_token=pair.refresh_token
-        )
+        user_id = await worker.login(await self.pair(expired=True))
         await all_do(self.workers, "sync")
-        return pair.user_id
+        return user_id
 
-    async def expect(self, user_id: str, *, exchanges: int, replays: int = 0) -> None:
-        """So many exchanges so far, and the good pair in the store and in every view."""
+    async def hold_answer(
+        self, worker: Worker, user_id: str
+    ) -> tuple[RemoteGate, asyncio.Future[Any]]:
+        """A refresh that Twitch has committed; its answer comes when the gate is released."""
+        gate = await self.twitch.hold(REFRESH, when="after")
+        call = worker.begin("refresh", user_id=user_id)
+        await gate.reached()
+        return gate, call
+
+    async def expect(self, user_id: str, *, exchanges: int) -> None:
+        """So many exchanges so far, no replay, and the good pair in the store and in every view."""
         counts: Counts = await self.twitch.counts()
-        assert (counts.exchanges, counts.replays) == (exchanges, replays), str(counts)
+        assert (counts.exchanges, counts.replays) == (exchanges, 0), str(counts)
         assert await self.is_stored(user_id)
         live = await self.live(user_id)
-        await all_do(self.workers, "sync")
-        assert await all_do(self.workers, "token", user_id=user_id) == [live] * len(self.workers)
-        assert await all_do(self.workers, "needs_login", user_id=user_id) == (
-            [None] * len(self.workers)
-        )
+        for each in self.workers:
+            await each.do("sync")
+            assert await each.do("token", user_id=user_id) == live
+            assert await each.do("needs_login", user_id=user_id) is None
 
 
 async def all_do(workers: list[Worker], command: str, **options: Any) -> list[Any]:  # noqa: ANN401

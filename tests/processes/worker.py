@@ -30,7 +30,7 @@ SIGNALS = (
 
 
 class Bot:
-    """What a process can do; each public method is a command."""
+    """What a process can do; each public method is a command, and so are those of the flow."""
 
     def __init__(self) -> None:
         self._app: App | None = None
@@ -119,14 +119,6 @@ class Bot:
         """From the next moment on the loop stands still for so long."""
         asyncio.get_running_loop().call_soon(time.sleep, seconds)
 
-    async def sync(self) -> None:
-        """See all that was committed before."""
-        await self.app.sync()
-
-    async def close(self) -> None:
-        """Close the flow."""
-        await self.app.close()
-
     async def stop_at(self, signal: str) -> None:
         """Hold the next refresh request at this signal of aiohttp's tracing, until `go`."""
         self._gate.clear()
@@ -166,7 +158,9 @@ async def _outcome_of(command: Coroutine[Any, Any, object]) -> dict[str, object]
 
 
 async def _answer(bot: Bot, command: dict[str, Any], writer: asyncio.StreamWriter) -> None:
-    outcome = await _outcome_of(getattr(bot, command["do"])(**command["with"]))
+    name = command["do"]
+    method = getattr(bot if hasattr(bot, name) else bot.app, name)
+    outcome = await _outcome_of(method(**command["with"]))
     writer.write(json.dumps({"id": command["id"], **outcome}).encode() + b"\n")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Coroutine
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import twitchvault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Iterator
 
 _HOME = str(Path(twitchvault.__file__).parent)
 _DOUBLE = str(Path(_HOME) / "testing")
@@ -43,15 +44,15 @@ class _Stepped(Coroutine[Any, Any, Any]):
 
 
 class Steps:
-    """Right before step number `at` of any task of the library does `act`, or cancels `victim`.
+    """Right before step number `at` of any task of the library does `act`, or cancels the victim.
 
-    Steps count from the moment `victim` is set until it is done.
+    Steps count from the moment the victim is run until it is done.
     """
 
     def __init__(self, at: int, act: Callable[[], object] | None) -> None:
         self.at = at
         self.taken = 0
-        self.victim: asyncio.Task[Any] | None = None
+        self._victim: asyncio.Task[Any] | None = None
         self._act = act
 
     @property
@@ -59,11 +60,20 @@ class Steps:
         """Whether so many steps were taken."""
         return self.taken > self.at
 
+    async def run(self, victim: Coroutine[Any, Any, object]) -> bool:
+        """Whether the victim came to its own end; an error of it is raised."""
+        self._victim = asyncio.create_task(victim)
+        await asyncio.wait({self._victim})
+        if self._victim.cancelled():
+            return False
+        self._victim.result()
+        return True
+
     def _report(self) -> None:
-        if self.victim is None or self.victim.done():
+        if self._victim is None or self._victim.done():
             return
         if self.taken == self.at:
-            (self._act or self.victim.cancel)()
+            (self._act or self._victim.cancel)()
         self.taken += 1
 
     def make_task(
@@ -91,3 +101,11 @@ def steps(at: int, act: Callable[[], object] | None = None) -> Iterator[Steps]:
         yield counter
     finally:
         loop.set_task_factory(before)
+
+
+async def at_every_step(attempt: Callable[[int], Awaitable[bool]], least: int) -> None:
+    """Interfere at the first step, at the second, and so on, until one attempt ends before that."""
+    for at in itertools.count():
+        if await attempt(at):
+            assert at >= least, "hardly a step was counted: nothing is shown"
+            return

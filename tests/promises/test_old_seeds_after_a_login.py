@@ -1,19 +1,18 @@
-"""An old seed does no harm to a login, or a removal, that came after it."""
+"""An old seed does no harm to a login or a removal after it, nor to a record that is unreadable."""
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.environment import Environment, on_each_store
+from tests.environment import GARBAGE, NEWER_SCHEMA, Environment, on_each_store, within
 from tests.promises.test_old_seeds import ACTS, add_user, refresh_token
-from twitchvault import AuthFailure, TokenError, TwitchVaultError
+from twitchvault import AuthFailure, CorruptRecord, TokenError, TwitchVaultError
 
 if TYPE_CHECKING:
-    import asyncio
-
     from tests.promises.test_old_seeds import Act
     from twitchvault import Token
     from twitchvault.testing.fake import Pair
@@ -143,3 +142,33 @@ async def test_an_access_token_alone_with_more_scopes(env: Environment) -> None:
         wide = env.pair(scopes=["bits:read", "chat:read"])
         await app.add_user(wide.access_token, None)
         assert app.get_token(user.user_id) == (wide.access_token, None)
+
+
+@on_each_store
+@pytest.mark.parametrize("act", [add_user, refresh_token])
+async def test_a_record_of_a_newer_version(env: Environment, act: Act) -> None:
+    """It may remember the seed as spent, so the seed is not sent, and the record stays."""
+    seed = env.pair(expired=True)
+    await env.storage.write(env.key(env.alice), NEWER_SCHEMA)
+    async with env.app() as app:
+        with pytest.raises(CorruptRecord, match=f"{env.alice.user_id!r}.*newest twitchvault"):
+            await act(app, seed)
+        assert env.refreshes_sent() == 0
+    assert await env.storage.read(env.key(env.alice)) == NEWER_SCHEMA
+
+
+@on_each_store
+async def test_damage_that_keeps_one_change_out_of_the_store(env: Environment) -> None:
+    """A record that is damaged during its exchange is in the way of no other user's seed."""
+    seed = env.pair(user=env.bob, expired=True)
+    async with env.app() as app:
+        user = await env.login(app)
+        gate, call = await env.hold_answer(user)
+        await env.storage.write(env.key(env.alice), GARBAGE)
+        gate.release()
+        await asyncio.wait((call,))
+        await within(add_user(app, seed))
+        assert (await app.get_user_by_id(env.bob.user_id).get_user()).login == "bob"
+        with pytest.raises(CorruptRecord):
+            await app.flush()
+        await env.login(app)

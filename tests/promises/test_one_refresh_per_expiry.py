@@ -48,7 +48,6 @@ async def test_calls_at_once_and_spread_out(fleet: Fleet, client: dict[str, Any]
 
 async def test_explicit_refreshes_at_once(fleet: Fleet) -> None:
     """`refresh()` asked for by all processes at the same time is one exchange."""
-    await fleet.register()
     workers = await fleet.start(PROCESSES)
     user_id = await fleet.own_pair(workers[0])
     gate = await fleet.twitch.hold(REFRESH)
@@ -60,27 +59,6 @@ async def test_explicit_refreshes_at_once(fleet: Fleet) -> None:
     pairs = await asyncio.gather(*calls)
     assert pairs == [await fleet.live(user_id)] * len(calls)
     await fleet.expect(user_id, exchanges=2)
-
-
-async def test_tokens_that_expire_during_calls(fleet: Fleet) -> None:
-    """Token after token expires while calls are under way: each is exchanged once."""
-    await fleet.register()
-    workers = await fleet.start(PROCESSES)
-    user_id = await fleet.own_pair(workers[0])
-    calls = [
-        asyncio.ensure_future(worker.do("call", user_id=user_id, count=200, seconds=1))
-        for worker in workers
-    ]
-    expiries = 0
-    while not all(call.done() for call in calls):
-        expiries += await fleet.twitch.expire_access(user_id)
-        await asyncio.sleep(0.1)  # the pace at which tokens expire
-    # A call is repeated once with a renewed token; that one may have expired on the way.
-    failures = [failure for call in calls for failure in await call]
-    assert all(failure.startswith("Unauthorized") for failure in failures)
-    counts = await fleet.twitch.counts()
-    assert counts.replays == 0
-    assert counts.exchanges <= 1 + expiries
 
 
 @pytest.mark.parametrize("kind", [OwnStore, WatchedStore], ids=["scanned", "watched"])
@@ -120,22 +98,6 @@ async def test_a_process_one_refresh_behind(env: Environment) -> None:
     assert env.twitch.counts.replays == 0
 
 
-class HeldBack:
-    """Holds the next refresh request before it leaves."""
-
-    def __init__(self) -> None:
-        self.trace = aiohttp.TraceConfig()
-        self.trace.on_request_start.append(self._hold)
-        self.reached = asyncio.Event()
-        self.released = asyncio.Event()
-        self.armed = False
-
-    async def _hold(self, *request: Any) -> None:  # noqa: ANN401 - aiohttp's own
-        if self.armed and request[-1].url.path.endswith("/token"):
-            self.reached.set()
-            await self.released.wait()
-
-
 def suspend(clock: str, seconds: float, patch: pytest.MonkeyPatch) -> None:
     """So many seconds pass that the monotonic clock does not see."""
     if clock == "wall":
@@ -156,17 +118,21 @@ async def test_a_suspend_between_lease_and_request(
     env: Environment, monkeypatch: pytest.MonkeyPatch, clock: str, seconds: float
 ) -> None:
     """The machine slept with the lease in hand: nothing is sent under that lease, but a new one."""
-    store, request = WatchedStore(env.storage.store()), HeldBack()
-    async with env.app(store=store, lease_ttl=60, http_trace=request.trace) as app:
+    store, trace = WatchedStore(env.storage.store()), aiohttp.TraceConfig()
+
+    async def sleep(*request: Any) -> None:  # noqa: ANN401 - aiohttp's own
+        if user is not None and request[-1].url.path.endswith("/token") and not suspended.is_set():
+            suspended.set()
+            assert store.calls["put"] == 1
+            suspend(clock, seconds, monkeypatch)
+
+    trace.on_request_start.append(sleep)
+    user, suspended = None, asyncio.Event()
+    async with env.app(store=store, lease_ttl=60, http_trace=trace) as app:
         user = await env.own_pair(app)
-        request.armed = True
         store.calls.clear()
-        call = asyncio.create_task(user.refresh())
-        await request.reached.wait()
-        assert store.calls["put"] == 1
-        suspend(clock, seconds, monkeypatch)
-        request.released.set()
-        await within(call)
+        await within(user.refresh())
+        assert suspended.is_set()
         await app.flush()
         # The lease that came to nothing is given back, and a new one is taken.
         assert store.calls["put"] == (4 if seconds else 2)

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("store_url", ["sqlite", "redis"], indirect=True)
 async def test_what_another_process_wrote(fleet: Fleet, store_url: str) -> None:
     """SQLite: at the very next read. Redis: one push later. `sync()`: at once, everywhere."""
-    await fleet.register()
     one, two, *_ = workers = await fleet.start(3)
     for _ in range(10):
         pair = await fleet.pair()
@@ -133,7 +132,7 @@ async def test_a_write_during_a_scan_is_no_removal(env: Environment) -> None:
 
 
 class BreakingFeed:
-    """A feed that breaks when `broken` is set."""
+    """A feed that pushes nothing, and breaks when `broken` is set."""
 
     def __init__(self, inner: Feed, error: Exception) -> None:
         self._inner = inner
@@ -141,18 +140,9 @@ class BreakingFeed:
         self.broken = asyncio.Event()
 
     async def wait(self) -> list[Change]:
-        """Changes, until it breaks."""
-        waiting = asyncio.ensure_future(self._inner.wait())
-        breaking = asyncio.ensure_future(self.broken.wait())
-        try:
-            await asyncio.wait({waiting, breaking}, return_when=asyncio.FIRST_COMPLETED)
-            if breaking.done():
-                raise self._error
-            return await waiting
-        finally:
-            waiting.cancel()
-            breaking.cancel()
-            await asyncio.wait({waiting, breaking})
+        """Nothing, until it breaks."""
+        await self.broken.wait()
+        raise self._error
 
     def drain(self) -> list[Change]:
         """What is there, or the error."""

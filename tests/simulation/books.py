@@ -62,7 +62,7 @@ class Books:
     leased: dict[str, dict[tuple[Host, str], tuple[float, str]]] = field(default_factory=dict)
     """The leases on each refresh token, since when, and the access token beside it."""
     died: dict[Host, float] = field(default_factory=dict)
-    trouble: dict[Host, list[tuple[float, float]]] = field(default_factory=dict)
+    outages: dict[Host, list[tuple[float, float]]] = field(default_factory=dict)
     """When a process stood still or could not reach the store."""
     asleep: set[tuple[Host, float]] = field(default_factory=set)
     """Since when it was suspended: no time passes for it then."""
@@ -227,7 +227,7 @@ class Books:
 
     def disturbed(self, host: Host, since: float, until: float) -> float:
         """For how many seconds between the two a process stood still or was cut off."""
-        times = [*self.trouble.get(host, ()), *self.stalls.get(host, ())]
+        times = [*self.outages.get(host, ()), *self.stalls.get(host, ())]
         if host in self.closed:
             times.append((self.closed[host], NEVER))
         return _covered(times, since, until)
@@ -235,7 +235,7 @@ class Books:
     def longest_look(self, host: Host, since: float, until: float, gap: float) -> float:
         """The longest time between the two without such a `gap`: standing still or cut off."""
         longest, begun = 0.0, since
-        for start, end in sorted(self.trouble.get(host, ())):
+        for start, end in sorted(self.outages.get(host, ())):
             if (host, start) in self.asleep:
                 continue
             if end - start > gap and end > begun and start < until:
@@ -248,7 +248,7 @@ class Books:
 
     def upset(self, host: Host, since: float, until: float) -> None:
         """A process stands still or is cut off for this time."""
-        self.trouble.setdefault(host, []).append((since, until))
+        self.outages.setdefault(host, []).append((since, until))
 
     def stall(self, host: Host, since: float, until: float) -> None:
         """A store call of a process takes so long."""
@@ -271,9 +271,9 @@ class Books:
             self.upset(host, self.closed.pop(host), now)
 
     def calm_down(self, now: float) -> None:
-        """All trouble ends now, whatever was planned."""
-        for host, times in self.trouble.items():
-            self.trouble[host] = [(start, min(end, now)) for start, end in times]
+        """All outages end now, whatever was planned."""
+        for host, times in self.outages.items():
+            self.outages[host] = [(start, min(end, now)) for start, end in times]
 
     def is_known(self, pair: Pair) -> bool:
         """Whether one of the processes has exchanged it, or was told that it is dead.
@@ -320,6 +320,10 @@ class Books:
     def decisions_on(self, user: str) -> list[Decision]:
         """All logins and removals of a user."""
         return [one for one in self.decisions if one.user == user]
+
+    def removed(self, user: str) -> list[float]:
+        """When removals of a user stood in the store."""
+        return [one.written_at for one in self.decisions_on(user) if not one.chain]
 
     def heirs(self, pair: Pair) -> list[Pair]:
         """Those that descend from a pair: who knows one of them knows that the pair is spent."""

@@ -253,7 +253,7 @@ def _healed(books: Books, loss: Loss, pairs: list[Pair], until: float) -> bool:
 
 def _had_chance(books: Books, loss: Loss, pair: Pair, until: float) -> bool:
     # Once the user is removed there is nothing left to write back.
-    removed = [one.written_at for one in books.decisions_on(pair.user) if not one.chain]
+    removed = books.removed(pair.user)
     until = min([until, *(at for at in removed if at > loss.at)])
     return any(
         since <= loss.at and _could_act(books, host, loss, until)
@@ -313,7 +313,7 @@ def _never_came(books: Books, pair: Pair) -> str | None:
 
 def _removed_meanwhile(books: Books, pair: Pair) -> bool:
     """Whether the user was removed while this pair was leased or exchanged."""
-    removed = [one.written_at for one in books.decisions_on(pair.user) if not one.chain]
+    removed = books.removed(pair.user)
     return any(
         books.lease_of(one)[0] <= at <= min(one.answered_at, one.failed_at)
         for one in books.requests
@@ -339,7 +339,7 @@ def _overtaken(books: Books, pair: Pair) -> bool:
     if pair.by is None:
         return False
     leased, _ = books.lease_of(pair.by)
-    removed = [one.written_at for one in books.decisions_on(pair.user) if not one.chain]
+    removed = books.removed(pair.user)
     return any(leased <= at <= pair.stored_at and at < NEVER for at in removed)
 
 
@@ -387,7 +387,7 @@ def _died_meanwhile(books: Books, pair: Pair, request: Request) -> bool:
     key = (request.host, pair.access)
     accepted = [at for at in books.accepted.get(key, ()) if at <= request.left_at]
     lived = max(accepted, default=-NEVER)  # Twitch may have given the same one once more
-    knew = any(lived <= at <= request.left_at for at in books.refused.get(key, ()))
+    knew = any(lived <= at < request.left_at for at in books.refused.get(key, ()))
     if knew and books.condemned.get(pair.refresh) is request.host:
         return False
     if request.answered_at < NEVER:

@@ -131,7 +131,7 @@ class HelixClient:
         began = time.monotonic()
         try:
             if known and first:
-                return await self.vault.renew(user_id, refused.generation)
+                return await self.vault.renew(user_id, refused)
             token = await self.vault.renew_refused(user_id, refused.access_token)
         except HTTPException as error:
             failure = fresh_copy(error)

@@ -89,7 +89,7 @@ class Logins(Part):
         user_id = await self._find_user(TokenPair("", token))
         record = self._mirror.get(user_id)
         if record is not None and record.refresh_token == token:
-            record = await self._refresher.renew(user_id, record.generation, refused=False)
+            record = await self._refresher.renew(user_id, record, refused=False)
         if record is None:
             msg = f"this refresh token is spent, and user {user_id!r} was removed: sign in again"
             raise AuthFailure(msg)
@@ -114,7 +114,7 @@ class Logins(Part):
         user_id = await self._find_user(pair)
         record = self._mirror.get(user_id)
         if record is not None and record.pair == pair and record.state == "live":
-            record = await self._refresher.renew(user_id, record.generation, refused=True)
+            record = await self._refresher.renew(user_id, record, refused=True)
         if record is None or record.state == "needs_login":
             raise AuthFailure(NEITHER_WORKS)
         await self._outbox.written(self._repository.user_key(user_id))

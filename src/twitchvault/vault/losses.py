@@ -40,7 +40,8 @@ def _after_a_loss(stored: Record, ours: Record) -> Record:
     behind = stored.order < ours.order
     is_spent = stored.has_spent(fingerprint(ours.refresh_token or ""))
     outdated = _is_outdated(stored, ours) or _is_better_login(ours, stored)
-    if is_spent or (_is_unknown_login(stored, ours) and not outdated):
+    unknown = _is_unknown_login(stored, ours) or (not behind and _is_bare_login(stored, ours))
+    if is_spent or (unknown and not outdated):
         return _with_memory_of(stored, ours, ours.generation + 1 if behind else stored.generation)
     if behind:
         return ours
@@ -71,6 +72,12 @@ def _is_unknown_login(record: Record, other: Record) -> bool:
     if not login or login == fingerprint(other.refresh_token or ""):
         return False
     return not other.remembers(login)
+
+
+def _is_bare_login(record: Record, other: Record) -> bool:
+    """Whether `record` is a login by an access token alone, which no fingerprint tells of."""
+    bare = record.state == "live" and record.refresh_token is None
+    return bare and record.access_token != other.access_token
 
 
 def _with_spent_of(current: Record, other: Record) -> Record:

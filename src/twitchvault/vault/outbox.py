@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import StoreError, VersionConflict, fresh_copy
 from twitchvault.vault.history import noted
-from twitchvault.vault.repository import UNREADABLE
+from twitchvault.vault.repository import UNREADABLE, WriteLost
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -242,8 +242,9 @@ class Outbox:
         pause = FIRST_PAUSE
         while queue.updates:
             queue.hurry.clear()
+            update = queue.updates[0]
             try:
-                await self._write(queue, queue.updates[0])
+                await self._write(queue, update)
             except Exception as error:
                 failure = self._failure(queue, error)
                 if isinstance(failure, UNREADABLE) and queue.overrule():
@@ -254,12 +255,16 @@ class Outbox:
                         await queue.hurry.wait()
                 pause = min(pause * 2, self._longest_pause)
             else:
-                queue.updates.popleft()
+                # A store that goes on with a cancelled put may keep an older task of this queue up.
+                if queue.updates and queue.updates[0] is update:
+                    queue.updates.popleft()
                 pause = FIRST_PAUSE
                 if queue.updates:
                     self._show(queue)
         if queue.error is not None:
             _logger.info("%r: the change is in the store now", queue.key)
+        if self._queues.get(queue.key) is not queue:
+            return
         del self._queues[queue.key]
         if queue.user_id is not None:
             self._mirror.drop_pending(queue.user_id)
@@ -327,7 +332,9 @@ class Outbox:
                 await self._repository.delete(key, expect=expect)
             else:
                 await self._repository.write(key, after, expect=expect)
-        except VersionConflict:
+        except VersionConflict as conflict:
+            if isinstance(conflict, WriteLost):
+                update.doubt()
             update.tried = None
             return False
         return True

@@ -112,6 +112,12 @@ class Record(
         """Grows with every decision about a user: a smaller one in a store is lost data."""
         return self.generation, self.state == "needs_login"
 
+    def follows(self, base: Record) -> bool:
+        """Whether this is a newer pair than that of `base`, or the one that stands in its place."""
+        if self.generation != base.generation:
+            return self.generation > base.generation
+        return self.access_token != base.access_token
+
     def has_spent(self, mark: str) -> bool:
         """Whether the refresh token with this fingerprint was exchanged by the vault before."""
         return mark in self.seeds or mark in self.exchanged

@@ -79,10 +79,10 @@ class Refresher(Part):
             self._exchange.leave_in_doubt(lease)
         self._leases.clear()
 
-    async def renew(self, user_id: str, generation: int, *, refused: bool) -> Record:
-        """A record of this user with a larger generation than that.
+    async def renew(self, user_id: str, base: Record, *, refused: bool) -> Record:
+        """A record of this user with a newer pair than that of `base`.
 
-        `refused`: Twitch says that the access token of that generation is dead. Without a refresh
+        `refused`: Twitch says that the access token of `base` is dead. Without a refresh
         token the user then has to sign in again; else that is only an error. If the user has to,
         the record says that the access token is dead, so that nobody asks again.
 
@@ -91,18 +91,18 @@ class Refresher(Part):
         """
         key = self._repository.user_key(user_id)
         record = self._mirror.get(user_id)
-        if refused and record is not None and record.generation == generation:
+        if refused and record is not None and not record.follows(base):
             self._exchange.note_foreign_lease(user_id, record)
             self._backoff.refused(user_id)
         for _ in range(ROUNDS):
-            if record is None or (record.generation <= generation and record.state == "live"):
+            if record is None or (not record.follows(base) and record.state == "live"):
                 self._backoff.check(user_id)
                 record = await self.jobs.join(
-                    key, lambda job: self._renew(job, user_id, generation, refused=refused)
+                    key, lambda job: self._renew(job, user_id, base, refused=refused)
                 )
             if record is None:
                 raise unknown_user(user_id)
-            if record.generation > generation and not record.access_refused:
+            if record.follows(base) and not record.access_refused:
                 return record
             if record.state == "needs_login":
                 if refused and not record.access_refused:
@@ -112,16 +112,14 @@ class Refresher(Part):
         msg = f"the record of user {user_id!r} changes all the time; try again in a moment"
         raise NoAnswer(msg, sent=False)
 
-    async def _renew(
-        self, job: Job, user_id: str, generation: int, *, refused: bool
-    ) -> Record | None:
+    async def _renew(self, job: Job, user_id: str, base: Record, *, refused: bool) -> Record | None:
         key = self._repository.user_key(user_id)
         while job.left > 0:
             held = await self._read(key)
             if held is None:
                 return None
             record = held.record
-            if record.generation > generation or record.state == "needs_login":
+            if record.follows(base) or record.state == "needs_login":
                 return record
             if record.refresh_token is None and user_id != self._identity.client_id:
                 if not refused:

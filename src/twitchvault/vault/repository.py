@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from twitchvault.stores.base import Entry, TokenStore
     from twitchvault.vault.mirror import Mirror
 
-__all__ = ["UNREADABLE", "Held", "Repository", "was_cancelled"]
+__all__ = ["UNREADABLE", "Held", "Repository", "WriteLost", "was_cancelled"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -50,6 +50,10 @@ BATCH: Final = 500
 MAX_SEEDS_HELD: Final = 1000
 RESTORES: Final = 5
 """So often in a row a record is written back before the store counts as unavailable."""
+
+
+class WriteLost(VersionConflict):
+    """The write has taken place, but the store does not hold it any more."""
 
 
 class Held(NamedTuple):
@@ -166,7 +170,7 @@ class Repository:
             if entry is None:
                 return None  # the feed tells the mirror: it knows a delete from a loss
             if not _is_entry(entry, key):
-                raise self._wrong_answer("get", "the Entry(key, version, value) of its key or None")
+                raise self._wrong_answer("get", "an Entry(key, version, value) of that key, or None")
             held = Held(entry.version, decode(entry.value, user_id or key))
         except UNREADABLE as error:
             if user_id is not None:
@@ -258,7 +262,7 @@ class Repository:
         confirmed = self._mirror.confirmed(user_id)
         if confirmed is not None and not descends(confirmed, record):
             # Others have written something since without having seen it: it was lost.
-            raise VersionConflict(key, version, self._mirror.version(user_id))
+            raise WriteLost(key, version, self._mirror.version(user_id))
         return version
 
     async def _put(self, key: str, value: bytes, expect: int | None) -> int:
@@ -280,7 +284,7 @@ class Repository:
         await self.call(self.store.delete, key, expect=expect)
         self._mirror.end_write(user_id, None)
         if losses != self.losses:  # what was deleted may be back
-            raise VersionConflict(key, known, known)
+            raise WriteLost(key, known, known)
         self._mirror.forget(user_id, "local", known=known)
 
     def has_arrived(self, key: str, record: Record | None) -> bool:

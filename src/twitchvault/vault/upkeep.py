@@ -203,7 +203,7 @@ class Upkeep(Part):
             return
         with self._guard:
             try:
-                await self._refresher.renew(user_id, record.generation, refused=refused)
+                await self._refresher.renew(user_id, record, refused=refused)
             except AuthFailure:
                 if record.refresh_token is not None:
                     self._guard.refused()

@@ -245,10 +245,10 @@ class Vault(Part):
 
     # Refreshing
 
-    async def renew(self, user_id: str, generation: int) -> Record:
-        """A newer record than that of `generation`, whose access token Twitch has just refused."""
+    async def renew(self, user_id: str, base: Record) -> Record:
+        """A newer record than `base`, whose access token Twitch has just refused."""
         self._require_open()
-        return await self._refresher.renew(user_id, generation, refused=True)
+        return await self._refresher.renew(user_id, base, refused=True)
 
     async def renew_refused(self, user_id: str, refused: str) -> str:
         """An access token for somebody who was told elsewhere that `refused` is dead.
@@ -274,7 +274,7 @@ class Vault(Part):
         try:
             answer = await self._identity.validate(record.access_token)
         except Unauthorized:
-            await self.renew(user_id, record.generation)
+            await self.renew(user_id, record)
         else:
             await self._refresher.note_validation(user_id, record.access_token, answer)
 
@@ -282,7 +282,7 @@ class Vault(Part):
         """A newer pair than the view shows now, as the identity service would have answered."""
         self._require_open()
         record = self._needed(user_id)
-        return as_token(await self._refresher.renew(user_id, record.generation, refused=False))
+        return as_token(await self._refresher.renew(user_id, record, refused=False))
 
     async def refresh_token(self, token: str) -> Token:
         """Exchange a refresh token: its successor is the vault's from now on."""
@@ -376,7 +376,7 @@ class Vault(Part):
         except Unauthorized:
             if self._identity.public:
                 return False
-            await self._refresher.renew(client_id, record.generation, refused=True)
+            await self._refresher.renew(client_id, record, refused=True)
         else:
             await self._refresher.note_validation(client_id, record.access_token, answer)
         return True
