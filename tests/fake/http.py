@@ -139,7 +139,9 @@ class HTTP:
 
 def register(http: HTTP, **switches: object) -> Client:
     """A confidential client with two redirect URIs."""
-    return http.twitch.register_client(redirect_uris=[FIRST, HOME], **switches)
+    client = http.twitch.register_client(redirect_uris=[FIRST, HOME])
+    http.twitch.switch(client, **switches)
+    return client
 
 
 def connected(http: HTTP, **switches: object) -> tuple[Client, Pair]:
@@ -149,7 +151,9 @@ def connected(http: HTTP, **switches: object) -> tuple[Client, Pair]:
 
 def public(http: HTTP, **switches: object) -> tuple[Client, Pair]:
     """A public client and a pair of alice's."""
-    return _with_pair(http, http.twitch.register_client(public=True, **switches))
+    client = http.twitch.register_client(public=True)
+    http.twitch.switch(client, **switches)
+    return _with_pair(http, client)
 
 
 def _with_pair(http: HTTP, client: Client) -> tuple[Client, Pair]:
