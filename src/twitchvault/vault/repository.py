@@ -170,9 +170,8 @@ class Repository:
             if entry is None:
                 return None  # the feed tells the mirror: it knows a delete from a loss
             if not _is_entry(entry, key):
-                raise self._wrong_answer(
-                    "get", "an Entry(key, version, value) of that key, or None"
-                )
+                expected = "an Entry(key, version, value) of that key, or None"
+                raise self._wrong_answer("get", expected)
             held = Held(entry.version, decode(entry.value, user_id or key))
         except UNREADABLE as error:
             if user_id is not None:
