@@ -6,8 +6,7 @@ Each reason is decided by what the world knows, never by what the vault says:
 - the answer was lost on the network, or something else came in its place, or the owner closed and
   had waited for it long enough
 - the owner died between Twitch's commit and the durable write
-- the owner stood still, or was cut off from the store, for so long that its lease fell due before
-  the eyes of another
+- the owner stood still or was cut off from the store until another saw its lease fall due
 - the store went back in time, and no living process that knew better had had the chance to say so
 - Twitch lied: it refused a refresh token that it takes, or an access token that lives
 - the old access token died by itself just when an exchange failed
