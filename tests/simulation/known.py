@@ -90,7 +90,7 @@ KNOWN: Final[dict[int, str]] = {
     620019764: "two pairs of one generation, and the refusal of one counts for the other",
     620021457: "a removal that a loss has undone is carried out over a login that came since",
     700000392: "a process that was closed brings a removed login back over a newer one",
-    710000045: "an access token was found dead in time, and nobody looked until it could be by itself",
+    710000045: "an access token was found dead in time, but looked at only later",
     710003435: "a doubt is forgotten when the user is removed and the token comes as a seed",
     200009385: "a long run in which a lease is polled for by three processes is no endless one",
     140083349: "a write's answer comes to a vault that was just cleared",
