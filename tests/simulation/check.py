@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from tests.simulation import excuses
 from tests.simulation.acts import helix_call
+from tests.simulation.excuses_of_loss import lost, needs_login, replaced
 from tests.simulation.facts import NEVER
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _pairs(world: World, user: str, record: Stored | None) -> None:
             continue
         if not pair.received and pair.by is None:
             continue
-        reason = excuses.lost(world.books, pair, public=world.profile.public) or excuses.replaced(
+        reason = lost(world.books, pair, public=world.profile.public) or replaced(
             world.books, held, last
         )
         if reason is None:
@@ -174,7 +174,7 @@ def _needs_login(world: World, user: str, record: Stored | None) -> None:
         return
     pair = world.books.of_refresh[record.refresh_token or ""]
     world.run_out(pair)
-    reason = excuses.needs_login(world.books, pair, world.loop.now)
+    reason = needs_login(world.books, pair, world.loop.now)
     if reason is None:
         text = f"{user} has to sign in ({record.reason}), though Twitch takes {pair.refresh}"
         world.violation("wrong needs_login", text)

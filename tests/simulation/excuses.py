@@ -18,14 +18,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tests.simulation.chances import could_act, had_chance, losses_of
 from tests.simulation.facts import NEVER
 
 if TYPE_CHECKING:
     from tests.simulation.books import Books
-    from tests.simulation.facts import Decision, Loss, Pair, Request
+    from tests.simulation.facts import Loss, Pair, Request
     from tests.simulation.host import Host
 
-__all__ = ["lost", "needs_login", "replaced", "replay"]
+__all__ = ["ANSWER", "BY_ITSELF", "DIED", "DOUBT", "LIED", "OUTSIDE", "WENT_BACK", "replay"]
 
 OUTSIDE: Final = "somebody outside exchanged the token"
 ANSWER: Final = "the answer was lost"
@@ -36,8 +37,6 @@ LIED: Final = "Twitch lied"
 DOUBT: Final = "it was removed during its exchange"
 BY_ITSELF: Final = "the access token died by itself"
 
-CHANCE: Final = 0.5
-"""Seconds of undisturbed running in which a process that is told of a loss writes back."""
 GLANCE: Final = 1.0
 """Seconds from the last look at the record until the request has left, over a new connection."""
 UNDER_WAY: Final = 0.05
@@ -62,11 +61,22 @@ def replay(books: Books, ttl: dict[Host, float], again: Request, old: Pair) -> s
         return OUTSIDE
     first, second = sorted((spender, again), key=lambda one: (one.left_at, one.number))
     return (
-        _ended(books, first, second)
+        _removed_and_due(books, ttl, old, first, second)
+        or _ended(books, first, second)
         or _unprotected(books, ttl, old, first, second)
         or _forgotten(books, old, second)
         or _untold(books, ttl, old, second)
     )
+
+
+def _removed_and_due(
+    books: Books, ttl: dict[Host, float], old: Pair, first: Request, second: Request
+) -> str | None:
+    """The user was removed and the pair came back, whose lease then fell due before the answer."""
+    leased, _ = books.lease_of(first)
+    due = second.left_at - ttl[first.host] * BEHELD
+    removed = any(leased <= at <= due for at in books.removed(old.user))
+    return DOUBT if removed and second.left_at <= first.answered_at else None
 
 
 def _ended(books: Books, first: Request, second: Request) -> str | None:
@@ -116,7 +126,7 @@ def _unprotected(
     still = books.disturbed(first.host, first.left_at - lease, second.left_at)
     if still >= lease * SLACK and not _taken_blindly(books, lease, old, first):
         return STILL
-    losses = _losses(books, old.user, first.left_at - lease, second.left_at)
+    losses = losses_of(books, old.user, first.left_at - lease, second.left_at)
     taken = [
         (since, host)
         for (host, _), (since, _) in books.leased[old.refresh].items()
@@ -128,7 +138,7 @@ def _unprotected(
         until, taker = min(later, key=lambda one: one[0], default=(NEVER, None))
         if taker is not None and _knew_lease(books, old.user, first, loss, taker, until, lease):
             continue
-        if not _could_act(books, first.host, loss, until):
+        if not could_act(books, first.host, loss, until):
             return WENT_BACK
     return None
 
@@ -146,7 +156,7 @@ def _taken_blindly(books: Books, ttl: float, old: Pair, first: Request) -> bool:
     taken, taker = min(later, key=lambda one: one[0])
     users = {user for host, user, at in books.writes if host is first.host and at == since}
     writes = [one for one in books.writes if one[1] in users and since <= one[2] < taken]
-    if any(host is not first.host for host, _, _ in writes) or _losses(books, old.user, since):
+    if any(host is not first.host for host, _, _ in writes) or losses_of(books, old.user, since):
         return False  # the lease may have stood there no more
     begun = since if None in users else max((at for _, _, at in writes), default=since)
     return books.longest_look(taker, begun, taken, ttl * BLIND) < ttl * BEHELD
@@ -221,12 +231,12 @@ def _forgotten(books: Books, old: Pair, second: Request) -> str | None:
     """The store had forgotten the successor, and nobody who knew it could tell."""
     heirs = books.heirs(old)
     known = min((heir.stored_at for heir in heirs), default=NEVER)
-    losses = _losses(books, old.user, known, second.left_at)
+    losses = losses_of(books, old.user, known, second.left_at)
     leased, _ = books.lease_of(second)
     if books.knew_spent(second.host, old, leased):
         return None
     for loss in losses:
-        if not any(_had_chance(books, loss, heir, leased) for heir in heirs):
+        if not any(had_chance(books, loss, heir, leased) for heir in heirs):
             return WENT_BACK
     return None
 
@@ -240,160 +250,8 @@ def _in_its_half(books: Books, ttl: dict[Host, float], request: Request) -> bool
 def _untold(books: Books, ttl: dict[Host, float], old: Pair, second: Request) -> str | None:
     """The store had lost its lease, and nobody had told it of that before its request left."""
     leased, _ = books.lease_of(second)
-    losses = _losses(books, old.user, leased, second.left_at)
+    losses = losses_of(books, old.user, leased, second.left_at)
     untold = any(loss.told.get(second.host, NEVER) >= second.left_at for loss in losses)
     shown = any(one.holders.get(second.host, NEVER) < second.left_at for one in books.heirs(old))
     in_time = _in_its_half(books, ttl, second)
     return WENT_BACK if untold and in_time and not shown else None
-
-
-def _losses(books: Books, user: str, since: float, until: float = NEVER) -> list[Loss]:
-    return [
-        loss
-        for loss in books.losses
-        if since <= loss.at <= until and (loss.concerns(user) or user in books.misplaced)
-    ]
-
-
-def _had_chance(books: Books, loss: Loss, pair: Pair, until: float) -> bool:
-    """Whether somebody who had the pair could write it back after a loss."""
-    # Once the user is removed there is nothing left to write back.
-    removed = books.removed(pair.user)
-    until = min([until, *(at for at in removed if at > loss.at)])
-    return any(
-        since <= loss.at and books.was_open(host, loss.at) and _could_act(books, host, loss, until)
-        for host, since in pair.holders.items()
-    )
-
-
-def _could_act(books: Books, host: Host, loss: Loss, until: float) -> bool:
-    """Whether a process was told of a loss in time, and could do something about it."""
-    told = loss.told.get(host, NEVER)
-    done = told + CHANCE
-    return done < min(until, books.died.get(host, NEVER)) and not books.disturbed(host, told, done)
-
-
-def lost(books: Books, pair: Pair, *, public: bool) -> str | None:
-    """Why the store does not hold the newest pair of a login; None: that could be avoided."""
-    if pair.by is None and not pair.received and pair.place:
-        return OUTSIDE
-    if pair.by is None and pair.refresh in books.refused_falsely:
-        return LIED  # of a refused seed there is only the fingerprint left
-    doubtful = not public and _removed_meanwhile(books, pair)
-    if doubtful or _overtaken(books, pair) or _is_older_wanted(books, pair):
-        return DOUBT
-    if pair.stored_at == NEVER:
-        if any(host not in books.died for host in pair.received):
-            return None
-        return DIED if pair.received else _never_came(books, pair)
-    losses = _losses(books, pair.user, pair.stored_at)
-    return None if all(_had_chance(books, loss, pair, NEVER) for loss in losses) else WENT_BACK
-
-
-def replaced(books: Books, held: list[Pair], last: Decision) -> str | None:
-    """Why the store holds a login that came before the last one; None: that could be avoided.
-
-    It had been lost when the last one came. Who still holds it writes it back afterwards.
-    """
-    for pair in held:
-        line = [one for one in books.pairs if one.chain == pair.chain]
-        for loss in _losses(books, last.user, line[0].issued_at):
-            stored = [one for one in line if one.stored_at <= loss.at]
-            if stored and loss.at <= last.since:
-                newest = max(stored, key=lambda one: one.place)
-                if not _had_chance(books, loss, newest, last.since):
-                    return WENT_BACK
-    return None
-
-
-def _never_came(books: Books, pair: Pair) -> str | None:
-    request = pair.by
-    if request is None:
-        return OUTSIDE
-    if request.host in books.died:
-        return DIED
-    return None if request.abandoned or request.failed_at == NEVER else ANSWER
-
-
-def _removed_meanwhile(books: Books, pair: Pair) -> bool:
-    """Whether the user was removed while this pair was leased or exchanged."""
-    removed = books.removed(pair.user)
-    return any(
-        books.lease_of(one)[0] <= at <= min(one.answered_at, one.failed_at)
-        for one in books.requests
-        if one.token == pair.refresh and one.left_at < NEVER
-        for at in removed
-        if at < NEVER
-    )
-
-
-def _is_older_wanted(books: Books, pair: Pair) -> bool:
-    """Whether the user was removed since, and an older pair of the same login was added."""
-    removed = [one.since for one in books.decisions_on(pair.user) if not one.chain]
-    return any(
-        one.chain == pair.chain
-        and one.place < pair.place
-        and any(pair.stored_at < at < one.since for at in removed)
-        for one in books.decisions_on(pair.user)
-    )
-
-
-def _overtaken(books: Books, pair: Pair) -> bool:
-    """Whether the user was removed while it was on its way: it is dropped, whatever comes later."""
-    if pair.by is None:
-        return False
-    leased, _ = books.lease_of(pair.by)
-    removed = books.removed(pair.user)
-    return any(leased <= at <= pair.stored_at and at < NEVER for at in removed)
-
-
-def needs_login(books: Books, pair: Pair, now: float) -> str | None:
-    """Why somebody was told to sign in whose refresh token Twitch takes; None: without need."""
-    if pair.refresh in books.refused_falsely:
-        return LIED
-    requests = [one for one in books.requests if one.token == pair.refresh and one.left_at < NEVER]
-    if any(_was_lost(books, one) for one in requests):
-        # Of a confidential client, whose token is not spent by an exchange: nobody can know that.
-        return ANSWER
-    if pair.access in books.lied:
-        return LIED
-    if any(one.refresh == pair.refresh and one.is_from_outside for one in books.pairs):
-        # Of a confidential client, whose token goes on: the access token was killed elsewhere.
-        return OUTSIDE
-    # Twitch still takes the refresh token, so no exchange has killed the access token.
-    doubted = any(_died_meanwhile(books, pair, one) for one in requests) or _died_leased(
-        books, pair
-    )
-    return BY_ITSELF if doubted and pair.dead_at <= now else None
-
-
-def _was_lost(books: Books, request: Request) -> bool:
-    """Whether the pair of an exchange has never come, or died with who got it."""
-    if request.pair is None or request.pair.stored_at < NEVER:
-        return False
-    return request.answered_at == NEVER or request.host in books.died
-
-
-def _died_leased(books: Books, pair: Pair) -> bool:
-    """Whether it died while, or just before, a lease stood that nobody ever gave back."""
-    condemner = books.condemned.get(pair.refresh)
-    return any(
-        since <= pair.dead_at + MINUTE
-        for (host, _), (since, _) in books.leased.get(pair.refresh, {}).items()
-        if host is not condemner
-    )
-
-
-def _died_meanwhile(books: Books, pair: Pair, request: Request) -> bool:
-    """Whether the access token died within a minute of the exchange, as nobody could know.
-
-    Whoever knew it to be dead before the request left cannot take that for a sign.
-    """
-    key, left = (request.host, pair.access), request.left_at
-    accepted = (at for at in books.accepted.get(key, ()) if at <= left)
-    lived = max(accepted, default=-NEVER)  # Twitch may have given the same one once more
-    knew = any(lived <= at < request.left_at for at in books.refused.get(key, ()))
-    knew &= books.condemned.get(pair.refresh) is request.host
-    if knew or request.answered_at < NEVER:
-        return False
-    return request.left_at - MINUTE <= pair.dead_at <= request.failed_at + MINUTE

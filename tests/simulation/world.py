@@ -10,10 +10,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 from unittest.mock import patch
 
-from tests.simulation import excuses
 from tests.simulation.acts import disturb, perform, plan
 from tests.simulation.books import Books
 from tests.simulation.check import check
+from tests.simulation.excuses import replay
+from tests.simulation.excuses_of_loss import needs_login
 from tests.simulation.facts import Decision, Loss
 from tests.simulation.loop import IdleError, SimLoop
 from tests.simulation.process import Process, Seed
@@ -89,7 +90,7 @@ class World:
         good &= pair.user not in self.books.mixed_up
         self.run_out(pair)
         good &= all(one.chain == pair.chain for one in self.books.decisions_on(pair.user))
-        if good and excuses.needs_login(self.books, pair, self.loop.now) is None:
+        if good and needs_login(self.books, pair, self.loop.now) is None:
             text = f"{call.what} refuses {pair.refresh}, which Twitch takes: {call.outcome}"
             self.violation("wrong needs_login", text)
 
@@ -117,7 +118,7 @@ class World:
     def replayed(self, request: Request, old: Pair) -> None:
         """A spent token was presented."""
         self.run_out(old)
-        reason = excuses.replay(self.books, self.ttl, request, old)
+        reason = replay(self.books, self.ttl, request, old)
         if reason is None:
             text = f"{request.host.name} presented {old.refresh}, which was spent"
             self.violation("avoidable replay", text)
