@@ -146,12 +146,15 @@ def register(http: HTTP, **switches: object) -> Client:
 
 def connected(http: HTTP, **switches: object) -> tuple[Client, Pair]:
     """A confidential client and a pair of alice's."""
-    client = register(http, **switches)
-    return client, http.twitch.issue(client, http.twitch.add_user("alice"), ["chat:read"])
+    return _with_pair(http, register(http, **switches))
 
 
 def public(http: HTTP, **switches: object) -> tuple[Client, Pair]:
     """A public client and a pair of alice's."""
     client = http.twitch.register_client(public=True)
     http.twitch.switch(client, **switches)
+    return _with_pair(http, client)
+
+
+def _with_pair(http: HTTP, client: Client) -> tuple[Client, Pair]:
     return client, http.twitch.issue(client, http.twitch.add_user("alice"), ["chat:read"])

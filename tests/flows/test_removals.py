@@ -1,4 +1,4 @@
-"""Users who are removed while, or right after, something else is done with them."""
+"""Users who are removed, or sign in, while or right after something else is done with them."""
 
 from __future__ import annotations
 
@@ -156,3 +156,26 @@ async def test_a_login_right_after_a_removal_stands(env: Environment) -> None:
         await until(lambda: other.get_token(env.alice.user_id) == (bare, None))
         await app.sync()
         assert app.get_token(env.alice.user_id) == (bare, None)
+
+
+async def test_a_repeated_login_spares_a_later_one(env: Environment) -> None:
+    """A login that was written, though the store's answer was lost, replaces no later one."""
+    store = OwnStore(env.storage.store())
+
+    async def down(_operation: str, _key: str) -> None:
+        raise StoreUnavailable("the server is away")
+
+    async def break_off(operation: str, _key: str) -> None:
+        if operation == "put":
+            store.before = down
+            raise StoreUnavailable("the connection broke: it may have taken place")
+
+    async with env.app(store=store) as app, env.app() as other:
+        store.after = break_off
+        with pytest.raises(StoreUnavailable):
+            await env.login(app)
+        await env.login(other)
+        later = other.get_token(env.alice.user_id)
+        store.before = store.after = nothing
+        await app.flush()
+        assert await env.stored() == later

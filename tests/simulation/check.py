@@ -250,7 +250,8 @@ def _works(world: World, process: Process, user: str) -> bool:
         world.probe(_bound(world, call))
         if call.fine or "has to sign in" in call.outcome:
             return call.fine
-        world.probe_pause(PAUSE)
+        # Shorter than what the last call may have brought lives.
+        world.probe_pause(min(PAUSE, world.profile.lifetime / 3))
     return False
 
 

@@ -6,8 +6,7 @@ Each reason is decided by what the world knows, never by what the vault says:
 - the answer was lost on the network, or something else came in its place, or the owner closed and
   had waited for it long enough
 - the owner died between Twitch's commit and the durable write
-- the owner stood still, or was cut off from the store, for so long that its lease fell due before
-  the eyes of another
+- the owner stood still or was cut off from the store until another saw its lease fall due
 - the store went back in time, and no living process that knew better had had the chance to say so
 - Twitch lied: it refused a refresh token that it takes, or an access token that lives
 - the old access token died by itself just when an exchange failed
@@ -117,9 +116,7 @@ def _unprotected(
     still = books.disturbed(first.host, first.left_at - lease, second.left_at)
     if still >= lease * SLACK and not _taken_blindly(books, lease, old, first):
         return STILL
-    losses = [
-        one for one in _losses(books, old.user, first.left_at - lease) if one.at <= second.left_at
-    ]
+    losses = _losses(books, old.user, first.left_at - lease, second.left_at)
     taken = [
         (since, host)
         for (host, _), (since, _) in books.leased[old.refresh].items()
@@ -139,11 +136,10 @@ def _unprotected(
 def _taken_blindly(books: Books, ttl: float, old: Pair, first: Request) -> bool:
     """Whether who took the lease over had not seen it stand for its ttl without a long gap."""
     since, _ = books.lease_of(first)
-    name = books.name_of_lease(first)
     later = [
         (at, host)
-        for (host, other), (at, _) in books.leased[old.refresh].items()
-        if at > since and other != name
+        for (host, name), (at, _) in books.leased[old.refresh].items()
+        if at > since and name != books.name_of_lease(first)
     ]
     if not later:
         return False
@@ -174,11 +170,21 @@ def _saw_it_killed(books: Books, old: Pair, first: Request, second: Request) -> 
     ]
     return (
         key in books.validated
+        and not _was_between(books, old, first, second)
         and leased < killed < lived + MINUTE - GLANCE
         and second.left_at < min(killed + LONG, old.ends_at - 2 * LATE)
         and books.lease_of(second)[1] == old.access
         and old.access not in {*books.killed, *books.lied}
         and not any(lived <= at <= second.left_at for at in forgotten)
+    )
+
+
+def _was_between(books: Books, old: Pair, first: Request, second: Request) -> bool:
+    """Whether somebody else has had the lease meanwhile, and may have given it back."""
+    return any(
+        books.lease_of(first)[0] < at < books.lease_of(second)[0]
+        and host not in {first.host, second.host}
+        for (host, _), (at, _) in books.leased[old.refresh].items()
     )
 
 
@@ -215,11 +221,14 @@ def _forgotten(books: Books, old: Pair, second: Request) -> str | None:
     """The store had forgotten the successor, and nobody who knew it could tell."""
     heirs = books.heirs(old)
     known = min((heir.stored_at for heir in heirs), default=NEVER)
-    losses = [loss for loss in _losses(books, old.user, known) if loss.at <= second.left_at]
+    losses = _losses(books, old.user, known, second.left_at)
     leased, _ = books.lease_of(second)
     if books.knew_spent(second.host, old, leased):
         return None
-    return None if all(_healed(books, loss, heirs, leased) for loss in losses) else WENT_BACK
+    for loss in losses:
+        if not any(_had_chance(books, loss, heir, leased) for heir in heirs):
+            return WENT_BACK
+    return None
 
 
 def _in_its_half(books: Books, ttl: dict[Host, float], request: Request) -> bool:
@@ -231,27 +240,23 @@ def _in_its_half(books: Books, ttl: dict[Host, float], request: Request) -> bool
 def _untold(books: Books, ttl: dict[Host, float], old: Pair, second: Request) -> str | None:
     """The store had lost its lease, and nobody had told it of that before its request left."""
     leased, _ = books.lease_of(second)
-    losses = [loss for loss in _losses(books, old.user, leased) if loss.at <= second.left_at]
+    losses = _losses(books, old.user, leased, second.left_at)
     untold = any(loss.told.get(second.host, NEVER) >= second.left_at for loss in losses)
     shown = any(one.holders.get(second.host, NEVER) < second.left_at for one in books.heirs(old))
     in_time = _in_its_half(books, ttl, second)
     return WENT_BACK if untold and in_time and not shown else None
 
 
-def _losses(books: Books, user: str, since: float) -> list[Loss]:
+def _losses(books: Books, user: str, since: float, until: float = NEVER) -> list[Loss]:
     return [
         loss
         for loss in books.losses
-        if loss.at >= since and (loss.concerns(user) or user in books.misplaced)
+        if since <= loss.at <= until and (loss.concerns(user) or user in books.misplaced)
     ]
 
 
-def _healed(books: Books, loss: Loss, pairs: list[Pair], until: float) -> bool:
-    """Whether somebody who knew better had the chance to write it back."""
-    return any(_had_chance(books, loss, pair, until) for pair in pairs)
-
-
 def _had_chance(books: Books, loss: Loss, pair: Pair, until: float) -> bool:
+    """Whether somebody who had the pair could write it back after a loss."""
     # Once the user is removed there is nothing left to write back.
     removed = books.removed(pair.user)
     until = min([until, *(at for at in removed if at > loss.at)])
@@ -373,9 +378,10 @@ def _was_lost(books: Books, request: Request) -> bool:
 def _died_leased(books: Books, pair: Pair) -> bool:
     """Whether it died while, or just before, a lease stood that nobody ever gave back."""
     condemner = books.condemned.get(pair.refresh)
-    leases = books.leased.get(pair.refresh, {}).items()
     return any(
-        since <= pair.dead_at + MINUTE for (host, _), (since, _) in leases if host is not condemner
+        since <= pair.dead_at + MINUTE
+        for (host, _), (since, _) in books.leased.get(pair.refresh, {}).items()
+        if host is not condemner
     )
 
 
@@ -384,12 +390,11 @@ def _died_meanwhile(books: Books, pair: Pair, request: Request) -> bool:
 
     Whoever knew it to be dead before the request left cannot take that for a sign.
     """
-    key = (request.host, pair.access)
-    accepted = [at for at in books.accepted.get(key, ()) if at <= request.left_at]
+    key, left = (request.host, pair.access), request.left_at
+    accepted = (at for at in books.accepted.get(key, ()) if at <= left)
     lived = max(accepted, default=-NEVER)  # Twitch may have given the same one once more
     knew = any(lived <= at < request.left_at for at in books.refused.get(key, ()))
-    if knew and books.condemned.get(pair.refresh) is request.host:
-        return False
-    if request.answered_at < NEVER:
+    knew &= books.condemned.get(pair.refresh) is request.host
+    if knew or request.answered_at < NEVER:
         return False
     return request.left_at - MINUTE <= pair.dead_at <= request.failed_at + MINUTE

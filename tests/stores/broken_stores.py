@@ -115,7 +115,7 @@ class LosesUpdates(Right):
         return version
 
 
-@fails(cancelled_writes="took effect after a later put")
+@fails(cancelled_puts="took effect after a later put")
 class WritesLate(Right):
     """Goes on writing in the background when the put was cancelled."""
 
@@ -131,7 +131,7 @@ class WritesLate(Right):
         return await asyncio.shield(task)
 
 
-@fails(cancelled_writes="not deleted\nThe rule: A put or delete that is cancelled takes effect or")
+@fails(cancelled_deletes="not deleted\nThe rule: A delete that is cancelled deletes or does not")
 class DeletesLate(Right):
     """Deletes all the same, some time later, when the delete was cancelled."""
 

@@ -66,8 +66,13 @@ class Logins(Part):
                 return held
             return logged_in(held, pair, answer, now)
 
+        def login_in_doubt(held: Record | None, _base: Record | None) -> Record:
+            if held is not None and held.outlived(fingerprint(pair.refresh_token or "")):
+                return held  # the login was written, and others have replaced it
+            return login(held)
+
         prepare = find_chain if answer is None else None
-        self._outbox.submit(key, login, asked_for=True, prepare=prepare)
+        self._outbox.submit(key, login, asked_for=True, prepare=prepare, in_doubt=login_in_doubt)
         return key
 
     async def add(self, pair: TokenPair) -> str:

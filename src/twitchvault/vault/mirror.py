@@ -222,7 +222,7 @@ class Mirror:
         # What could not be read at this version may be readable by now.
         if version < known or (version == known and not self.is_damaged(user_id)):
             return
-        after = reconciled(record, before)
+        after = reconciled(record, before, was_closed=known == 0)
         if after is not record:
             self.on_loss(user_id)  # the store went back in time, and gets this
         self._set(user_id, version, after, origin)

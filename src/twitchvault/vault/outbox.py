@@ -50,7 +50,7 @@ class _Update:
     note: Callable[[Record | None, Record | None], Record | None]
     asked_for: bool
     prepare: Callable[[], Awaitable[None]] | None
-    in_doubt: Callable[[Record | None, Record], Record | None] | None = None
+    in_doubt: Callable[[Record | None, Record | None], Record | None] | None = None
     tried: tuple[Record | None] | None = None
     base: Record | None = None
     computed: tuple[Record | None, Record | None] | None = None
@@ -70,7 +70,7 @@ class _Update:
     def doubt(self) -> None:
         """If the last attempt may have taken place, touch only what it was made for."""
         in_doubt, base = self.in_doubt, self.base
-        if self.tried and in_doubt is not None and base is not None:
+        if self.tried and in_doubt is not None:
             self.transition = lambda record: in_doubt(record, base)
             self.in_doubt = self.computed = None
 
@@ -150,7 +150,7 @@ class Outbox:
         *,
         asked_for: bool = False,
         prepare: Callable[[], Awaitable[None]] | None = None,
-        in_doubt: Callable[[Record | None, Record], Record | None] | None = None,
+        in_doubt: Callable[[Record | None, Record | None], Record | None] | None = None,
     ) -> None:
         """Show a change now and write it in the background.
 

@@ -269,10 +269,10 @@ def removed(current: Record | None) -> Record | None:
     return gone if leaves_trace or current.given_up else None
 
 
-def removed_login(current: Record | None, base: Record) -> Record | None:
+def removed_login(current: Record | None, base: Record | None) -> Record | None:
     """The login of `base` is taken out of the vault; another one that came since stays."""
-    if current is None:
-        return None
+    if current is None or base is None:
+        return removed(current)
     exchanged = not current.seeded and current.has_spent(fingerprint(base.refresh_token or ""))
     same = current.refresh_token is not None and current.refresh_token == base.refresh_token
     if exchanged or same or current.access_token == base.access_token:

@@ -6,7 +6,7 @@ import asyncio
 import multiprocessing
 import pickle
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from itertools import cycle, zip_longest
@@ -19,6 +19,7 @@ from twitchvault.errors import VersionConflict
 from twitchvault.testing.contract.feeds import reading
 from twitchvault.testing.contract.support import (
     CANCEL_POINTS,
+    LATE,
     ContractFixtures,
     MakeStore,
     T,
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 TASKS: Final = 50
 ROUNDS: Final = 4
-LATE: Final = 0.6
-"""Seconds in which a cancelled write that goes on all the same has been done."""
 LARGE: Final = Random(0).randbytes(2**20)  # noqa: S311 - bytes that no database can compress
 """A value whose write takes longer than that of a few bytes."""
 
@@ -139,22 +138,19 @@ class Concurrency(ContractFixtures):
         gone = await asyncio.gather(*(store.delete("key:0") for _ in range(TASKS)))
         assert gone.count(True) == 1, f"{gone.count(True)} of {TASKS} deletes gave True"
 
-    async def test_cancelled_writes(self, store: TokenStore) -> None:
-        """A put or delete that is cancelled takes effect or does not, and has no effect later.
+    async def test_cancelled_puts(self, store: TokenStore) -> None:
+        """A put that is cancelled leaves the old value or the new one, and has no effect later.
 
-        The writes beside it go on.
+        The puts beside it go on.
         """
-        last: dict[str, int] = {}
-        for point in range(CANCEL_POINTS):
-            for count in (1, 4):
-                keys = [f"key:{point}:{count}:{number}" for number in range(count)]
-                await _check_cancelled_puts(store, keys, point)
-                await _check_cancelled_deletes(store, keys, point)
-                last |= {key: await store.put(key, b"last") for key in keys}
-        await asyncio.sleep(LATE)
-        for key, version in last.items():
-            late = "a cancelled put() or delete() took effect after a later put had returned"
-            await check_entry(store, (key, version, b"last"), late)
+        await _check_no_late_effect(store, _check_cancelled_puts)
+
+    async def test_cancelled_deletes(self, store: TokenStore) -> None:
+        """A delete that is cancelled deletes or does not, and has no effect later.
+
+        The deletes beside it go on.
+        """
+        await _check_no_late_effect(store, _check_cancelled_deletes)
 
     async def test_cancelled_gets(self, store: TokenStore) -> None:
         """After a get that is cancelled, every get gives the entry of its own key."""
@@ -206,6 +202,22 @@ async def _check_commit_order(stores: list[TokenStore], keys: list[str]) -> None
             "writes in the order of their commits. A database sequence numbers calls: take the "
             "version from a row, or under a lock, that stays locked until the commit"
         )
+
+
+async def _check_no_late_effect(
+    store: TokenStore, cancel: Callable[[TokenStore, list[str], int], Awaitable[None]]
+) -> None:
+    """Put over what was cancelled; fail if that does not stand in the end."""
+    last: dict[str, int] = {}
+    for point in range(CANCEL_POINTS):
+        for count in (1, 4):
+            keys = [f"key:{point}:{count}:{number}" for number in range(count)]
+            await cancel(store, keys, point)
+            last |= {key: await store.put(key, b"last") for key in keys}
+    await asyncio.sleep(LATE)
+    for key, version in last.items():
+        late = "a cancelled put() or delete() took effect after a later put had returned"
+        await check_entry(store, (key, version, b"last"), late)
 
 
 async def _check_cancelled_puts(store: TokenStore, keys: list[str], point: int) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from twitchvault.errors import CorruptRecord, DecryptionError
 from twitchvault.stores.base import MAX_KEY_BYTES, Entry, Unreadable
 from twitchvault.testing.contract.support import (
+    LATE,
     ContractFixtures,
     check_conflict,
     check_entry,
@@ -33,8 +34,6 @@ VALUES: Final[tuple[bytes, ...]] = (
 )
 FAR: Final = (1000, 2**31, 2**53, 2**63, 2**70)
 """What is added to a version to get one that no key stands at; some do not fit 64 bits."""
-LATE: Final = 0.05
-"""Seconds in which a write that goes on in the background would be done."""
 
 
 class Entries(ContractFixtures):

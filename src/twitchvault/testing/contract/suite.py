@@ -11,10 +11,9 @@ import pytest
 
 from twitchvault.stores.base import TokenStore, Watchable
 from twitchvault.testing.contract.concurrency import Concurrency, Processes
-from twitchvault.testing.contract.connections import Connections
 from twitchvault.testing.contract.entries import Entries, Keys
 from twitchvault.testing.contract.feeds import Feeds
-from twitchvault.testing.contract.lifecycle import Lifecycle
+from twitchvault.testing.contract.lifecycle import Connections, Lifecycle
 from twitchvault.testing.contract.support import (
     CALL_TIMEOUT,
     TEST_TIMEOUT,

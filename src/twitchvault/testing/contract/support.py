@@ -20,6 +20,8 @@ CALL_TIMEOUT: Final = ContextVar("CALL_TIMEOUT", default=10.0)
 """Seconds for what a store does at once; generous, for busy machines."""
 CANCEL_POINTS: Final = 20
 """At how many points of its way a call is cancelled."""
+LATE: Final = 0.6
+"""Seconds in which a write that should not be, and goes on in the background, has been done."""
 
 MISSING: Final = """\
 StoreContract needs a fixture named 'make_store' in {owner}: a callable without arguments that makes

@@ -101,7 +101,7 @@ class Consent:
         ]
         body = _list("Codes that wait", codes)
         body += _list("Users", map(escape, users)) + _list("Client ids", map(escape, clients))
-        return _page(_html("A double of Twitch", body=body))
+        return _page("A double of Twitch", body=body)
 
     # /oauth2/authorize
 
@@ -157,15 +157,15 @@ class Consent:
         login = self._logins.pending(call.params.get("device-code", ""))
         if login is None:
             text = "It may have expired, or somebody has answered already."
-            return _page(_html("No login waits under this code", text), 404)
+            return _page("No login waits under this code", text, 404)
         if call.method == "GET":
             return self._ask(call, "/activate", login, {"device-code": login.user_code})
         user = self._clicked(call)
         self._logins.decide(login.user_code, user)
         if user is None:
-            return _page(_html("Cancelled", "The application gets no access."))
+            return _page("Cancelled", "The application gets no access.")
         text = "You can close this page and go back to the application."
-        return _remember(user, _page(_html("Done", text)))
+        return _remember(user, _page("Done", text))
 
     # Both
 
@@ -175,7 +175,7 @@ class Consent:
         users = list(self._state.users.values())
         earlier = self._state.users.get(call.cookies.get(COOKIE, ""))
         login = earlier.login if earlier else users[0].login if users else ""
-        return _page(_consent_page(action, asked.client, asked.scopes, users, login, hidden))
+        return _consent_page(action, asked.client, asked.scopes, users, login, hidden)
 
     def _clicked(self, call: Call) -> User | None:
         if call.form.get("decision") != "authorize":
@@ -206,8 +206,10 @@ def _remember(user: User, answer: Answer) -> Answer:
     return answer
 
 
-def _page(text: str, status: int = 200) -> Answer:
-    return Answer(status, text.encode(), f"{HTML}; charset=utf-8")
+def _page(heading: str, text: str = "", status: int = 200, *, body: str = "") -> Answer:
+    """A page with a heading and some text, or a body that is HTML already."""
+    page = _PAGE.format(heading=escape(heading), body=body or f"<p>{escape(text)}</p>")
+    return Answer(status, page.encode(), f"{HTML}; charset=utf-8")
 
 
 def _consent_page(
@@ -217,7 +219,7 @@ def _consent_page(
     users: Iterable[User],
     login: str,
     hidden: Mapping[str, str],
-) -> str:
+) -> Answer:
     """Ask whether a user, at first `login`, lets the application in; a form that posts."""
     code = hidden.get("device-code")
     body = _CONSENT.format(
@@ -235,15 +237,10 @@ def _consent_page(
         ),
     )
     question = f"<p>Does your device show the code <b>{escape(code)}</b>?</p>" if code else ""
-    return _html(f"{client.name} wants to use your account", body=question + body)
+    return _page(f"{client.name} wants to use your account", body=question + body)
 
 
 def _list(title: str, items: Iterable[str]) -> str:
     """A list of what is HTML already."""
     entries = "".join(f"<li>{item}</li>" for item in items) or "<li>none</li>"
     return f"<h2>{title}</h2><ul>{entries}</ul>"
-
-
-def _html(heading: str, text: str = "", *, body: str = "") -> str:
-    """A page with a heading and some text, or a body that is HTML already."""
-    return _PAGE.format(heading=escape(heading), body=body or f"<p>{escape(text)}</p>")

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
     from .logins import CodeLogin
     from .model import User
-    from .signer import Signer
     from .state import State
 
 OPENID: Final = "openid"
 EMAIL: Final = "user:read:email"
+ALGORITHM: Final = "RS256"
+KEY_ID: Final = "1"
+KEY_BITS: Final = 2048
 
 
 class IdTokenRequest(NamedTuple):
@@ -67,11 +69,30 @@ class IdTokens:
     @cached_property
     def _signer(self) -> Signer:
         try:
-            from .signer import Signer  # noqa: PLC0415
+            return Signer()
         except ImportError:
             text = "the double signs id tokens by PyJWT: pip install 'twitchvault[openid]'"
             raise Refusal(501, text) from None
-        return Signer()
+
+
+class Signer:
+    """Signs with a key that it makes for itself. It needs the extra `openid`."""
+
+    def __init__(self) -> None:
+        import jwt  # noqa: PLC0415 - on use, as the extra may be missing
+        from cryptography.hazmat.primitives.asymmetric import rsa  # noqa: PLC0415
+
+        self._jwt = jwt
+        self._key = rsa.generate_private_key(65537, KEY_BITS)
+
+    def sign(self, claims: Mapping[str, object]) -> str:
+        """A signed token of these claims."""
+        return self._jwt.encode(dict(claims), self._key, ALGORITHM, headers={"kid": KEY_ID})
+
+    def key_set(self) -> dict[str, object]:
+        """The public half, as a JSON Web Key Set."""
+        public = self._jwt.algorithms.RSAAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
+        return {"keys": [public | {"alg": ALGORITHM, "kid": KEY_ID, "use": "sig"}]}
 
 
 def _profile(user: User, *, email: bool) -> dict[str, object]:
