@@ -200,7 +200,9 @@ async def test_a_store_of_the_environment_is_named_by_its_variable(
 ) -> None:
     """An error says that the URL came from the variable, or from the file that one names."""
     urls = shell.urls if command == "doctor" else ()
-    for url in BAD_URLS.keys() - {"memory://"}:
+    for url in BAD_URLS:
+        if (command, url) == ("doctor", "memory://"):
+            continue  # it can be looked at
         outcome = await shell.run(command, *urls, TWITCHVAULT_STORE=url)
         assert outcome.code == 2
         said = (outcome.out + outcome.err).replace("name another one with --store", "")

@@ -68,8 +68,9 @@ class StoreOptions:
 
     def __post_init__(self) -> None:
         self.client_id = _first(self.client_id, "CLIENT_ID")
-        self.store_source = "--store" if self.store is not None else _source("STORE")
-        self.store = _first(self.store, "STORE")
+        given, self.store = self.store, _first(self.store, "STORE")
+        is_set = given is None and self.store is not None
+        self.store_source = _source("STORE") if is_set else "--store"
         self.namespace = setting("NAMESPACE")
         self.keys = keys() if self.key_file is None else key_file(self.key_file)
 

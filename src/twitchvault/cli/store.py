@@ -128,7 +128,8 @@ async def _open_encrypted(store: TokenStore, name: str, source: str) -> None:
 def _store(options: StoreOptions, make: bool) -> TokenStore:
     url = options.store or default_store(make=make)
     if url.lower().startswith("memory:"):
-        fail("a store in memory ends with the command: name one that stays")
+        text = "a store in memory ends with the command: name one that stays"
+        fail(_with_source(text, options))
     return make_inner(options, url)
 
 
@@ -137,10 +138,14 @@ def make_inner(options: StoreOptions, url: str) -> TokenStore:
     try:
         return make_store(url, namespace=options.namespace)
     except WrongValue as error:
-        text, source = in_our_words(str(error)), options.store_source
-        if source == "--store" or text.startswith((source, variable("NAMESPACE"))):
-            raise
-        raise WrongValue(f"{source}: {text}") from None
+        raise WrongValue(_with_source(in_our_words(str(error)), options)) from None
+
+
+def _with_source(text: str, options: StoreOptions) -> str:
+    """The fault of a URL, with the variable that holds it, which nobody sees in the command."""
+    source = options.store_source
+    is_named = source == "--store" or text.startswith((source, variable("NAMESPACE")))
+    return text if is_named else f"{source}: {text}"
 
 
 def _warn_if_readable(file: Path | None) -> None:
