@@ -72,6 +72,8 @@ class Books:
     """When news for its feed were held up."""
     cleared: dict[Host, float] = field(default_factory=dict)
     """When it was cleared last."""
+    closures: list[tuple[Host, float, float]] = field(default_factory=list)
+    """Who was closed for a while, and when."""
     closed: dict[Host, float] = field(default_factory=dict)
     """Since when its vault is closed."""
     mixed_up: dict[str, float] = field(default_factory=dict)
@@ -265,10 +267,16 @@ class Books:
             if decision.host is host and decision.written_at < NEVER:
                 decision.told_at = min(decision.told_at, now)
 
+    def was_open(self, host: Host, at: float) -> bool:
+        """Whether the vault of a process was not closed for a while then."""
+        return not any(one is host and since <= at <= until for one, since, until in self.closures)
+
     def opened(self, host: Host, now: float) -> None:
         """A vault is open (again)."""
         if host in self.closed:
-            self.upset(host, self.closed.pop(host), now)
+            since = self.closed.pop(host)
+            self.upset(host, since, now)
+            self.closures.append((host, since, now))
 
     def calm_down(self, now: float) -> None:
         """All outages end now, whatever was planned."""

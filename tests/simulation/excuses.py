@@ -261,7 +261,7 @@ def _had_chance(books: Books, loss: Loss, pair: Pair, until: float) -> bool:
     removed = books.removed(pair.user)
     until = min([until, *(at for at in removed if at > loss.at)])
     return any(
-        since <= loss.at and _could_act(books, host, loss, until)
+        since <= loss.at and books.was_open(host, loss.at) and _could_act(books, host, loss, until)
         for host, since in pair.holders.items()
     )
 
@@ -293,8 +293,7 @@ def lost(books: Books, pair: Pair, *, public: bool) -> str | None:
 def replaced(books: Books, held: list[Pair], last: Decision) -> str | None:
     """Why the store holds a login that came before the last one; None: that could be avoided.
 
-    It had been lost when the last one came, which then changed nothing: its pair stood there. Who
-    still holds the lost one writes it back afterwards, and may have exchanged it by now.
+    It had been lost when the last one came. Who still holds it writes it back afterwards.
     """
     for pair in held:
         line = [one for one in books.pairs if one.chain == pair.chain]

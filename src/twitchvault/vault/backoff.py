@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from twitchvault.errors import HTTPException, TwitchVaultError, Unauthorized, fresh_copy
 from twitchvault.vault.clocks import Stopwatch
@@ -33,7 +33,8 @@ UNKNOWN_LIFE: Final = 360.0
 """A token whose end is not known outlives an exchange, whose answer takes 300 s at most."""
 SKEW: Final = 60.0
 """Seconds by which the clock that wrote a record may be ahead."""
-MAX_EXPECTED: Final = 1000
+MAX_REMEMBERED: Final = 1000
+"""Users of whom it is remembered how their access token died."""
 MARGIN: Final = 10.0
 """Seconds that a validation's answer may have been under way."""
 
@@ -79,6 +80,7 @@ class Backoff:
         self._attempts: defaultdict[str, _Attempts] = defaultdict(_Attempts)
         self._accepted: dict[str, _Accepted] = {}
         self._expected: dict[str, _Expected] = {}
+        self._dead: dict[str, Stopwatch] = {}
 
     def check(self, name: str) -> None:
         """Raise the last error while this user is not to be asked for."""
@@ -136,6 +138,7 @@ class Backoff:
         self._attempts.pop(name, None)
         now = self._clocks.monotonic()
         self._expected.pop(name, None)
+        self._dead.pop(name, None)
         known = self._accepted.pop(name, None)  # the newest stands last
         if not lives and known is not None and known.token == token:
             lives = max(known.left, 0.0)
@@ -146,6 +149,12 @@ class Backoff:
     def refused(self, name: str) -> None:
         """Twitch has refused the user's access token."""
         self._accepted.pop(name, None)
+        self._dead.setdefault(name, Stopwatch(self._clocks))
+        _limit(self._dead)
+
+    def dead_for(self, name: str) -> float:
+        """Seconds since Twitch first refused the user's access token."""
+        return self._dead[name].elapsed() if name in self._dead else 0.0
 
     def expect_alive(self, name: str, token: str, left: float) -> None:
         """If Twitch has accepted this access token within the minute: found dead, it was killed.
@@ -157,8 +166,7 @@ class Backoff:
             seconds = known.left - MARGIN if known.lives else left - SKEW
             self._expected.pop(name, None)
             self._expected[name] = _Expected(token, Stopwatch(self._clocks), seconds)
-            if len(self._expected) > MAX_EXPECTED:
-                del self._expected[next(iter(self._expected))]
+            _limit(self._expected)
 
     def was_killed(self, name: str, token: str) -> bool:
         """Whether this access token, which is dead, cannot have died by itself."""
@@ -184,3 +192,8 @@ class Backoff:
     def forget(self, name: str) -> None:
         """Begin anew. What is known of an access token stays, since the same one may come again."""
         self._attempts.pop(name, None)
+
+
+def _limit(users: dict[str, Any]) -> None:
+    if len(users) > MAX_REMEMBERED:
+        del users[next(iter(users))]

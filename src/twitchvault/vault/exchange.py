@@ -79,13 +79,12 @@ class Lease:
         self._put_at = self._clocks.monotonic() - (0.0 if done else self.ttl / 4)
 
     def note_alive(self, seconds: float) -> None:
-        """The access token lives, and cannot die by itself within so many seconds."""
-        self._alive_for = self._stopwatch.elapsed() + seconds
+        """The access token cannot die by itself within so many seconds; 0: nothing is known."""
+        self._alive_for = self._stopwatch.elapsed() + seconds if seconds else 0.0
 
-    @property
-    def must_live(self) -> bool:
-        """Whether the access token lives unless its refresh token was exchanged."""
-        return self._stopwatch.elapsed() < self._alive_for
+    def killed(self, dead_for: float) -> bool:
+        """Whether the access token, dead for so many seconds, cannot have died by itself."""
+        return 0.0 <= self._stopwatch.elapsed() - dead_for < self._alive_for
 
     @property
     def age(self) -> float:
@@ -115,8 +114,9 @@ class Exchange(Part):
     def doubt_about(self, record: Record) -> Lease | None:
         """The lease under which this process sent that pair's refresh token without an answer."""
         lease = self._in_doubt.get(record.refresh_token)
-        # A confidential client's token may stay the same.
-        return lease if lease and lease.record.access_token == record.access_token else None
+        # A confidential client's token may stay the same; of a seed it may be all that is known.
+        same = lease and record.access_token in {"", lease.record.access_token}
+        return lease if same else None
 
     async def take(
         self, key: str, user: str, held: Held, name: str, *, alive: bool, in_doubt: bool
@@ -328,7 +328,7 @@ class Exchange(Part):
             # Its refresh would have killed the old access token: nothing was spent.
             lease.note_alive(self._backoff.alive_for(lease.user, lease.record.access_token))
             lease.in_doubt = False
-        elif lease.must_live:
+        elif lease.killed(self._backoff.dead_for(lease.user)):
             lease.in_doubt = False
             await self.refuse(lease.key, lease.record, f"{SPENT} ({error})")
             return False

@@ -199,8 +199,9 @@ class Refresher(Part):
         record = held.record
         doubt = self._exchange.doubt_about(record)
         in_doubt = abandoned or doubt is not None
-        alive = await self._is_alive(name, record, refused=refused, ask=in_doubt)
-        spent = doubt is not None and doubt.must_live
+        known = record if doubt is None else doubt.record
+        alive = await self._is_alive(name, known, refused=refused, ask=in_doubt)
+        spent = doubt is not None and doubt.killed(self._backoff.dead_for(name))
         spent = spent or (abandoned and self._backoff.was_killed(name, record.access_token))
         if spent and not alive:
             await self._exchange.refuse(key, record, SPENT)
