@@ -18,7 +18,7 @@ from tests.stores.broken_stores import IgnoresExpect, ReusesVersions
 from tests.stores.right_store import Disk, Right
 from twitchvault import FernetStore, open_store
 from twitchvault.cli.checks.contract import check_contract
-from twitchvault.cli.checks.files import check_sqlite
+from twitchvault.cli.checks.files import check_mode, check_sqlite
 
 from .records import entries_of, fill, login
 
@@ -63,8 +63,18 @@ async def test_a_pipe_gets_a_line_for_each(shell: Shell) -> None:
     outcome = await shell.run("doctor", *shell.urls)
     assert outcome.code == 0, outcome.err
     line = next(line for line in outcome.out.splitlines() if "\tfile\t" in line)
-    text = f"{shell.file} has mode 644 and owner {os.getuid()}: other users can read its secrets"
+    owner = f"{shell.file.owner()} (uid {os.getuid()})"
+    text = f"{shell.file} has mode 644 and belongs to {owner}: other users can read its secrets"
     assert line.split("\t") == ["warning", "file", text, f"'chmod 600 {shell.file}'"]
+
+
+def test_an_owner_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The owner, as often in a container, is a number that says what it is."""
+    file = tmp_path / "tokens.db"
+    file.touch(mode=0o600)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    expected = f"{file} has mode 600 and belongs to uid {os.getuid()}"
+    assert check_mode("file", file).text == expected
 
 
 async def test_a_store_that_is_not_there(shell: Shell) -> None:

@@ -110,6 +110,17 @@ async def test_a_name_that_no_user_can_have_is_refused(shell: Shell) -> None:
     assert "--user: 'login': expected" in outcome.err
 
 
+async def test_a_port_in_use_is_one_line(shell: Shell) -> None:
+    """It says which port, why, and what to do; the code is 2."""
+    port = shell.twitch.url.rpartition(":")[2]
+    outcome = await shell.run("fake", "--port", port)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == (
+        f"twitchvault: port {port} of this machine cannot be used (another program uses it): "
+        "name another one with --port\n"
+    )
+
+
 async def test_it_takes_commands(shell: Shell) -> None:
     """A program on the same machine can make it fail, or sign a user out."""
     async with double(shell) as (_, variables):

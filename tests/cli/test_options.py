@@ -194,6 +194,27 @@ async def test_a_store_that_cannot_be_is_one_line(shell: Shell, command: str) ->
         assert "store object" not in outcome.err
 
 
+@pytest.mark.parametrize("command", ["list", "doctor"])
+async def test_a_store_of_the_environment_is_named_by_its_variable(
+    shell: Shell, command: str
+) -> None:
+    """An error says that the URL came from the variable, or from the file that one names."""
+    urls = shell.urls if command == "doctor" else ()
+    for url in BAD_URLS:
+        if (command, url) == ("doctor", "memory://"):
+            continue  # it can be looked at
+        outcome = await shell.run(command, *urls, TWITCHVAULT_STORE=url)
+        assert outcome.code == 2
+        said = (outcome.out + outcome.err).replace("name another one with --store", "")
+        assert "TWITCHVAULT_STORE" in said
+        assert "--store" not in said
+    file = written(shell.folder / "url", "tokens.db")
+    outcome = await shell.run(
+        command, *urls, TWITCHVAULT_STORE=None, TWITCHVAULT_STORE_FILE=str(file)
+    )
+    assert "the content of TWITCHVAULT_STORE_FILE has no scheme" in outcome.out + outcome.err
+
+
 @pytest.mark.parametrize("command", ["list", "check", "remove alice"])
 @pytest.mark.parametrize("where", ["wrong.db", "no folder/tokens.db", "empty.db", None])
 async def test_a_store_that_is_not_there(shell: Shell, command: str, where: str | None) -> None:
@@ -234,10 +255,13 @@ def test_the_version() -> None:
 
 @pytest.mark.parametrize("option", ["--id-url", "--api-url", "--client-id"])
 async def test_an_argument_is_called_as_the_command_calls_it(shell: Shell, option: str) -> None:
-    """A message names the option, not the parameter of the library behind it."""
-    outcome = await shell.run("login", option, "not one word")
-    assert outcome.code == 2
-    assert f"twitchvault: {option} must be " in outcome.err
+    """A message names the option or the variable, not the parameter of the library behind it."""
+    variable = f"TWITCHVAULT_{option.removeprefix('--').replace('-', '_').upper()}"
+    by_option = await shell.run("login", option, "not one word")
+    by_variable = await shell.run("login", **{variable: "not one word"})
+    for name, outcome in ((option, by_option), (variable, by_variable)):
+        assert outcome.code == 2
+        assert f"twitchvault: {name} must be " in outcome.err
 
 
 async def test_a_store_without_a_folder_is_one_line(shell: Shell) -> None:

@@ -43,6 +43,8 @@ __all__ = [
     "say",
     "say_json",
     "say_row",
+    "take_from",
+    "unusable_port",
     "warn",
     "while_read",
 ]
@@ -54,7 +56,7 @@ _BY_SIGNAL: Final = 128
 _signals: Final[list[int]] = []
 """Those that have ended the command."""
 _UNBOUNDED: Final = 10_000
-_OPTIONS: Final = {
+_OPTIONS: Final[dict[str, str]] = {
     "'api_url'": "--api-url",
     "'client_id'": "--client-id",
     "'client_secret'": "the client secret",
@@ -64,7 +66,7 @@ _OPTIONS: Final = {
     "'url'": "--store",
     "'url_or_client'": "--store",
 }
-"""What an error calls an argument, and what the command calls it."""
+"""What an error calls an argument, and what the command calls it: an option or a variable."""
 _BRIEF: Final = {
     "400: invalid client": "Twitch does not know this client id",
     "400: invalid scope requested": "Twitch does not know one of the scopes",
@@ -225,6 +227,20 @@ def in_our_words(text: str) -> str:
     for theirs, ours in _ADVICE.items():
         text = text.replace(theirs, ours)
     return text
+
+
+def take_from(option: str, source: str) -> None:
+    """Errors name `source`, from which the value came, in the place of the option."""
+    _OPTIONS.update({name: source for name, called in _OPTIONS.items() if called == option})
+
+
+def unusable_port(port: int, error: OSError) -> str:
+    """Why nothing can listen on a port of this machine, and what to do."""
+    if error.errno == errno.EADDRINUSE:
+        why = "another program uses it"
+    else:  # its `strerror` is a sentence of asyncio
+        why = os.strerror(error.errno) if error.errno else str(error)
+    return f"port {port} of this machine cannot be used ({why}): name another one with --port"
 
 
 def ask(question: str) -> str:

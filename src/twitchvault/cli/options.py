@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from twitchvault.app import API_URL, ID_URL
-from twitchvault.cli.console import ask, fail, run
-from twitchvault.environment import key_file, keys, setting
+from twitchvault.cli.console import ask, fail, run, take_from
+from twitchvault.environment import key_file, keys, setting, variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -67,7 +68,9 @@ class StoreOptions:
 
     def __post_init__(self) -> None:
         self.client_id = _first(self.client_id, "CLIENT_ID")
-        self.store = _first(self.store, "STORE")
+        given, self.store = self.store, _first(self.store, "STORE")
+        is_set = given is None and self.store is not None
+        self.store_source = _source("STORE") if is_set else "--store"
         self.namespace = setting("NAMESPACE")
         self.keys = keys() if self.key_file is None else key_file(self.key_file)
 
@@ -102,7 +105,20 @@ class AppOptions(StoreOptions):
 
 
 def _first(option: str | None, name: str) -> str | None:
-    return setting(name) if option is None else option
+    """The option, else what the environment says, which errors then name."""
+    if option is not None:
+        return option
+    value = setting(name)
+    if value is not None:
+        take_from(f"--{name.lower().replace('_', '-')}", _source(name))
+    return value
+
+
+def _source(name: str) -> str:
+    """Where the environment holds a setting."""
+    if variable(name) in os.environ:
+        return variable(name)
+    return f"the content of {variable(f'{name}_FILE')}"
 
 
 def as_command(function: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:

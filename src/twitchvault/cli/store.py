@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import unquote
 
 from twitchvault.app import App
-from twitchvault.cli.console import fail, warn
-from twitchvault.environment import default_store, encrypted, make_store
-from twitchvault.errors import DecryptionError, StoreError
+from twitchvault.cli.console import fail, in_our_words, warn
+from twitchvault.environment import default_store, encrypted, make_store, variable
+from twitchvault.errors import DecryptionError, StoreError, WrongValue
 from twitchvault.stores.base import ENCRYPTION_CHECK_KEY
 
 if TYPE_CHECKING:
@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from twitchvault.cli.options import AppOptions, StoreOptions
     from twitchvault.stores import TokenStore
 
-__all__ = ["opened_app", "opened_store", "store_file", "store_is_there", "store_name", "store_url"]
+__all__ = [
+    "make_inner",
+    "opened_app",
+    "opened_store",
+    "store_file",
+    "store_is_there",
+    "store_name",
+    "store_url",
+]
 
 Flow = TypeVar("Flow", bound=App)
 
@@ -120,8 +128,24 @@ async def _open_encrypted(store: TokenStore, name: str, source: str) -> None:
 def _store(options: StoreOptions, make: bool) -> TokenStore:
     url = options.store or default_store(make=make)
     if url.lower().startswith("memory:"):
-        fail("a store in memory ends with the command: name one that stays")
-    return make_store(url, namespace=options.namespace)
+        text = "a store in memory ends with the command: name one that stays"
+        fail(_with_source(text, options))
+    return make_inner(options, url)
+
+
+def make_inner(options: StoreOptions, url: str) -> TokenStore:
+    """The store of that URL as it lies there, not open; an error says which variable holds it."""
+    try:
+        return make_store(url, namespace=options.namespace)
+    except WrongValue as error:
+        raise WrongValue(_with_source(in_our_words(str(error)), options)) from None
+
+
+def _with_source(text: str, options: StoreOptions) -> str:
+    """The fault of a URL, with the variable that holds it, which nobody sees in the command."""
+    source = options.store_source
+    is_named = source == "--store" or text.startswith((source, variable("NAMESPACE")))
+    return text if is_named else f"{source}: {text}"
 
 
 def _warn_if_readable(file: Path | None) -> None:

@@ -23,14 +23,27 @@ def check_mode(name: str, file: Path) -> Check:
     if sys.platform == "win32":  # has neither owners nor modes of this kind
         return Check(name, "ok", str(file))
     mode = stat.S_IMODE(status.st_mode)
-    found = f"{file} has mode {mode:o} and owner {status.st_uid}"
+    found = f"{file} has mode {mode:o} and belongs to {_user(status.st_uid)}"
     if stat.S_ISREG(status.st_mode) and mode & _OTHERS:
         advice = f"'chmod 600 {file}'"
         return Check(name, "warning", f"{found}: other users can read its secrets", advice)
     if os.geteuid() not in {status.st_uid, 0}:
-        advice = f"run as that user, or 'chown {os.geteuid()} {file}'"
-        return Check(name, "warning", f"{found}, who is not you ({os.geteuid()})", advice)
+        text = f"{found}, and this is run by {_user(os.geteuid())}"
+        advice = f"run it as the owner, or 'chown {os.geteuid()} {file}'"
+        return Check(name, "warning", text, advice)
     return Check(name, "ok", found)
+
+
+def _user(uid: int) -> str:
+    """The user by name and number; in a container there may be no name."""
+    if sys.platform == "win32":
+        return f"uid {uid}"
+    import pwd  # noqa: PLC0415 - not on Windows
+
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
+    except KeyError:
+        return f"uid {uid}"
 
 
 def check_sqlite(file: Path) -> list[Check]:

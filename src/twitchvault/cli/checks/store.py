@@ -9,9 +9,15 @@ from twitchvault.cli.checks.contract import check_contract
 from twitchvault.cli.checks.files import check_mode, check_sqlite
 from twitchvault.cli.checks.redis import check_server
 from twitchvault.cli.console import in_our_words
-from twitchvault.cli.store import store_file, store_is_there, store_name, store_url
+from twitchvault.cli.store import (
+    make_inner,
+    store_file,
+    store_is_there,
+    store_name,
+    store_url,
+)
 from twitchvault.cli.users import read_users
-from twitchvault.environment import encrypted, make_store
+from twitchvault.environment import encrypted
 from twitchvault.errors import StoreError, TwitchVaultError, WrongValue
 from twitchvault.stores.base import ENCRYPTION_CHECK_KEY
 
@@ -27,14 +33,14 @@ _SERVERS: Final = ("redis://", "rediss://", "unix://")
 async def check_store(options: StoreOptions) -> list[Check]:
     """All that can be said of the store; nothing in it is changed but a key of the check's own."""
     name = store_name(options)
-    if not store_is_there(options):
-        return [Check("store", "problem", f"there is none in {name!r}", "sign in, or name another")]
     try:
-        inner = make_store(store_url(options), namespace=options.namespace)
+        inner = make_inner(options, store_url(options))
     except (TwitchVaultError, WrongValue) as error:
         return [
             Check("store", "problem", in_our_words(str(error)), "name another one with --store")
         ]
+    if not store_is_there(options):
+        return [Check("store", "problem", f"there is none in {name!r}", "sign in, or name another")]
     try:
         await inner.open()
         return [Check("store", "ok", f"{name} is open"), *await _opened(inner, options)]

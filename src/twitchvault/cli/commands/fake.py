@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from twitchvault.cli.commands.login import PORT
-from twitchvault.cli.console import fail, say, warn
+from twitchvault.cli.console import fail, say, unusable_port, warn
 
 __all__ = ["command"]
 
@@ -52,6 +52,10 @@ async def command(
     if approve:
         twitch.auto_approve(users[0])
         twitch.auto_consent(users[0])
+    try:
+        await twitch.start()
+    except OSError as error:
+        fail(unusable_port(port, error))
     async with twitch:
         say(f"export TWITCHVAULT_CLIENT_ID={client.client_id}")
         if client.client_secret is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiohttp import web
 
-from twitchvault.cli.console import fail, warn
+from twitchvault.cli.console import fail, unusable_port, warn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -128,7 +128,4 @@ async def _listen(runner: web.AppRunner, port: int) -> None:
     try:
         await web.TCPSite(runner, HOST, port).start()
     except OSError as error:
-        fail(
-            f"port {port} of this machine cannot be used ({error.strerror}): name another one with "
-            "--port, and register its address"
-        )
+        fail(f"{unusable_port(port, error)}, and register its address")
