@@ -26,7 +26,17 @@ if TYPE_CHECKING:
     from tests.simulation.facts import Loss, Pair, Request
     from tests.simulation.host import Host
 
-__all__ = ["ANSWER", "BY_ITSELF", "DIED", "DOUBT", "LIED", "OUTSIDE", "WENT_BACK", "replay"]
+__all__ = [
+    "ANSWER",
+    "BY_ITSELF",
+    "DIED",
+    "DOUBT",
+    "GLANCE",
+    "LIED",
+    "OUTSIDE",
+    "WENT_BACK",
+    "replay",
+]
 
 OUTSIDE: Final = "somebody outside exchanged the token"
 ANSWER: Final = "the answer was lost"
@@ -207,7 +217,9 @@ def _knew_lease(
     """
     name = books.name_of_lease(first)
     writers = {
-        host for host, whose, since in books.writes if whose == user and loss.at <= since < at
+        host
+        for host, whose, since in books.writes
+        if (whose == user or user in books.misplaced) and loss.at <= since < at
     }
     return at - loss.at < ttl and all(
         books.leases_seen.get((host, name), NEVER) < loss.at - UNDER_WAY

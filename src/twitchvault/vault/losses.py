@@ -15,16 +15,14 @@ def descends(later: Record, record: Record) -> bool:
     return later.order > record.order or (later.order, later.pair) == (record.order, record.pair)
 
 
-def reconciled(
-    stored: Record | None, ours: Record | None, *, was_closed: bool = False
-) -> Record | None:
+def reconciled(stored: Record | None, ours: Record | None, *, lost: bool = True) -> Record | None:
     """What should stand when the store holds `stored` and this process held `ours` before.
 
     Mostly `stored`. A store that has lost data may hold something older: then it is `ours`. Or one
     of both is a login that was made by who did not know the other, or has exchanged the other's
     refresh token: that stands, and takes over what the other remembers. If that is true of both it
-    is the stored one, unless only that needs a login. `was_closed`: so was this process meanwhile,
-    and may have missed that its login was removed.
+    is the stored one, unless only that needs a login. `lost`: a loss is known of, else our login
+    may have been removed by somebody before the stored one came.
     """
     if ours is None:
         return stored
@@ -34,7 +32,7 @@ def reconciled(
         gone = removed(ours)
         return None if gone is None else replace(gone, replaced_lease=None)
     is_newer = stored.order > ours.order
-    unknown = not was_closed and _is_unknown_login(ours, stored)
+    unknown = lost and _is_unknown_login(ours, stored)
     if not is_newer or unknown or _is_outdated(stored, ours):
         stored = _after_a_loss(stored, ours)
     return _with_spent_of(stored, ours)

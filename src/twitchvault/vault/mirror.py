@@ -41,7 +41,8 @@ class Mirror:
 
     `live`: the store's changes must be fetched, so a view asks for news before each read.
     `on_loss` is called with a user whose record the store may have lost, `on_change` with one whose
-    record has changed. `cleared`: the picture says nothing about the store.
+    record has changed. `cleared`: the picture says nothing about the store. `has_lost`: the store
+    was found to have lost data.
     """
 
     on_loss: Callable[[str], None]
@@ -58,6 +59,7 @@ class Mirror:
         self._drain: Callable[[], list[Change]] | None = None
         self._thread = 0
         self.cleared = False
+        self.has_lost = False
         self.on_change: Callable[[str], None] | None = None
 
         def view() -> Any:  # noqa: ANN401  (a View of any values)
@@ -222,7 +224,7 @@ class Mirror:
         # What could not be read at this version may be readable by now.
         if version < known or (version == known and not self.is_damaged(user_id)):
             return
-        after = reconciled(record, before, was_closed=known == 0)
+        after = reconciled(record, before, lost=self.has_lost and known > 0)
         if after is not record:
             self.on_loss(user_id)  # the store went back in time, and gets this
         self._set(user_id, version, after, origin)

@@ -86,6 +86,7 @@ class Repository:
     def note_loss(self) -> None:
         """The store was found to have lost data."""
         self.losses += 1
+        self._mirror.has_lost = True
         loss, self.loss = self.loss, asyncio.Event()
         loss.set()
 

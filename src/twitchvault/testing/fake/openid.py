@@ -81,8 +81,9 @@ class Signer:
     def __init__(self) -> None:
         import jwt  # noqa: PLC0415 - on use, as the extra may be missing
         from cryptography.hazmat.primitives.asymmetric import rsa  # noqa: PLC0415
+        from jwt.algorithms import RSAAlgorithm  # noqa: PLC0415
 
-        self._jwt = jwt
+        self._jwt, self._to_jwk = jwt, RSAAlgorithm.to_jwk
         self._key = rsa.generate_private_key(65537, KEY_BITS)
 
     def sign(self, claims: Mapping[str, object]) -> str:
@@ -91,7 +92,7 @@ class Signer:
 
     def key_set(self) -> dict[str, object]:
         """The public half, as a JSON Web Key Set."""
-        public = self._jwt.algorithms.RSAAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
+        public = self._to_jwk(self._key.public_key(), as_dict=True)
         return {"keys": [public | {"alg": ALGORITHM, "kid": KEY_ID, "use": "sig"}]}
 
 
