@@ -141,7 +141,8 @@ def _died_leased(books: Books, pair: Pair) -> bool:
 def _died_meanwhile(books: Books, pair: Pair, request: Request) -> bool:
     """Whether the access token died within a minute of the exchange, as nobody could know.
 
-    Whoever knew it to be dead before the request left cannot take that for a sign.
+    Or later, if that process had not asked about it since. Whoever knew it to be dead before the
+    request left cannot take that for a sign.
     """
     key, left = (request.host, pair.access), request.left_at
     accepted = (at for at in books.accepted.get(key, ()) if at <= left)
@@ -151,4 +152,6 @@ def _died_meanwhile(books: Books, pair: Pair, request: Request) -> bool:
     knew &= books.condemned.get(pair.refresh) is request.host
     if knew or request.answered_at < NEVER:
         return False
-    return request.left_at - MINUTE <= pair.dead_at <= request.failed_at + MINUTE
+    asked = (at for at in books.accepted.get(key, ()) if request.failed_at <= at <= pair.dead_at)
+    until = request.failed_at + MINUTE if any(asked) else NEVER
+    return left - MINUTE <= pair.dead_at <= until

@@ -46,10 +46,18 @@ def _after_a_loss(stored: Record, ours: Record) -> Record:
     if is_spent or (unknown and not outdated):
         return _with_memory_of(stored, ours, ours.generation + 1 if behind else stored.generation)
     if behind:
-        return ours
+        return _with_lease_of(ours, stored)
     if outdated or _is_unknown_login(ours, stored):
         return _with_memory_of(ours, stored, stored.generation + 1)
     return stored
+
+
+def _with_lease_of(ours: Record, stored: Record) -> Record:
+    """`ours`, which somebody is exchanging, as the store says."""
+    same = ours.refresh_token == stored.refresh_token
+    if not same or stored.lease is None or ours.lease is not None:
+        return ours
+    return replace(ours, lease=stored.lease, lease_ttl=stored.lease_ttl)
 
 
 def _is_outdated(stored: Record, ours: Record) -> bool:

@@ -336,7 +336,7 @@ def attached(
     elif current is not None and current.refresh_token in chain:
         new = replace(_renewed(current, parked, now), seeded=True)
         new = new if answer is None else _confirmed(new, answer, now)
-    elif current is not None and any(current.has_spent(fingerprint(sent)) for sent in chain):
+    elif current is not None and any(_outlives(current, sent) for sent in chain):
         new = current
     else:
         new = logged_in(current, parked.pair, answer, now)
@@ -346,6 +346,12 @@ def attached(
         if sent != new.refresh_token:
             new = _remember(new, sent, seeded=True)
     return new
+
+
+def _outlives(current: Record, sent: str) -> bool:
+    """Whether the user's record has spent this token, or a login has replaced it since."""
+    mark = fingerprint(sent)
+    return current.has_spent(mark) or (current.state != "removed" and current.remembers(mark))
 
 
 def _goes_on(current: Record, parked: Record) -> bool:
