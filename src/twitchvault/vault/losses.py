@@ -40,7 +40,7 @@ def reconciled(stored: Record | None, ours: Record | None, *, lost: bool = True)
 
 def _after_a_loss(stored: Record, ours: Record) -> Record:
     behind = stored.order < ours.order
-    is_spent = stored.has_spent(fingerprint(ours.refresh_token or ""))
+    is_spent = _has_spent_that_of(stored, ours)
     outdated = _is_outdated(stored, ours) or _is_better_login(ours, stored)
     unknown = _is_unknown_login(stored, ours) or (not behind and _is_bare_login(stored, ours))
     if is_spent or (unknown and not outdated):
@@ -63,7 +63,17 @@ def _with_lease_of(ours: Record, stored: Record) -> Record:
 def _is_outdated(stored: Record, ours: Record) -> bool:
     """Whether the store holds a pair, without knowing that, whose refresh token is spent."""
     mark = fingerprint(stored.refresh_token or "")
-    return ours.has_spent(mark) and not stored.has_spent(mark)
+    return _has_spent_that_of(ours, stored) and not stored.has_spent(mark)
+
+
+def _has_spent_that_of(record: Record, other: Record) -> bool:
+    """Whether `record` knows that the refresh token of `other` is spent.
+
+    A confidential client's may stay the same: a refusal says nothing of a newer pair.
+    """
+    if record.refresh_token == other.refresh_token:
+        return False
+    return record.has_spent(fingerprint(other.refresh_token or ""))
 
 
 def _is_better_login(ours: Record, stored: Record) -> bool:
