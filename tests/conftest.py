@@ -48,9 +48,12 @@ if sys.platform == "win32":
 if sys.platform == "darwin" and platform.machine() != "arm64":
     collect_ignore = ["postgres_store"]  # no package brings a server for this machine
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # So does a shell start what it starts in the background, and all that comes of it inherits it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+for ignored in ("SIGINT", "SIGHUP"):  # by a shell for what it starts in the background, or nohup
+    number = getattr(signal, ignored, None)  # Windows has no SIGHUP
+    if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+        # All that comes of this process would inherit it.
+        default = signal.default_int_handler if ignored == "SIGINT" else signal.SIG_DFL
+        signal.signal(number, default)
 
 
 def pytest_xdist_auto_num_workers() -> int:
