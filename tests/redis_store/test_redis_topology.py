@@ -120,7 +120,7 @@ GOES_ON = 30.0
 
 
 @contextlib.asynccontextmanager
-async def writing(store: RedisStore) -> AsyncIterator[dict[str, int]]:
+async def write_on(store: RedisStore) -> AsyncIterator[dict[str, int]]:
     """Write one key after the other; those that were confirmed, with their versions."""
     confirmed: dict[str, int] = {}
     stop = asyncio.Event()
@@ -156,7 +156,7 @@ async def fail_over(
         App("client", store=other, maintain=False) as watcher,
         reading(other, "key") as reader,
     ):
-        async with writing(store) as confirmed:
+        async with write_on(store) as confirmed:
             await show(bot, watcher, "before")
             await until(lambda: len(confirmed) > 20)
             primary.kill()
