@@ -96,6 +96,7 @@ KNOWN: Final[dict[int, str]] = {
     730025035: "a pair that is written back takes the lease away that stands in the store",
     730030570: "a parked pair is brought over the login that has replaced its seed",
     740058719: "a refusal of an older pair with the same refresh token overrules the newer one",
+    750016177: "an access token is refused while its user is removed, and counts as alive later",
     200009385: "a long run in which a lease is polled for by three processes is no endless one",
     140083349: "a write's answer comes to a vault that was just cleared",
     140051336: "a read from before a loss brings a deleted user back",

@@ -91,8 +91,9 @@ class Refresher(Part):
         """
         key = self._repository.user_key(user_id)
         record = self._mirror.get(user_id)
-        if refused and record is not None and not record.follows(base):
-            self._exchange.note_foreign_lease(user_id, record)
+        if refused and (record is None or not record.follows(base)):
+            if record is not None:
+                self._exchange.note_foreign_lease(user_id, record)
             self._backoff.refused(user_id)
         for _ in range(ROUNDS):
             if record is None or (not record.follows(base) and record.state == "live"):
