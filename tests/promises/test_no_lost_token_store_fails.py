@@ -184,34 +184,40 @@ async def test_a_scan_that_is_cancelled_from_within(env: Environment, kind: type
 
 
 class Wrong(MemoryStore):
-    """Answers with something that no store may answer."""
+    """Answers with something that no store may answer, made of the right entry."""
 
-    answer: Any = None
+    spoil: Callable[[Entry], Any] | None = None
 
     async def get(self, key: str) -> Entry | None:
-        """The wrong answer, if there is one."""
+        """The entry, spoiled if a test says so."""
         entry = await super().get(key)
-        return cast("Entry | None", self.answer or entry)
+        return entry if entry is None or self.spoil is None else self.spoil(entry)
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "text",
-        ("key", 1, b"{}"),
-        Entry("key", cast("int", "1"), b"{}"),
-        Entry("key", 1, cast("bytes", memoryview(b""))),
-    ],
-)
-async def test_an_answer_of_a_wrong_type(env: Environment, answer: object) -> None:
-    """The error names the store's method and what it must return."""
+SPOILED: dict[str, Callable[[Entry], Any]] = {
+    "text": lambda _entry: "text",
+    "a plain tuple": tuple,
+    "a version that is text": lambda entry: entry._replace(version=cast("int", "1")),
+    "a value that is no bytes": lambda entry: entry._replace(
+        value=cast("bytes", memoryview(entry.value))
+    ),
+    "another key's entry": lambda entry: entry._replace(key="another"),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+async def test_a_wrong_answer(env: Environment, spoil: Callable[[Entry], Any]) -> None:
+    """The error names the store's method and what it must return; nothing is sent or shown."""
     store = Wrong()
     async with env.app(store=store) as app:
         user = await env.own_pair(app)
-        store.answer = answer
+        pair = app.get_token(user.user_id)
+        store.spoil = spoil
         with pytest.raises(StoreUnavailable, match=r"Wrong\.get\(\) must return an Entry"):
             await within(user.refresh())
-        store.answer = None
+        assert app.get_token(user.user_id) == pair
+        assert env.refreshes_sent() == 1
+        store.spoil = None
 
 
 async def test_an_error_of_the_whole_store(env: Environment) -> None:
