@@ -71,11 +71,11 @@ def replay(books: Books, ttl: dict[Host, float], again: Request, old: Pair) -> s
         return OUTSIDE
     first, second = sorted((spender, again), key=lambda one: (one.left_at, one.number))
     return (
-        _removed_and_due(books, ttl, old, first, second)
-        or _ended(books, first, second)
+        _ended(books, first, second)
         or _unprotected(books, ttl, old, first, second)
         or _forgotten(books, old, second)
         or _untold(books, ttl, old, second)
+        or _removed_and_due(books, ttl, old, first, second)
     )
 
 
