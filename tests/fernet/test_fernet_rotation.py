@@ -17,19 +17,25 @@ from .makers import CHECK, KEY, NEW, WRONG, content, decrypts, name_of, opened, 
 
 if TYPE_CHECKING:
     from tests.environment import Environment
+    from twitchvault.stores import TokenStore
 
 
 USERS = 250
 OLD_NAME, NEW_NAME = name_of(KEY), name_of(NEW)
 
 
+async def filled(store: TokenStore) -> dict[str, bytes]:
+    """Put so many users into a store."""
+    users = {f"cid:{number}": b'{"token":"%d"}' % number for number in range(USERS)}
+    for key, value in users.items():
+        await store.put(key, value)
+    return users
+
+
 @pytest.fixture
 async def plain(inner: MemoryStore) -> dict[str, bytes]:
     """Users in plaintext."""
-    users = {f"cid:{number}": b'{"token":"%d"}' % number for number in range(USERS)}
-    for key, value in users.items():
-        await inner.put(key, value)
-    return users
+    return await filled(inner)
 
 
 async def test_encrypt_existing(inner: MemoryStore, plain: dict[str, bytes]) -> None:
@@ -167,10 +173,7 @@ async def test_plaintext_keeps_coming(inner: MemoryStore, plain: dict[str, bytes
 @pytest.fixture
 async def users(store: FernetStore) -> dict[str, bytes]:
     """Users under the old key."""
-    users = {f"cid:{number}": b"value %d" % number for number in range(USERS)}
-    for key, value in users.items():
-        await store.put(key, value)
-    return users
+    return await filled(store)
 
 
 async def test_rotate(inner: MemoryStore, users: dict[str, bytes]) -> None:
