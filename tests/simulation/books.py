@@ -64,8 +64,11 @@ class Books:
     died: dict[Host, float] = field(default_factory=dict)
     outages: dict[Host, list[tuple[float, float]]] = field(default_factory=dict)
     """When a process stood still or could not reach the store."""
-    asleep: set[tuple[Host, float]] = field(default_factory=set)
-    """Since when it was suspended: no time passes for it then."""
+    no_gaps: set[tuple[Host, float]] = field(default_factory=set)
+    """Outages by their beginning in which a job that waits misses nothing.
+
+    No time passes for a process that is suspended, and a cleared one's jobs go on.
+    """
     stalls: dict[Host, list[tuple[float, float]]] = field(default_factory=dict)
     """When a store call of it took its time."""
     lags: dict[Host, list[tuple[float, float]]] = field(default_factory=dict)
@@ -238,7 +241,7 @@ class Books:
         """The longest time between the two without such a `gap`: standing still or cut off."""
         longest, begun = 0.0, since
         for start, end in sorted(self.outages.get(host, ())):
-            if (host, start) in self.asleep:
+            if (host, start) in self.no_gaps:
                 continue
             if end - start > gap and end > begun and start < until:
                 longest, begun = max(longest, start - begun), end

@@ -163,7 +163,7 @@ def _holds(world: World, record: Stored, pair: Pair) -> bool:
     one = world.books.of_refresh.get(record.refresh_token or "")
     if one is None or one.chain != pair.chain or not world.twitch.takes_refresh(one.refresh):
         return False
-    newest = record.access_token == pair.access
+    newest = record.refresh_token == pair.refresh  # whether it is told so rightly is checked, too
     return record.state == "live" or newest or world.twitch.takes(record.access_token)
 
 

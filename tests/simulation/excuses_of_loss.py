@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.simulation.chances import had_chance, losses_of
+from tests.simulation.chances import could_act, had_chance, losses_of
 from tests.simulation.excuses import (
     ANSWER,
     BY_ITSELF,
@@ -30,8 +30,10 @@ def lost(books: Books, pair: Pair, *, public: bool) -> str | None:
     """Why the store does not hold the newest pair of a login; None: that could be avoided."""
     if pair.by is None and not pair.received and pair.place:
         return OUTSIDE
-    if pair.refresh in books.refused_falsely and (pair.by is None or not pair.published):
-        return LIED  # of a refused seed there is only the fingerprint left
+    if pair.refresh in books.refused_falsely:
+        replaced = any(one.since > pair.stored_at for one in books.decisions_on(pair.user))
+        if replaced or pair.by is None or not pair.published:
+            return LIED  # of a refused seed there is only the fingerprint left
     doubtful = not public and _removed_meanwhile(books, pair)
     if doubtful or _overtaken(books, pair) or _is_older_wanted(books, pair):
         return DOUBT
@@ -46,8 +48,14 @@ def lost(books: Books, pair: Pair, *, public: bool) -> str | None:
 def replaced(books: Books, held: list[Pair], last: Decision) -> str | None:
     """Why the store holds a login that came before the last one; None: that could be avoided.
 
-    It had been lost when the last one came. Who still holds it writes it back afterwards.
+    It had been lost when the last one came. Who still holds it writes it back afterwards. So does
+    who knows of a removal.
     """
+    removals = [one for one in books.decisions_on(last.user) if not one.chain]
+    for removal in removals if not held else ():
+        for loss in losses_of(books, last.user, removal.written_at, last.since):
+            if not could_act(books, removal.host, loss, last.since):
+                return WENT_BACK
     for pair in held:
         line = [one for one in books.pairs if one.chain == pair.chain]
         for loss in losses_of(books, last.user, line[0].issued_at):

@@ -285,7 +285,7 @@ class Process:
         world.note(host.name, f"{what} for {seconds:.2f} s")
         world.books.upset(host, world.loop.now, world.loop.now + seconds)
         if suspended:
-            world.books.asleep.add((host, world.loop.now))
+            world.books.no_gaps.add((host, world.loop.now))
         self._suspended = suspended
         world.loop.hold(host)
         world.loop.at(seconds, self.go_on, host)

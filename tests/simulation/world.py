@@ -269,6 +269,7 @@ class World:
         process.vault.clear()
         process.cleared = True
         self.books.closed[process.host] = self.loop.now
+        self.books.no_gaps.add((process.host, self.loop.now))
         self.books.forgot(process.host, self.loop.now)
         await asyncio.sleep(pause)
         self.books.forgot(process.host, self.loop.now)  # it took nothing in until now

@@ -154,7 +154,8 @@ class Exchange(Part):
         If the store is down and could not take it, the result is the new pair as it will be.
         """
         try:
-            return await self._run(lease)
+            transition = await self._run(lease)
+            return None if transition is None else await self._keep(lease, transition)
         except (HTTPException, StoreError) as error:
             self._metrics.note_error("refresh", error)
             self._metrics.note_refresh("error", lease.age)
@@ -172,20 +173,22 @@ class Exchange(Part):
         finally:
             self._note_doubt(lease)
 
-    async def _run(self, lease: Lease) -> Record | None:
+    async def _run(self, lease: Lease) -> Transition | None:
+        renewing = asyncio.ensure_future(self._keep_leased(lease))
         pause = FIRST_PAUSE
-        while True:
-            try:
-                transition = await self._send(lease)
-            except HTTPException as error:
-                if not await self._may_retry(lease, error):
-                    return None
-                if lease.left <= pause:
-                    raise
-            else:
-                return await self._keep(lease, transition)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+        try:
+            while True:
+                try:
+                    return await self._send(lease)
+                except HTTPException as error:
+                    if not await self._may_retry(lease, error):
+                        return None
+                    if lease.left <= pause:
+                        raise
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+        finally:
+            renewing.cancel()
 
     async def _may_retry(self, lease: Lease, error: HTTPException) -> bool:
         """Whether to send once more. False: look at the record again. Raises `error` if final."""
@@ -213,7 +216,6 @@ class Exchange(Part):
     async def _send(self, lease: Lease) -> Transition:
         """One request to Twitch; the change that its answer makes to the record."""
         request = asyncio.ensure_future(self._ask(lease))
-        renewing = asyncio.ensure_future(self._keep_leased(lease))
         try:
             await asyncio.wait((request,))
         except asyncio.CancelledError:
@@ -225,7 +227,6 @@ class Exchange(Part):
             return request.result()
         finally:
             request.cancel()  # does nothing to one that is done
-            renewing.cancel()
 
     async def _keep_leased(self, lease: Lease) -> None:
         """Renew the lease in time, and at once when the store has lost data."""

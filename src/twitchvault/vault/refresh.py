@@ -90,11 +90,9 @@ class Refresher(Part):
         `HTTPException` or `StoreError` if it cannot be done just now; nothing is lost then.
         """
         key = self._repository.user_key(user_id)
+        if refused:
+            self.note_refused(user_id, base)
         record = self._mirror.get(user_id)
-        if refused and (record is None or not record.follows(base)):
-            if record is not None:
-                self._exchange.note_foreign_lease(user_id, record)
-            self._backoff.refused(user_id)
         for _ in range(ROUNDS):
             if record is None or (not record.follows(base) and record.state == "live"):
                 self._backoff.check(user_id)
@@ -112,6 +110,14 @@ class Refresher(Part):
                 raise sign_in_again(user_id, record)
         msg = f"the record of user {user_id!r} changes all the time; try again in a moment"
         raise NoAnswer(msg, sent=False)
+
+    def note_refused(self, user_id: str, base: Record) -> None:
+        """Twitch has refused the access token of `base`."""
+        record = self._mirror.get(user_id)
+        if record is None or not record.follows(base):
+            if record is not None:
+                self._exchange.note_foreign_lease(user_id, record)
+            self._backoff.refused(user_id)
 
     async def _renew(self, job: Job, user_id: str, base: Record, *, refused: bool) -> Record | None:
         key = self._repository.user_key(user_id)

@@ -78,7 +78,7 @@ class Repository:
         self.watchable = store if isinstance(store, Watchable) else None
         self.prefix = f"{client_id}:"
         self._seed_prefix = f"{client_id}/seed/"
-        self._seeds: dict[str, Record] = {}
+        self._seeds: dict[str, tuple[Record, int]] = {}
         self.losses = 0
         self.loss = asyncio.Event()
         self._mirror = mirror
@@ -126,7 +126,7 @@ class Repository:
         user_id = self.user_of(key)
         for _ in range(RESTORES):
             held = await self._get(key)
-            ours = self._seeds.get(key) if user_id is None else self._mirror.confirmed(user_id)
+            ours = self._known_seed(key) if user_id is None else self._mirror.confirmed(user_id)
             if ours is None or (held is not None and not self._is_behind(user_id, held, ours)):
                 return held
             if held is None:
@@ -155,8 +155,12 @@ class Repository:
         if user_id is None:
             await self.catch_up()
             mark = key.removeprefix(self._seed_prefix)
-            if self._mirror.find(lambda record: record.has_spent(mark)) is None:
-                return True
+            if self._mirror.find(lambda record: record.has_spent(mark)) is None and (
+                ours := self._seeds.get(key)
+            ):
+                record, losses = ours
+                # Whoever gives a lease back deletes it: only a loss tells that it should be there.
+                return record.lease is None or losses != self.losses
             self._seeds.pop(key, None)  # it is with its user
             return False
         if self.watchable is None:
@@ -180,7 +184,7 @@ class Repository:
             raise
         if user_id is not None:
             self._mirror.learn(user_id, held.version, held.record, "remote")
-        elif held.record.lease is None:
+        else:
             self._hold_seed(key, held.record)
         return held
 
@@ -301,14 +305,17 @@ class Repository:
 
     # Seeds are in no mirror: what this process knows of them is held until it is with its user.
 
+    def _known_seed(self, key: str) -> Record | None:
+        return self._seeds[key][0] if key in self._seeds else None
+
     def _hold_seed(self, key: str, record: Record | None) -> None:
-        known = self._seeds.get(key)
+        known = self._known_seed(key)
         if record is not None and known is not None and record.order < known.order:
             return
         self._seeds.pop(key, None)
         if record is None or (record.seeded and record.lease is None and record.state == "live"):
             return
-        self._seeds[key] = record
+        self._seeds[key] = record, self.losses
         if len(self._seeds) > MAX_SEEDS_HELD:
             del self._seeds[next(iter(self._seeds))]
 

@@ -77,7 +77,8 @@ def _other_access_token(current: Record, fresh: Record, answer: ValidateToken | 
     It is older than ours unless Twitch has just confirmed it: a confidential client's refresh token
     may stay the same when it is exchanged.
     """
-    if answer is None and not (current.state == "live" and current.seeded):
+    is_first = current.generation == 1  # else it may have been exchanged as a seed
+    if answer is None and not (current.state == "live" and current.seeded and is_first):
         return current
     if current.state != "live":
         fresh = replace(fresh, refresh_token=None)  # it was refused
@@ -177,15 +178,27 @@ def exchanged(current: Record | None, base: Record, token: Token, now: float) ->
     """The refresh token of `base` was exchanged for `token`; the refresh token is the fence.
 
     If the user was removed or the record holds another login by now, that decision stands. The
-    spent token is remembered all the same: it would cut a later login if it came back from a file.
+    spent token is remembered all the same: it would cut a later login.
     """
     sent = base.refresh_token or ""
     successor = token.refresh_token or sent
-    if current is None:
-        current = base  # the removal of a leased record leaves an entry: this one was lost
+    current = _found_again(current, base)
     if current.refresh_token != sent:
         return current if successor == sent else _remember_elsewhere(current, base, sent)
     return _renewed(current, token, now)
+
+
+def _found_again(current: Record | None, base: Record) -> Record:
+    """`current`, or `base` if the store has lost that.
+
+    The removal of a leased record leaves an entry, and no record goes back to a spent token.
+    """
+    if current is None:
+        return base
+    mark = fingerprint(current.refresh_token or "")
+    if not base.has_spent(mark) or current.has_spent(mark):
+        return current
+    return replace(base, generation=max(base.generation, current.generation))
 
 
 def _renewed(current: Record, new: Token | Record, now: float) -> Record:
@@ -210,7 +223,7 @@ def _renewed(current: Record, new: Token | Record, now: float) -> Record:
 
 
 def _remember_elsewhere(current: Record | None, base: Record, token: str) -> Record:
-    """The record is gone or holds another login: the spent token of `base` is remembered there."""
+    """The record is gone or holds another login, which remembers the spent token of `base`."""
     if current is None:
         current = Record("", state="removed", generation=base.generation + 1)
     if current.replaced_lease is not None and current.replaced_lease[0] == fingerprint(token):
@@ -233,11 +246,9 @@ def _append(memory: str, mark: str, limit: int) -> str:
 
 
 def refused(current: Record | None, base: Record, reason: str) -> Record | None:
-    """Twitch refused to renew the pair of `base`, or has spent it; a newer pair wins.
-
-    The refresh token is remembered like a spent one: it would cut a later login.
-    """
+    """Twitch refused the pair of `base`, or has spent it; it is remembered. A newer pair wins."""
     sent = base.refresh_token
+    current = current and _found_again(current, base)
     if current is None or current.refresh_token != sent:
         return current if sent is None else _remember_elsewhere(current, base, sent)
     is_its = current.generation == base.generation or current.lease == base.lease is not None
@@ -258,9 +269,8 @@ def marked_access_refused(current: Record | None, access_token: str) -> Record |
 def removed(current: Record | None) -> Record | None:
     """The user is taken out of the vault.
 
-    What was spent is remembered, without any token: an old configuration file may bring a spent
-    token back, and a process that has not heard of the removal must not undo it. A user whose first
-    pair was never exchanged leaves nothing behind.
+    What was spent is remembered: an old configuration file may bring it back, and a process that
+    has not heard of the removal must not undo it. A pair that was never exchanged leaves nothing.
     """
     if current is None or current.state == "removed":
         return current

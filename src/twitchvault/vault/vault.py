@@ -247,6 +247,7 @@ class Vault(Part):
 
     async def renew(self, user_id: str, base: Record) -> Record:
         """A newer record than `base`, whose access token Twitch has just refused."""
+        self._refresher.note_refused(user_id, base)
         self._require_open()
         return await self._refresher.renew(user_id, base, refused=True)
 
