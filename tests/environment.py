@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from contextlib import suppress
 from inspect import isawaitable
@@ -224,6 +225,13 @@ class Environment:
         user = user or self.alice
         async with self.app(client) as app:
             return app.get_token(user if isinstance(user, str) else user.user_id)
+
+    async def lease_of_a_dead_process(self, user_id: str, ttl: float = 1.0) -> None:
+        """Put a lease of `ttl` seconds into a user's record, whose owner says nothing any more."""
+        key = self.key(user_id)
+        record = json.loads(await self.storage.read(key) or b"")
+        leased = record | {"lease": "of a dead process", "lease_ttl": ttl}
+        await self.storage.write(key, json.dumps(leased).encode())
 
     async def is_stored(self, user: User | str | None = None, client: Client | None = None) -> bool:
         """Whether the store holds the pair that is good at Twitch."""

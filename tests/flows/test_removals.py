@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -57,12 +56,10 @@ async def test_a_pair_that_was_never_exchanged_comes_back(env: Environment) -> N
 
 async def _remove_leased(env: Environment, app: App, user_id: str) -> tuple[str, str]:
     """Alice's expired pair is removed from `user_id`, where a process died that had leased it."""
-    pair, key = env.pair(expired=True), env.key(user_id)
+    pair = env.pair(expired=True)
     app.add_token(user_id, pair.access_token, pair.refresh_token)
     await app.flush()
-    record = json.loads(await env.storage.read(key) or b"")
-    leased = record | {"lease": "of a dead process", "lease_ttl": 1.0}
-    await env.storage.write(key, json.dumps(leased).encode())
+    await env.lease_of_a_dead_process(user_id)
     await app.sync()
     app.remove_token(user_id)
     await app.flush()

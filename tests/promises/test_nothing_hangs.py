@@ -13,7 +13,7 @@ import pytest
 
 from tests.environment import REFRESH, Environment, our_tasks, until, within
 from tests.own_stores import Held, WatchedStore
-from twitchvault import StoreError, TwitchVaultError
+from twitchvault import StoreError, TwitchServerError, TwitchVaultError
 from twitchvault.errors import NoAnswer
 
 if TYPE_CHECKING:
@@ -122,6 +122,25 @@ async def test_close_gives_up_what_has_not_been_sent(env: Environment) -> None:
         refresh = begin(user.refresh())
         await within(connecting.wait())
         await closes_in(app, 1, refresh)
+
+
+async def test_a_dead_owner_is_waited_for_once(env: Environment) -> None:
+    """While nobody can say whether its token is spent, calls after the first fail at once."""
+    ttl, pair = 8.0, env.pair(expired=True)
+    async with env.app(lease_ttl=ttl) as app:
+        user = app.add_token(env.alice.user_id, pair.access_token, pair.refresh_token)
+        await app.flush()
+        await env.lease_of_a_dead_process(user.user_id, ttl)
+        env.twitch.fail("validate", status=503, times=2)
+        with pytest.raises(TwitchServerError):
+            await user.get_user()
+        while len(env.log("validate")) < 2:  # calls ask anew once the backoff is over
+            started = time.monotonic()
+            with pytest.raises(TwitchServerError):
+                await user.get_user()
+            assert time.monotonic() - started < ttl / 2
+            await asyncio.sleep(0.1)
+    await env.expect(exchanges=0)
 
 
 async def test_close_gives_up_what_waits_for_another_process(env: Environment) -> None:

@@ -23,6 +23,7 @@ __all__ = ["Job", "Jobs"]
 
 BLIND: Final = 0.4
 """The part of a lease's ttl for which a waiter may not have read it without beginning anew."""
+MAX_WAITS: Final = 1000
 SLICES: Final = 20
 GIVING_UP: Final = 1.0
 """Seconds that a job which has sent nothing may take to end."""
@@ -41,7 +42,6 @@ class Job:
         self.sent = False
         self._clocks = clocks
         self._started = clocks.monotonic()
-        self._waits: dict[str, tuple[int, float, float]] = {}
         self.task = asyncio.create_task(work(self), name="twitchvault refresh")
 
     @property
@@ -71,20 +71,6 @@ class Job:
             raise fresh_copy(error)
         return self.task.result()
 
-    def seconds_left(self, key: str, held: Held) -> float:
-        """Until the lease in `held`, which was read just now, is dead.
-
-        It is once the record has stood still for its ttl before this job's own eyes. Time in which
-        it could not be read does not count: while the store was away, or this process stopped, the
-        owner may have been unable to write as well.
-        """
-        now, ttl = self._clocks.monotonic(), held.record.lease_ttl
-        version, since, read_at = self._waits.get(key, (0, now, now))
-        if version != held.version or now - read_at > ttl * BLIND:
-            since = now
-        self._waits[key] = (held.version, since, now)
-        return since + ttl - now
-
     def timed_out(self) -> NoAnswer:
         """The error of a caller who has waited long enough."""
         return NoAnswer(f"no result of the refresh within {self.limit:g} s; try again in a moment")
@@ -97,6 +83,8 @@ class Jobs:
         self._clocks = clocks
         self._limit = limit
         self._jobs: dict[str, Job] = {}
+        self._waits: dict[str, tuple[tuple[int, str | None], float, float]] = {}
+        """By key: the lease that was waited for last, since when, and when it was read last."""
         self.ending = False
 
     async def join(self, key: str, work: Work) -> Record | None:
@@ -108,6 +96,23 @@ class Jobs:
             job = self._jobs[key] = Job(self._clocks, self._limit, work)
             job.task.add_done_callback(partial(self._ended, key))
         return await job.result()
+
+    def seconds_left(self, key: str, held: Held) -> float:
+        """Until the lease in `held`, which was read just now, is dead.
+
+        It is once the record has stood still for its ttl before this process' own eyes. Time in
+        which it was not read does not count: while the store was away, or this process stopped, the
+        owner may have been unable to write as well.
+        """
+        now, ttl = self._clocks.monotonic(), held.record.lease_ttl
+        state = (held.version, held.record.lease)
+        seen, since, read_at = self._waits.pop(key, (state, now, now))
+        if seen != state or now - read_at > ttl * BLIND:
+            since = now
+        self._waits[key] = (state, since, now)  # the newest stands last
+        if len(self._waits) > MAX_WAITS:
+            del self._waits[next(iter(self._waits))]
+        return since + ttl - now
 
     async def ended(self, key: str) -> None:
         """Wait for the end of the job for `key`, if there is one, whatever comes of it."""

@@ -135,7 +135,8 @@ class Refresher(Part):
                 reason = "the access token died and has no refresh token"
                 await self._exchange.refuse(key, record, reason)
                 continue
-            job.seconds_left(key, held)  # the waiting for a lease begins before that for a seed
+            # The waiting for a lease begins before that for a seed.
+            self.jobs.seconds_left(key, held)
             if not await self._seed_is_free(job, user_id, record):
                 continue
             abandoned = await self._wait_for_lease(job, key, held)
@@ -192,7 +193,11 @@ class Refresher(Part):
                 return False
             if self._backoff.was_accepted(user_id, record.access_token):
                 return True
-        lives = await self._exchange.lives(user_id, record)
+        try:
+            lives = await self._exchange.lives(user_id, record)
+        except HTTPException as error:
+            self._backoff.failed(user_id, error)
+            raise
         if resting and not lives:
             raise self._backoff.rest(user_id)
         return lives
@@ -236,7 +241,7 @@ class Refresher(Part):
         ttl = held.record.lease_ttl
         if lease.startswith(self._exchange.owner) and lease not in self._leases:
             return False
-        left = ttl if lease in self._leases else job.seconds_left(key, held)
+        left = ttl if lease in self._leases else self.jobs.seconds_left(key, held)
         # A dead owner's lease falls due within this.
         job.limit = max(job.limit, 2 * ttl)
         if left <= 0:
