@@ -73,8 +73,8 @@ class Record(
     `lease` names who may exchange the refresh token now, for `lease_ttl` seconds.
     `replaced_lease` is (fingerprint, name, ttl) of a lease whose pair was replaced or removed while
     its exchange was under way: it holds again if that pair comes back.
-    `seeded`: the pair came from outside and its refresh token was not exchanged yet. `restored`: the
-    store had lost it, so that others may have met its refresh token as one from outside.
+    `seeded`: the pair came from outside and its refresh token was not exchanged yet.
+    `restored`: the store had lost it; others may have met its refresh token as one from outside.
     `history` is what happened to it, in the form of `history`.
     `extra` is a JSON object with the fields of a newer version; they are passed on unread.
     """

@@ -260,7 +260,7 @@ class Refresher(Part):
     async def _seed_is_free(self, job: Job, user_id: str, record: Record) -> bool:
         """Whether nobody exchanges the token of a record as one whose user is not known.
 
-        Of interest before the first exchange only, unless the store has lost the record. After False
+        Of interest before the first exchange, and after the store has lost the record. After False
         look at the record again.
         """
         sent = record.refresh_token
