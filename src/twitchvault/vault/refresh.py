@@ -260,11 +260,11 @@ class Refresher(Part):
     async def _seed_is_free(self, job: Job, user_id: str, record: Record) -> bool:
         """Whether nobody exchanges the token of a record as one whose user is not known.
 
-        Of interest before the first exchange only, unless the store has lost data: then others may
-        have met the token as an unknown one. After False look at the record again.
+        Of interest before the first exchange, and after the store has lost the record. After False
+        look at the record again.
         """
         sent = record.refresh_token
-        if sent is None or not (record.seeded or self._repository.losses):
+        if sent is None or not (record.seeded or record.restored):
             return True
         key = self._repository.user_key(user_id)
         seed_key = self._repository.seed_key(fingerprint(sent))

@@ -137,6 +137,8 @@ class Repository:
                 if not (await self._is_lost(key, user_id) if lost is None else lost):
                     return None
             self.note_loss()
+            if user_id is not None:
+                ours = replace(ours, restored=True)
             with suppress(VersionConflict):
                 await self.write(key, ours, expect=0 if held is None else held.version)
         msg = f"the store does not keep the record of {user_id or key!r}; nothing was sent"

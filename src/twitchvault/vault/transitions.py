@@ -74,15 +74,15 @@ def _other_pair(current: Record, fresh: Record, answer: ValidateToken | None) ->
 def _other_access_token(current: Record, fresh: Record, answer: ValidateToken | None) -> Record:
     """The refresh token that stands, with another access token.
 
-    It is older than ours unless Twitch has just confirmed it: a confidential client's refresh token
-    may stay the same when it is exchanged.
+    That is older unless it was just confirmed, or the first pair stands: a confidential client's
+    refresh token may stay the same when it is exchanged.
     """
-    is_first = current.generation == 1  # else it may have been exchanged as a seed
-    if answer is None and not (current.state == "live" and current.seeded and is_first):
+    if answer is None and (current.state, current.seeded, current.generation) != ("live", True, 1):
         return current
     if current.state != "live":
         fresh = replace(fresh, refresh_token=None)  # it was refused
-    return replace(_successor(current, fresh), seeded=current.seeded)
+    new = _successor(current, fresh)
+    return replace(new, seeded=current.seeded, restored=current.restored)
 
 
 def _successor(current: Record, fresh: Record) -> Record:
@@ -219,6 +219,7 @@ def _renewed(current: Record, new: Token | Record, now: float) -> Record:
         reason="",
         access_refused=False,
         seeded=False,
+        restored=False,
     )
 
 
@@ -359,7 +360,7 @@ def attached(
 
 
 def _outlives(current: Record, sent: str) -> bool:
-    """Whether the user's record has spent this token, or a login has replaced it since."""
+    """Whether the user's record has spent or replaced this token."""
     mark = fingerprint(sent)
     return current.has_spent(mark) or (current.state != "removed" and current.remembers(mark))
 
