@@ -1,18 +1,15 @@
-"""Processes on one server: one exchange per expiry, and a history that some order explains."""
+"""Processes on one server that stands still: one exchange per expiry."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.history import NEVER, check, record
 from tests.processes.fleet import all_do
-from twitchvault.stores import RedisStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -79,40 +76,3 @@ async def expire(fleet: Fleet, user_id: str, trouble: Awaitable[None]) -> None:
     calls = all_do(fleet.workers, "call", user_id=user_id, count=TASKS)
     failures, _ = await asyncio.gather(calls, trouble)
     assert failures == [[]] * PROCESSES
-
-
-async def test_history_with_killed_connections(server: Server, namespace: str) -> None:
-    """All connections are killed again and again: no write is lost, doubled, or falsely refused."""
-    make_store = functools.partial(RedisStore, server.url, namespace=namespace)
-
-    async def meanwhile() -> None:
-        async with server.client() as client:
-            await client.client_kill_filter(_type="normal", skipme=True)
-
-    ops = await record(make_store, seconds=4, meanwhile=meanwhile)
-    async with make_store() as store:
-        check(ops, {entry.key: entry async for entry in store.scan()})
-    done = [op for op in ops if op.end != NEVER]
-    assert len(done) > 500, "the processes did hardly anything"
-    assert len(ops) - len(done) < len(ops) / 10, "killed connections should only cost a moment"
-
-
-async def test_history_with_a_stopped_server(server: Server, namespace: str) -> None:
-    """A server that stands still for longer than a try may take does every write once."""
-    make_store = functools.partial(RedisStore, server.url, namespace=namespace)
-    stops = iter([True])
-
-    async def meanwhile() -> None:
-        await asyncio.sleep(1.5)
-        if next(stops, False):
-            server.signal(signal.SIGSTOP)
-            await asyncio.sleep(3.5)
-            server.signal(signal.SIGCONT)
-
-    try:
-        ops = await record(make_store, seconds=7, meanwhile=meanwhile)
-    finally:
-        server.signal(signal.SIGCONT)
-    async with make_store() as store:
-        check(ops, {entry.key: entry async for entry in store.scan()})
-    assert len(ops) > 500, "the processes did hardly anything"
