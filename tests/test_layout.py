@@ -102,8 +102,7 @@ def _python(code: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "module",
-    ["twitchvault", "twitchvault.oauth", "twitchvault.stores", "twitchvault.testing.fake"],
+    "module", ["twitchvault", "twitchvault.oauth", "twitchvault.stores", "twitchvault.testing.fake"]
 )
 def test_importing_imports_no_driver(module: str) -> None:
     """What an extra installs is imported on use; pytest and sqlite3 too."""

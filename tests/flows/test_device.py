@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.environment import within
-from twitchvault import (
-    BadRequest,
-    NoAnswer,
-    RateLimited,
-    Scopes,
-    Token,
-    TwitchServerError,
-)
+from twitchvault import BadRequest, NoAnswer, RateLimited, Scopes, Token, TwitchServerError
 from twitchvault.oauth.device import poll
 
 if TYPE_CHECKING:
@@ -59,11 +52,7 @@ class Clock:
     async def poll(self, *, interval: float = 5.0, timeout: float = 300.0) -> Token:
         """Poll on this clock."""
         return await poll(
-            self.ask,
-            interval=interval,
-            timeout=timeout,
-            clock=lambda: self.now,
-            sleep=self.sleep,
+            self.ask, interval=interval, timeout=timeout, clock=lambda: self.now, sleep=self.sleep
         )
 
 

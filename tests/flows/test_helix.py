@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.environment import REFRESH
-from twitchvault import (
-    AppAPI,
-    AuthFailure,
-    Forbidden,
-    NotFound,
-    Unauthorized,
-    User,
-)
+from twitchvault import AppAPI, AuthFailure, Forbidden, NotFound, Unauthorized, User
 
 if TYPE_CHECKING:
     from tests.environment import Environment

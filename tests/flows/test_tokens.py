@@ -10,14 +10,7 @@ from aiohttp import web
 
 from tests.environment import on_each_store
 from tests.http_servers import web_server
-from twitchvault import (
-    AuthFailure,
-    BadRequest,
-    HTTPException,
-    NotFound,
-    TokenError,
-    Unauthorized,
-)
+from twitchvault import AuthFailure, BadRequest, HTTPException, NotFound, TokenError, Unauthorized
 
 if TYPE_CHECKING:
     from tests.environment import Environment

@@ -15,10 +15,7 @@ import pytest
 from tests.environment import Environment, on_each_store, until
 from tests.own_stores import Broken, OwnStore, WatchedStore
 from tests.processes.fleet import all_do
-from twitchvault import (
-    StoreUnavailable,
-    Watchable,
-)
+from twitchvault import StoreUnavailable, Watchable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
