@@ -185,35 +185,6 @@ async def gone_or_written_back(client: Driver, key: bytes) -> bool:
     return bool(await client.pttl(key) < 0)
 
 
-async def test_a_refresh_right_after_the_loss(env: Environment, own: Server) -> None:
-    """The store holds less than this process: ours is written back before anything is sent."""
-    async with env.app() as one, env.app() as two:
-        user = await env.own_pair(one)
-        await snapshot(own)
-        await user.refresh()
-        await two.sync()
-        await restart_older(own)
-        outcomes = await of_both((one, two), user.user_id, "refresh")
-        never_sent_to_sign_in(outcomes)
-        await env.expect(user=user.user_id)
-
-
-async def test_a_login_after_a_loss(env: Environment, own: Server) -> None:
-    """It stands, also when somebody comes back who has removed the user before the loss."""
-    one = env.app()
-    async with one:
-        user = await env.own_pair(one)
-        one.remove_token(user.user_id)
-    await flush_all(own)
-    async with env.app() as two:
-        await env.login(two)
-        async with one:
-            await one.sync()
-            await one.flush()
-            assert one.get_token(user.user_id) == env.live()
-    await env.expect(exchanges=1)
-
-
 @pytest.fixture
 def store_url(own: Server) -> str:
     """Where the processes of a fleet meet."""
