@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.processes.fleet import Fleet
-    from tests.redis_store.servers import Driver
     from twitchvault import App, TokenStore, UserAPI
 
     Loss: TypeAlias = Callable[[Server], Awaitable[None]]
@@ -157,32 +156,6 @@ async def test_lost_since_the_snapshot(
         outcomes = await of_both((one, two), user.user_id, "get_user")
         never_sent_to_sign_in(outcomes)
         await expect_restored(env, (one, two), user, exchanges=exchanges)
-
-
-ARGUMENTS: dict[str, list[object]] = {"DEL": [], "RENAME": ["elsewhere"], "PEXPIRE": [1]}
-
-
-@pytest.mark.parametrize("how", ARGUMENTS)
-async def test_one_key_is_lost(env: Environment, own: Server, how: str) -> None:
-    """Whichever key of the store goes, and in whatever way: no user is taken for removed."""
-    async with env.app() as one, env.app() as two, own.client() as client:
-        user = await env.own_pair(one)
-        await two.sync()
-        exchanges = 1
-        for key in sorted(await client.keys("*")):
-            await client.execute_command(how, key, *ARGUMENTS[how])
-            await until(lambda key=key: gone_or_written_back(client, key))  # type: ignore[misc]
-            outcomes = await of_both((one, two), user.user_id, "get_user", "validate")
-            never_sent_to_sign_in(outcomes)
-            for app in (one, two):
-                assert app.get_token(user.user_id) == env.live(user.user_id)
-            await expect_restored(env, (one, two), user, exchanges=exchanges)
-            exchanges += 2
-
-
-async def gone_or_written_back(client: Driver, key: bytes) -> bool:
-    """Whether the expiry of a key is over, one way or the other."""
-    return bool(await client.pttl(key) < 0)
 
 
 @pytest.fixture

@@ -220,22 +220,6 @@ async def test_close_after_the_loop_has_ended_reports_what_was_not_written(
     assert await store.inner.get(env.key("1")) is not None
 
 
-async def test_close_ends_a_refresh_that_was_left_behind(env: Environment) -> None:
-    """The loop ended while an exchange was on its way: `close()` does not wait for it."""
-    flow = env.device()
-    pair = env.pair()
-    with env.twitch.hold("token:refresh_token") as gate:
-
-        async def first() -> None:
-            await flow.authorize()
-            user = await flow.add_user(pair.access_token, pair.refresh_token)
-            asyncio.create_task(user.refresh())  # noqa: RUF006 - it is cancelled with the loop
-            await until(lambda: gate.arrived)
-
-        await on_another_loop(first, flow)
-        await within(flow.close())
-
-
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 async def test_a_loop_that_was_closed_under_a_refresh(
     env: Environment, monkeypatch: pytest.MonkeyPatch
