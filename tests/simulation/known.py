@@ -104,6 +104,7 @@ KNOWN: Final[dict[int, str]] = {
     780032237: "a lease on a seed that another process took is not written back after a loss",
     780061457: "a pair that was refused after a loss comes to life beside an older login",
     790112210: "a record that is written back is exchanged beside its seed, by who saw no loss",
+    800023542: "a seed is exchanged by its owner who comes back while a validation takes its time",
     200009385: "a long run in which a lease is polled for by three processes is no endless one",
     140083349: "a write's answer comes to a vault that was just cleared",
     140051336: "a read from before a loss brings a deleted user back",

@@ -218,6 +218,12 @@ class Refresher(Part):
         if spent and not alive:
             await self._exchange.refuse(key, record, SPENT)
             return None
+        has_asked = in_doubt or not refused
+        if has_asked and self._repository.user_of(key) is not None and _may_be_seed(record):
+            # That took its time, in which another process may have exchanged it as a seed.
+            seed_key = self._repository.seed_key(fingerprint(record.refresh_token or ""))
+            if await self._read(seed_key) is not None:
+                return None
         lease_name = f"{self._exchange.owner}{secrets.token_hex(4)}"
         self._leases.add(lease_name)
         try:
@@ -264,7 +270,7 @@ class Refresher(Part):
         look at the record again.
         """
         sent = record.refresh_token
-        if sent is None or not (record.seeded or record.restored):
+        if sent is None or not _may_be_seed(record):
             return True
         key = self._repository.user_key(user_id)
         seed_key = self._repository.seed_key(fingerprint(sent))
@@ -315,6 +321,11 @@ class Refresher(Part):
             if renewed is not None:
                 return renewed
         raise job.timed_out()
+
+
+def _may_be_seed(record: Record) -> bool:
+    """Whether others may meet the refresh token as one whose user is not known."""
+    return record.refresh_token is not None and (record.seeded or record.restored)
 
 
 def unknown_user(user_id: str) -> TokenError:
