@@ -38,6 +38,15 @@ async def test_a_store_is_encrypted(shell: Shell) -> None:
     assert await entries_of(FernetStore(inner, KEY)) == VALUES
 
 
+async def test_an_encrypted_store_has_nothing_in_plaintext(shell: Shell) -> None:
+    """Whoever encrypts it again is told that, and not what to do about plaintext."""
+    await fill(FernetStore(shell.store, KEY), RECORDS)
+    outcome = await shell.run("encrypt", TWITCHVAULT_KEYS=KEY.decode())
+    assert outcome.code == 0
+    assert outcome.out.startswith("Entries rewritten: 0; under key ")
+    assert outcome.err == shell.named("Nothing in the store is in plaintext.\n")
+
+
 async def test_encryption_needs_keys(shell: Shell) -> None:
     """Without them nothing is done, and what to set is said."""
     await fill(open_store(shell.store), RECORDS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+from base64 import urlsafe_b64decode
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from cryptography.fernet import Fernet
@@ -45,13 +47,18 @@ async def test_a_new_key_is_written_for_its_owner(shell: Shell) -> None:
 
 
 async def test_a_rotation_brings_all_under_the_first_key(shell: Shell) -> None:
-    """Everything is readable with the new key alone; the second run has nothing to do."""
+    """Everything is readable with the new key alone; the second run has nothing to do.
+
+    The name of a key comes with its position, which a key file shows.
+    """
     await fill(FernetStore(shell.store, OLD), RECORDS)
     keys = f"{NEW.decode()},{OLD.decode()}"
     outcome = await shell.run("keys", "rotate", TWITCHVAULT_KEYS=keys)
     assert outcome.code == 0, outcome.err
     assert outcome.out.startswith("Entries rewritten: 301; under key ")
-    assert "drop" in outcome.out
+    new, old = (sha256(urlsafe_b64decode(key)).hexdigest()[:8] for key in (NEW, OLD))
+    assert outcome.out.endswith(f"drop {old}.\n")
+    assert outcome.err == shell.named(f"By position: key 1 is {new}, key 2 is {old}.\n")
     assert await entries_of(FernetStore(shell.store, NEW)) == VALUES
     outcome = await shell.run("keys", "rotate", TWITCHVAULT_KEYS=keys)
     assert outcome.out.startswith("Entries rewritten: 0; under key ")

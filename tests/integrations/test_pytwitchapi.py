@@ -193,6 +193,15 @@ async def test_missing_scopes_are_said_at_once(app: App, alice: UserAPI) -> None
         await VaultTwitch(app, alice.id, [AuthScope.BITS_READ])
 
 
+async def test_a_login_name_is_no_user_id(app: App, alice: UserAPI) -> None:
+    """It is a `ValueError` that says so; whatever the vault has as an id goes on working."""
+    assert alice.login is not None
+    with pytest.raises(ValueError, match="a number, and no login name: 'alice'"):
+        await VaultTwitch(app, alice.login, SCOPES)
+    app.add_token("alice", "another-token", None)
+    await VaultTwitch(app, alice.login, SCOPES)
+
+
 async def test_a_public_client_has_no_app_token(env: Environment) -> None:
     """A user's calls work; whoever asks for an app token is told why there is none."""
     async with env.app(env.public) as app:

@@ -73,6 +73,9 @@ async def rewrite(
         say_json({"store": store_name(options), **counts, "left": list(report.left)})
     else:
         say(str(report))
+        if len(report.by_key) > 1:
+            names = enumerate(report.by_key, 1)
+            warn(f"By position: {', '.join(f'key {place} is {name}' for place, name in names)}.")
     if report.left:
         warn(
             f"twitchvault: left as they are, for no key decrypts them: {', '.join(report.left)}. "

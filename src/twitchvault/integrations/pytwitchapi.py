@@ -47,9 +47,10 @@ _sent: ContextVar[tuple[str, str] | None] = ContextVar("_sent", default=None)
 class VaultTwitch(Twitch):
     """A `Twitch` for one user of the vault, which alone refreshes and validates.
 
-    `scopes`: what the user has granted, else awaiting it is a `MissingScopeException`. Further
-    keywords are those of `Twitch`: `UserAuthenticator` needs `app_secret`. Chat and EventSub, which
-    call from a thread, may be given it.
+    `scopes`: what the user has granted, else awaiting it is a `MissingScopeException`; for a login
+    name in the place of the id it is a `ValueError`. Further keywords are those of `Twitch`:
+    `UserAuthenticator` needs `app_secret`. Chat and EventSub, which call from a thread, may be
+    given it.
     """
 
     def __init__(
@@ -72,6 +73,9 @@ class VaultTwitch(Twitch):
         return self._begin().__await__()
 
     async def _begin(self) -> Self:
+        if not self._user_id.isdecimal() and self._user_id not in self._app.tokens:
+            msg = "'user_id' takes a user's id, which is a number, and no login name: "
+            raise WrongValue(msg + repr(self._user_id))
         self._check_scopes(self._user_auth_scope)
         if self._authenticate_app and self._app.application is not None:
             await self.authenticate_app(self._target_app_scope or [])

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from twitchvault.cli.console import warn
 from twitchvault.cli.encryption import required_keys, rewrite
 from twitchvault.cli.options import Json, KeyFile, StoreOptions, StoreUrl
 from twitchvault.cli.store import opened_store
 from twitchvault.stores import FernetStore
+from twitchvault.stores.base import is_encrypted
 
 __all__ = ["command"]
+
+_STOP: Final = "Stop every program that uses the store now, and start it with the keys afterwards."
 
 
 async def command(store: StoreUrl = None, key_file: KeyFile = None, json: Json = False) -> None:
@@ -16,6 +21,8 @@ async def command(store: StoreUrl = None, key_file: KeyFile = None, json: Json =
     options = StoreOptions(store=store, key_file=key_file)
     required_keys(options.keys)
     async with opened_store(options, raw=True) as inner:
-        warn("Stop every program that uses the store now, and start it with the keys afterwards.")
+        plain = [entry.key async for entry in inner.scan() if not is_encrypted(entry.value)]
+        warn(_STOP if plain else "Nothing in the store is in plaintext.")
         await rewrite("Encrypting", inner, options, json, FernetStore.encrypt_existing)
-    warn("Old backups, and unused parts of the disk, may still hold tokens in plaintext.")
+    if plain:
+        warn("Old backups, and unused parts of the disk, may still hold tokens in plaintext.")
