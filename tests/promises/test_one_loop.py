@@ -144,30 +144,6 @@ async def authorized(flow: App, env: Environment) -> tuple[UserAPI, AppAPI]:
     return await env.login(flow, client=env.confidential), flow.application
 
 
-async def test_two_asyncio_runs(env: Environment) -> None:
-    """A call in the second `asyncio.run` spends nothing; after `authorize()` there it works."""
-    flow = env.device()
-    pair = env.pair()
-
-    async def first() -> UserAPI:
-        await flow.authorize()
-        return await flow.add_user(pair.access_token, pair.refresh_token)
-
-    async def second(user: UserAPI) -> None:
-        with pytest.raises(RuntimeError, match="authorize"):
-            await user.refresh()
-        assert env.twitch.counts.exchanges == 0
-        await flow.authorize()
-        await user.refresh()
-        assert (await user.get_user()).login == "alice"
-        await flow.close()
-
-    user = await on_another_loop(first, flow)
-    assert isinstance(user, UserAPI)
-    await on_another_loop(lambda: second(user))
-    assert (env.twitch.counts.exchanges, env.twitch.counts.replays) == (1, 0)
-
-
 async def test_crowded_starts_and_ends_on_two_loops(env: Environment) -> None:
     """Calls that waited for each other on one loop may do so on the next one."""
     flow = env.device()
