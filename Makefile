@@ -91,7 +91,7 @@ simulate: $(STAMP)  ## the vault's code in a simulated world; SEED=, SEEDS=, STA
 
 docs: $(STAMP)  ## write the tables of docs/ that the code dictates, build the site in site/
 	@$(BIN)/python -m docs.generate
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(STAMP)  ## format the code, and fix what ruff can fix
 	$(BIN)/ruff format .

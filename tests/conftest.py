@@ -33,7 +33,6 @@ if sys.platform == "win32":
         "promises",
         "redis_store",
         "fernet/test_fernet_contract.py",
-        "fernet/test_fernet_kill.py",
         "sqlite_store/test_sqlite_errors.py",
         "sqlite_store/test_sqlite_file.py",
         "sqlite_store/test_sqlite_lifetime.py",
@@ -41,7 +40,6 @@ if sys.platform == "win32":
         "test_benchmarks.py",
         "test_demo.py",
         "test_environment.py",
-        "test_history.py",
         "test_systems.py",
     ]
 

@@ -7,11 +7,14 @@ import os
 import re
 import signal
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from docs.examples.demo.__main__ import verdict
+from docs.examples.demo.worker import Report
 from tests.environment import until
+from twitchvault.testing.fake import Counts
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -74,6 +77,31 @@ async def test_each_expired_token_is_exchanged_once(tmp_path: Path, store: str) 
     assert re.search(r"ok  \d+ calls, 0 failed", text), text
     assert not re.search(r"\b[a-z0-9]{30,}\b", text), "a token is 30 characters long"
     assert await asyncio.to_thread(os.listdir, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("expired", "counts", "last_process", "broken"),
+    [
+        (3, {}, {}, []),
+        (4, {}, {}, [0]),
+        (3, {"expiries": 4}, {}, [0]),
+        (3, {"exchanges": 4}, {}, [0, 2]),
+        (0, {"expiries": 0, "exchanges": 0}, {"refreshes": 0}, [0]),
+        (3, {"replays": 1}, {}, [1]),
+        (3, {"refused_refreshes": 1}, {}, [1]),
+        (3, {}, {"refreshes": 2}, [2]),
+        (3, {}, {"failed": 1, "error": "why"}, [3]),
+        (3, {}, {"calls": 0}, [3]),
+    ],
+)
+def test_bad_counts(
+    expired: int, counts: dict[str, int], last_process: dict[str, Any], broken: list[int]
+) -> None:
+    """Each promise that the counts contradict is shown as broken, and no other."""
+    reports = [Report(calls=9), Report(**{"calls": 9, "refreshes": 3, **last_process})]
+    found = verdict(expired, Counts(**{"expiries": 3, "exchanges": 3, **counts}), reports)
+    assert [number for number, (good, _) in enumerate(found) if not good] == broken
+    assert ("why" in found[3][1]) == ("error" in last_process)
 
 
 async def test_ctrl_c_ends_everything(running: tuple[Process, list[int]]) -> None:

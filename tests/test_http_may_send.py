@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 import time
 from typing import TYPE_CHECKING
 
@@ -69,6 +71,47 @@ async def test_slow_name_resolution() -> None:
         await client.close()
         await connector.close()
     assert body.received == b""
+
+
+async def test_slow_tls_handshake() -> None:
+    """The question comes after the handshake."""
+    client_side, server_side = without_certificates()
+
+    async def answer_late(listener: socket.socket) -> bytes:
+        loop = asyncio.get_running_loop()
+        accepted, _ = await loop.sock_accept(listener)
+        await asyncio.sleep(PAUSE)
+        reader = asyncio.StreamReader()
+        transport, _ = await loop.connect_accepted_socket(
+            lambda: asyncio.StreamReaderProtocol(reader), accepted, ssl=server_side
+        )
+        received = await reader.read()
+        transport.close()
+        return received
+
+    connector = aiohttp.TCPConnector(ssl=client_side)
+    client = HTTPClient(client_id="abc", connector=connector)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        server = asyncio.create_task(answer_late(listener))
+        assert await refused(client, f"https://127.0.0.1:{listener.getsockname()[1]}/") >= PAUSE
+        async with asyncio.timeout(5):
+            # Some releases of aiohttp let the head leave by itself; it holds no secret.
+            assert (await server).partition(b"\r\n\r\n")[2] == b""
+    await client.close()
+    await connector.close()
+
+
+def without_certificates() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A client's and a server's side of TLS by anonymous keys."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_mode = ssl.CERT_NONE
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    for context in (client, server):
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers("AECDH:@SECLEVEL=0")
+    return client, server
 
 
 async def test_kept_alive_connection_that_is_busy() -> None:

@@ -10,9 +10,7 @@ import pytest
 from aiohttp import web
 
 from tests.http_servers import web_server
-from twitchvault.errors import (
-    ClientException,
-)
+from twitchvault.errors import ClientException
 from twitchvault.http import HTTPClient
 from twitchvault.identity import Identity
 from twitchvault.scopes import Scopes

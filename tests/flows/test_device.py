@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.environment import within
-from twitchvault import (
-    BadRequest,
-    NoAnswer,
-    RateLimited,
-    Scopes,
-    Token,
-)
+from twitchvault import BadRequest, NoAnswer, RateLimited, Scopes, Token, TwitchServerError
 from twitchvault.oauth.device import poll
 
 if TYPE_CHECKING:
@@ -59,11 +52,7 @@ class Clock:
     async def poll(self, *, interval: float = 5.0, timeout: float = 300.0) -> Token:
         """Poll on this clock."""
         return await poll(
-            self.ask,
-            interval=interval,
-            timeout=timeout,
-            clock=lambda: self.now,
-            sleep=self.sleep,
+            self.ask, interval=interval, timeout=timeout, clock=lambda: self.now, sleep=self.sleep
         )
 
 
@@ -82,7 +71,9 @@ async def test_slow_down_adds_five_seconds_for_good() -> None:
 
 
 @pytest.mark.parametrize("limit", [3, 32])
-@pytest.mark.parametrize("lasting", [PENDING, SLOW_DOWN, RateLimited(429), NoAnswer("gone")])
+@pytest.mark.parametrize(
+    "lasting", [PENDING, SLOW_DOWN, RateLimited(429), TwitchServerError(500), NoAnswer("gone")]
+)
 async def test_the_time_limit(lasting: Exception, limit: float) -> None:
     """`TimeoutError` at the time limit, neither earlier nor later, also below the interval."""
     clock = Clock(lasting)
@@ -166,22 +157,6 @@ async def test_answers_of_other_shapes(env: Environment, switches: dict[str, Any
             assert set(user.scopes) == scopes
             assert (await user.get_user()).login == "alice"
     assert (env.twitch.counts.exchanges, env.twitch.counts.replays) == (2, 0)
-
-
-async def test_waiting_in_real_time(env: Environment) -> None:
-    """A user who approves after a while is signed in, whatever failed meanwhile."""
-    env.twitch.device_interval = 0
-    faults: list[dict[str, Any]] = [{"status": 500}, {"status": 429}, {"drop": True}]
-    for fault in faults:
-        env.twitch.fail("token:device", **fault)
-    async with env.device() as flow:
-        env.twitch.auto_approve(env.alice, after=0.4)
-        code = await flow.request_device_code({"chat:read"})
-        begun = time.monotonic()
-        token = await flow.wait_for_device_token(code.device_code, interval=0.1)
-        assert time.monotonic() - begun >= 0.4
-        user = await flow.add_user(token.access_token, token.refresh_token)
-        assert user.login == "alice"
 
 
 async def test_the_servers_interval_counts(env: Environment) -> None:

@@ -38,9 +38,7 @@ class Screen:
 
 
 def ensuring(
-    flow: DeviceCodeFlow,
-    screen: Screen,
-    user_id: str | None = None,
+    flow: DeviceCodeFlow, screen: Screen, user_id: str | None = None
 ) -> asyncio.Task[UserAPI]:
     """A bot that starts."""
     return asyncio.create_task(flow.ensure_user(SCOPES, screen.show, user_id=user_id))

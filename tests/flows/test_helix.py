@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.environment import REFRESH
-from twitchvault import (
-    AppAPI,
-    AuthFailure,
-    Forbidden,
-    NotFound,
-    RateLimited,
-    Unauthorized,
-    User,
-)
+from twitchvault import AppAPI, AuthFailure, Forbidden, NotFound, Unauthorized, User
 
 if TYPE_CHECKING:
     from tests.environment import Environment
@@ -150,20 +142,6 @@ async def test_an_error_of_helix(env: Environment) -> None:
         assert not env.shows_secret(caught.value)
         assert user.token not in str(dict(caught.value.headers))
     assert env.refreshes_sent() == 0
-
-
-async def test_a_real_rate_limit(env: Environment) -> None:
-    """429 is RateLimited; its headers are found whatever their spelling."""
-    env.twitch.configure(helix_limit=2, helix_refill=0.001)
-    async with env.device() as flow:
-        user = await env.login(flow)
-        await user.get("users")
-        await user.get("users")
-        assert flow.get_token_quota(user.user_id) == 0
-        with pytest.raises(RateLimited) as caught:
-            await user.get("users")
-        assert int(caught.value.headers["Ratelimit-Reset"]) > 0
-        assert caught.value.headers.get("ratelimit-limit") == "2"
 
 
 def unauthorized(message: str) -> dict[str, object]:

@@ -313,10 +313,7 @@ async def test_the_cookie_of_a_mounted_application(app: App) -> None:
 
 
 async def test_the_access_log_has_no_code(
-    app: App,
-    env: Environment,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    app: App, env: Environment, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Uvicorn writes the callback without its query, which holds the code and the state."""
     # Any server that uvicorn has run in this process may have changed them.

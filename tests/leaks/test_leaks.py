@@ -21,10 +21,7 @@ from yarl import URL
 
 from tests.environment import REDIRECT
 from tests.http_servers import free_port, raw_server, web_server
-from twitchvault import (
-    App,
-    TwitchVaultError,
-)
+from twitchvault import App, TwitchVaultError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -109,10 +106,7 @@ async def test_id_token(witness: Witness, env: Environment) -> None:
 async def authorization_code(env: Environment, url: str) -> str:
     """The code with which Twitch's page sends the user's browser back."""
     env.twitch.auto_consent(env.alice)
-    async with (
-        aiohttp.ClientSession() as browser,
-        browser.get(url, allow_redirects=False) as page,
-    ):
+    async with aiohttp.ClientSession() as browser, browser.get(url, allow_redirects=False) as page:
         location = page.headers["Location"]
     assert "state=state" in location
     return URL(location).query["code"]

@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.environment import on_each_store, within
-from twitchvault import (
-    App,
-    AuthFailure,
-    HTTPException,
-    Unauthorized,
-)
+from twitchvault import App, AuthFailure, HTTPException, Unauthorized
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

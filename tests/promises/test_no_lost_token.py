@@ -181,9 +181,7 @@ async def test_stopped_before_the_request_left(fleet: Fleet, seeded: bool) -> No
 
 
 @pytest.mark.parametrize(
-    ("moment", "store_url"),
-    [("before", "sqlite"), ("during", "redis")],
-    indirect=["store_url"],
+    ("moment", "store_url"), [("before", "sqlite"), ("during", "redis")], indirect=["store_url"]
 )
 async def test_continued_around_a_takeover(fleet: Fleet, moment: str) -> None:
     """Stopped with the answer on its way, continued before or during another's takeover.

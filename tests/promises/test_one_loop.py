@@ -144,19 +144,6 @@ async def authorized(flow: App, env: Environment) -> tuple[UserAPI, AppAPI]:
     return await env.login(flow, client=env.confidential), flow.application
 
 
-async def test_the_way_back(env: Environment) -> None:
-    """From another thread `asyncio.run_coroutine_threadsafe` does what the error says."""
-    home = asyncio.get_running_loop()
-    async with env.device() as flow:
-        user = await env.login(flow)
-
-        async def elsewhere() -> object:
-            calling = asyncio.run_coroutine_threadsafe(user.get_user(), home)
-            return await asyncio.wrap_future(calling)
-
-        assert await asyncio.to_thread(asyncio.run, elsewhere()) == await user.get_user()
-
-
 async def test_two_asyncio_runs(env: Environment) -> None:
     """A call in the second `asyncio.run` spends nothing; after `authorize()` there it works."""
     flow = env.device()

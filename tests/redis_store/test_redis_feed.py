@@ -120,12 +120,15 @@ async def other(server: Server, namespace: str) -> AsyncIterator[RedisStore]:
         "HDEL :entries ",
         "XTRIM :changes MAXLEN 0",
         "XTRIM :deletes MAXLEN 0",
+        "XADD :changes * foreign field",
     ],
 )
 async def test_any_key_is_lost(
     store: RedisStore, other: RedisStore, client: Driver, namespace: str, command: str, idle: bool
 ) -> None:
-    """Whichever key goes: every feed reports it once, versions go on above, all can be put back."""
+    """Whichever key goes, or is written to by others: every feed reports it once, versions go on
+    above, all can be put back.
+    """
     async with reading(store) as one, reading(other) as two:
         last = 0
         for number in range(5):
@@ -224,3 +227,24 @@ async def test_loss_without_a_feed_is_reported_later(
     async with reading(store) as reader:
         await reader.catch_up()
         assert reader.losses == 0
+
+
+async def test_a_listener_that_fails(
+    store: RedisStore, other: RedisStore, client: Driver, namespace: str
+) -> None:
+    """Its error goes to the loop's handler; its own feed and all others go on."""
+    errors: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, report: errors.append(report.get("exception")))
+    failure = RuntimeError("a listener's")
+
+    def fail() -> None:
+        raise failure
+
+    async with store.watch() as feed, reading(store) as reader:
+        feed.on_loss(fail)
+        await client.delete(f"{{{namespace}}}:entries")
+        await lost(reader)
+        version = await other.put("key", b"value")
+        assert await feed.catch_up() == [("key", version, b"value")]
+    assert errors == [failure]

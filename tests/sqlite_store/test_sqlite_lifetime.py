@@ -61,6 +61,16 @@ async def test_a_drain_of_nothing_is_one_statement(
         assert statements == ["PRAGMA data_version"] * 100
 
 
+async def test_a_drain_holds_no_snapshot(path: Path, store: SQLiteStore) -> None:
+    """Between two reads the log can be emptied: else it would grow for as long as a feed lives."""
+    async with store.watch() as feed:
+        for number in range(3):
+            await store.put(f"key {number}", b"1")
+        assert len(feed.drain()) == 3
+        with closing(sqlite3.connect(path)) as other:
+            assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
+
+
 async def test_while_the_file_cannot_be_read(path: Path, store: SQLiteStore) -> None:
     """`drain` knows nothing now, `catch_up` says so, `wait` waits; afterwards nothing is lost."""
     async with store.watch() as feed:

@@ -8,13 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from twitchvault.errors import VersionConflict
-from twitchvault.stores.base import (
-    Change,
-    Entry,
-    TokenStore,
-    Watchable,
-    check_arguments,
-)
+from twitchvault.stores.base import Change, Entry, TokenStore, Watchable, check_arguments
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -41,8 +41,8 @@ class Mirror:
 
     `live`: the store's changes must be fetched, so a view asks for news before each read.
     `on_loss` is called with a user whose record the store may have lost, `on_change` with one whose
-    record has changed. `cleared`: the picture says nothing about the store. `has_lost`: the store
-    was found to have lost data.
+    record has changed. `cleared`: the picture says nothing about the store; `clears` counts how
+    often. `has_lost`: the store was found to have lost data.
     """
 
     on_loss: Callable[[str], None]
@@ -59,6 +59,7 @@ class Mirror:
         self._drain: Callable[[], list[Change]] | None = None
         self._thread = 0
         self.cleared = False
+        self.clears = 0
         self.has_lost = False
         self.on_change: Callable[[str], None] | None = None
 
@@ -266,6 +267,7 @@ class Mirror:
     def clear(self) -> None:
         """Forget everything, and show only what this process adds."""
         self.cleared = True
+        self.clears += 1
         self._held.clear()
         self._pending.clear()
         for view in self._views:

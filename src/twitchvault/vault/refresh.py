@@ -137,6 +137,10 @@ class Refresher(Part):
                 continue
             # The waiting for a lease begins before that for a seed.
             self.jobs.seconds_left(key, held)
+            if self._identity.public and record.has_spent(fingerprint(record.refresh_token or "")):
+                # Put together after losses, of two pairs that were both spent.
+                await self._exchange.refuse(key, record, "its refresh token was exchanged before")
+                continue
             if not await self._seed_is_free(job, user_id, record):
                 continue
             abandoned = await self._wait_for_lease(job, key, held)

@@ -260,10 +260,13 @@ class Repository:
             version = await self._put(key, value, expect)
             self._hold_seed(key, record)
             return version
-        losses = self.losses
+        losses, clears = self.losses, self._mirror.clears
         self._mirror.begin_write(user_id, value)
         version = await self._put(key, value, expect)
         self._mirror.end_write(user_id, value)
+        if clears != self._mirror.clears:
+            self._mirror.on_loss(user_id)  # it may be deleted since, which no scan tells
+            return version
         self._mirror.learn(user_id, version, record, "local")
         if losses != self.losses:
             self._mirror.on_loss(user_id)  # it may be among what was lost

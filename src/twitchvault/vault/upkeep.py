@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twitchvault.errors import AuthFailure, RateLimited, TokenError, TwitchVaultError, Unauthorized
 from twitchvault.vault.context import Part
@@ -44,6 +44,9 @@ BETWEEN_ROUNDS: Final = 0.5
 """Seconds; each round looks at all users, and news come in crowds."""
 IDLE: Final = 60.0
 RATE_LIMITED: Final = 5.0
+FIRST_PAUSE: Final = 30.0
+LONGEST_PAUSE: Final = 600.0
+"""Seconds after a failure, doubling; each pause is up to a half shorter, at random."""
 REFUSED_IN_A_ROW: Final = 3
 """So many users refused and nobody refreshed: the store looks like an old backup."""
 REST: Final = 600.0
@@ -62,6 +65,10 @@ class Upkeep(Part):
         self._fresh: dict[str, tuple[float, float]] = {}
         self._not_before: dict[str, tuple[int, float]] = {}
         self._failing: dict[str, tuple[int, str]] = {}
+        self._pauses: dict[str, float] = {}
+        self._tables: tuple[dict[str, Any], ...] = (
+            self._due, self._fresh, self._not_before, self._failing, self._pauses,
+        )  # fmt: skip
         self._busy: set[str] = set()
         self._news = asyncio.Event()
         self._pause_until = 0.0
@@ -75,7 +82,7 @@ class Upkeep(Part):
 
     def cancel(self) -> list[asyncio.Task[None]]:
         """Let the task end without waiting for it."""
-        for table in (self._due, self._fresh, self._not_before, self._failing):
+        for table in self._tables:
             table.clear()
         if self._task is None:
             return []
@@ -88,7 +95,7 @@ class Upkeep(Part):
     def _note(self, user_id: str, *, at_start: bool = False) -> None:
         record = self._mirror.peek(user_id)
         if record is None:
-            for table in (self._due, self._fresh, self._not_before, self._failing):
+            for table in self._tables:
                 table.pop(user_id, None)
             return
         self._note_end_of_failures(user_id, record)
@@ -172,6 +179,7 @@ class Upkeep(Part):
                 await self._refresh(user_id, record, refused=False)
             else:
                 await self._validate(user_id, record)
+            self._pauses.pop(user_id, None)
         except (AuthFailure, TokenError):
             self._later(user_id, record, EVERY)
         except RateLimited:
@@ -179,7 +187,9 @@ class Upkeep(Part):
             self._later(user_id, record, RATE_LIMITED)
         except TwitchVaultError as error:
             _logger.info("upkeep of user %r failed, trying later: %s", user_id, error)
-            self._later(user_id, record, random.uniform(10.0, 60.0))  # noqa: S311
+            pause = self._pauses.get(user_id, FIRST_PAUSE)
+            self._pauses[user_id] = min(2 * pause, LONGEST_PAUSE)
+            self._later(user_id, record, pause * random.uniform(0.5, 1.0))  # noqa: S311
         except Exception:
             _logger.exception("upkeep of user %r failed", user_id)
             self._later(user_id, record, EVERY)

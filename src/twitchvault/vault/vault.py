@@ -308,7 +308,7 @@ class Vault(Part):
             answer = await self._identity.validate(token)
         except Unauthorized:
             if (user_id := self._user_with(token)) is not None:
-                self._backoff.refused(user_id)
+                self._refresher.note_refused(user_id, self._needed(user_id))
             raise
         user_id = self._user_with(token)
         if user_id is not None and self._open:
