@@ -113,6 +113,11 @@ def test_scopes_in_every_shape(scope: object, expected: tuple[str, ...]) -> None
     assert ValidateToken.from_answer(VALIDATE | {"scopes": scope}).scopes == expected
 
 
+def test_a_login_that_could_not_be_stored() -> None:
+    """A lone surrogate is replaced."""
+    assert ValidateToken.from_answer(VALIDATE | {"login": "a\ud800lice"}).login == "a?lice"
+
+
 def test_absent_fields_have_defaults() -> None:
     """What the service is known to leave out may be absent, null or empty."""
     for gap in ({}, {"refresh_token": None, "scope": None, "token_type": None, "expires_in": None}):

@@ -11,11 +11,9 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
-from yarl import URL
 
-from tests.environment import REDIRECT, until
+from tests.environment import until
 from tests.http_servers import free_port
-from twitchvault import BadRequest
 from twitchvault.oauth import AuthorizationCodeGrantFlow
 
 if TYPE_CHECKING:
@@ -89,22 +87,6 @@ async def test_the_fastapi_example(env: Environment) -> None:
             async with browser.get(f"{base}/keep", params=pair) as page:
                 assert await page.json() == "alice"
     assert env.twitch.leaks == ()
-
-
-@pytest.mark.usefixtures("confidential")
-async def test_a_code_is_good_once(env: Environment) -> None:
-    """A second exchange of the same code, and one of a wrong code, is a BadRequest."""
-    env.twitch.auto_consent(env.alice)
-    async with env.code() as flow, aiohttp.ClientSession() as browser:
-        url = flow.get_authorization_url(REDIRECT, {"chat:read", "bits:read"}, state="s t&=")
-        async with browser.get(url, allow_redirects=False) as answer:
-            location = URL(answer.headers["Location"])
-        assert location.query["state"] == "s t&="
-        token = await flow.get_authorization_token(location.query["code"], REDIRECT)
-        assert token.scopes == ("bits:read", "chat:read")
-        for code in (location.query["code"], "wrong"):
-            with pytest.raises(BadRequest, match="Invalid authorization code"):
-                await flow.get_authorization_token(code, REDIRECT)
 
 
 @pytest.mark.parametrize(

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.environment import on_each_store, until, within
-from tests.spawning import fork
 from twitchvault import AuthFailure, DeviceCode, DeviceCodeFlow, UserAPI
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.environment import Environment
 
 SCOPES = ("chat:read", "bits:read")
@@ -198,32 +195,3 @@ async def test_what_shows_the_code_may_fail_or_be_a_coroutine(env: Environment) 
             await within(flow.ensure_user(SCOPES, fail))
         env.twitch.auto_approve(env.alice)
         await within(ensuring(flow, Screen()))
-
-
-def show_and_wait(arguments: dict[str, Any], shown: Path) -> None:
-    """A process that shows a code and waits for ever."""
-
-    async def main() -> None:
-        async with DeviceCodeFlow(**arguments) as flow:
-            await flow.ensure_user(SCOPES, lambda code: shown.write_text(code.user_code))
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
-async def test_a_process_that_dies_with_its_code(env: Environment, tmp_path: Path) -> None:
-    """As long as it lives nobody else shows one, for longer than `lease_ttl`; then another does."""
-    shown, screen = tmp_path / "shown", Screen()
-    url = f"sqlite:///{env.storage.path}"
-    process = fork(show_and_wait, env.arguments(store=url, lease_ttl=1.0), shown)
-    await until(shown.exists)
-    async with env.device(lease_ttl=1.0) as flow:
-        bot = ensuring(flow, screen)
-        done, _ = await asyncio.wait((bot,), timeout=2.0)
-        assert not done
-        assert screen.codes == []
-        process.kill()
-        await until(lambda: screen.codes)
-        env.twitch.approve(screen.codes[0], env.alice)
-        assert (await within(bot)).login == "alice"
-    process.join()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.environment import REDIRECT, Environment, Storage
-from tests.redis_store.conftest import server  # noqa: F401
 from twitchvault.testing import FakeTwitch
 
 from .witness import Witness

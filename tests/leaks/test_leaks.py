@@ -49,58 +49,31 @@ def see_app(witness: Witness, app: App) -> None:
     witness.tasks()
 
 
-async def test_device_code(witness: Witness, env: Environment) -> None:
-    """Sign in by device code: pending, too fast, denied, expired, never approved, and approved."""
-    client = env.twitch.register_client(
-        public=True, fast_poll="slow_down", denied_device="access denied by the user"
-    )
+async def test_logins(witness: Witness, env: Environment) -> None:
+    """By device code, by authorization code and with an id token; polled too fast, and refused."""
+    client = env.twitch.register_client(public=True, fast_poll="slow_down")
+    env.twitch.auto_approve(env.alice)
     async with env.device(client) as flow:
-        denied = await flow.request_device_code({"chat:read"})
-        await failing(witness, flow.get_device_token(denied.device_code))
-        await failing(witness, flow.get_device_token(denied.device_code))
-        env.twitch.deny(denied.user_code)
-        env.twitch.advance(100)
-        await failing(witness, flow.get_device_token(denied.device_code))
         late = await flow.request_device_code()
         await failing(
             witness, flow.wait_for_device_token(late.device_code, interval=0.01, timeout=0.01)
         )
-        env.twitch.advance(100_000)
-        await failing(witness, flow.get_device_token(late.device_code))
-        env.twitch.auto_approve(env.alice)
         code = await flow.request_device_code({"chat:read"})
         token = await flow.get_device_token(code.device_code)
         user = await flow.add_user(token.access_token, token.refresh_token)
         witness.see(code, code.raw, token, token.raw, user, await user.validate())
         await failing(witness, flow.get_device_token(code.device_code))
         see_app(witness, flow)
-
-
-async def test_authorization_code(witness: Witness, env: Environment) -> None:
-    """Sign in by authorization code: refused, for another address, and good."""
-    async with env.code() as flow:
-        code = witness.secret("an-authorization-code/+that-nobody-gave")
-        await failing(witness, flow.get_authorization_token(code, REDIRECT))
-        good = await authorization_code(env, flow.get_authorization_url(REDIRECT, state="state"))
-        witness.secret(good)
-        await failing(witness, flow.get_authorization_token(good, "http://elsewhere/"))
-        good = await authorization_code(env, flow.get_authorization_url(REDIRECT, state="state"))
-        token = await flow.get_authorization_token(witness.secret(good), REDIRECT)
-        await failing(witness, flow.get_authorization_token(good, REDIRECT))
-        user = await flow.add_user(token.access_token, token.refresh_token)
-        witness.see(token, token.raw, user, flow.get_authorization_url(REDIRECT))
-        see_app(witness, flow)
-
-
-async def test_id_token(witness: Witness, env: Environment) -> None:
-    """An id token that is good, and one that is not."""
-    async with env.code() as flow:
-        url = flow.get_authorization_url(REDIRECT, {"openid"}, "state", nonce="nonce")
-        token = await flow.get_authorization_token(await authorization_code(env, url), REDIRECT)
+    async with env.code() as web:
+        url = web.get_authorization_url(REDIRECT, {"openid"}, "state", nonce="nonce")
+        good = witness.secret(await authorization_code(env, url))
+        token = await web.get_authorization_token(good, REDIRECT)
         witness.secret(token.raw["id_token"])
-        await failing(witness, flow.check_id_token(token))
-        await failing(witness, flow.check_id_token(token, nonce="another"))
-        witness.see(token, await flow.check_id_token(token, nonce="nonce"))
+        await failing(witness, web.get_authorization_token(good, REDIRECT))
+        await failing(witness, web.check_id_token(token, nonce="another"))
+        user = await web.add_user(token.access_token, token.refresh_token)
+        witness.see(token, token.raw, user, url, await web.check_id_token(token, nonce="nonce"))
+        see_app(witness, web)
 
 
 async def authorization_code(env: Environment, url: str) -> str:
