@@ -54,8 +54,10 @@ UNDER_WAY: Final = 0.05
 MINUTE: Final = 60.0
 LONG: Final = 300.0
 """Seconds for which a process relies on it that an access token cannot die by itself."""
-LATE: Final = 10.0
-"""Seconds before its end in which an access token may be dead by itself, as clients can tell."""
+LATE: Final = 12.0
+"""Seconds before its end in which an access token may be dead by itself, as clients can tell.
+
+They take ten for the time that an answer may have been under way, and are told whole seconds."""
 BLIND: Final = 0.4
 """The part of a lease's ttl that is a gap in which it was not seen."""
 BEHELD: Final = 0.9
@@ -223,6 +225,7 @@ def _knew_lease(
     }
     return at - loss.at < ttl and all(
         books.leases_seen.get((host, name), NEVER) < loss.at - UNDER_WAY
+        and books.was_open(host, loss.at)
         for host in (taker, *writers)
     )
 

@@ -24,17 +24,18 @@ from twitchvault.errors import (
 )
 from twitchvault.identity import refused_grant
 from twitchvault.vault import transitions
-from twitchvault.vault.clocks import Stopwatch
 from twitchvault.vault.context import Part
+from twitchvault.vault.lease import Lease
 
 if TYPE_CHECKING:
-    from twitchvault.vault.clocks import Clocks
+    from collections.abc import Awaitable, Callable
+
     from twitchvault.vault.context import Context
     from twitchvault.vault.record import Record
     from twitchvault.vault.repository import Held
     from twitchvault.vault.transitions import Transition
 
-__all__ = ["CONFIRMING", "SPENT", "Exchange", "Lease"]
+__all__ = ["CONFIRMING", "SPENT", "Exchange"]
 
 _logger = logging.getLogger(__name__)
 
@@ -46,60 +47,6 @@ CONFIRMING: Final = 10.0
 REFUSED: Final = "Twitch refused the refresh token"
 SPENT: Final = "the refresh token was exchanged, but the answer did not arrive"
 """Why a user has to sign in again whose token is not sent once more."""
-
-
-class Lease:
-    """The right to exchange the refresh token of `record`, which stands at `version`.
-
-    `name` is who holds it, `user` the name that `Backoff` knows the user by. `sent`: a request has
-    left; `answered`: its answer was taken as the flow closed. `given_up`: no request may leave any
-    more. `losses` counts the store's losses when it was taken: after another one nothing may leave,
-    either. `in_doubt`: the token may be spent.
-    """
-
-    def __init__(self, key: str, user: str, record: Record, losses: int, clocks: Clocks) -> None:
-        self.key = key
-        self.user = user
-        self.name = record.lease or ""
-        self.ttl = record.lease_ttl
-        self.record = record
-        self.version = 0
-        self.losses = losses
-        self.sent = False
-        self.answered = False
-        self.given_up = False
-        self.in_doubt = False
-        self._alive_for = 0.0
-        self._clocks = clocks
-        self._stopwatch = Stopwatch(clocks)
-        self._put_at = clocks.monotonic()
-
-    def note_put(self, *, done: bool) -> None:
-        """The lease stands in the store anew, or a put of it has failed: the next one is soon."""
-        self._put_at = self._clocks.monotonic() - (0.0 if done else self.ttl / 4)
-
-    def note_alive(self, seconds: float) -> None:
-        """The access token cannot die by itself within so many seconds; 0: nothing is known."""
-        self._alive_for = self._stopwatch.elapsed() + seconds if seconds else 0.0
-
-    def killed(self, dead_for: float) -> bool:
-        """Whether the access token, dead for so many seconds, cannot have died by itself."""
-        return 0.0 <= self._stopwatch.elapsed() - dead_for < self._alive_for
-
-    @property
-    def age(self) -> float:
-        """Seconds since it was taken."""
-        return self._stopwatch.elapsed()
-
-    @property
-    def renew_in(self) -> float:
-        """Seconds until others must see that the owner lives."""
-        return max(self._put_at + self.ttl / 3 - self._clocks.monotonic(), 0.0)
-
-    @property
-    def left(self) -> float:
-        """Seconds for which a request may still leave."""
-        return self.ttl / 2 - self._stopwatch.elapsed()
 
 
 class Exchange(Part):
@@ -148,12 +95,16 @@ class Exchange(Part):
             return lambda now: transitions.seed_released(now, lease.name)
         return lambda now: transitions.released(now, lease.name)
 
-    async def run(self, lease: Lease) -> Record | None:
+    async def run(self, lease: Lease, is_free: Callable[[], Awaitable[bool]]) -> Record | None:
         """Send until there is an answer. None: look at the record again. Errors end the lease.
 
-        If the store is down and could not take it, the result is the new pair as it will be.
+        Nothing is sent if the token is not free. If the store is down and could not take it, the
+        result is the new pair as it will be.
         """
         try:
+            if not await is_free():
+                await self._outbox.apply(lease.key, self._release(lease))
+                return None
             transition = await self._run(lease)
             return None if transition is None else await self._keep(lease, transition)
         except (HTTPException, StoreError) as error:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from twitchvault.vault.clocks import Clocks
-    from twitchvault.vault.exchange import Lease
+    from twitchvault.vault.lease import Lease
     from twitchvault.vault.record import Record
     from twitchvault.vault.repository import Held
 

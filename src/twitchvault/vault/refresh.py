@@ -27,6 +27,7 @@ from twitchvault.errors import (
     Unauthorized,
     VersionConflict,
 )
+from twitchvault.vault.clocks import Stopwatch
 from twitchvault.vault.context import Part
 from twitchvault.vault.exchange import CONFIRMING, SPENT, Exchange
 from twitchvault.vault.jobs import Jobs
@@ -52,6 +53,8 @@ POLLS: Final = 10
 LONGEST_POLL: Final = 5.0
 LONGEST_SEED_POLL: Final = 0.5
 SHORTEST_POLL: Final = 0.05
+LOOKED_FOR: Final = 0.5
+"""Seconds for which it counts that nobody exchanges the token under another name."""
 ROUNDS: Final = 20
 """Jobs in a row that a caller joins; each of them has found a newer generation."""
 
@@ -141,13 +144,14 @@ class Refresher(Part):
                 # Put together after losses, of two pairs that were both spent.
                 await self._exchange.refuse(key, record, "its refresh token was exchanged before")
                 continue
+            looked = Stopwatch(self._clocks)
             if not await self._seed_is_free(job, user_id, record):
                 continue
             abandoned = await self._wait_for_lease(job, key, held)
             if abandoned is None:
                 continue
             renewed = await self._exchange_held(
-                job, key, user_id, held, abandoned=abandoned, refused=refused
+                job, key, user_id, held, looked, abandoned=abandoned, refused=refused
             )
             if renewed is not None:
                 await self._find_out_whose(user_id, renewed)
@@ -209,9 +213,20 @@ class Refresher(Part):
     # The lease
 
     async def _exchange_held(
-        self, job: Job, key: str, name: str, held: Held, *, abandoned: bool, refused: bool
+        self,
+        job: Job,
+        key: str,
+        name: str,
+        held: Held,
+        looked: Stopwatch,
+        *,
+        abandoned: bool,
+        refused: bool,
     ) -> Record | None:
-        """Exchange under a lease of our own; None: look at the record again."""
+        """Exchange under a lease of our own; None: look at the record again.
+
+        `looked`: since when nobody is known to exchange the token under another name.
+        """
         record = held.record
         doubt = self._exchange.doubt_about(record)
         in_doubt = abandoned or doubt is not None
@@ -222,19 +237,16 @@ class Refresher(Part):
         if spent and not alive:
             await self._exchange.refuse(key, record, SPENT)
             return None
-        has_asked = in_doubt or not refused
-        if has_asked and self._repository.user_of(key) is not None and _may_be_seed(record):
-            # That took its time, in which another process may have exchanged it as a seed.
-            seed_key = self._repository.seed_key(fingerprint(record.refresh_token or ""))
-            if await self._read(seed_key) is not None:
-                return None
         lease_name = f"{self._exchange.owner}{secrets.token_hex(4)}"
         self._leases.add(lease_name)
         try:
             job.lease = await self._exchange.take(
                 key, name, held, lease_name, alive=alive, in_doubt=in_doubt and not alive
             )
-            return None if job.lease is None else await self._exchange.run(job.lease)
+            if job.lease is None:
+                return None
+            is_free = partial(self._is_still_free, key, record, looked)
+            return await self._exchange.run(job.lease, is_free)
         finally:
             job.sent = job.sent or (job.lease is not None and job.lease.sent)
             job.lease = None
@@ -291,6 +303,20 @@ class Refresher(Part):
             await self.seeds.drop(seed_key, seed)
         return False
 
+    async def _is_still_free(self, key: str, record: Record, looked: Stopwatch) -> bool:
+        """Whether that still holds which was seen when the stopwatch was made.
+
+        A validation may have taken its time since, or the process stood still. From now on the
+        lease's own clocks count.
+        """
+        token = record.refresh_token or ""
+        if looked.elapsed() < LOOKED_FOR:
+            return True
+        if self._repository.user_of(key) is None:
+            return await self.seeds.find_holder(token) is None
+        seed_key = self._repository.seed_key(fingerprint(token))
+        return not _may_be_seed(record) or await self._read(seed_key) is None
+
     async def exchange_seed(self, job: Job, pair: TokenPair, name: str) -> Record | None:
         """Exchange a refresh token from outside, leased on its fingerprint's own key.
 
@@ -314,13 +340,14 @@ class Refresher(Part):
             if abandoned is None:
                 continue
             # The entry is written; only now it shows whether a user's record holds the token.
+            looked = Stopwatch(self._clocks)
             if await self.seeds.find_holder(pair.refresh_token or "") is not None:
                 await self.seeds.drop(key, held)
                 return None
             if await self.seeds.inherit_lease(key, record.refresh_token or ""):
                 continue
             renewed = await self._exchange_held(
-                job, key, name, held, abandoned=abandoned, refused=True
+                job, key, name, held, looked, abandoned=abandoned, refused=True
             )
             if renewed is not None:
                 return renewed
