@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -61,6 +63,28 @@ async def test_an_output_that_is_full_or_closed(shell: Shell) -> None:
         assert process.returncode == code, err
         assert b"Traceback" not in err
         assert (b"cannot be written: No space left" in err) == (code == 2)
+
+
+async def test_a_background_job_of_a_script_can_be_ended(shell: Shell) -> None:
+    """A shell starts it with SIGINT ignored; SIGTERM ends it as it ends any other."""
+    line = f'trap \'\' INT; exec "{sys.executable}" -c "{MAIN}" fake --port 0'
+    process = await asyncio.create_subprocess_shell(
+        line,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=shell.environment,
+    )
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(30):
+            assert b"Ctrl-C ends the double" in await process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            process.terminate()
+            assert await process.stderr.read() == b"Stopped.\n"
+            assert await process.wait() == 128 + signal.SIGTERM
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
 
 
 async def test_requests_go_through_the_proxy(shell: Shell) -> None:

@@ -260,6 +260,8 @@ def ask(question: str) -> str:
 def _interrupt(number: int, _: FrameType | None) -> None:
     """End as Ctrl-C does, so that no copy of the tokens is left in a temporary folder."""
     _signals.append(number)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background job of a script
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.raise_signal(signal.SIGINT)
 
 
