@@ -13,7 +13,7 @@ from twitchAPI.type import AuthScope
 from twitchio.http import Route
 
 from twitchvault import App, open_store
-from twitchvault.cli import importing
+from twitchvault.cli.commands import import_
 from twitchvault.cli.peer_files import FoundPair
 from twitchvault.vault.record import Record, decode
 
@@ -269,14 +269,14 @@ async def test_too_many_requests_are_waited_for(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A 429 is no word about a token either: it is asked again, and given up in the end."""
-    monkeypatch.setattr(importing, "PAUSE", 0.0)
+    monkeypatch.setattr(import_, "PAUSE", 0.0)
     pair = shell.twitch.issue(shell.client, "alice", [SCOPE])
     found = FoundPair(pair.access_token, pair.refresh_token)
     async with App(shell.client.client_id, id_url=shell.twitch.id_url, maintain=False) as app:
         shell.twitch.fail("validate", status=429, times=2)
-        assert (await importing.import_pair(app, found)).outcome == "imported"
-        shell.twitch.fail("validate", status=429, times=importing.TRIES)
-        assert (await importing.import_pair(app, found)).outcome == "refused"
+        assert (await import_.import_pair(app, found)).outcome == "imported"
+        shell.twitch.fail("validate", status=429, times=import_.TRIES)
+        assert (await import_.import_pair(app, found)).outcome == "refused"
 
 
 @pytest.mark.parametrize(

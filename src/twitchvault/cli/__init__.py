@@ -17,11 +17,11 @@ import sys
 from contextlib import suppress
 from typing import Final
 
-__all__ = ["main"]
+__all__ = ["FAILED", "INTERRUPTED", "main"]
 
 _PACKAGES: Final = frozenset({"typer", "rich", "segno"})
-_FAILED: Final = 2
-_INTERRUPTED: Final = 130
+FAILED: Final = 2
+INTERRUPTED: Final = 130
 _BROKEN_PIPE: Final = 141
 
 
@@ -31,7 +31,7 @@ def main() -> None:
         code = _run()
         sys.stdout.flush() if sys.stdout else None
     except KeyboardInterrupt:
-        code = _INTERRUPTED
+        code = INTERRUPTED
     except OSError as error:
         code = _output_failed(error)
     sys.exit(code)
@@ -49,7 +49,7 @@ def _run() -> int | str | None:
             f"The 'twitchvault' command needs the package {package!r}: "
             "pip install 'twitchvault[cli]'\n"
         )
-        return _FAILED
+        return FAILED
     prepare()
     try:
         commands(prog_name="twitchvault")
@@ -70,4 +70,4 @@ def _output_failed(error: OSError) -> int:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, AttributeError, ValueError):
             os.dup2(nowhere, stream.fileno())
-    return _BROKEN_PIPE if is_closed else _FAILED
+    return _BROKEN_PIPE if is_closed else FAILED

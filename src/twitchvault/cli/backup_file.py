@@ -46,12 +46,8 @@ async def write_backup(entries: Sequence[Entry], file: Path) -> None:
         fail(f"nothing can be written into the folder {str(file.parent)!r}: {error.strerror}")
     with temporary as folder:
         made = Path(folder, "backup.db")
-        store = SQLiteStore(made)
-        await store.open()
-        try:
+        async with SQLiteStore(made) as store:
             await _put_all(entries, store)
-        finally:
-            await store.close()
         _move(made, file)
 
 
@@ -97,10 +93,7 @@ async def opened_backup(file: Path, options: StoreOptions) -> AsyncIterator[Toke
             async with opened_store(theirs, plain=True, title="") as store:
                 yield store
         except StoreError as error:
-            msg = str(error).replace(str(copy), str(file))
-        else:
-            return
-    raise StoreError(msg)
+            raise StoreError(str(error).replace(str(copy), str(file))) from None
 
 
 def _copied(file: Path, folder: Path) -> Path:

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from twitchvault.errors import BadRequest, Forbidden, HTTPException
+from twitchvault.errors import HTTPException
 from twitchvault.identity import Identity
 
 if TYPE_CHECKING:
     from twitchvault.http import HTTPClient
 
-__all__ = ["MISSING", "secret_refused"]
+__all__ = ["MISSING", "WRONG", "ask_about_client"]
 
 MISSING: Final = "missing client secret"
+WRONG: Final = "invalid client secret"
 _NO_TOKEN: Final = "no-refresh-token-but-a-question"  # noqa: S105
 
 
-async def secret_refused(http: HTTPClient, secret: str | None, id_url: str) -> str | None:
-    """What Twitch has against refreshing this client's tokens with that secret, or without one.
+async def ask_about_client(
+    http: HTTPClient, secret: str | None, id_url: str
+) -> tuple[HTTPException | None, str]:
+    """What Twitch answers to a refresh with a token that is none, and its message in lower case.
 
-    `MISSING`: the client is a confidential one. None also if the answer says nothing of it. Twitch
-    looks at the secret first, so that asking with a token which is none spends nothing.
+    Twitch looks at the client and its secret first, so that this spends nothing.
     """
     try:
         await Identity(http, http.client_id, secret, id_url).refresh(_NO_TOKEN)
-    except Forbidden as error:
-        return error.message
-    except BadRequest as error:
-        text = error.message.strip().lower()
-        return text if text == MISSING else None
-    except HTTPException:
-        pass
-    return None
+    except HTTPException as error:
+        return error, error.message.strip().lower()
+    return None, ""

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from twitchvault.cli import FAILED, INTERRUPTED
 from twitchvault.errors import TwitchVaultError, WrongType, WrongValue
 
 if TYPE_CHECKING:
@@ -50,8 +51,6 @@ __all__ = [
 ]
 
 NEEDS_LOGIN: Final = 1
-FAILED: Final = 2
-INTERRUPTED: Final = 130
 _BY_SIGNAL: Final = 128
 _signals: Final[list[int]] = []
 """Those that have ended the command."""

@@ -205,23 +205,15 @@ async def snapshot(store: TokenStore) -> list[Entry]:
         if isinstance(store, Watchable):
             feed = await stack.enter_async_context(store.watch())
         found = await _scanned(store)
-        if feed is not None:
-            for change in await feed.catch_up():
-                _apply(found, change.key, change.version, change.value)
-        else:
-            for key, entry in (await _scanned(store)).items():
-                _apply(found, key, entry.version, entry.value)
+        if feed is None:
+            return list({**found, **await _scanned(store)}.values())
+        for key, version, value in await feed.catch_up():
+            if key not in found or found[key].version <= version:
+                found.pop(key, None)
+                if value is not None:
+                    found[key] = Entry(key, version, value)
     return list(found.values())
 
 
 async def _scanned(store: TokenStore) -> dict[str, Entry]:
     return {entry.key: entry async for entry in store.scan()}
-
-
-def _apply(found: dict[str, Entry], key: str, version: int, value: bytes | None) -> None:
-    if key in found and found[key].version > version:
-        return
-    if value is None:
-        found.pop(key, None)
-    else:
-        found[key] = Entry(key, version, value)

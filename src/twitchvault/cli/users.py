@@ -23,6 +23,7 @@ from twitchvault.cli.console import (
     warn,
 )
 from twitchvault.cli.times import age, rfc3339
+from twitchvault.cli.transfer import holder_of
 from twitchvault.errors import StoreError, TwitchVaultError
 from twitchvault.vault.record import decode
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from twitchvault.vault.record import Record
 
 __all__ = [
+    "COLOURS",
     "StoredUser",
     "chosen_users",
     "for_each",
@@ -40,9 +42,10 @@ __all__ = [
     "read_users",
     "show_users",
     "stored_user",
+    "table_of",
 ]
 
-_COLOURS: Final = {"live": "green", "needs_login": "yellow", "damaged": "red"}
+COLOURS: Final = {"live": "green", "needs_login": "yellow", "damaged": "red"}
 _NOBODY: Final = "Nobody is in the store."
 _AT_ONCE: Final = 5
 """Requests on their way at the same time: Twitch answers some hundred at once with 429."""
@@ -94,9 +97,10 @@ async def read_users(store: TokenStore, client_id: str | None = None) -> list[St
 
 def stored_user(entry: Entry) -> StoredUser | None:
     """The user whose entry it is; None for an app token's, a seed's and a removed user's."""
-    client_id, _, user_id = entry.key.partition(":")
-    if user_id in {"", client_id}:
+    holder = holder_of(entry.key)
+    if holder is None or holder.user_id is None or holder.is_app:
         return None
+    client_id, user_id = holder.client_id, holder.user_id
     try:
         record = decode(entry.value, user_id)
     except StoreError as error:
@@ -182,21 +186,29 @@ def _fields(user: StoredUser) -> tuple[str, ...]:
 
 
 def _show_table(users: list[StoredUser]) -> None:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("USER", "ID", "STATE", "VALIDATED"):
-        table.add_column(title, no_wrap=True)
-    table.add_column("SCOPES")
-    for user in users:
-        table.add_row(*_cells(user))
+    table = table_of(users, "SCOPES", _scopes)
     if fits(table):
         out.print(table)
         return
     for user in users:  # the terminal is too narrow: it may break the lines as it likes
-        out.print(Text("  ").join(_cells(user)), soft_wrap=True)
+        out.print(Text("  ").join((*_cells(user), _scopes(user))), soft_wrap=True)
+
+
+def table_of(users: list[StoredUser], title: str, last: Callable[[StoredUser], Text]) -> Table:
+    """A line for each user, with a last column of that title."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("USER", "ID", "STATE", "VALIDATED"):
+        table.add_column(name, no_wrap=True)
+    table.add_column(title)
+    for user in users:
+        table.add_row(*_cells(user), last(user))
+    return table
 
 
 def _cells(user: StoredUser) -> tuple[Text, ...]:
-    scopes = printable(" ".join(user.scopes)) or "-"
     name, user_id = Text(printable(user.name)), Text(printable(user.user_id))
-    state = Text(user.state, _COLOURS[user.state])
-    return name, user_id, state, Text(age(user.last_validated)), Text(scopes)
+    return name, user_id, Text(user.state, COLOURS[user.state]), Text(age(user.last_validated))
+
+
+def _scopes(user: StoredUser) -> Text:
+    return Text(printable(" ".join(user.scopes)) or "-")

@@ -8,18 +8,14 @@ from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from twitchvault.cli.transfer import holder_of
 from twitchvault.cli.users import StoredUser, stored_user
-from twitchvault.errors import StoreError
 from twitchvault.stores.base import Change, Entry, Feed, Watchable
 from twitchvault.vault.events import changes_of
-from twitchvault.vault.record import decode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from twitchvault.stores import TokenStore
-    from twitchvault.vault.record import Record
 
 __all__ = ["Event", "Picture", "following"]
 
@@ -46,7 +42,6 @@ class Picture:
     def __init__(self) -> None:
         self.users: dict[str, StoredUser] = {}
         self.events: deque[Event] = deque(maxlen=EVENTS)
-        self._records: dict[str, Record] = {}
         self._versions: dict[str, int] = {}
 
     def apply(self, changes: Iterable[Change | Entry], *, quiet: bool = False) -> list[Event]:
@@ -61,42 +56,34 @@ class Picture:
         self.events += events
         return events
 
-    def begin_anew(self, entries: Iterable[Entry]) -> list[Event]:
-        """What a store that has lost data holds now; the events that lie in between."""
-        self._versions.clear()
+    def compare(self, entries: Iterable[Entry], *, lost: bool = False) -> list[Event]:
+        """Take in all that a store holds now; the events that lie in between.
+
+        `lost`: the store has lost data, and its versions may begin anew.
+        """
         found = {entry.key: entry for entry in entries}
-        lost = [Change(key, 1, None) for key in self.users.keys() - found.keys()]
-        gone = [event._replace(reason="the store has lost it") for event in self.apply(lost)]
+        missing = self.users.keys() - found.keys()
+        gone = self.apply([Change(key, self._versions[key] + 1, None) for key in missing])
+        if lost:
+            gone = [event._replace(reason="the store has lost it") for event in gone]
+            self._versions.clear()
         return gone + self.apply(found.values())
 
     def _learn(self, change: Change | Entry) -> list[Event]:
         key, version, value = change
-        holder = holder_of(key)
-        if holder is None or holder.user_id is None or holder.is_app:
-            return []
         known = self.users.pop(key, None)
+        before = known and known.record
         user = None if value is None else stored_user(Entry(key, version, value))
+        if user is not None and user.state == "damaged":
+            self.users[key] = user._replace(record=before)  # what comes next is compared with it
+            return [Event(time.time(), "damaged", user, user.reason)]
         if user is not None:
             self.users[key] = user
         subject = user or (known and known._replace(state="removed", reason=""))
         if subject is None:
             return []
-        now = time.time()
-        if user is not None and user.state == "damaged":
-            return [Event(now, "damaged", user, user.reason)]
-        before, after = self._records.pop(key, None), _visible(value, holder.user_id)
-        if after is not None:
-            self._records[key] = after
-        found = changes_of(before, after, is_app=False)
-        return [Event(now, kind, subject, reason) for kind, reason in found]
-
-
-def _visible(value: bytes | None, user_id: str) -> Record | None:
-    try:
-        record = None if value is None else decode(value, user_id)
-    except StoreError:
-        return None
-    return None if record is None or record.state == "removed" else record
+        found = changes_of(before, user and user.record, is_app=False)
+        return [Event(time.time(), kind, subject, reason) for kind, reason in found]
 
 
 async def _changes(feed: Feed, lost: asyncio.Event) -> list[Change] | None:
@@ -119,10 +106,13 @@ async def following(
     store: TokenStore, prefix: str, picture: Picture
 ) -> AsyncIterator[Callable[[], Awaitable[list[Event]]]]:
     """Fill the picture; what it yields waits for the next events, which may be none."""
+
+    async def entries() -> list[Entry]:
+        return [entry async for entry in store.scan(prefix)]
+
     if isinstance(store, Watchable):
         async with store.watch(prefix) as feed:
-            picture.apply([entry async for entry in store.scan(prefix)], quiet=True)
-
+            picture.apply(await entries(), quiet=True)
             lost = asyncio.Event()
             if on_loss := getattr(feed, "on_loss", None):
                 on_loss(lost.set)
@@ -131,18 +121,14 @@ async def following(
                 changes = await _changes(feed, lost)
                 if changes is not None:
                     return picture.apply(changes)
-                return picture.begin_anew([entry async for entry in store.scan(prefix)])
+                return picture.compare(await entries(), lost=True)
 
             yield wait
     else:
-        known = {entry.key: entry async for entry in store.scan(prefix)}
-        picture.apply(known.values(), quiet=True)
+        picture.apply(await entries(), quiet=True)
 
         async def scan() -> list[Event]:
-            nonlocal known
             await asyncio.sleep(SCAN_EVERY)
-            before, known = known, {entry.key: entry async for entry in store.scan(prefix)}
-            gone = [Change(key, before[key].version + 1, None) for key in before.keys() - known]
-            return picture.apply([*known.values(), *gone])
+            return picture.compare(await entries())
 
         yield scan

@@ -7,16 +7,15 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.cli.checks import Check
-from twitchvault.errors import HTTPException
+from twitchvault.cli.client_kind import MISSING, WRONG, ask_about_client
 from twitchvault.http import HTTPClient
-from twitchvault.identity import Identity
 
 if TYPE_CHECKING:
     from twitchvault.cli.options import AppOptions
+    from twitchvault.errors import HTTPException
 
 __all__ = ["check_twitch"]
 
-_NO_TOKEN: Final = "no-refresh-token-but-a-question"  # noqa: S105
 _SKEW: Final = 30.0
 """Seconds by which a clock may be wrong: `Date` is in whole seconds, and an answer takes time."""
 _SERVER_ERROR: Final = 500
@@ -25,15 +24,12 @@ _SERVER_ERROR: Final = 500
 async def check_twitch(options: AppOptions) -> list[Check]:
     """One request, with a token that is none: Twitch looks at the client first."""
     http = HTTPClient(client_id=options.required_client_id, trust_env=True)
-    identity = Identity(http, options.required_client_id, options.client_secret, options.id_url)
     try:
-        await identity.refresh(_NO_TOKEN)
-    except HTTPException as error:
-        answer = error
-    else:
-        return [Check("twitch", "problem", f"{options.id_url} is no identity service", "--id-url")]
+        answer, message = await ask_about_client(http, options.client_secret, options.id_url)
     finally:
         await http.close()
+    if answer is None:
+        return [Check("twitch", "problem", f"{options.id_url} is no identity service", "--id-url")]
     if not answer.status:
         advice = "look at the network, a proxy (HTTPS_PROXY), and the address"
         return [Check("twitch", "problem", f"{options.id_url}: {answer}", advice)]
@@ -41,7 +37,7 @@ async def check_twitch(options: AppOptions) -> list[Check]:
         text = f"{options.id_url} answers {answer}"
         return [Check("twitch", "warning", text, "try again later")]
     reached = Check("twitch", "ok", f"{options.id_url} answers")
-    return [reached, _clock(answer), _client(answer, options)]
+    return [reached, _clock(answer), _client(message, options)]
 
 
 def _clock(answer: HTTPException) -> Check:
@@ -57,13 +53,12 @@ def _clock(answer: HTTPException) -> Check:
     return Check("clock", "warning", text, "let NTP set it")
 
 
-def _client(answer: HTTPException, options: AppOptions) -> Check:
-    message = answer.message.strip().lower()
+def _client(message: str, options: AppOptions) -> Check:
     name = options.required_client_id
-    if message == "missing client secret":
+    if message == MISSING:
         text = f"{name} is a confidential client, and there is no secret: nothing can be refreshed"
         return Check("client", "problem", text, "set TWITCHVAULT_CLIENT_SECRET")
-    if message == "invalid client secret":
+    if message == WRONG:
         text = f"Twitch refuses the secret of {name}"
         return Check("client", "problem", text, "take the present one from the developer console")
     if message == "invalid client":

@@ -112,16 +112,12 @@ def _options(argument: str, url: str, key_file: Path | None) -> StoreOptions:
 async def _target(options: StoreOptions, dry_run: bool) -> AsyncIterator[TokenStore]:
     if dry_run and not store_is_there(options):
         warn(f"Target: {store_name(options)}, which is not there yet")
-        yield await _nothing()
+        nothing = MemoryStore()
+        await nothing.open()
+        yield nothing
     else:
         async with opened_store(options, make=not dry_run, plain=dry_run, title="Target") as store:
             yield store
-
-
-async def _nothing() -> TokenStore:
-    store = MemoryStore()
-    await store.open()
-    return store
 
 
 async def _read(store: TokenStore, stopped: bool) -> list[Entry]:

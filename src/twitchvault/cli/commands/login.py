@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from twitchvault.app import App
-from twitchvault.cli.client_kind import MISSING, secret_refused
+from twitchvault.cli.client_kind import MISSING, ask_about_client
 from twitchvault.cli.console import NEEDS_LOGIN, fail, say, say_json, warn
 from twitchvault.cli.options import AppOptions, Json  # noqa: TC001 - typer reads them
 from twitchvault.cli.signing_in.code import sign_in_by_code
 from twitchvault.cli.signing_in.device import device_token
 from twitchvault.cli.store import opened_app, opened_store, store_name
 from twitchvault.cli.users import one_user, read_users
-from twitchvault.errors import AuthFailure, HTTPException
+from twitchvault.errors import AuthFailure, BadRequest, Forbidden, HTTPException
 from twitchvault.oauth import AuthorizationCodeGrantFlow, DeviceCodeFlow
 from twitchvault.oauth.granted import with_retries
 
@@ -92,11 +92,11 @@ async def _check_secret(options: AppOptions, app: App, *, by_code: bool) -> None
     how = "use --secret, or set TWITCHVAULT_CLIENT_SECRET"
     if by_code and options.client_secret is None:
         fail(f"a login by authorization code needs the client secret: {how}")
-    refused = await secret_refused(app.http, options.client_secret, options.id_url)
-    if refused == MISSING:
+    answer, message = await ask_about_client(app.http, options.client_secret, options.id_url)
+    if isinstance(answer, BadRequest) and message == MISSING:
         fail(f"Twitch refreshes the tokens of this application only with its client secret: {how}")
-    if refused:
-        fail(f"Twitch does not take the client secret: {refused}")
+    if isinstance(answer, Forbidden):
+        fail(f"Twitch does not take the client secret: {answer.message}")
 
 
 async def _check_user(app: App, token: Token, expected: str) -> None:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.console import Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from twitchvault import inputs
 from twitchvault.cli.console import at_terminal, out, printable, say_json, say_row, while_read
 from twitchvault.cli.options import StoreOptions  # noqa: TC001 - typer reads it
 from twitchvault.cli.store import opened_store
-from twitchvault.cli.times import age, rfc3339
+from twitchvault.cli.times import rfc3339
+from twitchvault.cli.users import COLOURS, table_of
 from twitchvault.cli.watching import Event, Picture, following
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _COLOURS: Final = {
-    "live": "green",
-    "needs_login": "yellow",
-    "damaged": "red",
+    **COLOURS,
     "refreshed": "cyan",
     "refresh_failed": "yellow",
     "scopes_lost": "yellow",
@@ -106,19 +104,9 @@ async def _show_live(picture: Picture, wait: Callable[[], Awaitable[list[Event]]
 
 
 def _draw(picture: Picture) -> Group:
-    users = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("USER", "ID", "STATE", "VALIDATED", "EXPIRES"):
-        users.add_column(title, no_wrap=True)
     everybody = sorted(picture.users.values(), key=lambda user: (user.client_id, user.name))
     room = max(out.size.height - len(picture.events) - _ROOM, 1)
-    for user in everybody[:room]:
-        users.add_row(
-            Text(printable(user.name)),
-            Text(printable(user.user_id)),
-            Text(user.state, _COLOURS[user.state]),
-            age(user.last_validated),
-            _clock(user.expires_at),
-        )
+    users = table_of(everybody[:room], "EXPIRES", lambda user: Text(_clock(user.expires_at)))
     hidden = len(everybody) - room
     more = [Text(f"... and {hidden} more", "dim")] if hidden > 0 else []
     return Group(users, *more, Text(), *map(_line, picture.events))
