@@ -107,6 +107,16 @@ def test_a_login_without_knowledge_of_the_other_stays() -> None:
     assert record.generation > NEW.generation
 
 
+@pytest.mark.parametrize("brought", [removed(NEW), login("third", removed(NEW))])
+def test_a_login_stays_against_a_removal_it_does_not_know(brought: Record) -> None:
+    """Who signed in anew after a loss stays, though in the backup the user was removed, and perhaps
+    came back: neither was made by who knew of this login.
+    """
+    standing = login("second", OLD)
+    record, outcome, _ = decide(standing, brought, ALICE)
+    assert (record.pair, record.state, outcome) == (standing.pair, "live", "newer")
+
+
 def test_a_spent_token_does_not_come_back() -> None:
     """A pair whose refresh token the standing record has exchanged stays away, whatever its
     generation says.

@@ -109,6 +109,7 @@ KNOWN: Final[dict[int, str]] = {
     810017009: "a loss leaves two pairs that have each spent the other",
     810048669: "a validation from outside hides that a token was killed under a lease",
     820006389: "a write whose answer comes after clear() and authorize() shows a user who is gone",
+    830035756: "a pair is written back without its lease by who had not seen that",
     200009385: "a long run in which a lease is polled for by three processes is no endless one",
     140083349: "a write's answer comes to a vault that was just cleared",
     140051336: "a read from before a loss brings a deleted user back",

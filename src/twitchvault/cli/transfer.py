@@ -14,13 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from twitchvault.errors import StoreUnavailable, VersionConflict
 from twitchvault.stores.base import Entry, Watchable
 from twitchvault.vault.losses import reconciled
-from twitchvault.vault.record import (
-    FINGERPRINT_LENGTH,
-    decode,
-    encode,
-    fingerprint,
-    split_fingerprints,
-)
+from twitchvault.vault.record import decode, encode, fingerprint
 from twitchvault.vault.repository import UNREADABLE
 
 if TYPE_CHECKING:
@@ -102,22 +96,7 @@ def _successor(standing: Record, brought: Record, holder: Holder) -> Record:
         return brought if brought.order > standing.order else standing
     if standing.has_spent(fingerprint(brought.refresh_token or "")):
         return standing
-    if _follows(brought, standing):
-        return brought
     return reconciled(standing, brought) or standing
-
-
-def _follows(later: Record, record: Record) -> bool:
-    """Whether `later` is a login that `record` does not know and that remembers all it does.
-
-    It need not know the tokens of `record`: a user who is removed takes the last ones along.
-    """
-    marks = split_fingerprints(record.seeds + record.exchanged + record.given_up)
-    login = later.seeds[-FINGERPRINT_LENGTH:]
-    if later.seeded:
-        login = fingerprint(later.refresh_token or "")
-    is_further = bool(marks) and later.order > record.order
-    return is_further and not record.remembers(login) and all(map(later.remembers, marks))
 
 
 def _step(standing: Record, record: Record) -> str:

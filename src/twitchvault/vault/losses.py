@@ -52,15 +52,17 @@ def _after_a_loss(stored: Record, ours: Record) -> Record:
         return _with_lease_of(ours, stored)
     if outdated or _is_unknown_login(ours, stored):
         return _with_memory_of(ours, stored, stored.generation + 1)
+    if stored.restored and not ours.restored:
+        return _with_lease_of(stored, ours)  # who wrote it back may not have seen the lease
     return stored
 
 
-def _with_lease_of(ours: Record, stored: Record) -> Record:
-    """`ours`, which somebody is exchanging, as the store says."""
-    same = ours.refresh_token == stored.refresh_token
-    if not same or stored.lease is None or ours.lease is not None:
-        return ours
-    return replace(ours, lease=stored.lease, lease_ttl=stored.lease_ttl)
+def _with_lease_of(record: Record, other: Record) -> Record:
+    """`record`, which somebody is exchanging if `other` says so."""
+    same = record.refresh_token == other.refresh_token
+    if not same or other.lease is None or record.lease is not None:
+        return record
+    return replace(record, lease=other.lease, lease_ttl=other.lease_ttl)
 
 
 def _is_outdated(stored: Record, ours: Record) -> bool:
