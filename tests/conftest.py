@@ -20,6 +20,8 @@ from twitchvault.testing import FakeTwitch
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from twitchvault import DeviceCodeFlow, UserAPI
+
 
 if sys.platform == "win32":
     # What is tested there by forks, signals, terminals and modes, or with a server.
@@ -95,6 +97,19 @@ async def env(storage: Storage) -> AsyncIterator[Environment]:
         env = Environment(twitch, storage)
         yield env
         await env.close()
+
+
+@pytest.fixture
+async def flow(env: Environment) -> AsyncIterator[DeviceCodeFlow]:
+    """A device code flow of the public client, authorized."""
+    async with env.device() as flow:
+        yield flow
+
+
+@pytest.fixture
+async def user(env: Environment, flow: DeviceCodeFlow) -> UserAPI:
+    """Alice, who has signed in to that flow."""
+    return await env.login(flow)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from twitchvault import AppAPI, AuthFailure, Forbidden, NotFound, Unauthorized, 
 
 if TYPE_CHECKING:
     from tests.environment import Environment
+    from twitchvault import UserAPI
 
 
 async def test_get_user(env: Environment) -> None:
@@ -41,49 +42,45 @@ async def test_get_user(env: Environment) -> None:
             await app.get_user(user_id="1", login="bob")
 
 
-async def test_the_methods(env: Environment) -> None:
+async def test_the_methods(env: Environment, user: UserAPI) -> None:
     """get, post, put, patch and delete send what they say, anew after a renewal.
 
     An empty answer is {}, and a list is put under "data".
     """
     env.twitch.add_resource("things", [{"n": 1}])
-    async with env.device() as flow:
-        user = await env.login(flow)
-        assert (await user.get("things"))["data"] == [{"n": 1}]
-        assert (await user.get("/things"))["data"] == [{"n": 1}]
-        assert (await user.post("things", json={"a": 1}))["data"] == [{"a": 1}]
-        assert (await user.put("things", json={"b": 2}))["data"] == [{"b": 2}]
-        assert (await user.patch("things", json={"c": [None]}))["data"] == [{"c": [None]}]
-        assert await user.delete("things", params={"id": 1}) == {}
-        assert (await user.request("POST", "things"))["data"] == []
-        methods = [r.method for r in env.twitch.requests if r.path == "/helix/things"]
-        assert methods == ["GET", "GET", "POST", "PUT", "PATCH", "DELETE", "POST"]
-        env.twitch.kill_access_token(user.token)
-        assert (await user.post("things", json={"a": 1}))["data"] == [{"a": 1}]
-        env.twitch.fail("helix:users", status=200, body="[1, 2]", content_type="application/json")
-        assert await user.get("users") == {"data": [1, 2]}
+    assert (await user.get("things"))["data"] == [{"n": 1}]
+    assert (await user.get("/things"))["data"] == [{"n": 1}]
+    assert (await user.post("things", json={"a": 1}))["data"] == [{"a": 1}]
+    assert (await user.put("things", json={"b": 2}))["data"] == [{"b": 2}]
+    assert (await user.patch("things", json={"c": [None]}))["data"] == [{"c": [None]}]
+    assert await user.delete("things", params={"id": 1}) == {}
+    assert (await user.request("POST", "things"))["data"] == []
+    methods = [r.method for r in env.twitch.requests if r.path == "/helix/things"]
+    assert methods == ["GET", "GET", "POST", "PUT", "PATCH", "DELETE", "POST"]
+    env.twitch.kill_access_token(user.token)
+    assert (await user.post("things", json={"a": 1}))["data"] == [{"a": 1}]
+    env.twitch.fail("helix:users", status=200, body="[1, 2]", content_type="application/json")
+    assert await user.get("users") == {"data": [1, 2]}
 
 
-async def test_params(env: Environment) -> None:
+async def test_params(env: Environment, user: UserAPI) -> None:
     """A list repeats the parameter, None leaves it out, a bool is true or false.
 
     A value cannot add a parameter, leave the query or end the request line.
     """
-    async with env.device() as flow:
-        user = await env.login(flow)
-        both = [env.alice.user_id, env.bob.user_id]
-        for ids in (both, tuple(both), set(both), frozenset(both)):
-            answer = await user.get("users", params={"id": ids, "login": None})
-            assert {each["id"] for each in answer["data"]} == set(both)
-        answer = await user.get("users", params={"id": int(env.bob.user_id), "flag": True})
-        assert [each["login"] for each in answer["data"]] == ["bob"]
-        assert [*env.twitch.requests[-1].parameters] == ["id", "flag"]
-        for value in ("bob&id=1", "bob#x", "bob\r\nX-Y: z", "a\x00b", "../x", "bob%26id%3D1"):
-            answer = await user.get("users", params={"login": value, "none": []})
-            assert answer["data"] == []
-            assert env.twitch.requests[-1].parameters == ("login",)
-        query = await user.get(f"users?id={env.bob.user_id}", params={"login": "alice"})
-        assert {each["login"] for each in query["data"]} == {"alice", "bob"}
+    both = [env.alice.user_id, env.bob.user_id]
+    for ids in (both, tuple(both), set(both), frozenset(both)):
+        answer = await user.get("users", params={"id": ids, "login": None})
+        assert {each["id"] for each in answer["data"]} == set(both)
+    answer = await user.get("users", params={"id": int(env.bob.user_id), "flag": True})
+    assert [each["login"] for each in answer["data"]] == ["bob"]
+    assert [*env.twitch.requests[-1].parameters] == ["id", "flag"]
+    for value in ("bob&id=1", "bob#x", "bob\r\nX-Y: z", "a\x00b", "../x", "bob%26id%3D1"):
+        answer = await user.get("users", params={"login": value, "none": []})
+        assert answer["data"] == []
+        assert env.twitch.requests[-1].parameters == ("login",)
+    query = await user.get(f"users?id={env.bob.user_id}", params={"login": "alice"})
+    assert {each["login"] for each in query["data"]} == {"alice", "bob"}
 
 
 async def test_paginate(env: Environment) -> None:
@@ -103,44 +100,38 @@ async def test_paginate(env: Environment) -> None:
         assert len([i async for i in flow.application.paginate("things")]) == 45
 
 
-async def test_paginate_where_the_list_is_wrapped(env: Environment) -> None:
+async def test_paginate_where_the_list_is_wrapped(env: Environment, user: UserAPI) -> None:
     """The schedule has its list inside an object; its cursor is where all have it."""
     pages: list[tuple[dict[str, object], dict[str, str]]] = [
         ({"segments": [{"n": 1}, {"n": 2}], "vacation": None}, {"cursor": "c"}),
         ({"segments": None}, {"cursor": "d"}),
         ({"segments": [{"n": 3}], "broadcaster_id": "1"}, {}),
     ]
-    async with env.device() as flow:
-        user = await env.login(flow)
-        for page, pagination in pages:
-            body = {"data": page, "pagination": pagination}
-            env.twitch.fail("helix:schedule", status=200, body=body)
-        assert [item["n"] async for item in user.paginate("schedule")] == [1, 2, 3]
+    for page, pagination in pages:
+        body = {"data": page, "pagination": pagination}
+        env.twitch.fail("helix:schedule", status=200, body=body)
+    assert [item["n"] async for item in user.paginate("schedule")] == [1, 2, 3]
 
 
-async def test_pages_without_an_element_come_to_an_end(env: Environment) -> None:
+async def test_pages_without_an_element_come_to_an_end(env: Environment, user: UserAPI) -> None:
     """A service that has only empty pages, each with a new cursor, is not asked for ever."""
-    async with env.device() as flow:
-        user = await env.login(flow)
-        for number in range(150):
-            page = {"data": [], "pagination": {"cursor": str(number)}}
-            env.twitch.fail("helix:things", status=200, body=page)
-        asked = env.asked()
-        assert [item async for item in user.paginate("things")] == []
-        assert env.asked() - asked == 100
+    for number in range(150):
+        page = {"data": [], "pagination": {"cursor": str(number)}}
+        env.twitch.fail("helix:things", status=200, body=page)
+    asked = env.asked()
+    assert [item async for item in user.paginate("things")] == []
+    assert env.asked() - asked == 100
 
 
-async def test_an_error_of_helix(env: Environment) -> None:
+async def test_an_error_of_helix(env: Environment, user: UserAPI) -> None:
     """Status, message and headers are there, and no token is; nothing is refreshed."""
-    async with env.device() as flow:
-        user = await env.login(flow)
-        body = {"error": "E", "status": 403, "message": f"no good: {user.token}"}
-        env.twitch.fail("helix:users", status=403, body=body, headers={"X-Echo": user.token})
-        with pytest.raises(Forbidden, match=r"^403: no good: \[secret\]$") as caught:
-            await user.get("users")
-        assert "Ratelimit-Remaining" in caught.value.headers
-        assert not env.shows_secret(caught.value)
-        assert user.token not in str(dict(caught.value.headers))
+    body = {"error": "E", "status": 403, "message": f"no good: {user.token}"}
+    env.twitch.fail("helix:users", status=403, body=body, headers={"X-Echo": user.token})
+    with pytest.raises(Forbidden, match=r"^403: no good: \[secret\]$") as caught:
+        await user.get("users")
+    assert "Ratelimit-Remaining" in caught.value.headers
+    assert not env.shows_secret(caught.value)
+    assert user.token not in str(dict(caught.value.headers))
     assert env.refreshes_sent() == 0
 
 
@@ -160,15 +151,15 @@ def unauthorized(message: str) -> dict[str, object]:
         "The ID in user_id must match the user ID found in the request's OAuth token.",
     ],
 )
-async def test_a_401_that_is_not_about_the_token(env: Environment, message: str) -> None:
+async def test_a_401_that_is_not_about_the_token(
+    env: Environment, user: UserAPI, message: str
+) -> None:
     """Scopes, client ids and the kind of user: Unauthorized, and Twitch is asked nothing else."""
-    async with env.device() as flow:
-        user = await env.login(flow)
-        env.twitch.fail("helix:users", status=401, body=unauthorized(message), times=None)
-        asked = env.asked()
-        with pytest.raises(Unauthorized, match=re.escape(message)):
-            await user.get("users")
-        assert env.asked() == asked + 1
+    env.twitch.fail("helix:users", status=401, body=unauthorized(message), times=None)
+    asked = env.asked()
+    with pytest.raises(Unauthorized, match=re.escape(message)):
+        await user.get("users")
+    assert env.asked() == asked + 1
     assert env.refreshes_sent() == 0
 
 
@@ -186,48 +177,45 @@ async def test_a_401_that_is_not_about_the_token(env: Environment, message: str)
 )
 async def test_a_token_that_is_refused_in_other_words(
     env: Environment,
+    user: UserAPI,
     body: Any,  # noqa: ANN401
     alive: bool,
 ) -> None:
     """A validation settles it: a dead token is renewed, of a living one the 401 stands."""
-    async with env.device() as flow:
-        user = await env.login(flow)
-        env.twitch.fail("helix:users", status=401, body=body, times=None if alive else 1)
-        if not alive:
-            env.twitch.expire_access(user.token)
-            assert (await user.get_user()).login == "alice"
-            assert env.twitch.counts.exchanges == 1
-            return
-        before, asked = user.token, env.asked()
-        with pytest.raises(Unauthorized) as caught:
-            await user.get("users")
-        if isinstance(body, dict) and body["error"] == "invalid_token":
-            assert caught.value.message == "invalid_token: The access token expired"
-        assert user.token == before
-        assert env.asked() == asked + 2
+    env.twitch.fail("helix:users", status=401, body=body, times=None if alive else 1)
+    if not alive:
+        env.twitch.expire_access(user.token)
+        assert (await user.get_user()).login == "alice"
+        assert env.twitch.counts.exchanges == 1
+        return
+    before, asked = user.token, env.asked()
+    with pytest.raises(Unauthorized) as caught:
+        await user.get("users")
+    if isinstance(body, dict) and body["error"] == "invalid_token":
+        assert caught.value.message == "invalid_token: The access token expired"
+    assert user.token == before
+    assert env.asked() == asked + 2
     assert env.refreshes_sent() == 0
 
 
-async def test_renew(env: Environment) -> None:
+async def test_renew(env: Environment, user: UserAPI) -> None:
     """A socket refused a token: a newer one that stands, else one exchange, only if it is dead."""
-    async with env.device() as flow:
-        user = await env.login(flow)
-        first = user.token
-        assert await user.renew(first) == first, "it lives, yet something was spent"
-        env.twitch.expire_access(first)
-        second, *others = await asyncio.gather(*(user.renew(first) for _ in range(5)))
-        assert {second, *others} == {user.token}
-        asked = env.asked()
-        assert await user.renew(first) == second
-        assert env.asked() == asked, "it stood already, yet Twitch was asked"
-        env.twitch.disconnect(env.public, env.alice)
-        with pytest.raises(AuthFailure, match="sign in again"):
-            await user.renew(second)
-        asked = env.asked()
-        for call in (lambda: user.renew(second), user.get_user, user.refresh):
-            with pytest.raises(AuthFailure):
-                await call()
-        assert env.asked() == asked
+    first = user.token
+    assert await user.renew(first) == first, "it lives, yet something was spent"
+    env.twitch.expire_access(first)
+    second, *others = await asyncio.gather(*(user.renew(first) for _ in range(5)))
+    assert {second, *others} == {user.token}
+    asked = env.asked()
+    assert await user.renew(first) == second
+    assert env.asked() == asked, "it stood already, yet Twitch was asked"
+    env.twitch.disconnect(env.public, env.alice)
+    with pytest.raises(AuthFailure, match="sign in again"):
+        await user.renew(second)
+    asked = env.asked()
+    for call in (lambda: user.renew(second), user.get_user, user.refresh):
+        with pytest.raises(AuthFailure):
+            await call()
+    assert env.asked() == asked
     assert (env.twitch.counts.exchanges, env.twitch.counts.replays) == (1, 0)
 
 

@@ -14,24 +14,20 @@ from twitchvault import AuthFailure, BadRequest, HTTPException, NotFound, TokenE
 
 if TYPE_CHECKING:
     from tests.environment import Environment
+    from twitchvault import DeviceCodeFlow, UserAPI
 
 
 @pytest.mark.parametrize(
     "beside",
     [
         pytest.param(b'"expires_in": ' + b"9" * 5000, id="more digits than Python reads"),
-        pytest.param(b'"expires_in": -' + b"9" * 1_000_000, id="a million digits"),
         b'"expires_in": NaN, "scope": [Infinity]',
         b'"expires_in": 1e999, "scope": {"a": ["b"]}, "token_type": {"a": 5}',
         b'"expires_in": {}, "scope": 5, "token_type": null, "raw": 5, "status": 500',
         b'"expires_in": "soon", "scope": "\\ud800", "token_type": "\\udfff"',
         b'"scope": ["caf\xe9"], "expires_in": 5',
-        b'"scope": ["a\x00\tb"], "expires_in": 5',
         pytest.param(b'"more": ' + b"[" * 9000 + b'"]"' + b"]" * 9000, id="deep lists"),
-        pytest.param(b'"more": ' + b'{"a":' * 9000 + b"1" + b"}" * 9000, id="deep objects"),
         pytest.param(b'"more": "' + b"x" * 3_000_000 + b'"', id="3 MB"),
-        pytest.param(b'"scope": ["' + b'","'.join([b"a"] * 9000) + b'"]', id="9000 scopes"),
-        b'"expires_in": 1, "expires_in": 2',
         b'"access_token": null, "refresh_token": ""',
         b'"access_token": 5, "refresh_token": {}, "access_token": []',
     ],
@@ -72,20 +68,20 @@ async def test_a_token_that_another_process_has_just_stored(env: Environment) ->
 
 
 @on_each_store
-async def test_revoke_token_of_a_vaulted_one(env: Environment) -> None:
+async def test_revoke_token_of_a_vaulted_one(
+    env: Environment, flow: DeviceCodeFlow, user: UserAPI
+) -> None:
     """Revoked at Twitch, and gone from the vault when it returns."""
-    async with env.device() as flow:
-        user = await env.login(flow)
-        access_token = user.token
+    access_token = user.token
+    await flow.revoke_token(access_token)
+    assert not env.twitch.is_live(access_token)
+    assert user.user_id not in flow.tokens
+    assert not await env.storage.holds(access_token)
+    with pytest.raises(TokenError):
+        await user.get("users")
+    with pytest.raises(BadRequest, match="Invalid token") as caught:
         await flow.revoke_token(access_token)
-        assert not env.twitch.is_live(access_token)
-        assert user.user_id not in flow.tokens
-        assert not await env.storage.holds(access_token)
-        with pytest.raises(TokenError):
-            await user.get("users")
-        with pytest.raises(BadRequest, match="Invalid token") as caught:
-            await flow.revoke_token(access_token)
-        assert not env.shows_secret(caught.value)
+    assert not env.shows_secret(caught.value)
 
 
 async def test_revoke_token_of_what_is_not_vaulted(env: Environment) -> None:
@@ -139,14 +135,14 @@ async def test_revoke_during_a_refresh(env: Environment) -> None:
 @pytest.mark.parametrize(
     ("status", "message"), [(400, "invalid client"), (404, "no"), (429, ""), (500, "")]
 )
-async def test_revoke_token_that_fails(env: Environment, status: int, message: str) -> None:
+async def test_revoke_token_that_fails(
+    env: Environment, flow: DeviceCodeFlow, user: UserAPI, status: int, message: str
+) -> None:
     """Any other refusal raises, and what was not revoked stays in the vault."""
-    async with env.device() as flow:
-        user = await env.login(flow)
-        env.twitch.fail("revoke", status=status, body={"status": status, "message": message})
-        with pytest.raises(HTTPException):
-            await flow.revoke_token(user.token)
-        assert user.user_id in flow.tokens
+    env.twitch.fail("revoke", status=status, body={"status": status, "message": message})
+    with pytest.raises(HTTPException):
+        await flow.revoke_token(user.token)
+    assert user.user_id in flow.tokens
 
 
 async def test_validate_token(env: Environment) -> None:

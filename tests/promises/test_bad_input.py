@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tests.environment import Environment
+    from twitchvault import DeviceCodeFlow, UserAPI
 
 PASTED = ["{}\n", "  {}\t", "oauth:{}", "OAuth:{}\r\n", "Bearer {}", " bearer  {} ", "oauth: {}"]
 NO_TOKENS: list[tuple[Any, str]] = [
@@ -205,28 +206,24 @@ PATHS: list[Any] = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_path_that_leaves_the_api(env: Environment, path: Any) -> None:  # noqa: ANN401
+async def test_a_path_that_leaves_the_api(env: Environment, user: UserAPI, path: Any) -> None:  # noqa: ANN401
     """A token goes nowhere but below the API's base: else a ValueError, and nothing is sent."""
-    async with env.device() as flow:
-        user = await env.login(flow)
-        asked = env.asked()
-        with pytest.raises(ValueError, match="'path' must be a path below the API's base"):
-            await user.get(path)
-        with pytest.raises(ValueError, match="'path'"):
-            await anext(user.paginate(path))
-        assert env.asked() == asked
+    asked = env.asked()
+    with pytest.raises(ValueError, match="'path' must be a path below the API's base"):
+        await user.get(path)
+    with pytest.raises(ValueError, match="'path'"):
+        await anext(user.paginate(path))
+    assert env.asked() == asked
 
 
-async def test_json_that_cannot_be_sent(env: Environment) -> None:
+async def test_json_that_cannot_be_sent(env: Environment, user: UserAPI) -> None:
     """A body that is no JSON is an error before anything is sent."""
-    async with env.device() as flow:
-        user = await env.login(flow)
-        asked = env.asked()
-        with pytest.raises(TypeError, match="'json' cannot be sent"):
-            await user.post("users", json={"a": object()})
-        with pytest.raises(ValueError, match="'json' cannot be sent"):
-            await user.post("users", json={"a": float("nan")})
-        assert env.asked() == asked
+    asked = env.asked()
+    with pytest.raises(TypeError, match="'json' cannot be sent"):
+        await user.post("users", json={"a": object()})
+    with pytest.raises(ValueError, match="'json' cannot be sent"):
+        await user.post("users", json={"a": float("nan")})
+    assert env.asked() == asked
 
 
 @pytest.mark.parametrize(
@@ -243,52 +240,48 @@ async def test_json_that_cannot_be_sent(env: Environment) -> None:
         '"text"',
     ],
 )
-async def test_helix_answers_of_odd_shapes(env: Environment, body: str) -> None:
+async def test_helix_answers_of_odd_shapes(env: Environment, user: UserAPI, body: str) -> None:
     """What is no list of objects is an HTTPException, not an error of ours."""
-    async with env.device() as flow:
-        user = await env.login(flow)
-        env.twitch.fail("helix:users", status=200, body=body, times=None)
-        assert isinstance(await user.get("users"), dict)
-        with pytest.raises(HTTPException, match="not as documented"):
-            await user.get_user()
-        with pytest.raises(HTTPException, match="not as documented"):
-            await anext(user.paginate("users"))
+    env.twitch.fail("helix:users", status=200, body=body, times=None)
+    assert isinstance(await user.get("users"), dict)
+    with pytest.raises(HTTPException, match="not as documented"):
+        await user.get_user()
+    with pytest.raises(HTTPException, match="not as documented"):
+        await anext(user.paginate("users"))
 
 
 @pytest.mark.parametrize(
     "body", ['{"data": null}', "{}", '{"data": []}', "", "null", '{"data": {"segments": null}}']
 )
-async def test_helix_answers_with_nothing_in_them(env: Environment, body: str) -> None:
+async def test_helix_answers_with_nothing_in_them(
+    env: Environment, user: UserAPI, body: str
+) -> None:
     """Nothing is nothing: no page has an element, and no user is found."""
-    async with env.device() as flow:
-        user = await env.login(flow)
-        env.twitch.fail("helix:users", status=200, body=body, times=None)
-        assert [element async for element in user.paginate("users")] == []
-        with pytest.raises(HTTPException, match="no such user"):
-            await user.get_user()
+    env.twitch.fail("helix:users", status=200, body=body, times=None)
+    assert [element async for element in user.paginate("users")] == []
+    with pytest.raises(HTTPException, match="no such user"):
+        await user.get_user()
 
 
 @pytest.mark.parametrize(
     "pagination", ['"same"', '{"cursor": "same"}', '{"cursor": 5}', "5", "[]", "null"]
 )
-async def test_cursors_without_end(env: Environment, pagination: str) -> None:
+async def test_cursors_without_end(env: Environment, user: UserAPI, pagination: str) -> None:
     """A cursor that repeats itself, or is none, ends the walk."""
-    async with env.device() as flow:
-        user = await env.login(flow)
-        body = f'{{"data": [{{"n": 1}}], "pagination": {pagination}}}'
-        env.twitch.fail("helix:users", status=200, body=body, times=None)
-        assert len([element async for element in user.paginate("users")]) <= 2
+    body = f'{{"data": [{{"n": 1}}], "pagination": {pagination}}}'
+    env.twitch.fail("helix:users", status=200, body=body, times=None)
+    assert len([element async for element in user.paginate("users")]) <= 2
 
 
 @pytest.mark.parametrize("left", ["9" * 5000, "-5", "many", "", "1e3", "٣"])
-async def test_points_that_are_no_number(env: Environment, left: str) -> None:
+async def test_points_that_are_no_number(
+    env: Environment, flow: DeviceCodeFlow, user: UserAPI, left: str
+) -> None:
     """Whatever stands in `Ratelimit-Remaining` never costs the answer."""
-    async with env.device() as flow:
-        user = await env.login(flow)
-        headers = {"Ratelimit-Remaining": left}
-        env.twitch.fail("helix:users", status=200, body='{"data": []}', headers=headers)
-        assert await user.get("users") == {"data": []}
-        assert flow.get_token_quota(user.user_id) in {None, 3}
+    headers = {"Ratelimit-Remaining": left}
+    env.twitch.fail("helix:users", status=200, body='{"data": []}', headers=headers)
+    assert await user.get("users") == {"data": []}
+    assert flow.get_token_quota(user.user_id) in {None, 3}
 
 
 async def test_a_token_of_no_form_in_the_store(env: Environment) -> None:

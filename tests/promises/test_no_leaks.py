@@ -149,15 +149,6 @@ async def test_a_cancelled_caller(witness: Witness, given: Given, name: str) -> 
     witness.catch(errors[0])
 
 
-async def test_our_own_time_limit(witness: Witness, env: Environment) -> None:
-    """The TimeoutError of `wait_for_device_token` shows no device code."""
-    async with env.device(env.public) as flow:
-        code = await flow.request_device_code()
-        with pytest.raises(TimeoutError, match="has not approved") as caught:
-            await flow.wait_for_device_token(code.device_code, 0.01, 0.05)
-        witness.catch(caught.value)
-
-
 async def test_bad_input(witness: Witness, env: Environment) -> None:
     """Of two arguments one is bad: the frames of its error do not hold the good one."""
     access, refresh = witness.secret("good-access-token/+1"), witness.secret("good-refresh-token/1")
@@ -252,15 +243,3 @@ async def test_an_error_of_a_shared_refresh(witness: Witness, env: Environment) 
     for error in results:
         assert isinstance(error, HTTPException)
         witness.catch(error)
-
-
-async def test_a_body_of_the_rfc_is_readable(witness: Witness, env: Environment) -> None:
-    """Error codes and words stay, and what was sent is cut out."""
-    async with DeviceCodeFlow(**env.arguments(env.public)) as flow:
-        token = witness.secret("acc3ss-token-0f-nobody")
-        body = {"error": "invalid_token", "error_description": f"the access token {token} is bad"}
-        env.twitch.fail("validate", status=401, body=body)
-        with pytest.raises(HTTPException) as caught:
-            await flow.validate_token(token)
-        witness.catch(caught.value)
-        assert caught.value.text == "invalid_token: the access token [secret] is bad"

@@ -218,22 +218,6 @@ async def test_authorize_cancelled_at_every_step(env: Environment) -> None:
     assert await env.is_stored()
 
 
-async def test_flush_cancelled_at_every_step(env: Environment) -> None:
-    """A cancelled `flush()` takes nothing back: the next one finds all written."""
-
-    async def attempt(at: int) -> bool:
-        pair = env.pair(user=env.new_user())
-        with steps(at) as counter:
-            async with env.app() as app:
-                app.add_token(pair.user_id, pair.access_token, pair.refresh_token)
-                finished = await counter.run(app.flush())
-                await app.flush()
-                assert await env.is_stored(pair.user_id)
-        return finished
-
-    await at_every_step(attempt, 1)
-
-
 async def test_clear_at_every_step_of_a_login(env: Environment) -> None:
     """Whenever `clear()` comes, the pair of a login is not lost: the next one finds it."""
 

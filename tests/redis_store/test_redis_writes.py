@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from redis.asyncio import Connection, ConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from tests.environment import until
 from tests.redis_store.proxy import MARK, Proxy
@@ -82,22 +80,6 @@ async def test_lost_answers_of_a_batch(proxied: RedisStore, proxy: Proxy) -> Non
     assert proxy.lose == 0
     assert len({result for result in results[:100] if isinstance(result, int)}) == 100
     assert all(isinstance(result, VersionConflict) for result in results[100:])
-
-
-async def test_lost_answer_without_retries(proxy: Proxy, store: RedisStore, namespace: str) -> None:
-    """A client that does not repeat: the write may have taken place, which the error says."""
-    async with (
-        Redis.from_url(proxy.url, retry=Retry(NoBackoff(), 0)) as own,
-        RedisStore(own, namespace=namespace) as proxied,
-    ):
-        proxy.lose = 1
-        with pytest.raises(StoreUnavailable, match="the write may have taken place or not"):
-            await proxied.put("key", MARK)
-        entry = await store.get("key")
-        assert entry is not None
-        assert entry.value == MARK
-        with pytest.raises(VersionConflict):
-            await proxied.put("key", MARK, expect=0)
 
 
 class Failing(Connection):

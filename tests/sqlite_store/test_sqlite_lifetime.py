@@ -225,13 +225,8 @@ async def test_a_file_taken_away_is_noticed(path: Path, how: str) -> None:
 
 
 ROUNDS = 120
-
-
 ROUNDS_PER_FILE = 10
-
-
 KEYS = "abcdef"
-
 
 # One quick-starting writer for each line with a path. Everything is imported before the forks.
 WRITERS = """
