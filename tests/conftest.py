@@ -35,6 +35,7 @@ if sys.platform == "win32":
         "promises",
         "redis_store",
         "fernet/test_fernet_contract.py",
+        "fernet/test_fernet_kill.py",
         "sqlite_store/test_sqlite_errors.py",
         "sqlite_store/test_sqlite_file.py",
         "sqlite_store/test_sqlite_lifetime.py",
@@ -42,6 +43,7 @@ if sys.platform == "win32":
         "test_benchmarks.py",
         "test_demo.py",
         "test_environment.py",
+        "test_history.py",
         "test_systems.py",
     ]
 

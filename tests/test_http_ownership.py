@@ -11,7 +11,6 @@ import pytest
 from aiohttp import web
 
 from tests.http_servers import FORM, OK, SECRET, failure, free_port, raw_server, web_server
-from twitchvault.errors import ClientException
 from twitchvault.http import HTTPClient
 
 if TYPE_CHECKING:
@@ -50,13 +49,6 @@ async def test_a_session_brings_its_own() -> None:
         ):
             with pytest.raises(ValueError, match="'trust_env' belong to a session: give them to"):
                 HTTPClient(client_id="abc", session=session, **more)
-
-
-async def test_a_closed_client_sends_nothing(client: HTTPClient) -> None:
-    """The error says what opens it again."""
-    await client.close()
-    with pytest.raises(ClientException, match=r"the flow is closed: authorize\(\) opens it again"):
-        await client.send("GET", f"http://127.0.0.1:{free_port()}")
 
 
 async def test_no_cookies_are_kept(client: HTTPClient) -> None:

@@ -142,3 +142,20 @@ except tv.MissingDriver as error:
     assert name in text
     assert f"'{driver}'" in text
     assert f"pip install 'twitchvault[{extra}]'" in text
+
+
+def test_the_interpreter_ends_without_close() -> None:
+    """A flow that nobody closed does not keep the process alive."""
+    code = """
+import asyncio, tempfile, warnings, twitchvault
+warnings.simplefilter("default")  # that nobody closed it is warned of
+async def main():
+    with tempfile.TemporaryDirectory() as folder:
+        flow = twitchvault.DeviceCodeFlow("id", store=f"sqlite:///{folder}/x.db", maintain=False)
+        await flow.authorize()
+        flow.add_token("1", "a", "r")
+        await flow.flush()
+        print("left open")
+asyncio.run(main())
+"""
+    assert _python(code) == "left open"

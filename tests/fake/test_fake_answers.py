@@ -88,6 +88,14 @@ async def test_validated_app_token_may_have_null_for_a_user(http: HTTP) -> None:
     assert answer["login"] is answer["user_id"] is answer["scopes"] is None
 
 
+async def test_app_tokens_die_by_command(http: HTTP) -> None:
+    """All app tokens of a client, and no others."""
+    client, other = register(http), register(http)
+    tokens = [await http.app_token(owner) for owner in (other, client, client)]
+    assert http.twitch.kill_app_tokens(client) == 2
+    assert [http.twitch.is_live(token) for token in tokens] == [True, False, False]
+
+
 # Validate
 
 
@@ -117,6 +125,17 @@ async def test_validate_may_promise_more_than_the_answer_did(http: HTTP) -> None
     assert more > 0
 
 
+async def test_every_validation_is_on_record(http: HTTP) -> None:
+    """The times of a token's validations are known, on the double's clock."""
+    _, pair = public(http)
+    for _ in range(2):
+        await http.validate(pair.access_token)
+        http.twitch.advance(3600)
+    first, second = http.twitch.validations_of(pair.access_token)
+    assert 3600 <= second - first < 3660
+    assert http.twitch.counts.validations == 2
+
+
 # The clock
 
 
@@ -133,6 +152,17 @@ async def test_tokens_expire_on_the_clock(http: HTTP) -> None:
     assert (await http.helix(client, pair.access_token)).helix == (401, "Invalid OAuth token")
     assert http.twitch.counts.expiries == 1
     await http.refreshed(client, pair.refresh_token)
+
+
+async def test_a_pair_that_has_expired_already(http: HTTP) -> None:
+    """`issue_expired` and `expire_access` leave a good refresh token behind."""
+    client, _ = public(http)
+    pair = http.twitch.issue_expired(client, "alice")
+    assert not http.twitch.is_live(pair.access_token)
+    access, _ = await http.refreshed(client, pair.refresh_token)
+    assert http.twitch.expire_access(access) == 1
+    assert http.twitch.expire_access("alice", client) == 2
+    assert not http.twitch.is_live(access)
 
 
 # Revoke

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import aiohttp
 import pytest
 
 from .http import HTTP, connected, public
 
 INVALID = (400, "Invalid refresh token")
+
+
+async def test_public_refresh_rotates_and_kills_the_old_access_token(http: HTTP) -> None:
+    """A refresh gives two new tokens and all scopes; the old access token is dead at once."""
+    client, pair = public(http)
+    reply = await http.refresh(client, pair.refresh_token, scope="")
+    newest = http.twitch.live_pair(client, "alice")
+    assert newest is not None
+    assert reply.json["access_token"] == newest.access_token != pair.access_token
+    assert reply.json["refresh_token"] == newest.refresh_token != pair.refresh_token
+    assert reply.json["scope"] == ["chat:read"]
+    assert (await http.validate(pair.access_token)).message == (401, "invalid access token")
+    assert (await http.validate(newest.access_token)).status == 200
+    assert http.twitch.counts.exchanges == 1
 
 
 async def test_replay_ends_the_connection_of_a_public_client(http: HTTP) -> None:
@@ -33,6 +49,18 @@ async def test_replay_ends_the_connection_of_a_public_client(http: HTTP) -> None
     assert (await http.refresh(client, pair.refresh_token)).message == INVALID
     assert http.twitch.counts.replays == 2
     assert http.twitch.is_live(fresh.access_token)
+
+
+async def test_of_two_refreshes_at_once_one_wins_and_the_other_is_a_replay(http: HTTP) -> None:
+    """Exactly one gets a pair, and the replay ends it."""
+    client, pair = public(http)
+    with http.twitch.hold("token:refresh_token") as gate:
+        both = [asyncio.create_task(http.refresh(client, pair.refresh_token)) for _ in range(2)]
+        await gate.reached(2)
+    replies = sorted(await asyncio.gather(*both), key=lambda reply: reply.status)
+    assert [reply.status for reply in replies] == [200, 400]
+    assert not http.twitch.is_live(str(replies[0].json["access_token"]))
+    assert http.twitch.counts.replays == 1
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,22 @@
-"""`FernetStore` keeps the contract of the store under it, and processes agree on one key."""
+"""`FernetStore` keeps the contract of the store under it."""
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 
 from tests.redis_store.conftest import namespace, server, stores_on  # noqa: F401 - fixtures
-from tests.spawning import CONTEXT, fork
 from tests.stores.custom_store import MyStore
-from twitchvault.errors import DecryptionError
 from twitchvault.stores import FernetStore, MemoryStore, RedisStore, SQLiteStore, TokenStore
 from twitchvault.testing import StoreContract
 
-from .makers import KEY, WRONG, opened, token, values
+from .makers import KEY, token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from multiprocessing.synchronize import Barrier
     from pathlib import Path
 
     from tests.redis_store.servers import Server
@@ -81,7 +76,7 @@ class TestOverCustom(
         return lambda: FernetStore(MyStore(quick_path / "tokens.db"), [KEY])
 
 
-class TestOverRedis(StoreContract, omits={"processes": "as over SQLite"}):
+class TestOverRedis(StoreContract, omits={"processes": "test_fernet_kill has four of them on it"}):
     """Over a `RedisStore` on a server."""
 
     @pytest.fixture
@@ -99,35 +94,3 @@ class TestOverFakeRedis(StoreContract, omits={"processes": "fakeredis keeps its 
         client = functools.partial(FakeAsyncRedis, server=FakeServer())
         async with stores_on(client, "encrypted") as make:
             yield lambda: FernetStore(make(), KEY)
-
-
-def write_one(path: Path, key: str, name: str, barrier: Barrier) -> None:
-    """A process that opens the store with others and writes; ends with 7 if its key is wrong."""
-
-    async def write() -> None:
-        store = FernetStore(SQLiteStore(path), key)
-        barrier.wait(30)
-        try:
-            await store.open()
-            await store.put(name, name.encode())
-        except DecryptionError:
-            sys.exit(7)
-        finally:
-            await store.close()
-
-    asyncio.run(write())
-
-
-@pytest.mark.parametrize("keys", [[KEY] * 4, [KEY, WRONG] * 2], ids=["one key", "two keys"])
-async def test_processes_open_an_empty_store(tmp_path: Path, keys: list[str]) -> None:
-    """Of four processes that make the same store at once those with the winner's key write."""
-    path, barrier = tmp_path / "tokens.db", CONTEXT.Barrier(4)
-    processes = [fork(write_one, path, key, f"cid:{n}", barrier) for n, key in enumerate(keys)]
-    for process in processes:
-        await asyncio.to_thread(process.join, 30)
-    codes = [process.exitcode for process in processes]
-    winner = keys[codes.index(0)]
-    assert codes == [0 if key == winner else 7 for key in keys]
-    store = await opened(SQLiteStore(path), winner)
-    assert set(await values(store)) == {f"cid:{n}" for n, key in enumerate(keys) if key == winner}
-    await store.close()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.environment import GARBAGE, NEWER_SCHEMA, on_each_store, text_of, until, within
-from twitchvault import CorruptRecord
+from twitchvault import CorruptRecord, DecryptionError, FernetStore, MemoryStore
 
 if TYPE_CHECKING:
     from tests.environment import Environment
@@ -152,6 +152,24 @@ async def test_numbers_that_are_none(env: Environment, name: str, number: str) -
         assert (await user.get_user()).login == "alice"
         await app.refresh_token(pair.refresh_token)
         assert json.dumps(dict(app.tokens_validity), allow_nan=False)
+
+
+async def test_a_row_that_was_moved(env: Environment) -> None:
+    """Encrypted rows, one copied over another user's: DecryptionError for that one alone."""
+    inner = MemoryStore()
+    async with env.app(store=FernetStore(inner, ["k" * 43 + "="])) as app:
+        app.add_token("1", "access-canary", "r")
+        app.add_token("2", "b", None)
+        await app.flush()
+        entry = await inner.get(env.key("1"))
+        assert entry is not None
+        await inner.put(env.key("2"), entry.value)
+        await app.sync()
+        with pytest.raises(DecryptionError) as caught:
+            app.get_token("2")
+        assert "canary" not in text_of(caught.value)
+        assert list(app.damaged) == ["2"]
+        assert app.get_token("1") == ("access-canary", "r")
 
 
 async def test_a_record_of_the_former_schema(env: Environment) -> None:

@@ -62,6 +62,14 @@ async def test_the_app_token_stands_under_the_client_id(env: Environment) -> Non
     assert await here.next() == ("refreshed", client.client_id, "local", "")
 
 
+async def test_an_expired_pair_is_added(env: Environment) -> None:
+    """`add_user` with an expired pair is one "added": nobody had it before."""
+    async with env.device() as flow:
+        here = await listening(flow)
+        await env.own_pair(flow)
+    assert await here.ended() == [("added", env.alice.user_id, "local", "")]
+
+
 @on_each_store
 async def test_what_was_there_before_is_no_event(env: Environment) -> None:
     """Opening a store with users in it gives no event, except for who is damaged."""

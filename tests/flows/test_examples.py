@@ -44,6 +44,19 @@ async def test_context_manager(env: Environment) -> None:
     assert our_tasks() == []
 
 
+@on_each_store
+async def test_manual(env: Environment) -> None:
+    """`authorize()` and `close()` by hand do the same."""
+    env.twitch.device_interval = 0
+    env.twitch.auto_approve(env.alice)
+    flow = DeviceCodeFlow(**env.arguments())
+    await flow.authorize()
+    token = await _sign_in(flow)
+    await flow.close()
+    assert env.twitch.is_live(token.access_token)
+    assert our_tasks() == []
+
+
 @pytest.mark.parametrize("kind", [App, DeviceCodeFlow, AuthorizationCodeGrantFlow])
 async def test_from_app(env: Environment, kind: type[App]) -> None:
     """Awaited, as it is or as a context, of any app: all is shared, and leaving it closes nothing.

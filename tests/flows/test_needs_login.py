@@ -157,3 +157,30 @@ async def test_without_a_refresh_token(env: Environment) -> None:
             await user.get_user()
         assert user.needs_login
     assert env.refreshes_sent() == 0
+
+
+@pytest.mark.parametrize("same_access", [True, False])
+async def test_refused_while_a_newer_pair_came(env: Environment, same_access: bool) -> None:
+    """A refused refresh token says nothing of another that somebody has stored meanwhile.
+
+    Also when both came with the same access token.
+    """
+    async with env.app() as app, env.app() as other:
+        user = await env.login(app)
+        access_token = user.token
+        gate = env.twitch.hold(REFRESH)
+        env.twitch.fail(REFRESH, status=400, body=INVALID)
+        call = asyncio.create_task(user.refresh())
+        await gate.reached()
+        login = env.pair()
+        newer = access_token if same_access else login.access_token
+        other.add_token(user.user_id, newer, login.refresh_token)
+        await other.flush()
+        gate.release()
+        if same_access:
+            await within(asyncio.gather(call, return_exceptions=True))
+        else:
+            assert (await within(call)).access_token == login.access_token
+        assert user.needs_login is None
+        await user.refresh()
+    await env.expect(exchanges=1)

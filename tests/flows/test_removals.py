@@ -54,6 +54,38 @@ async def test_a_pair_that_was_never_exchanged_comes_back(env: Environment) -> N
         assert other.get_token(env.alice.user_id) == pair
 
 
+async def _remove_leased(env: Environment, app: App, user_id: str) -> tuple[str, str]:
+    """Alice's expired pair is removed from `user_id`, where a process died that had leased it."""
+    pair = env.pair(expired=True)
+    app.add_token(user_id, pair.access_token, pair.refresh_token)
+    await app.flush()
+    await env.lease_of_a_dead_process(user_id)
+    await app.sync()
+    app.remove_token(user_id)
+    await app.flush()
+    return pair.access_token, pair.refresh_token
+
+
+@pytest.mark.parametrize("name", ["alice", "wrong"])
+async def test_a_pair_whose_exchange_died_comes_back(env: Environment, name: str) -> None:
+    """A pair that was removed under a dead process' lease can be added again, and is renewed."""
+    async with env.app() as app:
+        user_id = env.alice.user_id if name == "alice" else "12345"
+        pair = await _remove_leased(env, app, user_id)
+        app.add_token(env.alice.user_id, *pair)
+        await app.get_user_by_id(env.alice.user_id).get_user()
+        await env.expect(exchanges=1)
+
+
+@pytest.mark.parametrize("name", ["alice", "wrong"])
+async def test_a_seed_whose_exchange_died_comes_back(env: Environment, name: str) -> None:
+    """The same of a pair that comes without its user."""
+    async with env.app() as app:
+        pair = await _remove_leased(env, app, env.alice.user_id if name == "alice" else "12345")
+        assert (await app.add_user(*pair)).user_id == env.alice.user_id
+        await env.expect(exchanges=1)
+
+
 async def test_a_damaged_user_is_removed_though_a_validation_waits(env: Environment) -> None:
     """A validation that cannot be written into a damaged record does not keep it there."""
     async with env.app() as app:
@@ -68,6 +100,43 @@ async def test_a_damaged_user_is_removed_though_a_validation_waits(env: Environm
         app.remove_token(env.alice.user_id)
         await app.flush()
         assert await env.storage.read(env.key(env.alice)) is None
+
+
+@pytest.mark.parametrize("gets_in", [True, False])
+@pytest.mark.parametrize("confidential", [True, False])
+async def test_a_repeated_removal_spares_a_later_login(
+    env: Environment, *, confidential: bool, gets_in: bool
+) -> None:
+    """A removal whose answer is lost takes out the login it was made for, and no later one."""
+    client = env.confidential if confidential else env.public
+    inner = env.storage.store()
+    store = OwnStore(inner)
+
+    async def down(_operation: str, _key: str) -> None:
+        raise StoreUnavailable("the server is away")
+
+    async def break_off(operation: str, _key: str) -> None:
+        if operation in {"put", "delete"}:
+            store.before = down
+            raise StoreUnavailable("the connection broke: it may have taken place")
+
+    async with env.app(client, store=store) as remover, env.app(client) as other:
+        await env.login(remover, client=client)
+        await other.sync()
+        if gets_in:
+            store.after = break_off
+        else:
+            store.before = down
+        remover.remove_token(env.alice.user_id)
+        with pytest.raises(StoreUnavailable):
+            await remover.flush()
+        if gets_in:
+            await env.login(other, client=client)
+        else:
+            await other.get_user_by_id(env.alice.user_id).refresh()
+        store.before = store.after = nothing
+        await remover.flush()
+        assert (await env.stored(client=client) is not None) == gets_in
 
 
 async def test_a_login_right_after_a_removal_stands(env: Environment) -> None:

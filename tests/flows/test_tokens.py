@@ -17,6 +17,22 @@ if TYPE_CHECKING:
     from twitchvault import DeviceCodeFlow, UserAPI
 
 
+async def test_refresh_token_of_a_vaulted_one(env: Environment) -> None:
+    """It goes through the vault: one exchange, and the vault holds what is returned."""
+    async with env.device() as flow:
+        pair = env.pair()
+        user = await flow.add_user(pair.access_token, pair.refresh_token)
+        token = await flow.refresh_token(pair.refresh_token)
+        assert (token.access_token, token.refresh_token) == flow.get_token(user.user_id)
+        assert token.access_token != pair.access_token
+        assert token.scopes == ("chat:read",)
+        assert token.expires_in > 0
+        assert token.raw["access_token"] == token.access_token
+        assert not any(secret in repr(token) for secret in env.twitch.secrets)
+        assert await env.is_stored()
+    await env.expect(exchanges=1)
+
+
 @pytest.mark.parametrize(
     "beside",
     [

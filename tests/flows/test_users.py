@@ -167,6 +167,21 @@ async def test_remove_token(env: Environment) -> None:
 
 
 @on_each_store
+async def test_add_token_shows_at_once(env: Environment) -> None:
+    """It asks nobody, returns a UserAPI, shows at once and is durable after `flush()`."""
+    async with env.device() as flow:
+        user = flow.add_token(env.alice.user_id, "access", "refresh")
+        assert isinstance(user, UserAPI)
+        assert (user.user_id, user.login, user.scopes) == (env.alice.user_id, None, ())
+        assert user.token == "access"
+        assert flow.get_token(user.user_id) == ("access", "refresh")
+        assert flow.get_user_by_id(user.user_id) == user
+        await flow.flush()
+        assert await env.stored() == ("access", "refresh")
+    assert env.asked() == 0
+
+
+@on_each_store
 @pytest.mark.parametrize(
     "user_id",
     ["a:b", "x/seed/y", "ä ö\n", "%00", "\x00", "{}*?[a]", "../x", "0", "a" * 400, "🦊" * 100],

@@ -37,6 +37,7 @@ class Bot(commands.Bot):
         self.refreshed: list[twitchio.TokenRefreshedPayload] = []
         self.streams: list[str] = []
         self.welcomes = 0
+        self.revoked: list[str] = []
 
     async def event_token_refreshed(self, payload: twitchio.TokenRefreshedPayload) -> None:
         """A token was refreshed."""
@@ -49,6 +50,10 @@ class Bot(commands.Bot):
     async def event_websocket_welcome(self, _: object) -> None:
         """A websocket stands."""
         self.welcomes += 1
+
+    async def event_subscription_revoked(self, payload: twitchio.SubscriptionRevoked) -> None:
+        """A subscription has ended."""
+        self.revoked.append(payload.reason.value)
 
 
 @pytest.fixture(autouse=True)
@@ -161,6 +166,21 @@ async def test_eventsub_survives_rotations_and_reconnects(
     await _hears(env, bot, "after the cut")
     await env.expect(exchanges=6)
     await until(lambda: len(bot.refreshed) == 6)
+
+
+async def test_a_revoked_subscription_tells_the_vault(
+    env: Environment, alice: UserAPI, bot: Bot
+) -> None:
+    """The user disconnects the bot: TwitchIO says so, and one call makes all processes know."""
+    await within(_subscribe(bot, alice.id))
+    async with env.app() as other:
+        env.twitch.disconnect(env.client, env.alice)
+        await until(lambda: bot.revoked == ["authorization_revoked"])
+        with pytest.raises(twitchio.HTTPException):
+            await bot.fetch_users(token_for=alice.id)
+        await other.sync()
+        assert alice.id in other.needs_login
+    assert env.refreshes_sent() == 1
 
 
 async def test_the_device_code_mode_needs_no_token_for(env: Environment) -> None:

@@ -1,29 +1,34 @@
-"""With encryption nothing that is stored holds a token in plaintext.
+"""With encryption nothing that is stored, logged or sent to a server holds a token in plaintext.
 
 The same life without encryption shows that a token would be found in each of those contents.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from tests.fernet.makers import names_in
-from twitchvault import FernetStore, SQLiteStore
+from tests.redis_store.conftest import own_server  # noqa: F401
+from twitchvault import FernetStore, RedisStore, SQLiteStore
 
 from .witness import in_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from pathlib import Path
 
     from tests.environment import Environment
+    from tests.redis_store.servers import Server
     from twitchvault import TokenStore
 
 INSIDE: Final = b"inside of an encryption key, 32 "
 KEY: Final = base64.urlsafe_b64encode(INSIDE).decode()
+LAST: Final = b"this is all"
 encrypted = pytest.mark.parametrize("encrypted", [True, False], ids=["fernet", "plain"])
 
 
@@ -70,3 +75,49 @@ async def test_sqlite(env: Environment, tmp_path: Path, encrypted: bool) -> None
     await store.close()
     contents["file"] = path.read_bytes()
     expect_secrets(contents, stored, encrypted=encrypted)
+
+
+@encrypted
+async def test_redis(
+    env: Environment,
+    own_server: Callable[..., Server],  # noqa: F811 - the fixture
+    encrypted: bool,
+) -> None:
+    """The dump, the append-only file, and all that the server was sent."""
+    server = await own_server("--appendonly", "yes", "--rdbcompression", "no").ready()
+    async with monitored(server) as commands:
+        store = wrapped(RedisStore(server.url), encrypted)
+        stored = await a_life(env, store)
+        await store.close()
+        async with server.client() as client:
+            await client.save()
+            await client.echo(LAST)
+    contents = {
+        "dump": (server.folder / "dump.rdb").read_bytes(),
+        "append-only file": b"".join(
+            file.read_bytes() for file in server.folder.glob("appendonly*/*.aof")
+        ),
+        "commands": b"".join(commands),
+    }
+    expect_secrets(contents, stored, encrypted=encrypted)
+
+
+@asynccontextmanager
+async def monitored(server: Server) -> AsyncIterator[list[bytes]]:
+    """Every command that the server carries out meanwhile."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    commands: list[bytes] = []
+
+    async def listen() -> None:
+        async with asyncio.timeout(10):
+            while LAST not in (line := await reader.readline()):
+                commands.append(line)
+
+    try:
+        writer.write(b"MONITOR\r\n")
+        listening = asyncio.create_task(listen())
+        yield commands
+        await listening
+    finally:
+        writer.close()
+        await writer.wait_closed()

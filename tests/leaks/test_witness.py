@@ -8,7 +8,7 @@ import json
 import logging
 import reprlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 from urllib.parse import quote
 
@@ -21,14 +21,22 @@ Plant = Callable[[Witness], object]
 
 
 class Displayed:
-    """An object that shows a text, or only holds it."""
+    """An object that shows texts; only what is `inside` stands among its attributes."""
 
-    def __init__(self, *, shown: str = "nothing", inside: str = "") -> None:
-        self.text: Callable[[], str] = lambda: shown  # no list of attributes shows it
+    def __init__(
+        self, *, inside: str = "", shown: str = "nothing", text: str = "nothing", rich: str = ""
+    ) -> None:
+        self.texts: Callable[[], tuple[str, str, str]] = lambda: (shown, text, rich)
         self.inside = inside
 
     def __repr__(self) -> str:
-        return self.text()
+        return self.texts()[0]
+
+    def __str__(self) -> str:
+        return self.texts()[1]
+
+    def __rich_repr__(self) -> Iterator[str]:
+        yield self.texts()[2]
 
 
 def raised(error: Exception, cause: Exception | None = None) -> Exception:
@@ -58,11 +66,20 @@ def with_note(text: str) -> Exception:
     return error
 
 
-def in_hidden_context(text: str) -> Exception:
-    """An error that was raised while another was handled, which is not to be shown."""
+def in_context(text: str, *, suppressed: bool) -> Exception:
+    """An error that was raised while another was handled."""
     error = ValueError("nothing")
-    error.__context__, error.__suppress_context__ = ValueError(text), True
+    error.__context__, error.__suppress_context__ = ValueError(text), suppressed
     return error
+
+
+def with_attribute(text: str) -> Exception:
+    """An error that holds something that it does not say."""
+    try:
+        json.loads(f'{{"a": "{quote(text)}"')
+    except json.JSONDecodeError as error:
+        return error
+    raise AssertionError
 
 
 async def called_back(secret: str) -> None:
@@ -81,14 +98,22 @@ async def named(witness: Witness, secret: str) -> None:
 LOG: Final = logging.getLogger("some.library")
 PLACES: Final[dict[str, Plant]] = {
     "log": lambda _: LOG.debug("it is %s", SECRET),
+    "log of a custom level": lambda _: LOG.log(3, SECRET),
+    "log, unformatted": lambda _: LOG.debug("it is %.2s", SECRET),
     "log, extra": lambda _: LOG.debug("nothing", extra={"more": SECRET}),
+    "log, traceback": lambda _: LOG.debug("nothing", exc_info=raised(ValueError(SECRET))),
     "warning": lambda _: warnings.warn(SECRET, stacklevel=1),
     "callback": lambda _: called_back(SECRET),
     "task": lambda witness: named(witness, SECRET),
     "repr": lambda witness: witness.see(Displayed(shown=SECRET)),
+    "str": lambda witness: witness.see(Displayed(text=SECRET)),
     "attribute": lambda witness: witness.see(Displayed(inside=SECRET)),
+    "rich": lambda witness: witness.see(Displayed(rich=SECRET)),
+    "error": lambda witness: witness.catch(ValueError(SECRET)),
     "error's cause": lambda witness: witness.catch(raised(KeyError(1), ValueError(SECRET))),
-    "error's context": lambda witness: witness.catch(in_hidden_context(SECRET)),
+    "error's context": lambda witness: witness.catch(in_context(SECRET, suppressed=False)),
+    "error's hidden context": lambda witness: witness.catch(in_context(SECRET, suppressed=True)),
+    "error's attribute": lambda witness: witness.catch(with_attribute(SECRET)),
     "error's note": lambda witness: witness.catch(with_note(SECRET)),
     "error in a group": lambda witness: witness.catch(ExceptionGroup("n", [KeyError(SECRET)])),
     "local variable": lambda witness: witness.catch(from_elsewhere(SECRET)),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from .place import ELSEWHERE, PROGRAMS
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -92,3 +94,21 @@ async def test_a_bot(place: Place) -> None:
     ):
         await running.has_written("Alice\n")
     assert place.twitch.counts.exchanges == 1
+
+
+async def test_a_flow_that_was_opened_before_run(place: Place) -> None:
+    """`run` starts a loop of its own: every event gets the clear error, and the log shows it."""
+    place.write("at_the_server.py", AT_THE_SERVER)
+    begin, _, _ = PROGRAMS["discord_bot.py"].partition("async def main")
+    wrong = (
+        "app = App.from_env(maintain=False)\n"
+        "asyncio.run(app.authorize())\n"
+        "Bot(app).run(os.environ['DISCORD_TOKEN'])\n"
+    )
+    place.write("wrong_bot.py", begin + wrong)
+    async with (
+        discord_server() as url,
+        place.running("at_the_server.py", "wrong_bot.py", url) as running,
+    ):
+        await running.has_written(f"WrongEventLoop: {ELSEWHERE}")
+    assert place.twitch.counts.exchanges == 0

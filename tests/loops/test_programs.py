@@ -45,6 +45,36 @@ async def test_trio(place: Place) -> None:
     assert f"WrongEventLoop: {NO_LOOP}" in output
 
 
+TWICE = """
+from twitchvault import App
+app = App.from_env(maintain=False)
+"""
+
+
+@pytest.mark.parametrize(
+    ("open_it", "use_it"),
+    [
+        pytest.param(
+            "import uvloop; uvloop.run(app.authorize())",
+            "uvloop.run(app.get_user_by_id('1001').get_user())",
+            marks=not_on_windows,
+        ),
+        (
+            "from asgiref.sync import async_to_sync; async_to_sync(app.authorize)()",
+            "async_to_sync(app.get_user_by_id('1001').get_user)()",
+        ),
+    ],
+    ids=["uvloop", "async_to_sync"],
+)
+async def test_two_runs(place: Place, open_it: str, use_it: str) -> None:
+    """What the first has opened is a clear error in the second, and nothing is sent."""
+    place.write("twice.py", f"{TWICE}{open_it}\n{use_it}\n")
+    code, output = await place.run("twice.py")
+    assert code == 1
+    assert f"WrongEventLoop: {ELSEWHERE}" in output
+    assert place.twitch.counts.exchanges == 0
+
+
 async def test_apscheduler_on_the_loop(place: Place) -> None:
     """The jobs of an `AsyncIOScheduler` run on the loop of the flow."""
     async with place.running("-W", "error", "asyncio_scheduler.py") as running:
@@ -61,6 +91,30 @@ async def test_apscheduler_in_threads(place: Place) -> None:
         assert await running.ended() == 0, running.output
     assert not (place.folder / "tokens.db-wal").exists()
     assert place.twitch.counts.exchanges == 1
+
+
+BOTH_JOBS = """
+async def main():
+    loop = asyncio.get_running_loop()
+    async with App.from_env() as app:
+        scheduler = BackgroundScheduler()
+        scheduler.add_job(lambda: asyncio.run(greet(app)))
+        hand_over = lambda: asyncio.run_coroutine_threadsafe(greet(app), loop).result()
+        scheduler.add_job(hand_over, "interval", seconds=1)
+        scheduler.start()
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_jobs_in_threads_beside_a_loop(place: Place) -> None:
+    """`asyncio.run` in a job is logged as the clear error; `run_coroutine_threadsafe` works."""
+    begin, _, _ = PROGRAMS["asyncio_scheduler.py"].partition("async def main")
+    text = begin.replace("asyncio import AsyncIO", "background import Background") + BOTH_JOBS
+    async with place.running(place.write("both_jobs.py", text)) as running:
+        await running.has_written("Alice\n")
+        await running.has_written(f"WrongEventLoop: {ELSEWHERE}")
 
 
 async def test_pytest_asyncio(place: Place) -> None:

@@ -11,11 +11,22 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
+
 from twitchvault import App
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
     from socket import socket
+    from types import SimpleNamespace
+
+
+SIGNALS = (
+    "on_request_start",
+    "on_connection_create_start",
+    "on_request_headers_sent",
+    "on_request_chunk_sent",
+)
 
 
 class Bot:
@@ -23,6 +34,8 @@ class Bot:
 
     def __init__(self) -> None:
         self._app: App | None = None
+        self._gate = asyncio.Event()
+        self._stopping_at = ""
 
     @property
     def app(self) -> App:
@@ -35,13 +48,24 @@ class Bot:
         client_id: str,
         client_secret: str | None,
         *,
+        stoppable: bool = False,
         clock: float = 0,
         **options: Any,  # noqa: ANN401
     ) -> None:
-        """Make a flow and authorize it; the wall clock is wrong by `clock` seconds."""
+        """Make a flow and authorize it.
+
+        `clock`: by how many seconds this machine's wall clock is wrong.
+
+        `stoppable`: `stop_at` will be used. A connection then serves one request only, so that each
+        request passes all signals. That makes a call twice as dear, which matters to tests with
+        thousands of them.
+        """
         if clock:
             honest = time.time
             time.time = lambda: honest() + clock
+        if stoppable:
+            options["http_trace"] = self._trace()
+            options["connector"] = aiohttp.TCPConnector(force_close=True)
         self._app = App(client_id, client_secret, **options)
         await self._app.authorize()
 
@@ -94,6 +118,36 @@ class Bot:
     async def block(self, seconds: float) -> None:
         """From the next moment on the loop stands still for so long."""
         asyncio.get_running_loop().call_soon(time.sleep, seconds)
+
+    async def stop_at(self, signal: str) -> None:
+        """Hold the next refresh request at this signal of aiohttp's tracing, until `go`."""
+        self._gate.clear()
+        self._stopping_at = signal
+
+    async def held(self) -> None:
+        """Return once a request is held."""
+        while self._stopping_at:  # noqa: ASYNC110 - driven by a test, which has a limit
+            await asyncio.sleep(0.002)
+
+    async def go(self) -> None:
+        """Let what is held go on."""
+        self._gate.set()
+
+    def _trace(self) -> aiohttp.TraceConfig:
+        trace = aiohttp.TraceConfig()
+        for signal in SIGNALS:
+            getattr(trace, signal).append(self._holder(signal))
+        return trace
+
+    def _holder(self, signal: str) -> Callable[..., Awaitable[None]]:
+        async def hold(_session: object, request: SimpleNamespace, params: Any) -> None:  # noqa: ANN401
+            if signal == "on_request_start":
+                request.is_token = params.url.path.endswith("/token")
+            if self._stopping_at == signal and request.is_token:
+                self._stopping_at = ""
+                await self._gate.wait()
+
+        return hold
 
 
 async def _outcome_of(command: Coroutine[Any, Any, object]) -> dict[str, object]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from tests.environment import REFRESH, until
 from tests.processes.fleet import WorkerError
+from tests.processes.worker import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,6 +145,71 @@ async def test_killed_between_commit_and_write(fleet: Fleet) -> None:
     assert await others[1].do("call", user_id=user_id) == []
 
 
+@pytest.mark.parametrize("seeded", [False, True], ids=["own", "seed"])
+async def test_stopped_before_the_request_left(fleet: Fleet, seeded: bool) -> None:
+    """SIGSTOP with the lease in hand, SIGCONT after a takeover: the stopped one sends nothing.
+
+    It goes back to the record instead and finds the pair that the other one has got.
+    """
+    owner, other = await fleet.start(2, lease_ttl=TTL, stoppable=True)
+    pairs = [await fleet.pair(expired=True) for _ in SIGNALS]
+    if not seeded:
+        await asyncio.gather(*(owner.login(pair) for pair in pairs))
+        await other.do("sync")
+    exchanges = (await fleet.twitch.counts()).exchanges
+
+    def begin(worker: Worker, pair: Pair) -> asyncio.Future[Any]:
+        return worker.login(pair) if seeded else worker.begin("refresh", user_id=pair.user_id)
+
+    stopped = []
+    for where, pair in zip(SIGNALS, pairs, strict=True):
+        await owner.do("stop_at", signal=where)
+        stopped.append(begin(owner, pair))
+        await owner.do("held", timeout=10)
+    owner.signal(signal.SIGSTOP)
+    await asyncio.gather(*(begin(other, pair) for pair in pairs))
+    assert (await fleet.twitch.counts()).exchanges == exchanges + len(pairs)
+    sent = await fleet.sent()
+    owner.signal(signal.SIGCONT)
+    await owner.do("go")
+    for call, pair in zip(stopped, pairs, strict=True):
+        with suppress_timed_out():
+            assert await call == (pair.user_id if seeded else await fleet.live(pair.user_id))
+    assert await fleet.sent() == sent
+    for pair in pairs:
+        await fleet.expect(pair.user_id, exchanges=exchanges + len(pairs))
+
+
+@pytest.mark.parametrize(
+    ("moment", "store_url"), [("before", "sqlite"), ("during", "redis")], indirect=["store_url"]
+)
+async def test_continued_around_a_takeover(fleet: Fleet, moment: str) -> None:
+    """Stopped with the answer on its way, continued before or during another's takeover.
+
+    The other one has not sent anything by then, and sends nothing: the answer is there for all.
+    """
+    owner, other = await fleet.start(2, lease_ttl=TTL)
+    user_id = await fleet.own_pair(owner)
+    gate, call = await fleet.hold_answer(owner, user_id)
+    asking = await fleet.twitch.hold("validate")
+    waiting = other.begin("refresh", user_id=user_id)
+    owner.signal(signal.SIGSTOP)
+    await gate.release()
+    if moment == "before":
+        await asyncio.sleep(0.6 * TTL)  # the stop itself
+    else:
+        await asking.reached(timeout=3 * TTL)
+    owner.signal(signal.SIGCONT)
+    live = await fleet.live(user_id)
+    with suppress_timed_out():
+        assert await call == live
+    await until(lambda: fleet.is_stored(user_id))
+    await asking.release()
+    assert await waiting == live
+    assert await fleet.sent() == 2
+    await fleet.expect(user_id, exchanges=2)
+
+
 @pytest.mark.parametrize("store_url", ["sqlite", "redis"], indirect=True)
 async def test_continued_after_a_takeover(fleet: Fleet) -> None:
     """Another one has taken over and given up meanwhile: the late answer heals all.
@@ -204,6 +271,50 @@ async def test_an_access_token_that_died_under_a_lease(fleet: Fleet, killed: boo
     await other.do("sync")
     assert await other.do("needs_login", user_id=pair.user_id) is None
     assert await other.do("call", user_id=pair.user_id) == []
+
+
+async def test_an_answer_slower_than_the_ttl(fleet: Fleet) -> None:
+    """Its owner lives and renews the lease: nobody takes over, and the pair is stored.
+
+    Who waits for it meanwhile gets an error in bounded time.
+    """
+    owner, other = await fleet.start(2, lease_ttl=TTL)
+    user_id = await fleet.own_pair(owner)
+    gate = await fleet.twitch.hold(REFRESH, when="after")
+    started = time.monotonic()
+    asked = owner.begin("refresh", user_id=user_id)
+    await gate.reached()
+    waiting = other.begin("refresh", user_id=user_id)
+    for call, limit in ((asked, TTL), (waiting, 2 * TTL)):
+        with pytest.raises(WorkerError):
+            await call
+        assert time.monotonic() - started < limit + 2
+    await asyncio.sleep(max(0.0, started + 2.5 * TTL - time.monotonic()))  # a slow Twitch
+    later = other.begin("refresh", user_id=user_id)
+    await other.do("sync")
+    counts = await fleet.twitch.counts()
+    assert (counts.exchanges, counts.replays) == (2, 0)
+    await gate.release()
+    assert await later == await fleet.live(user_id)
+    await fleet.expect(user_id, exchanges=2)
+
+
+async def test_a_waiter_keeps_to_the_ttl_in_the_lease(fleet: Fleet) -> None:
+    """An owner with a long ttl, stopped for longer than the other's short one, keeps its lease."""
+    (owner,) = await fleet.start(1, lease_ttl=3 * TTL)
+    (hasty,) = await fleet.start(1, lease_ttl=TTL)
+    user_id = await fleet.own_pair(owner)
+    gate, call = await fleet.hold_answer(owner, user_id)
+    owner.signal(signal.SIGSTOP)
+    await gate.release()
+    waiting = hasty.begin("refresh", user_id=user_id)
+    await asyncio.sleep(1.6 * TTL)  # the stop itself
+    assert await fleet.sent() == 2
+    owner.signal(signal.SIGCONT)
+    live = await fleet.live(user_id)
+    assert await call == live
+    assert await waiting == live
+    await fleet.expect(user_id, exchanges=2)
 
 
 async def test_killed_at_any_moment(fleet: Fleet) -> None:

@@ -103,6 +103,24 @@ async def test_a_caller_cancelled_at_every_step(env: Environment, act: Act, own:
     await at_every_step(attempt, 6)
 
 
+@pytest.mark.parametrize(("act", "own"), [(refresh, True), (add_user, False)])
+async def test_all_but_one_caller_cancelled(env: Environment, act: Act, own: bool) -> None:
+    """Fifty callers share the exchange; those who stay get its result."""
+    async with env.app() as app:
+        pair = await prepared(env, app, own=own)
+        before = env.twitch.counts.exchanges
+        gate = env.twitch.hold(REFRESH, when="after")
+        callers = [asyncio.create_task(act(app, pair)) for _ in range(50)]
+        await gate.reached()
+        for caller in callers[:-1]:
+            caller.cancel()
+        await asyncio.wait(callers[:-1])
+        gate.release()
+        await callers[-1]
+        assert app.get_token(pair.user_id) == env.live(pair.user_id)
+    await env.expect(exchanges=before + 1, user=pair.user_id)
+
+
 # close()
 
 
@@ -175,6 +193,22 @@ async def test_a_refresh_after_close(env: Environment) -> None:
         assert our_tasks() == []
     await app.close()
     await env.expect(exchanges=1)
+
+
+async def test_a_call_that_outlives_close(env: Environment) -> None:
+    """A call under way during `close()`, whose 401 comes after it, loses no pair."""
+    async with aiohttp.ClientSession() as session:
+        async with env.app(session=session) as app:
+            user = await env.own_pair(app)
+            env.twitch.expire_access(user.token)
+            gate = env.twitch.hold("helix")
+            asked = asyncio.create_task(user.get_user())
+            await gate.reached()
+        gate.release()
+        with suppress(TwitchVaultError):
+            await asked
+        await app.close()
+    await env.expect()
 
 
 @pytest.mark.parametrize("state", ["before authorize", "after clear", "after close"])

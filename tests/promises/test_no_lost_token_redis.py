@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.processes.fleet import Fleet
+    from tests.redis_store.servers import Driver
     from twitchvault import App, TokenStore, UserAPI
 
     Loss: TypeAlias = Callable[[Server], Awaitable[None]]
@@ -156,6 +157,61 @@ async def test_lost_since_the_snapshot(
         outcomes = await of_both((one, two), user.user_id, "get_user")
         never_sent_to_sign_in(outcomes)
         await expect_restored(env, (one, two), user, exchanges=exchanges)
+
+
+ARGUMENTS: dict[str, list[object]] = {"DEL": [], "RENAME": ["elsewhere"], "PEXPIRE": [1]}
+
+
+@pytest.mark.parametrize("how", ARGUMENTS)
+async def test_one_key_is_lost(env: Environment, own: Server, how: str) -> None:
+    """Whichever key of the store goes, and in whatever way: no user is taken for removed."""
+    async with env.app() as one, env.app() as two, own.client() as client:
+        user = await env.own_pair(one)
+        await two.sync()
+        exchanges = 1
+        for key in sorted(await client.keys("*")):
+            await client.execute_command(how, key, *ARGUMENTS[how])
+            await until(lambda key=key: gone_or_written_back(client, key))  # type: ignore[misc]
+            outcomes = await of_both((one, two), user.user_id, "get_user", "validate")
+            never_sent_to_sign_in(outcomes)
+            for app in (one, two):
+                assert app.get_token(user.user_id) == env.live(user.user_id)
+            await expect_restored(env, (one, two), user, exchanges=exchanges)
+            exchanges += 2
+
+
+async def gone_or_written_back(client: Driver, key: bytes) -> bool:
+    """Whether the expiry of a key is over, one way or the other."""
+    return bool(await client.pttl(key) < 0)
+
+
+async def test_a_refresh_right_after_the_loss(env: Environment, own: Server) -> None:
+    """The store holds less than this process: ours is written back before anything is sent."""
+    async with env.app() as one, env.app() as two:
+        user = await env.own_pair(one)
+        await snapshot(own)
+        await user.refresh()
+        await two.sync()
+        await restart_older(own)
+        outcomes = await of_both((one, two), user.user_id, "refresh")
+        never_sent_to_sign_in(outcomes)
+        await env.expect(user=user.user_id)
+
+
+async def test_a_login_after_a_loss(env: Environment, own: Server) -> None:
+    """It stands, also when somebody comes back who has removed the user before the loss."""
+    one = env.app()
+    async with one:
+        user = await env.own_pair(one)
+        one.remove_token(user.user_id)
+    await flush_all(own)
+    async with env.app() as two:
+        await env.login(two)
+        async with one:
+            await one.sync()
+            await one.flush()
+            assert one.get_token(user.user_id) == env.live()
+    await env.expect(exchanges=1)
 
 
 @pytest.fixture

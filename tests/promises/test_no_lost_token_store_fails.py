@@ -260,6 +260,33 @@ async def test_a_trace_that_fails(env: Environment) -> None:
 # For longer than the ttl, or for good
 
 
+async def test_an_outage_longer_than_a_lease(env: Environment) -> None:
+    """The store is away for all for longer than the ttl: nobody could see the lease stand still.
+
+    So nobody may take it over the moment the store is back: its owner lives and holds the new pair.
+    """
+    ttl = 1.0
+    stores = [WatchedStore(env.storage.store()) for _ in range(2)]
+    owner, other = (env.app(store=store, lease_ttl=ttl) for store in stores)
+    await owner.authorize()
+    await other.authorize()
+    user = await env.own_pair(owner)
+    await other.sync()
+    gate, call = await env.hold_answer(user)
+    broken = Broken("get", "put", "delete", "scan")
+    for store in stores:
+        store.before = broken
+    gate.release()
+    await call
+    waiting = asyncio.create_task(other.get_user_by_id(user.user_id).get_user())
+    await asyncio.sleep(1.6 * ttl)  # the outage itself
+    broken.down = False
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert (await within(other.get_user_by_id(user.user_id).get_user())).id == user.user_id
+    await owner.flush()
+    await env.expect(exchanges=2)
+
+
 async def test_a_file_that_is_new_after_close(env: Environment, tmp_path: Path) -> None:
     """Opened again on a fresh file, a flow writes back what it holds, and shows new logins."""
     path = tmp_path / "tokens.db"

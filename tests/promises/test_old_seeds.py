@@ -184,10 +184,7 @@ async def test_every_seed_is_remembered(env: Environment) -> None:
 @on_each_store
 @pytest.mark.parametrize("act", ACTS)
 async def test_a_refused_seed(env: Environment, act: Act) -> None:
-    """A pair that is dead is refused to every flow; Twitch is asked for it once.
-
-    Only its fingerprint is kept.
-    """
+    """A pair that is dead is refused to every flow; Twitch is asked for it once."""
     pair = env.pair(expired=True)
     env.twitch.disconnect(env.client, env.alice)
     for _ in range(2):
@@ -195,9 +192,24 @@ async def test_a_refused_seed(env: Environment, act: Act) -> None:
             assert isinstance(outcome, AuthFailure | BadRequest)
             assert not env.shows_secret(outcome)
     assert env.refreshes_sent() == 1
-    if act is not add_token:  # which stores first and asks later
-        assert not await env.storage.holds(pair.access_token)
-        assert not await env.storage.holds(pair.refresh_token)
+
+
+async def test_refused_seeds_leave_no_token(env: Environment) -> None:
+    """Of fifty refused seeds only fingerprints are kept: no user, and no token in the store."""
+    pairs = []
+    for _ in range(50):
+        pairs.append(env.pair(user=env.new_user(), expired=True))
+        env.twitch.disconnect(env.client, pairs[-1].user_id)
+    async with env.app() as app:
+        for number, pair in enumerate(pairs):
+            act = (refresh_token, add_user)[number % 2]
+            with pytest.raises((AuthFailure, BadRequest)):
+                await act(app, pair)
+        await app.flush()
+        assert dict(app.tokens) == {}
+    everything = b"\n".join((await env.storage.values()).values())
+    assert not [s for s in env.twitch.secrets if s.encode() in everything]
+    assert env.refreshes_sent() == 50
 
 
 @on_each_store

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.environment import GARBAGE, NEWER_SCHEMA, Environment, on_each_store, within
 from tests.promises.test_old_seeds import ACTS, add_user, refresh_token
-from twitchvault import AuthFailure, CorruptRecord
+from twitchvault import AuthFailure, CorruptRecord, TokenError, TwitchVaultError
 
 if TYPE_CHECKING:
     from tests.promises.test_old_seeds import Act
+    from twitchvault import Token
+    from twitchvault.testing.fake import Pair
 
 
 @on_each_store
@@ -63,6 +66,55 @@ async def test_a_removal_that_another_process_has_not_heard_of(env: Environment)
         await other.flush()
         assert other.get_token(older.user_id) == (older.access_token, older.refresh_token)
     assert await env.stored() == (older.access_token, older.refresh_token)
+
+
+@pytest.mark.parametrize("act", ["remove_token", "add_user", "add_token"])
+@pytest.mark.parametrize("seeded", [False, True], ids=["own", "seed"])
+async def test_somebody_decides_during_an_exchange(
+    env: Environment, act: str, seeded: bool
+) -> None:
+    """Removed, or signed in anew, while the answer is under way: that decision stands.
+
+    The spent token is remembered all the same: coming back from a file, it is not sent.
+    """
+    spent = env.pair(expired=seeded)
+    async with env.app() as app, env.app() as other:
+        if seeded:
+            user = app.add_token(spent.user_id, spent.access_token, spent.refresh_token)
+            await app.flush()
+        else:
+            user = await app.add_user(spent.access_token, spent.refresh_token)
+        gate, call = await env.hold_answer(user)
+        login = env.pair()
+        if act == "remove_token":
+            other.remove_token(user.user_id)
+        elif act == "add_token":
+            other.add_token(user.user_id, login.access_token, login.refresh_token)
+        else:
+            await other.add_user(login.access_token, login.refresh_token)
+        await other.flush()
+        gate.release()
+        await expect_decision(call, login, removed=act == "remove_token")
+        await app.flush()
+        for _ in range(2):
+            for bring_back in (add_user, refresh_token):
+                with suppress(TwitchVaultError):
+                    await bring_back(app, spent)
+            if act == "remove_token":
+                assert env.refreshes_sent() == 1
+                await other.add_user(login.access_token, login.refresh_token)
+    assert env.refreshes_sent() == 1
+    assert await env.stored() == (login.access_token, login.refresh_token)
+
+
+async def expect_decision(call: asyncio.Task[Token], login: Pair, *, removed: bool) -> None:
+    """The refresh gives what was decided meanwhile."""
+    if removed:
+        with pytest.raises(TokenError):
+            await call
+        return
+    token = await call
+    assert (token.access_token, token.refresh_token) == (login.access_token, login.refresh_token)
 
 
 @on_each_store

@@ -144,6 +144,43 @@ async def authorized(flow: App, env: Environment) -> tuple[UserAPI, AppAPI]:
     return await env.login(flow, client=env.confidential), flow.application
 
 
+async def test_the_way_back(env: Environment) -> None:
+    """From another thread `asyncio.run_coroutine_threadsafe` does what the error says."""
+    home = asyncio.get_running_loop()
+    async with env.device() as flow:
+        user = await env.login(flow)
+
+        async def elsewhere() -> object:
+            calling = asyncio.run_coroutine_threadsafe(user.get_user(), home)
+            return await asyncio.wrap_future(calling)
+
+        assert await asyncio.to_thread(asyncio.run, elsewhere()) == await user.get_user()
+
+
+async def test_two_asyncio_runs(env: Environment) -> None:
+    """A call in the second `asyncio.run` spends nothing; after `authorize()` there it works."""
+    flow = env.device()
+    pair = env.pair()
+
+    async def first() -> UserAPI:
+        await flow.authorize()
+        return await flow.add_user(pair.access_token, pair.refresh_token)
+
+    async def second(user: UserAPI) -> None:
+        with pytest.raises(RuntimeError, match="authorize"):
+            await user.refresh()
+        assert env.twitch.counts.exchanges == 0
+        await flow.authorize()
+        await user.refresh()
+        assert (await user.get_user()).login == "alice"
+        await flow.close()
+
+    user = await on_another_loop(first, flow)
+    assert isinstance(user, UserAPI)
+    await on_another_loop(lambda: second(user))
+    assert (env.twitch.counts.exchanges, env.twitch.counts.replays) == (1, 0)
+
+
 async def test_crowded_starts_and_ends_on_two_loops(env: Environment) -> None:
     """Calls that waited for each other on one loop may do so on the next one."""
     flow = env.device()
@@ -194,6 +231,22 @@ async def test_close_after_the_loop_has_ended_reports_what_was_not_written(
     await flow.authorize()
     await flow.flush()
     assert await store.inner.get(env.key("1")) is not None
+
+
+async def test_close_ends_a_refresh_that_was_left_behind(env: Environment) -> None:
+    """The loop ended while an exchange was on its way: `close()` does not wait for it."""
+    flow = env.device()
+    pair = env.pair()
+    with env.twitch.hold("token:refresh_token") as gate:
+
+        async def first() -> None:
+            await flow.authorize()
+            user = await flow.add_user(pair.access_token, pair.refresh_token)
+            asyncio.create_task(user.refresh())  # noqa: RUF006 - it is cancelled with the loop
+            await until(lambda: gate.arrived)
+
+        await on_another_loop(first, flow)
+        await within(flow.close())
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -12,13 +12,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.environment import Environment, on_each_store, until
+from tests.environment import Environment, on_each_store, until, within
 from tests.own_stores import Broken, OwnStore, WatchedStore
 from tests.processes.fleet import all_do
-from twitchvault import StoreUnavailable, Watchable
+from twitchvault import (
+    SQLiteStore,
+    StoreError,
+    StoreUnavailable,
+    Watchable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
+    from pathlib import Path
 
     from tests.processes.fleet import Fleet
     from twitchvault import Change, Entry, Feed, TokenStore
@@ -269,3 +275,30 @@ async def test_a_copy_of_a_view_is_complete(env: Environment) -> None:
             assert set(dict(app.tokens).values()) <= {("a", None)}
         await asyncio.to_thread(thread.join)
         assert dict(app.tokens) == {}
+
+
+async def test_one_sqlite_store_in_two_threads(env: Environment, tmp_path: Path) -> None:
+    """A second flow in a thread of its own, with a loop of its own: it works, or says why not."""
+    store = env.storage.closed_later(SQLiteStore(tmp_path / "threads.db"))
+    async with env.app(store=store) as app:
+        here = env.pair(user=env.new_user())
+        app.add_token(here.user_id, here.access_token, here.refresh_token)
+        await app.flush()
+        there = env.pair(user=env.new_user())
+
+        async def second() -> None:
+            async with env.app(store=store) as other:
+                other.add_token(there.user_id, there.access_token, there.refresh_token)
+                await other.flush()
+                assert set(other.tokens) == {here.user_id, there.user_id}
+
+        refused = ""
+        try:
+            await within(asyncio.to_thread(lambda: asyncio.run(second())))
+        except (StoreError, RuntimeError) as error:
+            refused = str(error)
+            assert "loop" in refused or "thread" in refused
+        # Whatever became of it, the first flow goes on.
+        await within(app.get_user_by_id(here.user_id).refresh())
+        assert (there.user_id in app.tokens) == (not refused)
+        assert app.get_token(here.user_id) == env.live(here.user_id)

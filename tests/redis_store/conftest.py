@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.processes.conftest import fleet, twitch  # noqa: F401 - fixtures
 from tests.redis_store.servers import Server, binaries, clustered, join, running
 from twitchvault.stores import RedisStore
 

@@ -6,8 +6,9 @@ import asyncio
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import aiosqlite
 import pytest
 
 from twitchvault.errors import StoreError, StoreUnavailable
@@ -16,7 +17,8 @@ from twitchvault.stores import Entry, SQLiteStore
 from .tools import BOUND, edit, locked, page_size, run_script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import threading
+    from collections.abc import Callable, Generator
 
 CANARY: Final = "canary-4f9c2e"
 SONGS: Final = "CREATE TABLE songs (title TEXT)"
@@ -150,6 +152,26 @@ async def read_all(store: SQLiteStore) -> None:
     """A whole scan."""
     async for _ in store.scan():
         pass
+
+
+async def test_a_driver_whose_thread_is_not_found(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store works all the same; only an unclosed one then keeps the interpreter alive."""
+
+    class Renamed(aiosqlite.Connection):
+        thread: threading.Thread
+
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__("thread" if name == "_thread" else name, value)
+
+        def __await__(self) -> Generator[Any, None, aiosqlite.Connection]:
+            self.thread.start()
+            return self._connect().__await__()
+
+    monkeypatch.setattr("aiosqlite.core.Connection", Renamed)
+    async with SQLiteStore(path) as store:
+        assert await store.put("a", b"1") == 1
 
 
 FULL_DISK: Final = """
