@@ -61,6 +61,8 @@ class Books:
     """When the store first told a process of a user's lease, by the lease's name."""
     leased: dict[str, dict[tuple[Host, str], tuple[float, str]]] = field(default_factory=dict)
     """The leases on each refresh token, since when, and the access token beside it."""
+    lease_puts: list[tuple[float, Host, str]] = field(default_factory=list)
+    """When somebody put a lease, anew too, and on which refresh token."""
     died: dict[Host, float] = field(default_factory=dict)
     outages: dict[Host, list[tuple[float, float]]] = field(default_factory=dict)
     """When a process stood still or could not reach the store."""
@@ -185,6 +187,7 @@ class Books:
         chain = self._chain_in(value)
         lease = None if value is None else self.stored(value).lease
         if pair is not None and lease is not None:
+            self.lease_puts.append((now, host, pair.refresh))
             leases = self.leased.setdefault(pair.refresh, {})
             leases.setdefault((host, lease), (now, self.stored(value or b"").access_token))
         if pair is not None and value is not None and self.stored(value).refresh_token:

@@ -140,9 +140,9 @@ def _unprotected(
         return STILL
     losses = losses_of(books, old.user, first.left_at - lease, second.left_at)
     taken = [
-        (since, host)
-        for (host, _), (since, _) in books.leased[old.refresh].items()
-        if host is not first.host
+        (at, host)
+        for at, host, token in books.lease_puts
+        if token == old.refresh and host is not first.host
     ]
     for loss in losses:
         # Whoever takes the lease after a loss has it, even if it is not the one who sends.
