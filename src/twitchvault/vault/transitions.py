@@ -353,8 +353,8 @@ def attached(
         new = logged_in(current, parked.pair, answer, now)
         # Newer than the first pair of the chain, which may be shown already.
         new = replace(new, generation=max(new.generation, 1 + len(chain)))
-    for sent in chain:
-        if sent != new.refresh_token:
+    for sent, successor in chain.items():
+        if sent not in {new.refresh_token, successor.refresh_token}:
             new = _remember(new, sent, seeded=True)
     return new
 
