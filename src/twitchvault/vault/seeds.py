@@ -138,7 +138,7 @@ class Seeds(Part):
         record = self._mirror.confirmed(self._repository.user_of(key) or "")
         for sent, parked in chain.items():
             mark = fingerprint(sent)
-            if record is not None and (record.has_spent(mark) or record.refresh_token == sent):
+            if record is not None and (record.remembers(mark) or record.refresh_token == sent):
                 seed_key = self._repository.seed_key(mark)
                 self._outbox.submit(seed_key, partial(cleared_seed, parked=parked))
 
