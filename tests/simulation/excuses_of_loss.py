@@ -34,6 +34,8 @@ def lost(books: Books, pair: Pair, *, public: bool) -> str | None:
         replaced = any(one.since > pair.stored_at for one in books.decisions_on(pair.user))
         if replaced or pair.by is None or not pair.published:
             return LIED  # of a refused seed there is only the fingerprint left
+    if pair.access in books.lied and not pair.published:
+        return LIED  # it seemed to be spent
     doubtful = not public and _removed_meanwhile(books, pair)
     if doubtful or _overtaken(books, pair) or _is_older_wanted(books, pair):
         return DOUBT

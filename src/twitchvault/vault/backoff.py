@@ -71,6 +71,10 @@ class _Expected(NamedTuple):
     since: Stopwatch
     seconds: float
 
+    @property
+    def left(self) -> float:
+        return self.seconds - self.since.elapsed()
+
 
 class Backoff:
     """Attempts by name: a user id, or a seed's key."""
@@ -137,11 +141,11 @@ class Backoff:
         """Twitch has accepted this access token. `lives`: for how many seconds more, if it said."""
         self._attempts.pop(name, None)
         now = self._clocks.monotonic()
-        self._expected.pop(name, None)
         self._dead.pop(name, None)
-        known = self._accepted.pop(name, None)  # the newest stands last
-        if not lives and known is not None and known.token == token:
-            lives = max(known.left, 0.0)
+        # The newest stands last. An answer may come after a later one that has refused the token.
+        for known in (self._accepted.pop(name, None), self._expected.pop(name, None)):
+            if not lives and known is not None and known.token == token:
+                lives = max(known.left, 0.0)
         self._accepted[name] = _Accepted(token, now, Stopwatch(self._clocks), lives)
         while now - self._accepted[oldest := next(iter(self._accepted))].at >= ACCEPTED_FOR:
             del self._accepted[oldest]
@@ -171,9 +175,7 @@ class Backoff:
     def was_killed(self, name: str, token: str) -> bool:
         """Whether this access token, which is dead, cannot have died by itself."""
         expected = self._expected.get(name)
-        if expected is None or expected.token != token:
-            return False
-        return expected.since.elapsed() < expected.seconds
+        return expected is not None and expected.token == token and expected.left > 0
 
     def was_accepted(self, name: str, token: str) -> bool:
         """Whether Twitch has accepted this access token within the last minute."""

@@ -313,6 +313,8 @@ class Vault(Part):
         user_id = self._user_with(token)
         if user_id is not None and self._open:
             await self._refresher.note_validation(user_id, token, answer)
+        elif user_id is not None:
+            self._backoff.accepted(user_id, token, answer.expires_in)
         return answer
 
     def _user_with(self, access_token: str) -> str | None:
