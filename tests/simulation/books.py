@@ -331,6 +331,19 @@ class Books:
         until = request.left_at
         return max((found for found in mine if found[0] <= until), default=(until, ""))
 
+    def over_at(self, decision: Decision) -> float:
+        """From when on nothing of a decision is under way any more.
+
+        If the store loses data before its process has the answer, it has to be looked at again.
+        """
+        calls = self.stalls.get(decision.host, ())
+        answered = max((end for at, end in calls if at <= decision.written_at <= end), default=0.0)
+        lost = any(
+            decision.written_at <= loss.at <= answered and loss.concerns(decision.user)
+            for loss in self.losses
+        )
+        return max(decision.until, answered) if lost else decision.until
+
     def decisions_on(self, user: str) -> list[Decision]:
         """All logins and removals of a user."""
         return [one for one in self.decisions if one.user == user]

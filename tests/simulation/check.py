@@ -121,7 +121,8 @@ def _last_decision(world: World, user: str) -> Decision | None:
     mine = world.books.decisions_on(user)
     for one in mine:
         others = [other for other in mine if other.chain != one.chain]
-        if not others or (one.until < NEVER and all(o.until < one.since for o in others)):
+        over_at = world.books.over_at
+        if not others or (over_at(one) < NEVER and all(over_at(o) < one.since for o in others)):
             return one
     return None
 

@@ -30,12 +30,8 @@ def lost(books: Books, pair: Pair, *, public: bool) -> str | None:
     """Why the store does not hold the newest pair of a login; None: that could be avoided."""
     if pair.by is None and not pair.received and pair.place:
         return OUTSIDE
-    if pair.refresh in books.refused_falsely:
-        replaced = any(one.since > pair.stored_at for one in books.decisions_on(pair.user))
-        if replaced or pair.by is None or not pair.published:
-            return LIED  # of a refused seed there is only the fingerprint left
-    if pair.access in books.lied and not pair.published:
-        return LIED  # it seemed to be spent
+    if _was_given_up(books, pair):
+        return LIED
     doubtful = not public and _removed_meanwhile(books, pair)
     if doubtful or _overtaken(books, pair) or _is_older_wanted(books, pair):
         return DOUBT
@@ -45,6 +41,14 @@ def lost(books: Books, pair: Pair, *, public: bool) -> str | None:
         return DIED if pair.received else _never_came(books, pair)
     losses = losses_of(books, pair.user, pair.stored_at)
     return None if all(had_chance(books, loss, pair, NEVER) for loss in losses) else WENT_BACK
+
+
+def _was_given_up(books: Books, pair: Pair) -> bool:
+    """Whether Twitch has lied about it. Of a seed that was refused only the fingerprint is left."""
+    if pair.refresh in books.refused_falsely:
+        replaced = any(one.since > pair.stored_at for one in books.decisions_on(pair.user))
+        return replaced or pair.by is None or not pair.published
+    return pair.access in books.lied and not pair.published  # it seemed to be spent
 
 
 def replaced(books: Books, held: list[Pair], last: Decision) -> str | None:

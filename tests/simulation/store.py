@@ -156,7 +156,9 @@ class SimStore(TokenStore):
     ) -> None:
         result: object = None
         error: StoreError | None = None
-        if fault != "error before":
+        if fault == "stall before" and self._process.out_of_reach():
+            error = StoreUnavailable("the store is out of reach")
+        elif fault != "error before":
             try:
                 result = act()
             except StoreError as failure:
