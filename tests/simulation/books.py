@@ -307,7 +307,7 @@ class Books:
         """
         heirs = self.heirs(pair)
         same = any(heir.refresh == pair.refresh or heir.access == pair.access for heir in heirs)
-        return same or (lives and bool(heirs))
+        return same or (lives and (bool(heirs) or pair.refresh in self.refused_falsely))
 
     def was_joined(self, pair: Pair) -> bool:
         """Whether another login or a removal was asked for besides the login of this pair."""

@@ -192,6 +192,7 @@ def _saw_it_killed(books: Books, old: Pair, first: Request, second: Request) -> 
     ]
     return (
         key in books.validated
+        and old.user not in books.mixed_up
         and not _was_between(books, old, first, second)
         and leased < killed < lived + MINUTE - GLANCE
         and second.left_at < min(killed + LONG, old.ends_at - 2 * LATE)

@@ -264,7 +264,7 @@ class Repository:
         self._mirror.begin_write(user_id, value)
         version = await self._put(key, value, expect)
         self._mirror.end_write(user_id, value)
-        if clears != self._mirror.clears:
+        if clears != self._mirror.clears and losses == self.losses:
             self._mirror.on_loss(user_id)  # it may be deleted since, which no scan tells
             return version
         self._mirror.learn(user_id, version, record, "local")
