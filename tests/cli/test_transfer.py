@@ -117,6 +117,13 @@ def test_a_login_stays_against_a_removal_it_does_not_know(brought: Record) -> No
     assert (record.pair, record.state, outcome) == (standing.pair, "live", "newer")
 
 
+def test_a_lease_of_a_backup_does_not_come_back() -> None:
+    """A backup that was made during a refresh leases no pair that stands unleased by now."""
+    brought = transitions.leased(NEW, "of then", 60.0)
+    record, outcome, _ = decide(replace(NEW, restored=1), brought, ALICE)
+    assert (record.lease, outcome) == (None, "unchanged")
+
+
 def test_a_spent_token_does_not_come_back() -> None:
     """A pair whose refresh token the standing record has exchanged stays away, whatever its
     generation says.

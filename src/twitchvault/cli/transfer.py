@@ -16,6 +16,7 @@ from twitchvault.stores.base import Entry, Watchable
 from twitchvault.vault.losses import reconciled
 from twitchvault.vault.record import decode, encode, fingerprint
 from twitchvault.vault.repository import UNREADABLE
+from twitchvault.vault.transitions import released
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -96,6 +97,8 @@ def _successor(standing: Record, brought: Record, holder: Holder) -> Record:
         return brought if brought.order > standing.order else standing
     if standing.has_spent(fingerprint(brought.refresh_token or "")):
         return standing
+    if standing.pair == brought.pair:
+        brought = released(brought, brought.lease or "") or brought  # it is over since
     return reconciled(standing, brought) or standing
 
 

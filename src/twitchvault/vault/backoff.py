@@ -7,6 +7,7 @@ Calls get the error at once meanwhile.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -52,16 +53,23 @@ class _Attempts:
 
 
 class _Accepted(NamedTuple):
-    """Twitch has accepted an access token, which lives for `lives` seconds; 0: unknown."""
+    """Twitch has accepted an access token, which lives for `lives` seconds; None: unknown."""
 
     token: str
     at: float
     since: Stopwatch
-    lives: float
+    lives: float | None
 
     @property
-    def left(self) -> float:
-        return self.lives - self.since.elapsed() if self.lives else 0.0
+    def left(self) -> float | None:
+        return None if self.lives is None else self.lives - self.since.elapsed()
+
+
+class _Dead(NamedTuple):
+    """Since when an access token is known to be dead, and as what it had been accepted before."""
+
+    since: Stopwatch
+    accepted: _Accepted | None
 
 
 class _Expected(NamedTuple):
@@ -84,7 +92,7 @@ class Backoff:
         self._attempts: defaultdict[str, _Attempts] = defaultdict(_Attempts)
         self._accepted: dict[str, _Accepted] = {}
         self._expected: dict[str, _Expected] = {}
-        self._dead: dict[str, Stopwatch] = {}
+        self._dead: dict[str, _Dead] = {}
 
     def check(self, name: str) -> None:
         """Raise the last error while this user is not to be asked for."""
@@ -139,26 +147,33 @@ class Backoff:
 
     def accepted(self, name: str, token: str, lives: float = 0.0) -> None:
         """Twitch has accepted this access token. `lives`: for how many seconds more, if it said."""
+        found = lives or None
         self._attempts.pop(name, None)
         now = self._clocks.monotonic()
         self._dead.pop(name, None)
         # The newest stands last. An answer may come after a later one that has refused the token.
         for known in (self._accepted.pop(name, None), self._expected.pop(name, None)):
-            if not lives and known is not None and known.token == token:
-                lives = max(known.left, 0.0)
-        self._accepted[name] = _Accepted(token, now, Stopwatch(self._clocks), lives)
+            if found is None and known is not None and known.token == token:
+                found = known.left
+        self._accepted[name] = _Accepted(token, now, Stopwatch(self._clocks), found)
         while now - self._accepted[oldest := next(iter(self._accepted))].at >= ACCEPTED_FOR:
             del self._accepted[oldest]
 
     def refused(self, name: str) -> None:
         """Twitch has refused the user's access token."""
-        self._accepted.pop(name, None)
-        self._dead.setdefault(name, Stopwatch(self._clocks))
+        known = self._accepted.pop(name, None)
+        self._dead.setdefault(name, _Dead(Stopwatch(self._clocks), known))
         _limit(self._dead)
 
     def dead_for(self, name: str) -> float:
         """Seconds since Twitch first refused the user's access token."""
-        return self._dead[name].elapsed() if name in self._dead else 0.0
+        return self._dead[name].since.elapsed() if name in self._dead else 0.0
+
+    def accepted_ago(self, name: str, token: str) -> float:
+        """Seconds since Twitch has accepted this access token, infinity if that is not known."""
+        dead = self._dead.get(name)
+        known = self._accepted.get(name) or (dead and dead.accepted)
+        return known.since.elapsed() if known and known.token == token else math.inf
 
     def expect_alive(self, name: str, token: str, left: float) -> None:
         """If Twitch has accepted this access token within the minute: found dead, it was killed.
@@ -166,8 +181,8 @@ class Backoff:
         `left`: seconds until it runs out by itself, as far as its record says.
         """
         if self.was_accepted(name, token):
-            known = self._accepted[name]
-            seconds = known.left - MARGIN if known.lives else left - SKEW
+            lives = self._accepted[name].left
+            seconds = left - SKEW if lives is None else lives - MARGIN
             self._expected.pop(name, None)
             self._expected[name] = _Expected(token, Stopwatch(self._clocks), seconds)
             _limit(self._expected)
@@ -188,8 +203,8 @@ class Backoff:
         """Seconds for which this access token, which lives, cannot die by itself."""
         if not self.was_accepted(name, token):
             return 0.0
-        known = self._accepted[name]
-        return max(known.left - MARGIN, 0.0) if known.lives else UNKNOWN_LIFE
+        left = self._accepted[name].left
+        return UNKNOWN_LIFE if left is None else max(left - MARGIN, 0.0)
 
     def forget(self, name: str) -> None:
         """Begin anew. What is known of an access token stays, since the same one may come again."""

@@ -24,6 +24,7 @@ from twitchvault.errors import (
 )
 from twitchvault.identity import refused_grant
 from twitchvault.vault import transitions
+from twitchvault.vault.app_token import app_record, app_renewed
 from twitchvault.vault.context import Part
 from twitchvault.vault.lease import Lease
 
@@ -42,6 +43,8 @@ _logger = logging.getLogger(__name__)
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 4.0
 MAX_DOUBTS: Final = 1000
+LIVED_ON: Final = 60.0
+"""Seconds after an exchange in which an answer may come that Twitch gave before it."""
 CONFIRMING: Final = 10.0
 """Seconds that a validation may take that has to tell whether a token is spent."""
 REFUSED: Final = "Twitch refused the refresh token"
@@ -58,9 +61,16 @@ class Exchange(Part):
         """How the names of this process' leases begin."""
         self._in_doubt: dict[str | None, Lease] = {}
 
-    def doubt_about(self, record: Record) -> Lease | None:
-        """The lease under which this process sent that pair's refresh token without an answer."""
+    def doubt_about(self, user: str, record: Record) -> Lease | None:
+        """The lease under which this process sent that pair's refresh token without an answer.
+
+        There is no doubt any more if the access token has lived on for a minute.
+        """
         lease = self._in_doubt.get(record.refresh_token)
+        if lease is not None:
+            accepted_ago = self._backoff.accepted_ago(user, lease.record.access_token)
+            if lease.in_doubt_for - accepted_ago > LIVED_ON:
+                return None
         # A confidential client's token may stay the same; of a seed it may be all that is known.
         same = lease and record.access_token in {"", lease.record.access_token}
         return lease if same else None
@@ -196,8 +206,8 @@ class Exchange(Part):
         if sent is None:
             self._backoff.sent(lease.user)
             answer = await self._identity.client_credentials()
-            fresh = transitions.app_record(answer, self._clocks.wall())
-            return lambda now: transitions.app_renewed(now, base, fresh)
+            fresh = app_record(answer, self._clocks.wall())
+            return lambda now: app_renewed(now, base, fresh)
         lease.sent = False
         if lease.left <= 0:
             raise NoAnswer("the lease ran out: nothing was sent", sent=False, too_late=True)
@@ -340,6 +350,7 @@ class Exchange(Part):
         token = lease.record.refresh_token
         self._in_doubt.pop(token, None)
         if lease.in_doubt:
+            lease.note_doubt()
             self._in_doubt[token] = lease
             if len(self._in_doubt) > MAX_DOUBTS:
                 del self._in_doubt[next(iter(self._in_doubt))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from twitchvault.errors import NoAnswer, StoreError, TwitchVaultError, fresh_copy
 
@@ -23,10 +23,22 @@ __all__ = ["Job", "Jobs"]
 
 BLIND: Final = 0.4
 """The part of a lease's ttl for which a waiter may not have read it without beginning anew."""
-MAX_WAITS: Final = 1000
 SLICES: Final = 20
 GIVING_UP: Final = 1.0
 """Seconds that a job which has sent nothing may take to end."""
+
+
+class _Wait(NamedTuple):
+    """A lease that somebody waits for, by version and name, since when, and when it was read."""
+
+    state: tuple[int, str | None]
+    since: float
+    read_at: float
+    ttl: float
+
+    def is_over(self, now: float) -> bool:
+        """Whether it was not read for too long to count any more."""
+        return now - self.read_at > self.ttl * BLIND
 
 
 class Job:
@@ -83,8 +95,7 @@ class Jobs:
         self._clocks = clocks
         self._limit = limit
         self._jobs: dict[str, Job] = {}
-        self._waits: dict[str, tuple[tuple[int, str | None], float, float]] = {}
-        """By key: the lease that was waited for last, since when, and when it was read last."""
+        self._waits: dict[str, _Wait] = {}
         self.ending = False
 
     async def join(self, key: str, work: Work) -> Record | None:
@@ -106,12 +117,14 @@ class Jobs:
         """
         now, ttl = self._clocks.monotonic(), held.record.lease_ttl
         state = (held.version, held.record.lease)
-        seen, since, read_at = self._waits.pop(key, (state, now, now))
-        if seen != state or now - read_at > ttl * BLIND:
-            since = now
-        self._waits[key] = (state, since, now)  # the newest stands last
-        if len(self._waits) > MAX_WAITS:
-            del self._waits[next(iter(self._waits))]
+        known = self._waits.pop(key, None)
+        since = now
+        if known is not None and known.state == state and not known.is_over(now):
+            since = known.since
+        if held.record.lease is not None:
+            self._waits[key] = _Wait(state, since, now, ttl)  # the newest stands last
+        while self._waits and (oldest := next(iter(self._waits.items())))[1].is_over(now):
+            del self._waits[oldest[0]]
         return since + ttl - now
 
     async def ended(self, key: str) -> None:

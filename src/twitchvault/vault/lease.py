@@ -37,6 +37,7 @@ class Lease:
         self._alive_for = 0.0
         self._clocks = clocks
         self._stopwatch = Stopwatch(clocks)
+        self._doubt = self._stopwatch
         self._put_at = clocks.monotonic()
 
     def note_put(self, *, done: bool) -> None:
@@ -50,6 +51,15 @@ class Lease:
     def killed(self, dead_for: float) -> bool:
         """Whether the access token, dead for so many seconds, cannot have died by itself."""
         return 0.0 <= self._stopwatch.elapsed() - dead_for < self._alive_for
+
+    def note_doubt(self) -> None:
+        """Its exchange has ended, and the token may be spent."""
+        self._doubt = Stopwatch(self._clocks)
+
+    @property
+    def in_doubt_for(self) -> float:
+        """Seconds since then."""
+        return self._doubt.elapsed()
 
     @property
     def age(self) -> float:

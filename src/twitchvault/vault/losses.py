@@ -52,7 +52,7 @@ def _after_a_loss(stored: Record, ours: Record) -> Record:
         return _with_lease_of(ours, stored)
     if outdated or _is_unknown_login(ours, stored):
         return _with_memory_of(ours, stored, stored.generation + 1)
-    if stored.restored and not ours.restored:
+    if stored.restored > ours.restored:
         return _with_lease_of(stored, ours)  # who wrote it back may not have seen the lease
     return stored
 

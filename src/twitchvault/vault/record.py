@@ -74,7 +74,8 @@ class Record(
     `replaced_lease` is (fingerprint, name, ttl) of a lease whose pair was replaced or removed while
     its exchange was under way: it holds again if that pair comes back.
     `seeded`: the pair came from outside and its refresh token was not exchanged yet.
-    `restored`: the store had lost it; others may have met its refresh token as one from outside.
+    `restored`: so often the store had lost it; others may have met its refresh token as one from
+    outside.
     `history` is what happened to it, in the form of `history`.
     `extra` is a JSON object with the fields of a newer version; they are passed on unread.
     """
@@ -93,7 +94,7 @@ class Record(
     lease_ttl: Annotated[float, msgspec.Meta(le=LONGEST_TTL)] = NO_TTL
     replaced_lease: tuple[str, str, float] | None = None
     seeded: bool = True
-    restored: bool = False
+    restored: int = 0
     seeds: str = ""
     exchanged: str = ""
     given_up: str = ""

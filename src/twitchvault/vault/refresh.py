@@ -228,7 +228,7 @@ class Refresher(Part):
         `looked`: since when nobody is known to exchange the token under another name.
         """
         record = held.record
-        doubt = self._exchange.doubt_about(record)
+        doubt = self._exchange.doubt_about(name, record)
         in_doubt = abandoned or doubt is not None
         known = record if doubt is None else doubt.record
         alive = await self._is_alive(name, known, refused=refused, ask=in_doubt)
@@ -356,7 +356,7 @@ class Refresher(Part):
 
 def _may_be_seed(record: Record) -> bool:
     """Whether others may meet the refresh token as one whose user is not known."""
-    return record.refresh_token is not None and (record.seeded or record.restored)
+    return record.refresh_token is not None and (record.seeded or record.restored > 0)
 
 
 def unknown_user(user_id: str) -> TokenError:

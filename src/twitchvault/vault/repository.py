@@ -138,7 +138,7 @@ class Repository:
                     return None
             self.note_loss()
             if user_id is not None:
-                ours = replace(ours, restored=True)
+                ours = replace(ours, restored=ours.restored + 1)
             with suppress(VersionConflict):
                 await self.write(key, ours, expect=0 if held is None else held.version)
         msg = f"the store does not keep the record of {user_id or key!r}; nothing was sent"

@@ -16,7 +16,7 @@ from twitchvault.vault.record import NO_TTL, Record, TokenPair, fingerprint, spl
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from twitchvault.models import ClientCredentials, Token, ValidateToken
+    from twitchvault.models import Token, ValidateToken
 
     Chain: TypeAlias = Mapping[str, Record]
     Transition: TypeAlias = Callable[[Record | None], Record | None]
@@ -207,6 +207,8 @@ def _renewed(current: Record, new: Token | Record, now: float) -> Record:
     successor = new.refresh_token or sent
     if successor != sent:
         current = _remember(current, sent, seeded=current.seeded)
+    else:
+        current = _unspent(current, sent)
     return replace(
         _free(current),
         access_token=new.access_token,
@@ -219,7 +221,7 @@ def _renewed(current: Record, new: Token | Record, now: float) -> Record:
         reason="",
         access_refused=False,
         seeded=False,
-        restored=False,
+        restored=0,
     )
 
 
@@ -237,6 +239,18 @@ def _remember(current: Record, token: str, *, seeded: bool) -> Record:
     if seeded:
         return replace(current, seeds=_append(current.seeds, mark, MAX_SEEDS))
     return replace(current, exchanged=_append(current.exchanged, mark, MAX_EXCHANGED))
+
+
+def _unspent(current: Record, token: str) -> Record:
+    """`current` without a mark on a token that was refused and works all the same."""
+    refused = fingerprint(token)
+    if not current.has_spent(refused):
+        return current
+    kept = (
+        "".join(mark for mark in split_fingerprints(memory) if mark != refused)
+        for memory in (current.seeds, current.exchanged)
+    )
+    return replace(current, **dict(zip(("seeds", "exchanged"), kept, strict=True)))
 
 
 def _append(memory: str, mark: str, limit: int) -> str:
@@ -366,35 +380,7 @@ def _outlives(current: Record, sent: str) -> bool:
 
 
 def _goes_on(current: Record, parked: Record) -> bool:
-    """Whether the user's record has exchanged a refresh token that stays the same since."""
+    """Whether it is there already, or a refresh token that stays the same was exchanged since."""
     same = current.refresh_token == parked.refresh_token
-    return same and not current.seeded and current.state == "live"
-
-
-# The app token
-
-
-def app_record(answer: ClientCredentials, now: float) -> Record:
-    """An app access token; it counts as validated when issued."""
-    return Record(
-        access_token=answer.access_token,
-        last_validated=now,
-        expires_in=float(answer.expires_in),
-        seeded=False,
-    )
-
-
-def app_added(current: Record | None, fresh: Record) -> Record:
-    """The first app token; another process may have been faster."""
-    if current is None:
-        return fresh
-    if current.state == "live":
-        return current
-    return replace(fresh, generation=current.generation + 1, extra=current.extra)
-
-
-def app_renewed(current: Record | None, base: Record, fresh: Record) -> Record | None:
-    """A new app token takes the place of the one in `base`."""
-    if current is None or current.access_token != base.access_token:
-        return current
-    return replace(fresh, generation=current.generation + 1, extra=current.extra)
+    exchanged_since = same and not current.seeded and current.state == "live"
+    return exchanged_since or current.pair == parked.pair

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from twitchvault.errors import AuthFailure, BadRequest, StoreError, StoreUnavailable, Unauthorized
 from twitchvault.metrics import Health, Metrics
 from twitchvault.stores.base import check_not_encrypted
+from twitchvault.vault.app_token import app_added, app_record
 from twitchvault.vault.clocks import Clocks
 from twitchvault.vault.context import Context, Part
 from twitchvault.vault.history import entries_of
@@ -19,7 +20,7 @@ from twitchvault.vault.pending import PendingStates
 from twitchvault.vault.record import TokenPair, fingerprint
 from twitchvault.vault.refresh import Refresher, sign_in_again, unknown_user
 from twitchvault.vault.repository import UNREADABLE
-from twitchvault.vault.transitions import app_added, app_record, removed, removed_login
+from twitchvault.vault.transitions import removed, removed_login
 from twitchvault.vault.upkeep import Upkeep
 from twitchvault.vault.watcher import Watcher
 
