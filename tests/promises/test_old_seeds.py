@@ -238,6 +238,26 @@ async def test_exchanged_and_then_nobody_says_whose_it_is(
     await env.expect(exchanges=2 if expired else 1)
 
 
+async def test_a_parked_pair_comes_to_its_user_once(env: Environment) -> None:
+    """Who parked it takes it for lost no more once another process has brought it to its user."""
+    env.client = env.confidential
+    env.twitch.switch(env.client, confidential_refresh="same")
+    pair = env.pair(expired=True)
+    async with env.app() as one, env.app() as two:
+        with env.twitch.hold(REFRESH) as gate:
+            parking = asyncio.create_task(one.add_user(pair.access_token, pair.refresh_token))
+            await gate.reached()
+            env.twitch.fail("validate", status=503)
+        with pytest.raises(TwitchServerError):
+            await parking
+        user = await two.add_user(pair.access_token, pair.refresh_token)
+        await one.sync()
+        env.twitch.expire_access(user.token)
+        renewed = await one.get_user_by_id(user.user_id).renew(user.token)
+        assert env.twitch.is_live(renewed)
+    await env.expect(exchanges=2)
+
+
 async def test_one_pair_under_two_ids(env: Environment) -> None:
     """A refresh token that stands under two users is sent for neither, and the error names both.
 
