@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["lost", "needs_login", "replaced"]
 
 MINUTE: Final = 60.0
+IN_FLIGHT: Final = 45.0
+"""Seconds for which an answer may be under way, and the validation after a failure may take."""
 
 
 def lost(books: Books, pair: Pair, *, public: bool) -> str | None:
@@ -166,6 +168,8 @@ def _died_meanwhile(books: Books, pair: Pair, request: Request) -> bool:
     knew &= books.condemned.get(pair.refresh) is request.host
     if knew or request.answered_at < NEVER:
         return False
-    asked = (at for at in books.accepted.get(key, ()) if request.failed_at <= at <= pair.dead_at)
+    # What is accepted sooner may be an answer from before.
+    later = request.failed_at + IN_FLIGHT
+    asked = (at for at in books.accepted.get(key, ()) if later <= at <= pair.dead_at)
     until = request.failed_at + MINUTE if any(asked) else NEVER
     return left - MINUTE <= pair.dead_at <= until

@@ -43,7 +43,7 @@ _logger = logging.getLogger(__name__)
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 4.0
 MAX_DOUBTS: Final = 1000
-LIVED_ON: Final = 60.0
+LIVED_ON: Final = 30.0
 """Seconds after an exchange in which an answer may come that Twitch gave before it."""
 CONFIRMING: Final = 10.0
 """Seconds that a validation may take that has to tell whether a token is spent."""
@@ -64,7 +64,7 @@ class Exchange(Part):
     def doubt_about(self, user: str, record: Record) -> Lease | None:
         """The lease under which this process sent that pair's refresh token without an answer.
 
-        There is no doubt any more if the access token has lived on for a minute.
+        There is no doubt any more if Twitch has accepted the access token some time after it.
         """
         lease = self._in_doubt.get(record.refresh_token)
         if lease is not None:

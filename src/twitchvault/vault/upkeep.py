@@ -45,8 +45,9 @@ BETWEEN_ROUNDS: Final = 0.5
 IDLE: Final = 60.0
 RATE_LIMITED: Final = 5.0
 FIRST_PAUSE: Final = 30.0
-LONGEST_PAUSE: Final = 600.0
-"""Seconds after a failure, doubling; each pause is up to a half shorter, at random."""
+LONGEST_PAUSE: Final = 240.0
+"""Seconds after a failure, doubling; each pause is up to a half shorter, at random. An early
+refresh that has failed is tried again before the token ends."""
 REFUSED_IN_A_ROW: Final = 3
 """So many users refused and nobody refreshed: the store looks like an old backup."""
 REST: Final = 600.0
@@ -107,6 +108,7 @@ class Upkeep(Part):
             age = self._clocks.wall() - validated if at_start else 0.0
             age = EVERY if age < -SKEW else max(age, 0.0)
             self._fresh[user_id] = (validated, self._clocks.monotonic() - age)
+            self._pauses.pop(user_id, None)
         self._schedule(user_id, record)
 
     def _schedule(self, user_id: str, record: Record) -> None:
