@@ -15,7 +15,7 @@ from aiohttp import web
 from starlette.applications import Starlette
 from yarl import URL
 
-from tests.environment import REDIRECT
+from tests.environment import REDIRECT, until
 from tests.own_stores import Broken, OwnStore, nothing
 from twitchvault import BadRequest, ClientException, NotAuthorized
 from twitchvault.integrations.login import (
@@ -65,6 +65,21 @@ async def test_a_login_is_finished_once(app: App, env: Environment) -> None:
     with pytest.raises(LoginUnknown, match="has ended"):
         await pending.finish(query)
     assert env.twitch.counts.code_exchanges == 1
+
+
+@pytest.mark.parametrize("held", ["token:code", "validate"])
+async def test_a_browser_that_goes_away(app: App, env: Environment, held: str) -> None:
+    """A page that is cancelled once the code has left ends the login all the same."""
+    pending = PendingLogins(app, REDIRECT)
+    query = await approve(env, (await pending.begin(SCOPES)).url)
+    with env.twitch.hold(held) as gate:
+        page = asyncio.create_task(pending.finish(query))
+        await gate.reached()
+        page.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await page
+    await until(lambda: app.get_token(env.alice.user_id) is not None)
+    assert app.get_token(env.alice.user_id) == env.live()
 
 
 @pytest.mark.parametrize(

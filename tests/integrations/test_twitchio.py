@@ -183,6 +183,18 @@ async def test_a_revoked_subscription_tells_the_vault(
     assert env.refreshes_sent() == 1
 
 
+async def test_nobody_acts_as_somebody_else(env: Environment) -> None:
+    """Without a secret a call for a user who is not there is refused, also one for the bot."""
+    async with env.app(env.public) as app:
+        await env.login(app, env.alice, env.public)
+        bot = twitchio.Client(client_id=env.public.client_id, bot_id=env.bob.user_id)
+        bind(bot, app)
+        for token_for in (env.bob.user_id, None):
+            with pytest.raises(twitchio.HTTPException, match="not in the vault"):
+                await bot.fetch_users(ids=[1], token_for=token_for)
+        assert not env.log("GET helix/users")
+
+
 async def test_the_device_code_mode_needs_no_token_for(env: Environment) -> None:
     """A public client: calls that name no user are made as the vault's user."""
     async with env.app(env.public) as app:

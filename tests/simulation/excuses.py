@@ -110,6 +110,8 @@ def _could_know(books: Books, first: Request, second: Request) -> bool:
     refused = books.refused.get((first.host, old.access), ())
     dead = books.validated_dead.get((first.host, old.access), ())
     lived = max((at for at in accepted if at <= first.left_at), default=-NEVER)
+    # Who has not validated it itself knows only from the record when it ends.
+    late = LATE if (first.host, old.access) in books.validated else LATE + MINUTE
     return (
         books.lease_of(first)[1] == old.access
         and old.dead_at <= first.failed_at
@@ -118,7 +120,7 @@ def _could_know(books: Books, first: Request, second: Request) -> bool:
         and not any(lived <= at <= second.left_at for at in books.jumps.get(first.host, ()))
         and not any(lived <= at <= first.left_at for at in refused)
         and not any(first.failed_at <= at <= second.left_at for at in accepted)
-        and any(first.failed_at <= at < old.ends_at - LATE for at in (*dead, second.left_at))
+        and any(first.failed_at <= at < old.ends_at - late for at in (*dead, second.left_at))
     )
 
 

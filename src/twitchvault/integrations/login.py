@@ -105,7 +105,7 @@ class PendingLogins:
         """
         flow = self._flow()
         state, code, refusal = (query.get(name) for name in ("state", "code", "error"))
-        code = code.strip() if isinstance(code, str) else code
+        code = inputs.word("code", code) if isinstance(code, str) and code.strip() else None
         if not isinstance(state, str) or not (code or refusal):
             raise LoginUnknown("this is no callback of a login: it lacks 'state' or 'code'")
         if not await self._app._core.vault.pending.take(state):  # noqa: SLF001
@@ -113,8 +113,16 @@ class PendingLogins:
             raise LoginUnknown(msg + "than ten minutes ago; begin another one")
         if not code:
             raise LoginDenied(f"the user came back without a code ({str(refusal)[:80]!r})")
-        token = await flow.get_authorization_token(code, self.redirect_uri)
-        return await with_retries(lambda: flow.add_user(token.access_token, token.refresh_token))
+        users: list[UserAPI] = []
+
+        async def add() -> None:
+            token = await flow.get_authorization_token(code, self.redirect_uri)
+            pair = token.access_token, token.refresh_token
+            users.append(await with_retries(lambda: flow.add_user(*pair)))
+
+        # A browser that goes away cancels the page, and the code is good only once.
+        await self._app._core.vault.run_to_end(f"login/{state}", add)  # noqa: SLF001
+        return users[0]
 
     def _flow(self) -> AuthorizationCodeGrantFlow:
         self._app._core.binding.check()  # noqa: SLF001

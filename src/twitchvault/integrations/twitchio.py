@@ -104,6 +104,10 @@ class VaultHTTPClient(ManagedHTTPClient):
         self._follow()
         owner = self._owner(route)
         if owner not in self._app.tokens:
+            if owner and not self.client_secret:
+                # Not as somebody else, and not without a token.
+                msg = f"user {owner!r} is not in the vault: sign the user in first"
+                raise _unauthorized(AuthFailure(msg))
             return await OAuth.request(self, route)
 
         async def send(token: str) -> Any:  # noqa: ANN401
@@ -118,8 +122,14 @@ class VaultHTTPClient(ManagedHTTPClient):
     def _owner(self, route: Route) -> str:
         if route.token_for in self._app.tokens:
             return route.token_for
-        # Without a secret, in the device code mode, the bot's own token stands for an app token.
-        return self._app.http.client_id if self.client_secret else next(iter(self._tokens), "")
+        if self.client_secret:
+            return self._app.http.client_id
+        if route.token_for not in {"", "None"}:  # TwitchIO makes a str of whatever it is given
+            return route.token_for
+        # In the device code mode the bot's own token, or the only one, stands for an app token.
+        bot_id = self._client.bot_id if self._client else None
+        users = [*self._tokens]
+        return bot_id or (users[0] if len(users) == 1 else "")
 
     # Tokens
 

@@ -145,8 +145,14 @@ class Backoff:
         if attempts.unproven <= UNPROVEN:
             attempts.pause = 0.0
 
-    def accepted(self, name: str, token: str, lives: float = 0.0) -> None:
-        """Twitch has accepted this access token. `lives`: for how many seconds more, if it said."""
+    def accepted(
+        self, name: str, token: str, lives: float = 0.0, *, as_recorded: float | None = None
+    ) -> None:
+        """Twitch has accepted this access token.
+
+        `lives`: for how many seconds more, if it said so now. `as_recorded`: by its record, which
+        is believed if that is soon: a clock that is wrong by hours wrote no such time.
+        """
         found = lives or None
         self._attempts.pop(name, None)
         now = self._clocks.monotonic()
@@ -155,6 +161,8 @@ class Backoff:
         for known in (self._accepted.pop(name, None), self._expected.pop(name, None)):
             if found is None and known is not None and known.token == token:
                 found = known.left
+        if found is None and as_recorded is not None and 0.0 < as_recorded < UNKNOWN_LIFE + SKEW:
+            found = as_recorded - SKEW
         self._accepted[name] = _Accepted(token, now, Stopwatch(self._clocks), found)
         while now - self._accepted[oldest := next(iter(self._accepted))].at >= ACCEPTED_FOR:
             del self._accepted[oldest]

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import weakref
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from twitchvault.vault.record import visible
@@ -79,7 +80,7 @@ class EventStream:
     def end(self) -> None:
         """Let the reader finish what is queued, then stop."""
         self._closed = True
-        self._news.set()
+        self._wake()
 
     def push(self, event: VaultEvent) -> None:
         """Queue an event."""
@@ -88,7 +89,11 @@ class EventStream:
         if len(self._queue) == QUEUE_LIMIT:
             _logger.warning("an events() reader is %d events behind: dropping", QUEUE_LIMIT)
         self._queue.append(event)
-        self._news.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        with suppress(RuntimeError):  # the loop of who waits may be closed
+            self._news.set()
 
 
 class Events:

@@ -106,14 +106,15 @@ class Exchange(Part):
         return lambda now: transitions.released(now, lease.name)
 
     async def run(self, lease: Lease, is_free: Callable[[], Awaitable[bool]]) -> Record | None:
-        """Send until there is an answer. None: look at the record again. Errors end the lease.
+        """Send until there is an answer. None: look at the record again.
 
-        Nothing is sent if the token is not free. If the store is down and could not take it, the
-        result is the new pair as it will be.
+        Nothing is sent if the token is not free. Errors end the lease, unless the token may be
+        spent. If the store is down and could not take it, the result is the new pair as it will be.
         """
         try:
             if not await is_free():
-                await self._outbox.apply(lease.key, self._release(lease))
+                if not lease.in_doubt:
+                    await self._outbox.apply(lease.key, self._release(lease))
                 return None
             transition = await self._run(lease)
             return None if transition is None else await self._keep(lease, transition)
@@ -318,10 +319,8 @@ class Exchange(Part):
         """If an access token that lives is dead once its lease was abandoned, the pair is spent."""
         if record.lease is None or record.lease.startswith(self.owner):
             return
-        left = 0.0
-        if record.last_validated is not None:
-            left = record.last_validated + record.expires_in - self._clocks.wall()
-        self._backoff.expect_alive(user_id, record.access_token, left)
+        left = record.seconds_left(self._clocks.wall())
+        self._backoff.expect_alive(user_id, record.access_token, left or 0.0)
 
     async def _is_ours(self, lease: Lease) -> bool:
         held = await self._repository.read(lease.key)

@@ -23,6 +23,9 @@ __all__ = ["Job", "Jobs"]
 
 BLIND: Final = 0.4
 """The part of a lease's ttl for which a waiter may not have read it without beginning anew."""
+ROUNDS: Final = 50
+STEP: Final = 0.01
+"""Seconds by which the pauses between two rounds grow, so many times."""
 SLICES: Final = 20
 GIVING_UP: Final = 1.0
 """Seconds that a job which has sent nothing may take to end."""
@@ -54,6 +57,7 @@ class Job:
         self.sent = False
         self._clocks = clocks
         self._started = clocks.monotonic()
+        self._rounds = 0
         self.task = asyncio.create_task(work(self), name="twitchvault refresh")
 
     @property
@@ -82,6 +86,11 @@ class Job:
         if isinstance(error, TwitchVaultError):
             raise fresh_copy(error)
         return self.task.result()
+
+    async def pause(self) -> None:
+        """Wait a moment before the record is looked at again: others were faster."""
+        self._rounds += 1
+        await asyncio.sleep(min(self._rounds - 1, ROUNDS) * STEP)
 
     def timed_out(self) -> NoAnswer:
         """The error of a caller who has waited long enough."""

@@ -33,15 +33,14 @@ def reconciled(stored: Record | None, ours: Record | None, *, lost: bool = True)
         return None if gone is None else replace(gone, replaced_lease=None)
     is_newer = stored.order > ours.order
     unknown = lost and _is_unknown_login(ours, stored)
-    if not is_newer or unknown or _is_outdated(stored, ours) or _is_refusal(ours, stored):
+    if not is_newer or unknown or _is_outdated(stored, ours):
         stored = _after_a_loss(stored, ours)
     return _with_spent_of(stored, ours)
 
 
 def _after_a_loss(stored: Record, ours: Record) -> Record:
-    for one, other in ((stored, ours), (ours, stored)):
-        if _is_refusal(one, other):
-            return _with_memory_of(one, other, max(one.generation, other.generation))
+    if _is_refusal(stored, ours):
+        return _with_memory_of(stored, ours, ours.generation)
     behind = stored.order < ours.order
     is_spent = _has_spent_that_of(stored, ours)
     outdated = _is_outdated(stored, ours) or _is_better_login(ours, stored)

@@ -115,6 +115,12 @@ class Record(
         """Grows with every decision about a user: a smaller one in a store is lost data."""
         return self.generation, self.state == "needs_login"
 
+    def seconds_left(self, now: float) -> float | None:
+        """Until the access token ends, by the clocks of whoever validated it; None: not known."""
+        if self.last_validated is None or not self.expires_in:
+            return None
+        return self.last_validated + self.expires_in - now
+
     def follows(self, base: Record) -> bool:
         """Whether this is a newer pair than that of `base`, or the one that stands in its place."""
         if self.generation != base.generation:

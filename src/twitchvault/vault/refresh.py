@@ -138,7 +138,7 @@ class Refresher(Part):
                 reason = "the access token died and has no refresh token"
                 await self._exchange.refuse(key, record, reason)
                 continue
-            # The waiting for a lease begins before that for a seed.
+            # Noted: the waiting for a lease begins before that for a seed.
             self.jobs.seconds_left(key, held)
             if self._identity.public and record.has_spent(fingerprint(record.refresh_token or "")):
                 # Put together after losses, of two pairs that were both spent.
@@ -156,6 +156,7 @@ class Refresher(Part):
             if renewed is not None:
                 await self._find_out_whose(user_id, renewed)
                 return self._mirror.peek(user_id) or renewed
+            await job.pause()
         raise job.timed_out()
 
     async def _find_out_whose(self, user_id: str, record: Record) -> None:
@@ -351,6 +352,7 @@ class Refresher(Part):
             )
             if renewed is not None:
                 return renewed
+            await job.pause()
         raise job.timed_out()
 
 

@@ -316,7 +316,8 @@ class Repository:
             return False
         return self._mirror.has_arrived(user_id, None if record is None else encode(record))
 
-    # Seeds are in no mirror: what this process knows of them is held until it is with its user.
+    # Seeds are in no mirror: what this process knows of them, leases of others too, is held until
+    # it is with its user.
 
     def _known_seed(self, key: str) -> Record | None:
         return self._seeds[key][0] if key in self._seeds else None

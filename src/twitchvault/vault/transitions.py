@@ -33,7 +33,7 @@ def logged_in(
     A new pair replaces the record. One whose refresh token was exchanged before is old news: the
     record stands, unless it needs a login and the access token was seen to work. One that was
     replaced before comes back only if its access token works, or the record needs a login. An
-    access token alone replaces no pair that the vault has renewed, unless it has more scopes.
+    access token alone replaces no pair, unless it has more scopes.
     """
     fresh = Record(access_token=pair.access_token, refresh_token=pair.refresh_token)
     if answer is not None:
@@ -51,12 +51,11 @@ def logged_in(
 
 
 def _is_better_without(current: Record, fresh: Record) -> bool:
-    """Whether the vault has renewed what stands, and an access token alone adds nothing."""
+    """Whether what stands can be renewed, and an access token alone adds nothing."""
     if current.state != "live" or current.refresh_token is None:
         return False
-    renewed = current.seeds or current.exchanged  # else it is also where it came from
     wider = fresh.scopes is not None and not set(fresh.scopes) <= set(current.scopes or ())
-    return bool(renewed) and not wider and fresh.access_token != current.access_token
+    return not wider and fresh.access_token != current.access_token
 
 
 def _other_pair(current: Record, fresh: Record, answer: ValidateToken | None) -> Record:
@@ -74,8 +73,8 @@ def _other_pair(current: Record, fresh: Record, answer: ValidateToken | None) ->
 def _other_access_token(current: Record, fresh: Record, answer: ValidateToken | None) -> Record:
     """The refresh token that stands, with another access token.
 
-    That is older unless it was just confirmed, or the first pair stands: a confidential client's
-    refresh token may stay the same when it is exchanged.
+    The other one is older unless it was just confirmed, or the first pair stands: a confidential
+    client's refresh token may stay the same when it is exchanged.
     """
     if answer is None and (current.state, current.seeded, current.generation) != ("live", True, 1):
         return current
@@ -191,7 +190,8 @@ def exchanged(current: Record | None, base: Record, token: Token, now: float) ->
 def _found_again(current: Record | None, base: Record) -> Record:
     """`current`, or `base` if the store has lost that.
 
-    The removal of a leased record leaves an entry, and no record goes back to a spent token.
+    It has if there is nothing, since the removal of a leased record leaves an entry, or if a token
+    stands that `base` has spent.
     """
     if current is None:
         return base

@@ -25,6 +25,8 @@ from twitchvault.vault.upkeep import Upkeep
 from twitchvault.vault.watcher import Watcher
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from twitchvault.identity import Identity
     from twitchvault.models import Token, ValidateToken
     from twitchvault.stores.base import TokenStore
@@ -43,11 +45,7 @@ INVALID_TOKEN: Final = "invalid token"  # noqa: S105  (what Twitch says)
 
 
 class Vault(Part):
-    """The tokens of one application in one store.
-
-    It belongs to the event loop on which it was opened. `clocks` are this machine's unless others
-    are given.
-    """
+    """The tokens of one application in one store; it belongs to the event loop that opened it."""
 
     def __init__(
         self,
@@ -248,7 +246,7 @@ class Vault(Part):
 
     async def renew(self, user_id: str, base: Record) -> Record:
         """A newer record than `base`, whose access token Twitch has just refused."""
-        self._refresher.note_refused(user_id, base)
+        self._refresher.note_refused(user_id, base)  # of use later if the flow is closed just now
         self._require_open()
         return await self._refresher.renew(user_id, base, refused=True)
 
@@ -293,7 +291,9 @@ class Vault(Part):
 
     def accepted(self, user_id: str, access_token: str) -> None:
         """Twitch has just accepted this access token of a user's."""
-        self._backoff.accepted(user_id, access_token)
+        record = self.mirror.peek(user_id)
+        left = None if record is None else record.seconds_left(self._clocks.wall())
+        self._backoff.accepted(user_id, access_token, as_recorded=left)
 
     def _needed(self, user_id: str) -> Record:
         record = self.mirror.get(user_id)
@@ -350,6 +350,10 @@ class Vault(Part):
         self._outbox.submit(key, lambda held: removed_login(held, base), asked_for=True)
         await self._outbox.written(key)
 
+    async def run_to_end(self, name: str, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Do this in a job that a cancelled caller does not end."""
+        await self._refresher.jobs.join(name, lambda _job: work())
+
     # The app token
 
     async def take_app_token(self, token: str) -> None:
@@ -364,10 +368,7 @@ class Vault(Part):
         await self._outbox.written(self._logins.store(self._identity.client_id, pair, answer))
 
     async def ensure_app_token(self) -> bool:
-        """Have an app token that validates: the vault's own, else a new one.
-
-        False: a public client has none and cannot get one.
-        """
+        """Have an app token that validates; False: a public client has none and gets none."""
         record, client_id = None, self._identity.client_id
         with suppress(*UNREADABLE):
             record = self.mirror.get(client_id)

@@ -123,7 +123,10 @@ class Watcher:
                 self._start_restoring()
             try:
                 while True:
-                    self._mirror.apply(await feed.wait())
+                    changes = await feed.wait()
+                    self._mirror.apply(changes)
+                    if not changes:  # a store that does not keep to its contract
+                        await asyncio.sleep(FIRST_PAUSE)
             finally:
                 if self._feed is feed:  # else a later `start` has its own by now
                     self._feed = None

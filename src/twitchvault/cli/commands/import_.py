@@ -113,6 +113,8 @@ async def _validate_and_store(app: App, pair: FoundPair) -> Imported:
     if pair.user_id not in {None, answer.user_id}:
         return _foreign(app, pair, answer.user_id or "an application")
     user = await app.add_user(pair.access_token, pair.refresh_token)
+    if not _stands(app, user.user_id, pair):
+        return _outcome(app, pair, "newer", "what stands can be renewed")
     return Imported(client_id, user.user_id, user.login, "imported")
 
 
@@ -127,7 +129,13 @@ def _store_unvalidated(app: App, pair: FoundPair) -> Imported:
     if user_id in app.tokens and user_id not in app.needs_login:
         return _outcome(app, pair, "newer", f"{expired}, and a live login stands")
     app.add_token(user_id, pair.access_token, pair.refresh_token)
+    if not _stands(app, user_id, pair):
+        return _outcome(app, pair, "newer", f"{expired}, and was exchanged or removed before")
     return _outcome(app, pair, "unvalidated", f"{expired}: refreshed at first use")
+
+
+def _stands(app: App, user_id: str, pair: FoundPair) -> bool:
+    return app.tokens.get(user_id, ("", None))[0] == pair.access_token
 
 
 def _foreign(app: App, pair: FoundPair, whose: str) -> Imported:
