@@ -1,4 +1,4 @@
-"""What becomes of a record: mostly of confidential clients, whose refresh token may stay the same."""
+"""Records of confidential clients, whose refresh token may stay the same when it is exchanged."""
 
 from __future__ import annotations
 
@@ -26,8 +26,3 @@ def test_a_token_that_works_is_not_spent() -> None:
     assert record is not None
     again = logged_in(removed(record), TokenPair("a3", "r"), None, 2.0)
     assert again.pair == ("a3", "r")
-
-
-def test_an_access_token_alone_replaces_no_pair() -> None:
-    """A pair can be renewed, also one that never was; only more scopes are worth more."""
-    assert logged_in(SEED, TokenPair("bare", None), None, 1.0) == SEED

@@ -28,7 +28,7 @@ from twitchvault.errors import (
 from twitchvault.stores.base import Watchable, check_key, check_not_encrypted
 from twitchvault.vault.losses import descends
 from twitchvault.vault.record import Record, decode, encode
-from twitchvault.vault.transitions import removed
+from twitchvault.vault.transitions import is_with, removed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -156,27 +156,18 @@ class Repository:
         """Whether a record that is not in the store is there no more without a delete."""
         if user_id is None:
             await self.catch_up()
+            mark = key.removeprefix(self._seed_prefix)
             known = self._seeds.get(key)
-            if known is not None and not self._is_with_user(key, known[0]):
-                record, losses = known
+            seed, losses = known or (None, 0)
+            if seed and not self._mirror.find(partial(is_with, mark=mark, seed=seed)):
                 # Whoever gives a lease back deletes it: only a loss tells that it should be there.
-                return record.lease is None or losses != self.losses
+                return seed.lease is None or losses != self.losses
             self._seeds.pop(key, None)
             return False
         if self.watchable is None:
             return False
         await self.catch_up()
         return self._mirror.confirmed(user_id) is not None
-
-    def _is_with_user(self, key: str, seed: Record) -> bool:
-        """Whether the user of a seed has spent it, or has got what it was exchanged for."""
-        mark, parked = key.removeprefix(self._seed_prefix), not seed.seeded
-
-        def has(record: Record) -> bool:
-            brought = record.refresh_token == seed.refresh_token or record.remembers(mark)
-            return record.has_spent(mark) or (parked and brought)
-
-        return self._mirror.find(has) is not None
 
     async def _get(self, key: str) -> Held | None:
         user_id = self.user_of(key)

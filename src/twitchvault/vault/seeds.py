@@ -14,7 +14,7 @@ from twitchvault.errors import TokenError, VersionConflict
 from twitchvault.vault.context import Part
 from twitchvault.vault.record import fingerprint
 from twitchvault.vault.repository import UNREADABLE
-from twitchvault.vault.transitions import attached, cleared_seed, leased, released
+from twitchvault.vault.transitions import attached, cleared_seed, is_with, leased, released
 
 if TYPE_CHECKING:
     from twitchvault.models import ValidateToken
@@ -138,7 +138,7 @@ class Seeds(Part):
         record = self._mirror.confirmed(self._repository.user_of(key) or "")
         for sent, parked in chain.items():
             mark = fingerprint(sent)
-            if record is not None and (record.remembers(mark) or record.refresh_token == sent):
+            if record is not None and is_with(record, mark, parked):
                 seed_key = self._repository.seed_key(mark)
                 self._outbox.submit(seed_key, partial(cleared_seed, parked=parked))
 

@@ -33,7 +33,7 @@ def logged_in(
     A new pair replaces the record. One whose refresh token was exchanged before is old news: the
     record stands, unless it needs a login and the access token was seen to work. One that was
     replaced before comes back only if its access token works, or the record needs a login. An
-    access token alone replaces no pair, unless it has more scopes.
+    access token alone replaces no pair that the vault has renewed, unless it has more scopes.
     """
     fresh = Record(access_token=pair.access_token, refresh_token=pair.refresh_token)
     if answer is not None:
@@ -51,11 +51,12 @@ def logged_in(
 
 
 def _is_better_without(current: Record, fresh: Record) -> bool:
-    """Whether what stands can be renewed, and an access token alone adds nothing."""
+    """Whether the vault has renewed what stands, and an access token alone adds nothing."""
     if current.state != "live" or current.refresh_token is None:
         return False
+    renewed = current.seeds or current.exchanged  # else it is also where it came from
     wider = fresh.scopes is not None and not set(fresh.scopes) <= set(current.scopes or ())
-    return not wider and fresh.access_token != current.access_token
+    return bool(renewed) and not wider and fresh.access_token != current.access_token
 
 
 def _other_pair(current: Record, fresh: Record, answer: ValidateToken | None) -> Record:
@@ -371,6 +372,19 @@ def attached(
         if sent not in {new.refresh_token, successor.refresh_token}:
             new = _remember(new, sent, seeded=True)
     return new
+
+
+def is_with(record: Record, mark: str, seed: Record) -> bool:
+    """Whether nothing is left to do for a seed: its user has spent it, or holds its successor.
+
+    `mark` is the fingerprint of the token that was exchanged for the one in `seed`, if any was. One
+    that stays the same is not spent: then it is enough that a login has replaced it.
+    """
+    if record.has_spent(mark):
+        return True
+    stays = mark == fingerprint(seed.refresh_token or "")
+    held = record.refresh_token is not None and record.refresh_token == seed.refresh_token
+    return not seed.seeded and (held or (stays and record.remembers(mark)))
 
 
 def _outlives(current: Record, sent: str) -> bool:
