@@ -117,6 +117,7 @@ KNOWN: Final[dict[int, str]] = {
     880169569: "a doubt about an exchange outlives that its access token was accepted",
     890007343: "an access token that lives on for half a minute does not end a doubt",
     920010897: "a parked pair is thrown away as its user is removed",
+    930098510: "a late answer about an old access token hides that the present one was killed",
     200009385: "a long run in which a lease is polled for by three processes is no endless one",
     140083349: "a write's answer comes to a vault that was just cleared",
     140051336: "a read from before a loss brings a deleted user back",

@@ -128,6 +128,7 @@ class Process:
         self.closing_since = None
         self.up = self.cleared = False
         world.note(name, "starts")
+        world.books.closed[self.host] = world.loop.now
         self.spawn(self._main())
 
     def _vault(self, identity: Identity) -> Vault:

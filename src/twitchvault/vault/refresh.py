@@ -181,7 +181,9 @@ class Refresher(Part):
         now = self._clocks.wall()
         owner = (self._identity.client_id, user_id)
         key = self._repository.user_key(user_id)
-        self._backoff.accepted(user_id, access_token, answer.expires_in)
+        record = self._mirror.peek(user_id)
+        if record is None or record.access_token == access_token:  # no old one's late answer
+            self._backoff.accepted(user_id, access_token, answer.expires_in)
         await self._outbox.apply(
             key, lambda held: validated(held, access_token, answer, owner, now)
         )

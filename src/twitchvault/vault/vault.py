@@ -292,8 +292,9 @@ class Vault(Part):
     def accepted(self, user_id: str, access_token: str) -> None:
         """Twitch has just accepted this access token of a user's."""
         record = self.mirror.peek(user_id)
-        left = None if record is None else record.seconds_left(self._clocks.wall())
-        self._backoff.accepted(user_id, access_token, as_recorded=left)
+        if record is not None and record.access_token == access_token:  # no old one's late answer
+            left = record.seconds_left(self._clocks.wall())
+            self._backoff.accepted(user_id, access_token, as_recorded=left)
 
     def _needed(self, user_id: str) -> Record:
         record = self.mirror.get(user_id)
