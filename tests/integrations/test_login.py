@@ -106,6 +106,15 @@ async def test_a_stray_callback_ends_nothing(
     assert (await pending.finish(await approve(env, url))).login == "alice"
 
 
+async def test_what_is_no_code_ends_nothing(app: App, env: Environment) -> None:
+    """A callback with the right state and something else for a code leaves the login to go on."""
+    pending = PendingLogins(app, REDIRECT)
+    query = await approve(env, (await pending.begin(SCOPES)).url)
+    with pytest.raises(LoginUnknown):
+        await pending.finish(query | {"code": "two words"})
+    assert (await pending.finish(query)).user_id == env.alice.user_id
+
+
 async def test_a_refusal_ends_the_login(app: App, env: Environment) -> None:
     """It is an error of its own, and the state is used up."""
     pending = PendingLogins(app, REDIRECT)

@@ -105,7 +105,7 @@ class PendingLogins:
         """
         flow = self._flow()
         state, code, refusal = (query.get(name) for name in ("state", "code", "error"))
-        code = inputs.word("code", code) if isinstance(code, str) and code.strip() else None
+        code = _checked(code)  # before the login is used up
         if not isinstance(state, str) or not (code or refusal):
             raise LoginUnknown("this is no callback of a login: it lacks 'state' or 'code'")
         if not await self._app._core.vault.pending.take(state):  # noqa: SLF001
@@ -127,6 +127,14 @@ class PendingLogins:
     def _flow(self) -> AuthorizationCodeGrantFlow:
         self._app._core.binding.check()  # noqa: SLF001
         return AuthorizationCodeGrantFlow.from_app(self._app)
+
+
+def _checked(code: str | None) -> str | None:
+    """The code, None if it cannot be one."""
+    try:
+        return inputs.word("code", code)
+    except ValueError:
+        return None
 
 
 class _Page(NamedTuple):

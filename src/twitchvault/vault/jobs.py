@@ -107,13 +107,16 @@ class Jobs:
         self._waits: dict[str, _Wait] = {}
         self.ending = False
 
-    async def join(self, key: str, work: Work) -> Record | None:
-        """The result of the one job for `key`; a caller's cancellation does not end it."""
+    async def join(self, key: str, work: Work, limit: float | None = None) -> Record | None:
+        """The result of the one job for `key`; a caller's cancellation does not end it.
+
+        Callers wait for `limit` seconds, a lease's ttl if there is none.
+        """
         job = self._jobs.get(key)
         if job is None or job.task.done():
             if self.ending:
                 raise StoreError("the vault is closed: call authorize() first")
-            job = self._jobs[key] = Job(self._clocks, self._limit, work)
+            job = self._jobs[key] = Job(self._clocks, limit or self._limit, work)
             job.task.add_done_callback(partial(self._ended, key))
         return await job.result()
 

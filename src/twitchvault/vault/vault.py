@@ -39,6 +39,7 @@ __all__ = ["Vault"]
 _logger = logging.getLogger(__name__)
 
 HEALTH_TIMEOUT: Final = 0.9
+TO_END: Final = 120.0
 FLUSH_TIMEOUT: Final = 2.0
 """Seconds that closing waits for the store to take what is still to be written."""
 INVALID_TOKEN: Final = "invalid token"  # noqa: S105  (what Twitch says)
@@ -353,9 +354,7 @@ class Vault(Part):
 
     async def run_to_end(self, name: str, work: Callable[[], Coroutine[None, None, None]]) -> None:
         """Do this in a job that a cancelled caller does not end."""
-        await self._refresher.jobs.join(name, lambda _job: work())
-
-    # The app token
+        await self._refresher.jobs.join(name, lambda _job: work(), limit=TO_END)
 
     async def take_app_token(self, token: str) -> None:
         """Use an app access token that somebody brings along."""
