@@ -39,7 +39,8 @@ class PendingStates:
             self._swept = now
             old = await self._repository.call(self._expired, now)
             for start in range(0, len(old), AT_ONCE):
-                await asyncio.gather(*map(self._delete, old[start : start + AT_ONCE]))
+                some = map(self._delete, old[start : start + AT_ONCE])
+                await asyncio.gather(*some, return_exceptions=True)  # else the next time
         await self._repository.call(store.put, self._key(state), b"%f" % now)
 
     async def take(self, state: str) -> bool:
