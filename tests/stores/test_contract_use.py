@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import sys
-from asyncio import create_subprocess_exec, subprocess, timeout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.programs import running
 from twitchvault.testing import StoreContract
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ def names_of(contract: type[StoreContract]) -> set[str]:
     return {name for name in dir(contract) if name[:5] == "test_" and getattr(contract, name)}
 
 
-async def run(project: Path, chosen: str) -> tuple[int | None, str]:
+async def run(project: Path, chosen: str) -> tuple[int, str]:
     """Run pytest in a project of its own, warnings being errors, in the mode that is not ours."""
     (project / "test_mine.py").write_text(PROJECT)
     (project / "pytest.ini").write_text(
@@ -132,19 +131,9 @@ async def run(project: Path, chosen: str) -> tuple[int | None, str]:
         "filterwarnings = error\naddopts = -rfEs --tb=short"
     )
     options = ("-p", "no:cacheprovider", "--basetemp", str(project / "tmp"), "-k", chosen)
-    command = (sys.executable, "-m", "pytest", *options)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    process = await create_subprocess_exec(
-        *command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    try:
-        async with timeout(50):
-            output, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode, output.decode()
+    async with running("-m", "pytest", *options, cwd=project, env=environment) as program:
+        return await program.ended(), program.output
 
 
 async def test_wrong_stores_fail_in_a_project(quick_path: Path) -> None:
