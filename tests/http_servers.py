@@ -86,6 +86,20 @@ async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     return head, await reader.readexactly(_length(head))
 
 
+def answering(*parts: bytes, keeps_open: bool = False, pause: float = 0.0) -> Serve:
+    """Read one request, wait, and write these parts; then hang up, unless it `keeps_open`."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        await asyncio.sleep(pause)
+        writer.writelines(parts)
+        await writer.drain()
+        if keeps_open:
+            await reader.read()
+
+    return serve
+
+
 async def failure(
     client: HTTPClient,
     url: str,
