@@ -114,17 +114,6 @@ async def test_add_user_of_what_is_no_users(env: Environment) -> None:
     assert env.twitch.is_live(pair.access_token)
 
 
-async def test_get_token_and_get_user_by_id(env: Environment) -> None:
-    """None for nobody, and a TokenError; an app token has no refresh token."""
-    async with env.device(env.confidential) as flow:
-        assert flow.get_token("nobody") is None
-        with pytest.raises(TokenError, match="'nobody'"):
-            flow.get_user_by_id("nobody")
-        app_token = flow.get_token(env.confidential.client_id)
-        assert app_token is not None
-        assert app_token[1] is None
-
-
 async def test_a_user_before_authorize(env: Environment) -> None:
     """Whoever forgot `authorize()` is told so, and not to sign the user in; `add_token` works."""
     async with env.device() as flow:
@@ -164,21 +153,6 @@ async def test_remove_token(env: Environment) -> None:
         await flow.flush()
     assert env.twitch.is_live(access_token)
     assert env.twitch.counts.revocations == 0
-
-
-@on_each_store
-async def test_add_token_shows_at_once(env: Environment) -> None:
-    """It asks nobody, returns a UserAPI, shows at once and is durable after `flush()`."""
-    async with env.device() as flow:
-        user = flow.add_token(env.alice.user_id, "access", "refresh")
-        assert isinstance(user, UserAPI)
-        assert (user.user_id, user.login, user.scopes) == (env.alice.user_id, None, ())
-        assert user.token == "access"
-        assert flow.get_token(user.user_id) == ("access", "refresh")
-        assert flow.get_user_by_id(user.user_id) == user
-        await flow.flush()
-        assert await env.stored() == ("access", "refresh")
-    assert env.asked() == 0
 
 
 @on_each_store

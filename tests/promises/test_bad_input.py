@@ -143,7 +143,7 @@ async def test_what_is_no_user_id(
     [
         ({"client_id": ""}, ValueError, "'client_id' .*is empty"),
         ({"client_id": "a b"}, ValueError, "'client_id' .*white space"),
-        ({"client_id": "abc:1"}, ValueError, "'client_id' .*without ':'"),
+        ({"client_id": "abc:secret@host"}, ValueError, "'client_id' .*without ':'"),
         ({"client_id": 7}, ValueError, "'client_id' must be a str"),
         ({"client_secret": ""}, ValueError, "'client_secret' is empty"),
         ({"client_secret": "a b"}, ValueError, "'client_secret' .*white space"),
