@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from .place import ELSEWHERE, PROGRAMS
+from .conftest import ELSEWHERE, PROGRAMS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from .place import Place
+    from .conftest import Place
 
 AT_THE_SERVER = """
 import sys
