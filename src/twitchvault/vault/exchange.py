@@ -266,6 +266,7 @@ class Exchange(Part):
                 await self._put(lease)
                 return
             if held.record.refresh_token != lease.record.refresh_token:
+                lease.given_up = True
                 return
             # A store that went back in time may have lost the lease; others keep theirs.
             if held.record.lease in {lease.name, None} and held.record.state == "live":
