@@ -7,13 +7,15 @@ import socket
 import threading
 import traceback
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 import pytest
+import uvicorn
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.test_utils import TestServer
+from yarl import URL
 
 from twitchvault.errors import NoAnswer
 
@@ -68,6 +70,29 @@ async def web_server(handler: Handler) -> AsyncIterator[str]:
         yield str(server.make_url("/"))
     finally:
         await server.close()
+
+
+@asynccontextmanager
+async def asgi_server(make: Callable[[URL], Any]) -> AsyncIterator[URL]:
+    """The address of the application that `make` makes for it, under uvicorn."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        base = URL.build(scheme="http", host="127.0.0.1", port=listening.getsockname()[1])
+        server = uvicorn.Server(uvicorn.Config(make(base), log_config=None, ws="none"))
+        work = asyncio.create_task(server.serve([listening]))
+        try:
+            yield base
+        finally:
+            server.should_exit = True
+            await work
+
+
+async def sent_back(page: str | URL) -> dict[str, str]:
+    """What Twitch's page sends a browser back with, for whoever `auto_consent` has decided."""
+    async with (
+        aiohttp.ClientSession() as browser,
+        browser.get(URL(str(page), encoded=True), allow_redirects=False) as answer,
+    ):
+        return dict(URL(answer.headers["Location"]).query)
 
 
 def free_port() -> int:

@@ -5,23 +5,24 @@ Its FastAPI example runs under uvicorn, with a browser that follows the redirect
 
 from __future__ import annotations
 
-import threading
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 
-from tests.environment import Environment, on_each_store, our_tasks, until
-from tests.http_servers import free_port
+from tests.environment import Environment, on_each_store, our_tasks
+from tests.http_servers import asgi_server
 from twitchvault import App, NotAuthorized, TokenError
 from twitchvault.oauth import AuthorizationCodeGrantFlow, DeviceCodeFlow
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
+
+    from yarl import URL
 
     from twitchvault.oauth import Token
 
@@ -115,9 +116,11 @@ async def test_from_app_of_a_public_client(env: Environment) -> None:
     assert (await flow.request_device_code()).device_code
 
 
-def example(callback_url: str, arguments: dict[str, Any]) -> FastAPI:
+def example(env: Environment, base: URL) -> FastAPI:
     """The example as the reference has it."""
-    flow = AuthorizationCodeGrantFlow(**arguments)
+    callback_url = str(base / "callback")
+    client = env.twitch.register_client(redirect_uris=[callback_url])
+    flow = AuthorizationCodeGrantFlow(**env.arguments(client, store="memory://", maintain=True))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -145,40 +148,19 @@ def example(callback_url: str, arguments: dict[str, Any]) -> FastAPI:
     return app
 
 
-@contextmanager
-def serving(app: FastAPI, port: int) -> Iterator[uvicorn.Server]:
-    """The app under uvicorn, in a thread and an event loop of its own."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="critical", ws="none")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        assert not thread.is_alive()
-
-
 async def test_the_fastapi_example(env: Environment) -> None:
     """The browser comes back from Twitch, and the callback answers with `token.raw`."""
-    port = free_port()
-    base = f"http://127.0.0.1:{port}"
-    client = env.twitch.register_client(redirect_uris=[f"{base}/callback"])
     env.twitch.auto_consent(env.alice)
-    app = example(f"{base}/callback", env.arguments(client, store="memory://", maintain=True))
-    with serving(app, port) as server:
-        await until(lambda: server.started)
-        async with aiohttp.ClientSession() as browser:
-            async with browser.get(f"{base}/login") as page:
-                assert page.status == 200
-                answer = await page.json()
-            assert set(answer) >= {"access_token", "refresh_token", "expires_in", "token_type"}
-            assert answer["scope"] == ["user:read:email"]
-            assert env.twitch.is_live(answer["access_token"])
-            pair = {name: answer[name] for name in ("access_token", "refresh_token")}
-            async with browser.get(f"{base}/keep", params=pair) as page:
-                assert await page.json() == "alice"
+    async with asgi_server(partial(example, env)) as base, aiohttp.ClientSession() as browser:
+        async with browser.get(base / "login") as page:
+            assert page.status == 200
+            answer = await page.json()
+        assert set(answer) >= {"access_token", "refresh_token", "expires_in", "token_type"}
+        assert answer["scope"] == ["user:read:email"]
+        assert env.twitch.is_live(answer["access_token"])
+        pair = {name: answer[name] for name in ("access_token", "refresh_token")}
+        async with browser.get(base / "keep", params=pair) as page:
+            assert await page.json() == "alice"
     assert env.twitch.leaks == ()
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 import pytest
-import uvicorn
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 from starlette.applications import Starlette
 from yarl import URL
 
 from tests.environment import REDIRECT, until
+from tests.http_servers import asgi_server, sent_back
 from tests.own_stores import Broken, OwnStore, nothing
 from twitchvault import BadRequest, ClientException, NotAuthorized
 from twitchvault.integrations.login import (
@@ -42,13 +42,7 @@ LATER = "This cannot be done just now: sign in again in a minute."
 async def approve(env: Environment, url: str, *, deny: bool = False) -> dict[str, str]:
     """Answer Twitch's page as alice; the query that comes back."""
     env.twitch.auto_consent(env.alice, deny=deny)
-    async with (
-        aiohttp.ClientSession() as browser,
-        browser.get(URL(url, encoded=True), allow_redirects=False) as answer,
-    ):
-        back = URL(answer.headers["Location"])
-    assert str(back).startswith(REDIRECT)
-    return dict(back.query)
+    return await sent_back(url)
 
 
 async def test_a_login_is_finished_once(app: App, env: Environment) -> None:
@@ -184,27 +178,13 @@ async def serving_aiohttp(pending: PendingLogins) -> AsyncIterator[URL]:
     """Under aiohttp."""
     application = web.Application()
     application.add_routes(aiohttp_routes(pending, SCOPES))
-    runner = web.AppRunner(application)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield URL.build(scheme="http", host="127.0.0.1", port=runner.addresses[0][1])
-    finally:
-        await runner.cleanup()
+    async with TestServer(application) as server:
+        yield server.make_url("/")
 
 
-@asynccontextmanager
-async def serving_starlette(pending: PendingLogins) -> AsyncIterator[URL]:
+def serving_starlette(pending: PendingLogins) -> AbstractAsyncContextManager[URL]:
     """Under uvicorn."""
-    application = Starlette(routes=starlette_routes(pending, SCOPES))
-    server = uvicorn.Server(uvicorn.Config(application, log_config=None, ws="none"))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        work = asyncio.create_task(server.serve([listening]))
-        try:
-            yield URL.build(scheme="http", host="127.0.0.1", port=listening.getsockname()[1])
-        finally:
-            server.should_exit = True
-            await work
+    return asgi_server(lambda _: Starlette(routes=starlette_routes(pending, SCOPES)))
 
 
 @pytest.fixture(params=[serving_aiohttp, serving_starlette], ids=["aiohttp", "starlette"])
