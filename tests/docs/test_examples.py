@@ -88,9 +88,7 @@ async def visit(server: dict[str, Any], *, meddle: bool = False) -> tuple[int, s
 
 
 async def test_a_user_comes_back_signed_in(server: dict[str, Any]) -> None:
-    """The browser goes to Twitch and comes back, and the pair is in the vault; the code is sent
-    once, and the cookie is gone.
-    """
+    """The pair is in the vault, the code was sent once, and the cookie is gone."""
     alice = server["twitch"].add_user("alice")
     server["twitch"].auto_consent(alice)
     assert await visit(server) == (200, "Welcome, alice.")

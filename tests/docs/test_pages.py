@@ -13,7 +13,6 @@ import re
 import shlex
 import subprocess
 import sys
-import tomllib
 from dataclasses import fields
 from pathlib import Path
 from typing import Final, get_args, get_type_hints
@@ -26,12 +25,11 @@ from twitchvault import errors
 from twitchvault.environment import VARIABLES
 from twitchvault.testing.fake import Settings, Switches
 
-from .pages import INDEX, PAGES, README, ROOT, anchors, blocks, links, name, prose
+from .pages import INDEX, PAGES, PROJECT, README, ROOT, anchors, blocks, links, name, prose
 
 LANGUAGES: Final = {"python", "toml", "bash", "text", "mermaid", "diff", "sql"}
 """Python and TOML are run by test_examples, bash is checked below; the rest is not for running."""
 DIAGRAMS: Final = ("flowchart TD", "sequenceDiagram", "stateDiagram-v2")
-PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SOURCE: Final = PROJECT["urls"]["Source"]
 FILES: Final = f"{SOURCE}/blob/main/"
 TWITCH: Final = ("https://dev.twitch.tv/", "https://www.twitch.tv/")

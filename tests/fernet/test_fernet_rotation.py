@@ -43,10 +43,7 @@ async def plain(inner: MemoryStore) -> dict[str, bytes]:
 
 
 async def test_encrypt_existing(inner: MemoryStore, plain: dict[str, bytes]) -> None:
-    """It encrypts all, reports, and leaves the store open; a second call writes nothing.
-
-    What a program without encryption wrote afterwards is encrypted by another call.
-    """
+    """It encrypts all and leaves the store open; again, only what came in plaintext since then."""
     store = FernetStore(inner, [KEY, NEW])
     report = await store.encrypt_existing()
     assert (report.rewritten, report.left) == (USERS, ())
@@ -181,10 +178,7 @@ async def users(store: FernetStore) -> dict[str, bytes]:
 
 
 async def test_rotate(inner: MemoryStore, users: dict[str, bytes]) -> None:
-    """All entries and the check entry go under the first key; then the old one can be dropped.
-
-    A second rotation writes nothing and says the same.
-    """
+    """All go under the first key, then the old one can be dropped; again, nothing is written."""
     store = await opened(inner, NEW, KEY)
     await store.put("cid:new", b"value")
     report = await store.rotate()

@@ -41,10 +41,7 @@ def expect_damage(app: App, user_id: str, text: str) -> None:
 
 @pytest.mark.parametrize(("value", "text"), DAMAGE)
 async def test_damage_from_before(env: Environment, value: bytes, text: str) -> None:
-    """Found at opening: the flow opens, the others load, and that user's calls raise.
-
-    Upkeep goes on for the others and leaves alone what it cannot read.
-    """
+    """The flow opens, the others load and are kept up; that user's calls raise, its row stays."""
     pair = env.pair()
     async with env.app() as app:
         app.add_token(pair.user_id, pair.access_token, pair.refresh_token)

@@ -161,10 +161,7 @@ async def test_ten_entries_at_most(env: Environment) -> None:
 
 
 async def test_who_has_no_history(env: Environment) -> None:
-    """A user who is not known, and one whose record was written before there was any.
-
-    What a later version or a damaged line says is read as far as it goes, never an error.
-    """
+    """Nobody known, a record from before there was any, a line of a later version: no error."""
     async with env.app() as app:
         await env.login(app)
     key = env.key(env.alice)

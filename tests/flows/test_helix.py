@@ -45,10 +45,7 @@ async def test_get_user(env: Environment) -> None:
 
 
 async def test_the_methods(env: Environment, user: UserAPI) -> None:
-    """get, post, put, patch and delete send what they say, anew after a renewal.
-
-    An empty answer is {}, and a list is put under "data".
-    """
+    """They send what they say, anew after a renewal; an empty answer is {}, a list is "data"."""
     env.twitch.add_resource("things", [{"n": 1}])
     assert (await user.get("things"))["data"] == [{"n": 1}]
     assert (await user.get("/things"))["data"] == [{"n": 1}]
@@ -66,10 +63,7 @@ async def test_the_methods(env: Environment, user: UserAPI) -> None:
 
 
 async def test_params(env: Environment, user: UserAPI) -> None:
-    """A list repeats the parameter, None leaves it out, a bool is true or false.
-
-    A value cannot add a parameter, leave the query or end the request line.
-    """
+    """A list repeats, None leaves out, a bool is a word; no value breaks out of its parameter."""
     both = [env.alice.user_id, env.bob.user_id]
     for ids in (both, tuple(both), set(both), frozenset(both)):
         answer = await user.get("users", params={"id": ids, "login": None})

@@ -131,10 +131,7 @@ async def test_clear_forgets_here_and_keeps_there(env: Environment) -> None:
 
 @on_each_store
 async def test_close_is_idempotent(env: Environment) -> None:
-    """Closing without having opened, twice, and twice at once: no error, nothing left open.
-
-    What was changed right before is durable.
-    """
+    """Never opened, twice, twice at once: no error, nothing left open, all changes durable."""
     flow = env.device()
     await flow.close()
     await flow.authorize()

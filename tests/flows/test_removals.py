@@ -70,10 +70,7 @@ async def _remove_leased(env: Environment, app: App, user_id: str) -> tuple[str,
 @pytest.mark.parametrize("how", ["add_token", "add_user"])
 @pytest.mark.parametrize("name", ["alice", "wrong"])
 async def test_a_pair_whose_exchange_died_comes_back(env: Environment, name: str, how: str) -> None:
-    """A pair that was removed under a dead process' lease can be added again, and is renewed.
-
-    The same of a pair that comes without its user.
-    """
+    """What was removed under a dead process' lease comes back, with its user or without."""
     async with env.app() as app:
         pair = await _remove_leased(env, app, env.alice.user_id if name == "alice" else "12345")
         if how == "add_token":

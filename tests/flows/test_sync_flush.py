@@ -48,10 +48,7 @@ class DeniedError(StoreUnavailable):
     ],
 )
 async def test_flush_reports_and_keeps(env: Environment, error: Exception, text: str) -> None:
-    """Each `flush()` raises what failed, as a StoreError without the driver's text.
-
-    A StoreError of the store's own making is what the caller gets.
-    """
+    """Each raises what failed: the store's own StoreError, else one without the driver's text."""
     store = OwnStore()
     async with env.device(store=store) as flow:
         flow.add_token("0", "a", "r")

@@ -81,10 +81,7 @@ async def test_add_user_refreshes_after_a_401(env: Environment, mode: str) -> No
 async def test_add_user_when_twitch_fails(
     env: Environment, endpoint: str, fault: dict[str, Any], error: type[Exception]
 ) -> None:
-    """It raises as itself and stores no user; later, also in another process, the pair is good.
-
-    Only a 401 of the validation leads to a refresh.
-    """
+    """It raises as itself and stores no user; a 401 alone leads to a refresh; later all is well."""
     pair = env.pair(expired=endpoint != "validate")
     async with env.device(lease_ttl=1) as flow, env.device(lease_ttl=1) as other:
         env.twitch.fail(endpoint, times=None, **fault)

@@ -46,10 +46,7 @@ async def approve(env: Environment, url: str, *, deny: bool = False) -> dict[str
 
 
 async def test_a_login_is_finished_once(app: App, env: Environment) -> None:
-    """Of five at the same moment and one later, one is, also if the next answer is a 503.
-
-    The code is exchanged once.
-    """
+    """Of five at once and one later, one is, also if the next answer is a 503: one exchange."""
     pending = PendingLogins(app, REDIRECT)
     query = await approve(env, (await pending.begin(SCOPES)).url)
     env.twitch.fail("validate", status=503)
@@ -221,9 +218,7 @@ async def test_the_pages(site: Site, env: Environment, app: App) -> None:
 
 
 async def test_a_reload(site: Site, env: Environment) -> None:
-    """The page that a user comes to has no code in its address, and may be reloaded at will; the
-    address with the code does nothing any more, and says who is signed in.
-    """
+    """The last page may be reloaded; the address with the code only says who is signed in."""
     back = await begun(site, env)
     assert (await site.visit(back))[0] == 303
     assert await site.visit("/callback") == await site.visit("/callback")
@@ -233,10 +228,7 @@ async def test_a_reload(site: Site, env: Environment) -> None:
 
 
 async def test_two_tabs(site: Site, env: Environment) -> None:
-    """Logins that began side by side in one browser all come to their end.
-
-    In a browser in which none began they are turned away, and none ends.
-    """
+    """Logins side by side in one browser all end well; a strange one is turned away, ends none."""
     tabs = [await begun(site, env) for _ in range(3)]
     async with aiohttp.ClientSession() as stranger:
         for back in ("/callback", *tabs):
@@ -247,9 +239,7 @@ async def test_two_tabs(site: Site, env: Environment) -> None:
 
 
 async def test_refusals_and_bad_days(site: Site, env: Environment) -> None:
-    """A page for each: denied, a code that is not good or not there, Twitch away. A login that has
-    ended leaves no cookie behind.
-    """
+    """A page for each: denied, a code that is not good or missing, Twitch away; no cookie left."""
     denied = await begun(site, env, deny=True)
     assert await site.visit(denied) == (403, "You did not grant access.")
     assert (await site.visit(await begun(site, env, code="wrong")))[0] == 400

@@ -109,10 +109,7 @@ def coroutines(thing: object) -> dict[str, Call]:
 async def test_every_coroutine_looks_at_the_loop_first(
     env: Environment, kind: type[App], ended: bool
 ) -> None:
-    """On another loop each is refused in words that help; nothing is sent, and nothing closed.
-
-    `from_app` binds nothing of its own.
-    """
+    """On another loop each is refused in words that help; nothing is sent, bound or closed."""
     flow = kind(**env.arguments(env.confidential))
     if ended:
         user, app = await on_another_loop(lambda: authorized(flow, env), flow)  # type: ignore[misc]

@@ -366,10 +366,7 @@ async def test_somebody_elses_expired_pair(env: Environment) -> None:
 @on_each_store
 @pytest.mark.parametrize("how", ["add_user", "add_token"])
 async def test_a_login_that_brings_fewer_scopes(env: Environment, how: str) -> None:
-    """The wider pair is replaced, and every process gets an event with the scopes that are lost.
-
-    A login that brings more scopes gives none.
-    """
+    """It replaces the wider pair, and every process is told which scopes are lost, if any are."""
     async with env.app() as app, env.app() as other:
         await env.login(app)
         await other.sync()  # it has the first login behind it

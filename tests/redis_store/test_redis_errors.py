@@ -70,10 +70,7 @@ async def test_tls_to_a_plain_server(server: Server) -> None:
 async def test_server_gone_later(
     own_server: Callable[..., Server], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The server goes away: calls fail in time and tell what is unknown; then it heals.
-
-    The feed says once that it tries again, and of which server.
-    """
+    """Calls fail in time and tell what is unknown, the feed says so once; then all heals."""
     server = await own_server(*DURABLE).ready()
     async with RedisStore(server.url) as store, store.watch() as feed:
         version = await store.put("key", b"value")
@@ -100,10 +97,7 @@ async def test_server_gone_later(
 
 
 async def test_a_server_that_hangs(own_server: Callable[..., Server]) -> None:
-    """A thousand callers all hear in the same bounded time, not one batch after the other.
-
-    So do `catch_up`, which works again later, and `close`.
-    """
+    """A thousand callers hear in one bounded time, so do `catch_up`, which heals, and `close`."""
     server = await own_server().ready()
     async with RedisStore(server.url) as store, store.watch() as feed:
         await store.put("key", b"value")
