@@ -41,7 +41,7 @@ _KEY_FILE: Final = "KEY_FILE"
 """Another name of KEYS_FILE."""
 _LONGEST: Final = 1 << 20
 """Bytes of a file: a device would never end."""
-_SERVERS: Final = ("redis://", "rediss://", "unix://")
+_SERVERS: Final = tuple(url.removesuffix("...") for url in stores.BACKENDS["RedisStore"].urls)
 
 
 class Keys(NamedTuple):
