@@ -213,7 +213,7 @@ class HTTPClient:
         if self._given is None and self._own is None:
             self._loop = loop
             self._own = aiohttp.ClientSession(
-                connector=self._connector,
+                connector=self._connector or aiohttp.TCPConnector(limit=0, limit_per_host=100),
                 connector_owner=self._connector is None,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": "twitchvault"},
