@@ -41,7 +41,7 @@ _KEY_FILE: Final = "KEY_FILE"
 """Another name of KEYS_FILE."""
 _LONGEST: Final = 1 << 20
 """Bytes of a file: a device would never end."""
-_SERVERS: Final = ("redis://", "rediss://", "unix://")
+_SERVERS: Final = tuple(url.removesuffix("...") for url in stores.BACKENDS["RedisStore"].urls)
 
 
 class Keys(NamedTuple):
@@ -89,11 +89,11 @@ def variable(name: str) -> str:
 
 def setting(name: str) -> str | None:
     """The value of TWITCHVAULT_<name>, there or in a file; None if neither is set."""
-    found = _only_one(name, f"{name}_FILE")
-    if found != f"{name}_FILE":
+    file = f"{name}_FILE"
+    if _only_one(name, file) != file:
         return os.environ.get(variable(name))
-    path = _path(found)
-    source = f"the file {str(path)!r} of {variable(found)}"
+    path = _path(file)
+    source = f"the file {str(path)!r} of {variable(file)}"
     text = _content(path, source)
     if not text.strip():
         raise WrongValue(f"{source} is empty")

@@ -12,7 +12,6 @@ import math
 import os
 import time
 from contextlib import suppress
-from socket import gaierror
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlencode
 
@@ -49,8 +48,7 @@ _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (aiohttp.ClientConnectorCertificateError, "its TLS certificate is not trusted"),
     (aiohttp.ServerFingerprintMismatch, "its TLS certificate is not the expected one"),
     (aiohttp.ClientSSLError, "no TLS connection could be made"),
-    # The first releases of aiohttp 3.10 have no error of their own for it.
-    (getattr(aiohttp, "ClientConnectorDNSError", gaierror), "its name cannot be resolved"),
+    (aiohttp.ClientConnectorDNSError, "its name cannot be resolved"),
     (aiohttp.ClientProxyConnectionError, "the proxy cannot be reached"),
     (aiohttp.ClientHttpProxyError, "the proxy refused to connect to it"),
     (aiohttp.ServerDisconnectedError, "the connection was closed before an answer came"),

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
 from twitchvault.errors import NotAuthorized, TwitchVaultError, WrongEventLoop, WrongValue
+from twitchvault.helix.client import RENEWALS
 from twitchvault.vault.refresh import sign_in_again
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from twitchvault.app import App
     from twitchvault.vault.events import VaultEvent
 
-RENEWALS: Final = 3
-"""Newer tokens that one call tries: other processes may have renewed too, some time ago."""
 LONGEST_START: Final = 5.0
 """Seconds within which the vault's loop takes a call, unless something blocks it."""
 LONGEST_CALL: Final = 300.0

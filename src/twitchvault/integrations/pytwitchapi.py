@@ -25,6 +25,7 @@ from twitchvault.errors import (
     WrongEventLoop,
     WrongValue,
 )
+from twitchvault.helix.client import RENEWALS
 from twitchvault.integrations import bridge
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class VaultTwitch(Twitch):
         data: dict[str, Any] | None = None,
         retries: int = 1,
     ) -> ClientResponse:
-        for _ in range(bridge.RENEWALS):
+        for _ in range(RENEWALS):
             sent = _sent.get()
             if response.status != _UNAUTHORIZED or sent is None:
                 break
