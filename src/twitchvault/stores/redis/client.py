@@ -201,7 +201,8 @@ class Client:
             why = "the namespace was written by a newer version of twitchvault; upgrade this one"
             return StoreError(f"{self.server}: {why}")
         denied = _DENIED.search(reply)
-        advice = f"; allow it with ACL SETUSER (needed: {COMMANDS})" if denied else ""
+        needed = f"the namespace's keys, {COMMANDS} +hello +client; +select for a database but 0"
+        advice = f"; allow it with ACL SETUSER (needed: {needed})" if denied else ""
         return self._unavailable(f"the server answered: {reply}{advice}")
 
     def _unavailable(self, why: str) -> StoreUnavailable:
