@@ -50,16 +50,12 @@ class Core:
         self._resets = 0
         self._closing: asyncio.Task[None] | None = None
 
-    def enter_loop(self) -> None:
-        """Make sure that the flow may be bound to the running loop."""
+    async def authorize(self, token: str | None) -> None:
+        """Open the store and have an app token: `token`, the vault's own or a new one."""
         self.binding.check_process()
         if self.binding.closed:
             self._abandon()
         self.binding.check()
-
-    async def authorize(self, token: str | None) -> None:
-        """Open the store and have an app token: `token`, the vault's own or a new one."""
-        self.enter_loop()
         if self._closing is not None:
             await asyncio.wait((self._closing,))
         if self.binding.bind():

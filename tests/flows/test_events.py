@@ -115,6 +115,20 @@ async def test_a_stream_ends_with_the_flow(env: Environment) -> None:
     assert await here.ended() == []
 
 
+async def test_a_reader_that_does_not_read(
+    env: Environment, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It loses the oldest events, and the log says so once."""
+    async with env.app() as app:
+        stream = app.events()
+        for number in range(10_500):
+            app.add_token(str(number), "a", f"r{number}")
+        await app.flush()
+        warnings = [record for record in caplog.records if "behind" in record.getMessage()]
+        assert len(warnings) == 1
+    assert len([event async for event in stream]) == 10_000
+
+
 @on_each_store
 async def test_what_happened_to_a_user(env: Environment) -> None:
     """Every process reads the same story, after a restart too, each line with who did it."""

@@ -60,6 +60,26 @@ async def due_work_is_done(env: Environment, app: App) -> None:
     await until(lambda: pair.user_id in app.tokens_validity)
 
 
+async def test_who_needed_a_login_before_stops_nobody(env: Environment) -> None:
+    """The access tokens of three of them run out: nothing is sent, and the others go on."""
+    four = pairs(env, 4)
+    with wall_clock(-7_200):
+        async with env.app() as app:
+            users = [await app.add_user(pair.access_token, pair.refresh_token) for pair in four]
+            env.twitch.switch(env.public, false_invalid_refresh=3)
+            for user in users[:3]:
+                await asyncio.gather(user.refresh(), return_exceptions=True)
+    for pair in four[:3]:
+        env.twitch.expire_access(pair.access_token)
+    async with env.app(maintain=True) as app:
+        await until(lambda: all(validated(env, pair) == 2 for pair in four))
+        await due_work_is_done(env, app)
+        fifth = env.pair(user=env.new_user(), expired=True)
+        app.add_token(fifth.user_id, fifth.access_token, fifth.refresh_token)
+        await until(lambda: env.twitch.counts.exchanges)
+    await env.expect(exchanges=1, user=fifth.user_id)
+
+
 @on_each_store
 async def test_at_the_start(env: Environment) -> None:
     """Every token that nobody has validated yet is validated at once, and shows in the views."""

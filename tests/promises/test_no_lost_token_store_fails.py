@@ -53,6 +53,9 @@ async def test_down_before_the_exchange(env: Environment, store: OwnStore) -> No
         store.before = broken = Broken("put")
         with pytest.raises(StoreUnavailable):
             await user.refresh()
+        env.twitch.expire_access(user.token)
+        with pytest.raises(StoreUnavailable, match="the refresh of user"):
+            await user.get_user()
         assert env.refreshes_sent() == 1
         broken.down = False
         await within(user.refresh())

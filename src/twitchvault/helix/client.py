@@ -12,7 +12,14 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from twitchvault.errors import HTTPException, NotAuthorized, WrongType, WrongValue, fresh_copy
+from twitchvault.errors import (
+    HTTPException,
+    NotAuthorized,
+    StoreUnavailable,
+    WrongType,
+    WrongValue,
+    fresh_copy,
+)
 from twitchvault.inputs import base_url
 from twitchvault.responses import is_good, json_of, looks_like_json, message_of
 from twitchvault.vault.refresh import sign_in_again, unknown_user
@@ -131,6 +138,9 @@ class HelixClient:
             failure.message = f"the refresh of user {user_id!r} failed {after}: {text}"
             failure.args = (failure.status, failure.message)
             raise failure from None
+        except StoreUnavailable as error:
+            msg = f"the refresh of user {user_id!r} failed: {error}"
+            raise StoreUnavailable(msg) from None
         if token != refused.access_token:
             return self.record(user_id)
         # Helix and the identity service contradict each other: Helix is not believed any more,

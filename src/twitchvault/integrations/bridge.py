@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
@@ -70,8 +71,10 @@ def call_soon(
     app: App, function: Callable[_P, object], *args: _P.args, **kwargs: _P.kwargs
 ) -> None:
     """Call a plain function of the vault, which changes it, on the vault's loop."""
-    loop = _loop_of(app)
-    if loop is None or loop is asyncio.get_running_loop():
+    loop, here = _loop_of(app), None
+    with suppress(RuntimeError):  # in a thread without one
+        here = asyncio.get_running_loop()
+    if loop is None or loop is here:
         function(*args, **kwargs)
     else:
         loop.call_soon_threadsafe(lambda: function(*args, **kwargs))

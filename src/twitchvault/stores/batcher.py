@@ -43,7 +43,7 @@ class Batcher(Generic[Request, Result]):
         """The result of this request."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._queue.append((future, request))
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="twitchvault batches")
         return await future
 
@@ -65,8 +65,6 @@ class Batcher(Generic[Request, Result]):
             _fail(batch, StoreUnavailable(msg))
             self._fail_queue("the store was closed")
             raise
-        finally:
-            self._task = None
 
     def _next_batch(self) -> list[_Waiting[Request]]:
         batch: list[_Waiting[Request]] = []

@@ -61,7 +61,6 @@ class _Accepted(NamedTuple):
     """Twitch has accepted an access token, which lives for `lives` seconds; None: unknown."""
 
     token: str
-    at: float
     since: Stopwatch
     lives: float | None
 
@@ -77,18 +76,6 @@ class _Dead(NamedTuple):
     accepted: _Accepted | None
 
 
-class _Expected(NamedTuple):
-    """An access token that cannot die by itself for so many seconds."""
-
-    token: str
-    since: Stopwatch
-    seconds: float
-
-    @property
-    def left(self) -> float:
-        return self.seconds - self.since.elapsed()
-
-
 class Backoff:
     """Attempts by name: a user id, or a seed's key."""
 
@@ -96,7 +83,7 @@ class Backoff:
         self._clocks = clocks
         self._attempts: defaultdict[str, _Attempts] = defaultdict(_Attempts)
         self._accepted: dict[str, _Accepted] = {}
-        self._expected: dict[str, _Expected] = {}
+        self._expected: dict[str, _Accepted] = {}
         self._dead: dict[str, _Dead] = {}
 
     def check(self, name: str) -> None:
@@ -163,7 +150,6 @@ class Backoff:
         """
         found = lives or None
         self._attempts.pop(name, None)
-        now = self._clocks.monotonic()
         self._dead.pop(name, None)
         # The newest stands last. An answer may come after a later one that has refused the token.
         for known in (self._accepted.pop(name, None), self._expected.pop(name, None)):
@@ -173,9 +159,9 @@ class Backoff:
             found = None  # it lives all the same: a clock was set
         if found is None and as_recorded is not None and 0.0 < as_recorded < UNKNOWN_LIFE + SKEW:
             found = as_recorded - SKEW
-        self._accepted[name] = _Accepted(token, now, Stopwatch(self._clocks), found)
-        while now - self._accepted[oldest := next(iter(self._accepted))].at >= ACCEPTED_FOR:
-            del self._accepted[oldest]
+        self._accepted[name] = _Accepted(token, Stopwatch(self._clocks), found)
+        while next(iter(self._accepted.values())).since.elapsed() >= ACCEPTED_FOR:
+            del self._accepted[next(iter(self._accepted))]
 
     def refused(self, name: str) -> None:
         """Twitch has refused the user's access token."""
@@ -202,13 +188,13 @@ class Backoff:
             lives = self._accepted[name].left
             seconds = left - SKEW if lives is None else lives - MARGIN
             self._expected.pop(name, None)
-            self._expected[name] = _Expected(token, Stopwatch(self._clocks), seconds)
+            self._expected[name] = _Accepted(token, Stopwatch(self._clocks), seconds)
             _limit(self._expected)
 
     def was_killed(self, name: str, token: str) -> bool:
         """Whether this access token, which is dead, cannot have died by itself."""
         expected = self._expected.get(name)
-        return expected is not None and expected.token == token and expected.left > 0
+        return expected is not None and expected.token == token and (expected.left or 0.0) > 0
 
     def was_accepted(self, name: str, token: str) -> bool:
         """Whether Twitch has accepted this access token within the last minute."""

@@ -59,7 +59,7 @@ class EventStream:
     def __init__(self) -> None:
         self._queue: deque[VaultEvent] = deque(maxlen=QUEUE_LIMIT)
         self._news: asyncio.Event = asyncio.Event()
-        self._closed = False
+        self._closed = self._is_behind = False
 
     def __aiter__(self) -> AsyncIterator[VaultEvent]:
         return self
@@ -68,6 +68,7 @@ class EventStream:
         while not self._queue:
             if self._closed:
                 raise StopAsyncIteration
+            self._is_behind = False
             self._news.clear()
             await self._news.wait()
         return self._queue.popleft()
@@ -86,7 +87,8 @@ class EventStream:
         """Queue an event."""
         if self._closed:
             return
-        if len(self._queue) == QUEUE_LIMIT:
+        if len(self._queue) == QUEUE_LIMIT and not self._is_behind:
+            self._is_behind = True
             _logger.warning("an events() reader is %d events behind: dropping", QUEUE_LIMIT)
         self._queue.append(event)
         self._wake()

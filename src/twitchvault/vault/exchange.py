@@ -93,7 +93,8 @@ class Exchange(Part):
         except VersionConflict:
             return None
         except asyncio.CancelledError:
-            self._release_later(lease)  # it may have got in
+            if not in_doubt:
+                self._release_later(lease)  # it may have got in
             raise
         return lease
 

@@ -79,7 +79,7 @@ def _text(now: float, kind: Kind, before: str, after: str, reason: str) -> str:
 
 @functools.cache
 def _host() -> str:
-    return socket.gethostname()
+    return socket.gethostname().encode(errors="replace").decode()
 
 
 def _entry(text: str) -> HistoryEntry:

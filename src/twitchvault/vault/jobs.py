@@ -96,7 +96,8 @@ class Job:
 
     def timed_out(self) -> NoAnswer:
         """The error of a caller who has waited long enough."""
-        return NoAnswer(f"no result of the refresh within {self.limit:g} s; try again in a moment")
+        msg = f"no result within {self.limit:g} s, it is still awaited; try again in a moment"
+        return NoAnswer(msg)
 
 
 class Jobs:

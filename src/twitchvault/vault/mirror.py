@@ -49,12 +49,11 @@ class Mirror:
 
     def __init__(self, client_id: str, events: Events, *, live: bool) -> None:
         self.client_id = client_id
-        self._prefix = len(client_id) + 1
+        self._prefix = f"{client_id}:"
         self._events = events
         self._held: dict[str, tuple[int, Record | None]] = {}
         self._pending: dict[str, tuple[Transition, Record | None]] = {}
         self._writing: dict[str, bytes | None] = {}
-        self._arrived: dict[str, bytes | None] = {}
         self._waiters: dict[str, asyncio.Event] = {}
         self._drain: Callable[[], list[Change]] | None = None
         self._thread = 0
@@ -182,7 +181,7 @@ class Mirror:
         `quiet`: it was there before, so it is no event.
         """
         key, version, value = entry
-        user_id = key[self._prefix :]
+        user_id = key.removeprefix(self._prefix)
         if user_id in self._held or self._pending or self.cleared or not quiet:
             self.apply((entry,))
             if quiet and version < self.version(user_id):
@@ -202,12 +201,12 @@ class Mirror:
     def apply(self, changes: Iterable[Change | Entry]) -> None:
         """Take in what a feed or a scan brought."""
         for key, version, value in changes:
-            user_id = key[self._prefix :]
+            if not key.startswith(self._prefix):  # a store that does not keep to the prefix
+                continue
+            user_id = key[len(self._prefix) :]
             if version <= self.version(user_id) and not self.is_damaged(user_id):
                 continue
             ours = user_id in self._writing and self._writing[user_id] == value
-            if ours:
-                self._arrived[user_id] = value
             origin: Origin = "local" if ours else "remote"
             try:
                 record = None if value is None else decode(value, user_id)
@@ -300,17 +299,11 @@ class Mirror:
     def begin_write(self, user_id: str, value: bytes | None) -> None:
         """This process is about to write these bytes: their change will be of local origin."""
         self._writing[user_id] = value
-        self._arrived.pop(user_id, None)
 
     def end_write(self, user_id: str, value: bytes | None) -> None:
         """What comes from now on was written by others, unless another write has begun since."""
         if self._writing.get(user_id) == value:
             self._writing.pop(user_id, None)
-            self._arrived.pop(user_id, None)
-
-    def has_arrived(self, user_id: str, value: bytes | None) -> bool:
-        """Whether the feed has told of a write of these bytes, whatever its answer was."""
-        return user_id in self._arrived and self._arrived[user_id] == value
 
     # Waiting
 

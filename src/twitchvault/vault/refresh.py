@@ -27,7 +27,6 @@ from twitchvault.errors import (
     Unauthorized,
     VersionConflict,
 )
-from twitchvault.vault.clocks import Stopwatch
 from twitchvault.vault.context import Part
 from twitchvault.vault.exchange import CONFIRMING, SPENT, Exchange
 from twitchvault.vault.jobs import Jobs
@@ -50,8 +49,6 @@ POLLS: Final = 10
 LONGEST_POLL: Final = 5.0
 LONGEST_SEED_POLL: Final = 0.5
 SHORTEST_POLL: Final = 0.05
-LOOKED_FOR: Final = 0.5
-"""Seconds for which it counts that nobody exchanges the token under another name."""
 ROUNDS: Final = 20
 """Jobs in a row that a caller joins; each of them has found a newer generation."""
 
@@ -141,7 +138,6 @@ class Refresher(Part):
                 # Put together after losses, of two pairs that were both spent.
                 await self._exchange.refuse(key, record, "its refresh token was exchanged before")
                 continue
-            looked = Stopwatch(self._clocks)
             if not await self._seed_is_free(job, user_id, record):
                 await job.pause()
                 continue
@@ -149,7 +145,7 @@ class Refresher(Part):
             if abandoned is None:
                 continue
             renewed = await self._exchange_held(
-                job, key, user_id, held, looked, abandoned=abandoned, refused=refused
+                job, key, user_id, held, abandoned=abandoned, refused=refused
             )
             if renewed is not None:
                 await self._find_out_whose(user_id, renewed)
@@ -219,15 +215,11 @@ class Refresher(Part):
         key: str,
         name: str,
         held: Held,
-        looked: Stopwatch,
         *,
         abandoned: bool,
         refused: bool,
     ) -> Record | None:
-        """Exchange under a lease of our own; None: look at the record again.
-
-        `looked`: since when nobody is known to exchange the token under another name.
-        """
+        """Exchange under a lease of our own; None: look at the record again."""
         record = held.record
         doubt = self._exchange.doubt_about(name, record)
         in_doubt = abandoned or doubt is not None
@@ -246,7 +238,7 @@ class Refresher(Part):
             )
             if job.lease is None:
                 return None
-            is_free = partial(self._is_still_free, key, record, looked)
+            is_free = partial(self._is_still_free, key, record)
             return await self._exchange.run(job.lease, is_free)
         finally:
             job.sent = job.sent or (job.lease is not None and job.lease.sent)
@@ -304,15 +296,9 @@ class Refresher(Part):
             await self.seeds.drop(seed_key, seed)
         return False
 
-    async def _is_still_free(self, key: str, record: Record, looked: Stopwatch) -> bool:
-        """Whether that still holds which was seen when the stopwatch was made.
-
-        A validation may have taken its time since, or the process stood still. From now on the
-        lease's own clocks count.
-        """
+    async def _is_still_free(self, key: str, record: Record) -> bool:
+        """Whether nobody exchanges the token under another name, now that the lease is ours."""
         token = record.refresh_token or ""
-        if looked.elapsed() < LOOKED_FOR:
-            return True
         if self._repository.user_of(key) is None:
             return await self.seeds.find_holder(token) is None
         seed_key = self._repository.seed_key(fingerprint(token))
@@ -342,14 +328,13 @@ class Refresher(Part):
             if abandoned is None:
                 continue
             # The entry is written; only now it shows whether a user's record holds the token.
-            looked = Stopwatch(self._clocks)
             if await self.seeds.find_holder(pair.refresh_token or "") is not None:
                 await self.seeds.drop(key, held)
                 return None
             if await self.seeds.inherit_lease(key, record.refresh_token or ""):
                 continue
             renewed = await self._exchange_held(
-                job, key, name, held, looked, abandoned=abandoned, refused=True
+                job, key, name, held, abandoned=abandoned, refused=True
             )
             if renewed is not None:
                 return renewed

@@ -45,6 +45,8 @@ T = TypeVar("T")
 
 UNREADABLE: Final = (CorruptRecord, DecryptionError)
 """What is raised for an entry that is there but cannot be read."""
+SAME_AS: Final = {"check_not_encrypted": "get", "_expired": "scan"}
+"""What functions of ours ask a store for, as it is called in metrics."""
 STORE_TIMEOUT: Final = 30.0
 BATCH: Final = 500
 """Entries of a scan that are taken in before the loop goes on."""
@@ -244,6 +246,8 @@ class Repository:
         try:
             async with asyncio.timeout(STORE_TIMEOUT) as limit:
                 async for entry in entries:
+                    if not entry.key.startswith(self.prefix):
+                        continue
                     missing.pop(self._mirror.fill(entry, quiet=quiet), None)
                     count += 1
                     if count % BATCH == 0:
@@ -301,16 +305,6 @@ class Repository:
             raise WriteLost(key, known, known)
         self._mirror.forget(user_id, "local", known=known)
 
-    def has_arrived(self, key: str, record: Record | None) -> bool:
-        """Whether the feed has told of a write of `record` whose answer was an error.
-
-        Somebody else may have changed it since, so it must not be written once more.
-        """
-        user_id = self.user_of(key)
-        if user_id is None:
-            return False
-        return self._mirror.has_arrived(user_id, None if record is None else encode(record))
-
     # Seeds are in no mirror: what this process knows of them, leases of others too, is held until
     # it is with its user.
 
@@ -339,6 +333,7 @@ class Repository:
         """What the store answers, within STORE_TIMEOUT; every failure is a `StoreError`."""
         answer = self._mapped(partial(method, *args, **named), STORE_TIMEOUT)
         name = getattr(method, "__name__", "")
+        name = SAME_AS.get(name, name)
         return await self._metrics.timed("store_call", answer, method=name)
 
     async def _mapped(self, ask: Callable[[], Awaitable[T]], timeout: float | None) -> T:

@@ -107,18 +107,18 @@ class Upkeep(Part):
             # What was there before only has its time. One in the future is a wrong clock's.
             age = self._clocks.wall() - validated if at_start else 0.0
             age = EVERY if age < -SKEW else max(age, 0.0)
-            self._fresh[user_id] = (validated, self._clocks.monotonic() - age)
+            self._fresh[user_id] = (validated, self._clocks.boottime() - age)
             self._pauses.pop(user_id, None)
         self._schedule(user_id, record)
 
     def _schedule(self, user_id: str, record: Record) -> None:
-        """Set when something is to be done for this user, on the monotonic clock."""
+        """Set when something is to be done for this user, on the clock that counts suspend."""
         if record.access_refused:
             self._due.pop(user_id, None)
             return
         fresh = self._fresh.get(user_id)
         if record.last_validated is None or fresh is None:
-            due = self._clocks.monotonic()
+            due = self._clocks.boottime()
         else:
             due = fresh[1] + EVERY - HEAD_START * random.random()  # noqa: S311
             due = min(due, self._refresh_at(user_id, record))
@@ -149,13 +149,13 @@ class Upkeep(Part):
     async def _begin_what_is_due(self, group: asyncio.TaskGroup) -> None:
         """A round: at most PER_SECOND users in a second, AT_ONCE at the same time."""
         self._news.clear()
-        now = self._clocks.monotonic()
+        now = self._clocks.boottime()
         due = [one for one, at in self._due.items() if at <= now and one not in self._busy]
         # In any order, so that two processes do not ask about the same users at the same time.
         for user_id in random.sample(due, min(len(due), ROUND, AT_ONCE - len(self._busy))):
             self._busy.add(user_id)
             group.create_task(self._maintain(user_id), name="twitchvault upkeep of one")
-            pause = self._pause_until - self._clocks.monotonic()
+            pause = self._pause_until - self._clocks.boottime()
             await asyncio.sleep(max(1 / PER_SECOND, pause))
         if not due:
             left = min(self._due.values(), default=now + IDLE) - now
@@ -167,7 +167,7 @@ class Upkeep(Part):
     async def _maintain(self, user_id: str) -> None:
         self._mirror.fetch()
         record = self._mirror.peek(user_id)
-        if record is not None and self._due.get(user_id, float("inf")) <= self._clocks.monotonic():
+        if record is not None and self._due.get(user_id, float("inf")) <= self._clocks.boottime():
             await self._maintain_record(user_id, record)  # else another process was faster
         self._busy.discard(user_id)
         record = self._mirror.peek(user_id)
@@ -177,7 +177,7 @@ class Upkeep(Part):
 
     async def _maintain_record(self, user_id: str, record: Record) -> None:
         try:
-            if self._refresh_at(user_id, record) <= self._clocks.monotonic():
+            if self._refresh_at(user_id, record) <= self._clocks.boottime():
                 await self._refresh(user_id, record, refused=False)
             else:
                 await self._validate(user_id, record)
@@ -185,7 +185,7 @@ class Upkeep(Part):
         except (AuthFailure, TokenError):
             self._later(user_id, record, EVERY)
         except RateLimited:
-            self._pause_until = self._clocks.monotonic() + 2.0
+            self._pause_until = self._clocks.boottime() + 2.0
             self._later(user_id, record, RATE_LIMITED)
         except TwitchVaultError as error:
             _logger.info("upkeep of user %r failed, trying later: %s", user_id, error)
@@ -198,7 +198,7 @@ class Upkeep(Part):
 
     def _later(self, user_id: str, record: Record, seconds: float) -> None:
         """Leave this generation alone for a while."""
-        self._not_before[user_id] = (record.generation, self._clocks.monotonic() + seconds)
+        self._not_before[user_id] = (record.generation, self._clocks.boottime() + seconds)
 
     async def _validate(self, user_id: str, record: Record) -> None:
         try:
@@ -217,7 +217,8 @@ class Upkeep(Part):
             try:
                 await self._refresher.renew(user_id, record, refused=refused)
             except AuthFailure:
-                if record.refresh_token is not None:
+                # Nothing was sent for one who needs a login by now.
+                if record.refresh_token is not None and record.state == "live":
                     self._guard.refused()
                 raise
             except TwitchVaultError as error:
@@ -254,7 +255,7 @@ class _Guard:
     @property
     def rest_left(self) -> float:
         """Seconds for which nobody is refreshed."""
-        return max(self._rest_until - self._clocks.monotonic(), 0.0)
+        return max(self._rest_until - self._clocks.boottime(), 0.0)
 
     def allows(self) -> bool:
         """Whether a refresh may begin now."""
@@ -272,7 +273,7 @@ class _Guard:
         self._proven = False
         if self._refused >= REFUSED_IN_A_ROW:
             self._refused = 0
-            self._rest_until = self._clocks.monotonic() + REST
+            self._rest_until = self._clocks.boottime() + REST
             _logger.error(
                 "%d users in a row have to sign in again and nobody could be refreshed: the store "
                 "looks like an old backup. Nobody is refreshed in the background for %.0f minutes",

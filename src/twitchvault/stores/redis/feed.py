@@ -147,6 +147,7 @@ class Follower:
             await self._compare()
 
     async def _run(self) -> None:
+        await asyncio.sleep(0)  # an eager task runs before it is noted
         failures = 0
         me = asyncio.current_task()
         while self._task is me:  # up to Python 3.11 the driver may swallow a cancellation

@@ -114,7 +114,7 @@ def from_url(url: str) -> SQLiteStore:
         msg = "a 'sqlite' URL takes no '?' options and no '#' part: give options to "
         msg += "SQLiteStore(path), and write '%3F' or '%23' if the file's name holds such a sign"
         raise WrongValue(msg)
-    return SQLiteStore(unquote(path[1:]))
+    return SQLiteStore(unquote(path[1:], errors="surrogateescape"))
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:
