@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.environment import on_each_store, within
+from tests.environment import application_of, on_each_store, within
 from twitchvault import (
     App,
     AppAPI,
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
     from tests.environment import Environment
 
 pytestmark = pytest.mark.usefixtures("confidential")
-
-
-def application_of(flow: App) -> AppAPI:
-    """The application of an authorized flow."""
-    assert flow.application is not None
-    return flow.application
 
 
 @pytest.mark.parametrize("kind", [App, DeviceCodeFlow, AuthorizationCodeGrantFlow])

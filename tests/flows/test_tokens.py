@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from tests.environment import on_each_store
+from tests.environment import application_of, on_each_store
 from tests.http_servers import web_server
 from twitchvault import AuthFailure, BadRequest, HTTPException, NotFound, TokenError, Unauthorized
 
@@ -183,8 +183,7 @@ async def test_get_token_quota(env: Environment) -> None:
         for left in (799, 798):
             await user.get_user()
             assert flow.get_token_quota(user.user_id) == left
-        assert flow.application is not None
-        await flow.application.get_user(login="alice")
+        await application_of(flow).get_user(login="alice")
         assert flow.get_token_quota(client.client_id) == 799
         env.twitch.helix_headers = False
         await user.get_user()
