@@ -53,6 +53,28 @@ async def test_form_is_sent_urlencoded_with_its_length(client: HTTPClient) -> No
         await client.close()
 
 
+async def test_requests_that_hang_hold_up_no_other_host(client: HTTPClient) -> None:
+    """However many await their answers from one host, another one can be asked."""
+    hanging = asyncio.Event()
+
+    async def hang(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await hanging.wait()
+
+    async def serve(_request: web.Request) -> web.Response:
+        return web.Response()
+
+    async with raw_server(hang) as slow, web_server(serve) as url:
+        calls = [asyncio.create_task(client.send("GET", slow)) for _ in range(150)]
+        await asyncio.sleep(0)
+        other = url.replace("127.0.0.1", "localhost")
+        assert (await client.send("GET", other, timeout=5)).status == 200
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        hanging.set()
+        await client.close()
+
+
 @pytest.mark.parametrize("status", [200, 204, 301, 307, 400, 404, 429, 503])
 async def test_every_status_is_an_answer_and_no_redirect_is_followed(
     client: HTTPClient, status: int

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
 
 from tests.environment import application_of, on_each_store, our_tasks, within
+from tests.own_stores import Once, WatchedStore
 from twitchvault import (
     App,
     AppAPI,
@@ -21,6 +23,7 @@ from twitchvault import (
     NoAnswer,
     NotAuthorized,
     StoreError,
+    StoreUnavailable,
     TokenError,
     TwitchServerError,
     Unauthorized,
@@ -115,6 +118,31 @@ async def test_the_app_token_after_a_restart(env: Environment, dead: bool) -> No
         assert (await application_of(flow).get_user(login="alice")).login == "alice"
     assert env.twitch.counts.app_tokens == 1 + dead
     assert env.twitch.counts.validations >= 1
+
+
+@on_each_store
+async def test_a_dead_owner_of_the_app_tokens_lease(env: Environment) -> None:
+    """Whatever its request came to, another app token is fetched: there is nothing to spend."""
+    async with env.app(lease_ttl=1) as app:
+        application = application_of(app)
+        await application.get("users", params={"login": "alice"})
+        env.twitch.kill_app_tokens(env.client)
+        await env.lease_of_a_dead_process(env.client.client_id)
+        await application.get("users", params={"login": "alice"})
+        assert app.needs_login == {}
+
+
+async def test_an_app_token_that_was_given_up(env: Environment) -> None:
+    """A process that finds such a record fetches another one."""
+    async with env.app():
+        pass
+    key = env.key(env.client.client_id)
+    record = json.loads(await env.storage.read(key) or b"")
+    given_up = {"state": "needs_login", "access_refused": True}
+    await env.storage.write(key, json.dumps(record | given_up).encode())
+    async with env.app() as app:
+        assert application_of(app).token != record["access_token"]
+        assert app.needs_login == {}
 
 
 @on_each_store
@@ -280,6 +308,18 @@ async def test_what_goes_to_aiohttp(env: Environment) -> None:
         assert paths == ["/oauth2/validate"], "the app token is there"
     assert not connector.closed
     await connector.close()
+
+
+async def test_an_entry_beside_one_that_fails(env: Environment) -> None:
+    """Of two at once the second does not succeed on a flow that the first has closed."""
+    store = WatchedStore(env.storage.store())
+    store.before = Once("scan", StoreUnavailable("down"))
+    app = env.app(store=store)
+    outcomes = await asyncio.gather(app.authorize(), app.authorize(), return_exceptions=True)
+    for outcome in outcomes:
+        assert isinstance(outcome, StoreError)
+    async with app:
+        await env.login(app)
 
 
 @on_each_store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -162,6 +163,43 @@ def test_a_wrong_argument_of_the_constructor(
     with pytest.raises(error, match=words) as caught:
         App(**{"client_id": "id", **arguments})
     assert "secret@host" not in str(caught.value)
+
+
+@on_each_store
+@pytest.mark.parametrize("spent", [False, True])
+async def test_a_pair_that_came_under_another_users_id_first(env: Environment, spent: bool) -> None:
+    """It is nobody else's for that: not even when the other user has signed in since.
+
+    If it was exchanged under the wrong id, the error says so.
+    """
+    pair = env.pair(user=env.bob, expired=spent)
+    alice, bob = env.alice.user_id, env.bob.user_id
+    async with env.app() as app:
+        user = app.add_token(alice, pair.access_token, pair.refresh_token)
+        with pytest.raises(AuthFailure) if spent else nullcontext():
+            await user.refresh() if spent else await user.validate()
+        await env.login(app)
+        env.twitch.expire_access(pair.access_token)
+        for bring in (
+            lambda: app.refresh_token(pair.refresh_token),
+            lambda: app.add_user(pair.access_token, pair.refresh_token),
+        ):
+            with pytest.raises(AuthFailure, match="does not belong") if spent else nullcontext():
+                await bring()
+            assert app.get_token(alice) == env.live()
+        assert app.get_token(bob) == (None if spent else env.live(env.bob))
+    assert (env.twitch.counts.exchanges, env.twitch.counts.replays) == (1, 0)
+
+
+async def test_a_lease_of_a_thousand_years(env: Environment) -> None:
+    """It is as long as a record may say, so that other processes can read it."""
+    async with env.app(lease_ttl=3e10) as app, env.app() as other:
+        user = await env.own_pair(app)
+        gate, call = await env.hold_answer(user)
+        await other.sync()
+        assert other.damaged == {}
+        gate.release()
+        await call
 
 
 @pytest.mark.usefixtures("confidential")

@@ -163,7 +163,7 @@ def _unprotected(
 
 
 def _is_seed_leased(books: Books, old: Pair, second: Request, at: float) -> bool:
-    """Whether the lease on a seed, of which no feed tells, was put for the last time before then."""
+    """Whether the lease on a seed, of which no feed tells, was put before then and not since."""
     leased, _ = books.lease_of(second)
     puts = [
         put
