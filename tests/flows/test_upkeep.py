@@ -95,16 +95,6 @@ async def test_what_was_validated_before(env: Environment, ago: float) -> None:
     assert validated(env, fresh) == 1
 
 
-@on_each_store
-async def test_a_dead_token_is_renewed(env: Environment) -> None:
-    """A 401 leads to a refresh, and the new token is validated too."""
-    (pair,) = await added(env, 1, expired=True)
-    async with env.app(maintain=True) as app:
-        await until(lambda: pair.user_id in app.tokens_validity)
-        assert app.get_token(pair.user_id) == env.live(pair.user_id)
-    await env.expect(exchanges=1, user=pair.user_id)
-
-
 async def test_a_dead_token_without_a_refresh_token(env: Environment) -> None:
     """Its user has to sign in again, and its reason is an event; nothing more is asked."""
     (pair,) = pairs(env, 1, expired=True)
