@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from pathlib import Path
 
-    from twitchvault import Token, TokenStore, UserAPI, VaultEvent
+    from twitchvault import AppAPI, Token, TokenStore, UserAPI, VaultEvent
     from twitchvault.testing import FakeTwitch
     from twitchvault.testing.fake import Client, Gate, Pair, User
 
@@ -297,6 +297,12 @@ async def listening(app: App) -> Listener:
     listener = Listener(app)
     await asyncio.sleep(0)
     return listener
+
+
+def application_of(app: App) -> AppAPI:
+    """The application of an authorized app."""
+    assert app.application is not None
+    return app.application
 
 
 def our_tasks() -> list[str]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
-from twitchvault import Entry, MemoryStore, TokenStore, Watchable
+from twitchvault import Change, Entry, Feed, MemoryStore, TokenStore, Watchable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from contextlib import AbstractAsyncContextManager
-
-    from twitchvault import Feed
 
     Hook = Callable[[str, str], Awaitable[None]]
 
@@ -73,13 +71,42 @@ class OwnStore(TokenStore):
             raise self.broken
 
 
-class WatchedStore(OwnStore, Watchable):
-    """An `OwnStore` that can be watched as the inner store can."""
+class OwnFeed(Feed):
+    """A feed over another one."""
 
-    def watch(self, prefix: str = "") -> AbstractAsyncContextManager[Feed]:
-        """The inner store's feed."""
+    def __init__(self, inner: Feed) -> None:
+        self.inner = inner
+
+    async def wait(self) -> list[Change]:
+        """As the inner feed."""
+        return await self.inner.wait()
+
+    def drain(self) -> list[Change]:
+        """As the inner feed."""
+        return self.inner.drain()
+
+    async def catch_up(self) -> list[Change]:
+        """As the inner feed."""
+        return await self.inner.catch_up()
+
+
+class WatchedStore(OwnStore, Watchable):
+    """An `OwnStore` that can be watched as the inner store can; `feeds` are those it has given."""
+
+    def __init__(
+        self, inner: TokenStore | None = None, make_feed: Callable[[Feed], Feed] = OwnFeed
+    ) -> None:
+        super().__init__(inner)
+        self.feeds: list[Any] = []
+        self._make_feed = make_feed
+
+    @asynccontextmanager
+    async def watch(self, prefix: str = "") -> AsyncIterator[Feed]:
+        """The inner store's feed, in one of `make_feed`."""
         assert isinstance(self.inner, Watchable)
-        return self.inner.watch(prefix)
+        async with self.inner.watch(prefix) as feed:
+            self.feeds.append(self._make_feed(feed))
+            yield self.feeds[-1]
 
 
 class Broken:

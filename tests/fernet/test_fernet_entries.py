@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet
 from fakeredis import FakeAsyncRedis, FakeServer
 
 from tests.own_stores import OwnStore
-from twitchvault.errors import CorruptRecord, DecryptionError, StoreError, VersionConflict
+from twitchvault.errors import CorruptRecord, DecryptionError, StoreError
 from twitchvault.stores import Change, FernetStore, MemoryStore, RedisStore, SQLiteStore
 from twitchvault.stores.base import Unreadable, Watchable
 
@@ -160,17 +160,6 @@ async def test_flipped_bits(inner: MemoryStore, store: FernetStore) -> None:
                 assert value == b"v"
                 harmless.add(place)
     assert harmless <= {len(good.rstrip(b"=")) - 1}
-
-
-async def test_old_entry_put_back(inner: MemoryStore, store: FernetStore) -> None:
-    """Fernet accepts an older entry; a writer who knew the newer one gets a conflict."""
-    await store.put("k", b"old")
-    old = await token(inner, "k")
-    newer = await store.put("k", b"new")
-    await inner.put("k", old)
-    assert await values(store) == {"k": b"old"}
-    with pytest.raises(VersionConflict):
-        await store.put("k", b"newest", expect=newer)
 
 
 async def test_damage_that_the_inner_store_finds(tmp_path: Path) -> None:

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.environment import GARBAGE, INVALID, REFRESH, Listener, listening, on_each_store, within
+from tests.environment import (
+    GARBAGE,
+    INVALID,
+    REFRESH,
+    Listener,
+    application_of,
+    listening,
+    on_each_store,
+    within,
+)
 from tests.own_stores import Broken, Held, WatchedStore, nothing
 from twitchvault import App, AuthFailure, HTTPException, Metric, VaultEvent
 from twitchvault.errors import WrongType
@@ -65,8 +74,7 @@ async def test_the_app_token_stands_under_the_client_id(env: Environment) -> Non
     await flow.authorize()
     assert await here.next() == ("added", client.client_id, "local", "")
     env.twitch.kill_app_tokens(client)
-    assert flow.application is not None
-    await flow.application.get_user(login="alice")
+    await application_of(flow).get_user(login="alice")
     assert await here.next() == ("refreshed", client.client_id, "local", "")
 
 

@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 
-from tests.environment import Environment, on_each_store, our_tasks
+from tests.environment import Environment, application_of, on_each_store, our_tasks
 from tests.http_servers import asgi_server
 from twitchvault import App, NotAuthorized, TokenError
 from twitchvault.oauth import AuthorizationCodeGrantFlow, DeviceCodeFlow
@@ -90,8 +90,7 @@ async def test_from_app(env: Environment, kind: type[App]) -> None:
         assert each.tokens is app.tokens
     app.add_token(env.bob.user_id, "a", "r")
     await app.flush()
-    assert app.application is not None
-    assert (await app.application.get_user(login="bob")).id == env.bob.user_id
+    assert (await application_of(app).get_user(login="bob")).id == env.bob.user_id
     app.clear()
     with pytest.raises(IndexError):
         kind.from_app(app)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.environment import REFRESH, within
-from twitchvault import AppAPI, AuthFailure, Forbidden, HTTPException, NotFound, Unauthorized, User
+from tests.environment import REFRESH, application_of, within
+from twitchvault import AuthFailure, Forbidden, HTTPException, NotFound, Unauthorized, User
 
 if TYPE_CHECKING:
     from tests.environment import Environment
@@ -29,8 +29,7 @@ async def test_get_user(env: Environment) -> None:
         assert (me.id, me.login, me.display_name) == (env.alice.user_id, "alice", "Alice")
         assert me.email is not None
         assert me.email not in repr(me)
-        app = flow.application
-        assert isinstance(app, AppAPI)
+        app = application_of(flow)
         assert (await app.get_user(user_id=env.bob.user_id)).login == "bob"
         assert (await app.get_user(login="bob")).id == env.bob.user_id
         assert app.user_id == env.client.client_id
@@ -92,8 +91,7 @@ async def test_paginate(env: Environment) -> None:
         async for item in user.paginate("things"):
             assert item == {"n": 0}
             break
-        assert flow.application is not None
-        assert len([i async for i in flow.application.paginate("things")]) == 45
+        assert len([i async for i in application_of(flow).paginate("things")]) == 45
 
 
 async def test_paginate_where_the_list_is_wrapped(env: Environment, user: UserAPI) -> None:

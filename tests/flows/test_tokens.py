@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from tests.environment import on_each_store
+from tests.environment import application_of, on_each_store
 from tests.http_servers import web_server
-from twitchvault import AuthFailure, BadRequest, HTTPException, NotFound, TokenError, Unauthorized
+from twitchvault import AuthFailure, BadRequest, HTTPException, NotFound, Unauthorized
 
 if TYPE_CHECKING:
     from tests.environment import Environment
@@ -65,23 +65,6 @@ async def test_a_token_that_another_process_has_just_stored(env: Environment) ->
             await other.revoke_token(user.token)
             assert user.user_id not in flow.tokens
     assert (env.twitch.counts.exchanges, env.twitch.counts.replays) == (16, 0)
-
-
-@on_each_store
-async def test_revoke_token_of_a_vaulted_one(
-    env: Environment, flow: DeviceCodeFlow, user: UserAPI
-) -> None:
-    """Revoked at Twitch, and gone from the vault when it returns."""
-    access_token = user.token
-    await flow.revoke_token(access_token)
-    assert not env.twitch.is_live(access_token)
-    assert user.user_id not in flow.tokens
-    assert not await env.storage.holds(access_token)
-    with pytest.raises(TokenError):
-        await user.get("users")
-    with pytest.raises(BadRequest, match="Invalid token") as caught:
-        await flow.revoke_token(access_token)
-    assert not env.shows_secret(caught.value)
 
 
 async def test_revoke_token_of_what_is_not_vaulted(env: Environment) -> None:
@@ -183,8 +166,7 @@ async def test_get_token_quota(env: Environment) -> None:
         for left in (799, 798):
             await user.get_user()
             assert flow.get_token_quota(user.user_id) == left
-        assert flow.application is not None
-        await flow.application.get_user(login="alice")
+        await application_of(flow).get_user(login="alice")
         assert flow.get_token_quota(client.client_id) == 799
         env.twitch.helix_headers = False
         await user.get_user()

@@ -34,11 +34,13 @@ def pairs(env: Environment, count: int, *, expired: bool = False) -> list[Pair]:
     return [env.pair(user=env.new_user(), expired=expired) for _ in range(count)]
 
 
-async def add(env: Environment, *some: Pair) -> None:
-    """Put pairs into the store that nobody has validated."""
+async def added(env: Environment, count: int, *, expired: bool = False) -> list[Pair]:
+    """Put so many pairs into the store that nobody has validated."""
+    some = pairs(env, count, expired=expired)
     async with env.app() as app:
         for pair in some:
             app.add_token(pair.user_id, pair.access_token, pair.refresh_token)
+    return some
 
 
 async def validate(env: Environment, pair: Pair, ago: float) -> None:
@@ -83,8 +85,7 @@ async def test_who_needed_a_login_before_stops_nobody(env: Environment) -> None:
 @on_each_store
 async def test_at_the_start(env: Environment) -> None:
     """Every token that nobody has validated yet is validated at once, and shows in the views."""
-    some = pairs(env, 5)
-    await add(env, *some)
+    some = await added(env, 5)
     started = time.time()
     async with env.app(maintain=True) as app:
         await until(lambda: len(app.tokens_validity) == 5)
@@ -112,17 +113,6 @@ async def test_what_was_validated_before(env: Environment, ago: float) -> None:
         await until(lambda: validated(env, old) == 2)
         await until(lambda: app.tokens_validity[old.user_id][0] <= time.time())
     assert validated(env, fresh) == 1
-
-
-@on_each_store
-async def test_a_dead_token_is_renewed(env: Environment) -> None:
-    """A 401 leads to a refresh, and the new token is validated too."""
-    (pair,) = pairs(env, 1, expired=True)
-    await add(env, pair)
-    async with env.app(maintain=True) as app:
-        await until(lambda: pair.user_id in app.tokens_validity)
-        assert app.get_token(pair.user_id) == env.live(pair.user_id)
-    await env.expect(exchanges=1, user=pair.user_id)
 
 
 async def test_a_dead_token_without_a_refresh_token(env: Environment) -> None:
@@ -178,8 +168,7 @@ async def test_early_refresh(env: Environment) -> None:
 
 async def test_not_too_fast(env: Environment) -> None:
     """At most 20 a second begin, and the rest comes as fast as that allows."""
-    some = pairs(env, 30)
-    await add(env, *some)
+    some = await added(env, 30)
     async with env.app(maintain=True) as app:
         await until(lambda: len(app.tokens_validity) == 30)
     times = sorted(env.twitch.validations_of(pair.access_token)[0] for pair in some)
@@ -189,8 +178,7 @@ async def test_not_too_fast(env: Environment) -> None:
 
 async def test_a_fleet(env: Environment) -> None:
     """Two flows on one store share the work: each token is validated, and few of them twice."""
-    some = pairs(env, 20)
-    await add(env, *some)
+    some = await added(env, 20)
     async with env.app(maintain=True) as one, env.app(maintain=True) as two:
         for app in (one, two):
             await until(lambda app=app: len(app.tokens_validity) == 20)  # type: ignore[misc]
@@ -205,8 +193,7 @@ async def test_a_fleet(env: Environment) -> None:
 )
 async def test_a_validation_that_fails(env: Environment, fault: dict[str, Any]) -> None:
     """It is repeated later, marks nobody and does not stop the others."""
-    some = pairs(env, 4)
-    await add(env, *some)
+    some = await added(env, 4)
     env.twitch.fail("validate", **fault)
     async with env.app(maintain=True) as app:
         await until(lambda: len(app.tokens_validity) >= 3)
@@ -217,8 +204,7 @@ async def test_a_validation_that_fails(env: Environment, fault: dict[str, Any]) 
 
 async def test_a_refresh_that_fails(env: Environment, caplog: pytest.LogCaptureFixture) -> None:
     """It is one event and one warning, and one line when a process has refreshed the user."""
-    (pair,) = pairs(env, 1, expired=True)
-    await add(env, pair)
+    (pair,) = await added(env, 1, expired=True)
     env.twitch.fail(REFRESH, status=404, times=None)
     app = env.app(maintain=True)
     listener = await listening(app)
@@ -243,8 +229,7 @@ async def test_a_refresh_that_fails(env: Environment, caplog: pytest.LogCaptureF
 
 async def test_without_maintenance(env: Environment) -> None:
     """`maintain=False`: no validation, no early refresh; everything else works."""
-    (pair,) = pairs(env, 1, expired=True)
-    await add(env, pair)
+    (pair,) = await added(env, 1, expired=True)
     async with env.app() as app, env.app(store=None, maintain=True) as another:
         await due_work_is_done(env, another)
         assert validated(env, pair) == env.refreshes_sent() == 0
@@ -254,8 +239,8 @@ async def test_without_maintenance(env: Environment) -> None:
 
 async def test_a_user_who_hangs_does_not_hold_up_the_others(env: Environment) -> None:
     """Tokens whose renewal hangs do not keep the rest from being validated."""
-    hanging, others = pairs(env, 2, expired=True), pairs(env, 30)
-    await add(env, *hanging, *others)
+    await added(env, 2, expired=True)
+    others = await added(env, 30)
     env.twitch.hold(REFRESH)
     async with env.app(maintain=True) as app:
         await until(lambda: len(app.tokens_validity) == len(others))

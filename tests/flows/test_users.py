@@ -14,7 +14,6 @@ from twitchvault import (
     RateLimited,
     TokenError,
     TwitchServerError,
-    UserAPI,
 )
 
 if TYPE_CHECKING:
@@ -26,19 +25,6 @@ FAILURES: list[tuple[dict[str, Any], type[Exception]]] = [
     ({"status": 503, "body": "<html>Guru</html>"}, TwitchServerError),
     ({"drop": True}, NoAnswer),
 ]
-
-
-@on_each_store
-async def test_add_user_validates(env: Environment) -> None:
-    """A live pair is validated, stored durably when it returns, and not refreshed."""
-    async with env.device() as flow:
-        user = await env.login(flow)
-        assert await env.is_stored()
-        assert isinstance(user, UserAPI)
-        assert (user.user_id, user.login) == (env.alice.user_id, "alice")
-        assert (user.token, user.scopes) == (env.live()[0], ("chat:read",))
-        assert user.user_id in flow.tokens_validity
-    assert env.refreshes_sent() == 0
 
 
 async def test_without_a_refresh_token(env: Environment) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import pytest
 from aiohttp import web
 
-from tests.environment import REDIRECT
+from tests.environment import REDIRECT, application_of
 from tests.http_servers import free_port, raw_server, sent_back, web_server
 from twitchvault import App, TwitchVaultError
 
@@ -80,8 +80,7 @@ async def test_logins(witness: Witness, env: Environment) -> None:
 async def test_app_token(witness: Witness, env: Environment) -> None:
     """An app token: got, validated, renewed, and refused for a wrong secret."""
     async with env.code() as flow:
-        application = flow.application
-        assert application is not None
+        application = application_of(flow)
         witness.see(await flow.credentials_grant_flow(), await application.validate())
         env.twitch.kill_app_tokens(env.client)
         witness.see(await application.get_user(login="alice"), await application.refresh())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.environment import on_each_store, within
+from tests.environment import application_of, on_each_store, within
 from twitchvault import App, AuthFailure, HTTPException, Unauthorized
 
 if TYPE_CHECKING:
@@ -130,10 +130,9 @@ async def test_what_is_no_user_id(
         for call in calls:
             with pytest.raises(error, match=f"'user_id'{words}"):
                 call(user_id)
-        assert flow.application is not None
         if error is TypeError and user_id is not None:
             with pytest.raises(TypeError, match="'user_id'"):
-                await flow.application.get_user(user_id=user_id)
+                await application_of(flow).get_user(user_id=user_id)
         await within(flow.flush())
     async with env.device() as flow:
         assert (set(flow.tokens), dict(flow.damaged)) == ({env.client.client_id}, {})

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.own_stores import OwnStore, WatchedStore, nothing
-from twitchvault import Entry, MemoryStore, NoAnswer, VersionConflict
-from twitchvault.stores import Change, Feed
+from tests.own_stores import OwnFeed, OwnStore, WatchedStore, nothing
+from twitchvault import Entry, NoAnswer, VersionConflict
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from tests.environment import Environment
+    from twitchvault.stores import Change
 
 
 async def always_conflicts(operation: str, key: str) -> None:
@@ -57,44 +54,21 @@ async def test_a_store_whose_reads_do_not_follow_its_writes(env: Environment) ->
     assert env.twitch.counts.exchanges == 0
 
 
-class EmptyFeed(Feed):
+class EmptyFeed(OwnFeed):
     """A feed that says at once that nothing has changed."""
 
-    def __init__(self, inner: Feed) -> None:
-        self.inner = inner
-        self.waits = 0
+    waits = 0
 
     async def wait(self) -> list[Change]:
         """Nothing."""
         self.waits += 1
         return []
 
-    def drain(self) -> list[Change]:
-        """What the inner one has."""
-        return self.inner.drain()
-
-    async def catch_up(self) -> list[Change]:
-        """What the inner one has."""
-        return await self.inner.catch_up()
-
-
-class EmptyFeeds(WatchedStore):
-    """A store with such a feed."""
-
-    feed: EmptyFeed
-
-    @asynccontextmanager
-    async def watch(self, prefix: str = "") -> AsyncIterator[Feed]:
-        """That feed."""
-        async with super().watch(prefix) as inner:
-            self.feed = EmptyFeed(inner)
-            yield self.feed
-
 
 async def test_a_feed_without_changes(env: Environment) -> None:
     """A feed that brings nothing, time after time, is asked with pauses in between."""
-    store = EmptyFeeds(MemoryStore())
+    store = WatchedStore(make_feed=EmptyFeed)
     async with env.app(store=store) as app:
         await asyncio.sleep(0.3)
-        assert store.feed.waits < 20
+        assert store.feeds[-1].waits < 20
         await env.own_pair(app)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.environment import REDIRECT, until, within
+from tests.environment import REDIRECT, application_of, until, within
 from tests.own_stores import OwnStore
 from twitchvault import (
     App,
@@ -139,8 +139,7 @@ async def test_every_coroutine_looks_at_the_loop_first(
 async def authorized(flow: App, env: Environment) -> tuple[UserAPI, AppAPI]:
     """Authorize the flow here; a user of it and its application."""
     await flow.authorize()
-    assert flow.application is not None
-    return await env.login(flow, client=env.confidential), flow.application
+    return await env.login(flow, client=env.confidential), application_of(flow)
 
 
 async def test_the_way_back(env: Environment) -> None:

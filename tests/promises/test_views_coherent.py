@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.environment import Environment, listening, on_each_store, until, within
-from tests.own_stores import Broken, OwnStore, WatchedStore
+from tests.own_stores import Broken, OwnFeed, OwnStore, WatchedStore
 from tests.processes.fleet import all_do
 from twitchvault import (
     AuthFailure,
@@ -21,7 +22,6 @@ from twitchvault import (
     StoreError,
     StoreUnavailable,
     TwitchVaultError,
-    Watchable,
 )
 
 if TYPE_CHECKING:
@@ -132,11 +132,11 @@ async def test_a_write_during_a_scan_is_no_removal(env: Environment) -> None:
     assert "removed" not in [event.kind async for event in events]
 
 
-class BreakingFeed:
+class BreakingFeed(OwnFeed):
     """A feed that pushes nothing, and breaks when `broken` is set."""
 
-    def __init__(self, inner: Feed, error: Exception) -> None:
-        self._inner = inner
+    def __init__(self, error: Exception, inner: Feed) -> None:
+        super().__init__(inner)
         self._error = error
         self.broken = asyncio.Event()
 
@@ -149,28 +149,7 @@ class BreakingFeed:
         """What is there, or the error."""
         if self.broken.is_set():
             raise self._error
-        return self._inner.drain()
-
-    async def catch_up(self) -> list[Change]:
-        """What is there."""
-        return await self._inner.catch_up()
-
-
-class BreakingStore(OwnStore, Watchable):
-    """A store whose feeds break."""
-
-    def __init__(self, inner: TokenStore, error: Exception) -> None:
-        super().__init__(inner)
-        self._error = error
-        self.feeds: list[BreakingFeed] = []
-
-    @asynccontextmanager
-    async def watch(self, prefix: str = "") -> AsyncIterator[Feed]:
-        """A feed of the inner store, until it breaks."""
-        assert isinstance(self.inner, Watchable)
-        async with self.inner.watch(prefix) as feed:
-            self.feeds.append(BreakingFeed(feed, self._error))
-            yield self.feeds[-1]
+        return super().drain()
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("gone"), OSError("db://user:hunter2@host")])
@@ -178,7 +157,7 @@ async def test_a_feed_that_breaks(
     env: Environment, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is entered again, and what happened in between is seen; a read never fails."""
-    store = BreakingStore(env.storage.store(), error)
+    store = WatchedStore(env.storage.store(), partial(BreakingFeed, error))
     async with env.app(store=store) as app, env.app() as other:
         for number in range(3):
             store.feeds[-1].broken.set()
