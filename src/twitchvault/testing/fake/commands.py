@@ -261,13 +261,15 @@ class Commands(Settings):
 
     def reconnect_sockets(self) -> None:
         """Ask all EventSub sessions and chat connections to connect anew, as Twitch does."""
-        for session in self._eventsub.sessions:
-            session.reconnect()
-        self._irc.reconnect()
+        for connection in (*self._eventsub.sessions, *self._irc.chatters):
+            connection.reconnect()
 
     def drop_sockets(self) -> int:
         """Cut all of them without a word, as a broken network does; returns how many."""
-        return self._eventsub.sessions.drop() + self._irc.chatters.drop()
+        connections = (*self._eventsub.sessions, *self._irc.chatters)
+        for connection in connections:
+            connection.drop()
+        return len(connections)
 
     @property
     def subscriptions(self) -> tuple[dict[str, object], ...]:
