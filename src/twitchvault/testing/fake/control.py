@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from .commands import Commands
-from .faults import Gate
+from .faults import Faults, Gate
 from .messages import JSON
 from .model import Client, Counts, Pair, RequestLog, Switches, User
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PREFIX: Final = "/control/"
-COMMANDS: Final = frozenset(name for name in vars(Commands) if not name.startswith("_"))
+COMMANDS: Final = frozenset(name for name in {**vars(Commands), **vars(Faults)} if name[0] != "_")
 
 _TYPE: Final = "$"
 _TYPES: Final[dict[str, Callable[..., object]]] = {

@@ -114,10 +114,10 @@ class FakeTwitch(Addresses, Commands):
         return handler
 
     async def _answer(self, call: Call, handler: Handler) -> Answer:
-        answer = await self._faults.apply(call, "before")
+        answer = await self._instead(call, "before")
         if answer is None:
             answer = self._commit(call, handler)
-            answer = await self._faults.apply(call, "after") or answer
+            answer = await self._instead(call, "after") or answer
         if call.endpoint.startswith("helix:"):
             self._helix.add_rate_limit_headers(call, answer)
         return answer
@@ -137,7 +137,7 @@ class FakeTwitch(Addresses, Commands):
     async def _send(
         self, request: web.BaseRequest, call: Call, answer: Answer
     ) -> web.StreamResponse:
-        before, amid = self._faults.latency(call)
+        before, amid = self._latency(call)
         if before > 0:
             await asyncio.sleep(before)
         headers = {"Access-Control-Allow-Origin": "*"}
