@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from . import control
 from .commands import Addresses, Commands
 from .identity import GRANTS
 from .messages import DROPPED, JSON, Answer, Call, identity_error, not_found
 from .model import Refusal, RequestLog
+from .process import PREFIX, serve
 
 if TYPE_CHECKING:
     from .messages import Handler
@@ -88,8 +88,8 @@ class FakeTwitch(Addresses, Commands):
             await runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if self._control and request.path.startswith(control.PREFIX):
-            return await control.serve(self, request)
+        if self._control and request.path.startswith(PREFIX):
+            return await serve(self, request)
         socket = self._sockets.get(request.path)
         if socket is not None and "Upgrade" in request.headers:
             return await socket(request)
