@@ -145,10 +145,8 @@ class Consent:
     def _decided(self, request: ConsentRequest, user: User | None) -> Answer:
         if user is None:
             return request.error("access_denied", "The user denied you access")
-        scopes = request.scopes
-        client, uri = request.client, request.redirect_uri
-        code = self._logins.new_code(client, user, scopes, uri, request.id_token)
-        return _remember(user, request.redirect(code=code, scope=" ".join(scopes)))
+        code = self._logins.new_code(request, user)
+        return _remember(user, request.redirect(code=code, scope=" ".join(request.scopes)))
 
     # /activate
 

@@ -109,10 +109,10 @@ class Identity:
         _check_secret(client, call)
         code, redirect_uri = (required(call, name, name) for name in ("code", "redirect_uri"))
         login = self._logins.take_code(client, code, redirect_uri)
-        pair = self._tokens.issue(client, login.user, login.scopes)
-        if OPENID not in login.scopes:
-            return _pair_answer(client, pair)
-        return _pair_answer(client, pair, id_token=self._id_tokens.issue(login, call.base))
+        scopes = login.request.scopes
+        pair = self._tokens.issue(client, login.user, scopes)
+        more = {"id_token": self._id_tokens.issue(login, call.base)} if OPENID in scopes else {}
+        return _pair_answer(client, pair, **more)
 
     # POST /oauth2/device
 
