@@ -44,8 +44,29 @@ LARGE: Final = Random(0).randbytes(2**20)  # noqa: S311 - bytes that no database
 """A value whose write takes longer than that of a few bytes."""
 
 
+PROCESSES: Final = 3
+STEPS: Final = 30
+WORK_TIMEOUT: Final = 25.0
+UNPICKLABLE: Final = """\
+make_store must be picklable, so that other processes can make the store too: return a
+functools.partial of a class or of a module's function, not a lambda or an inner function
+({reason}).
+If several processes cannot share the data, say so:
+    class TestMyStore(StoreContract, omits={{"processes": "why not"}}): ..."""
+
+
+class Done(NamedTuple):
+    """What one process did: its increments' versions, and the keys that it created."""
+
+    versions: list[int]
+    created: dict[str, int]
+
+
+InProcesses = Callable[[], Coroutine[None, None, list[Done]]]
+
+
 class Concurrency(ContractFixtures):
-    """What holds when much happens at once."""
+    """What holds when much happens at once, also in several processes."""
 
     async def test_increments_at_once(self, stores: list[TokenStore]) -> None:
         """50 tasks that count up by compare-and-set lose no step, whichever store each uses."""
@@ -167,6 +188,40 @@ class Concurrency(ContractFixtures):
                 await check_entry(store, entry, "a get() beside a cancelled one gave another entry")
             await asyncio.wait(gets)
 
+    @pytest.fixture
+    def in_processes(self, make_store: MakeStore) -> InProcesses:
+        """Lets processes write at the same time."""
+        try:
+            pickle.dumps(make_store)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            pytest.fail(UNPICKLABLE.format(reason=error), pytrace=False)
+        return lambda: _write_in_processes(make_store)
+
+    async def test_compare_and_set_between_processes(
+        self, store: TokenStore, in_processes: InProcesses
+    ) -> None:
+        """Processes that count up by compare-and-set lose no step, and create each key once."""
+        done = await in_processes()
+        await check_count(store, "count", [v for each in done for v in each.versions])
+        for number in range(STEPS):
+            key = f"once:{number}"
+            versions = [each.created[key] for each in done if key in each.created]
+            assert len(versions) == 1, f"{len(versions)} processes created {key!r} (expect=0)"
+            assert (await get_entry(store, key)).version == versions[0], "another value stands"
+        versions = [v for each in done for v in (*each.versions, *each.created.values())]
+        assert len(set(versions)) == len(versions), "two processes were given the same version"
+        last = await store.put("after", b"value")
+        assert last > max(versions), f"version {last} came after {max(versions)} elsewhere"
+
+    async def test_feed_of_other_processes(
+        self, store: TokenStore, watch: Watch, in_processes: InProcesses
+    ) -> None:
+        """A feed gives what other processes write, however it is read, also while nobody writes
+        here.
+        """
+        async with reading(watch, store, {f"done:{number}" for number in range(PROCESSES)}):
+            await in_processes()
+
 
 async def increment(store: TokenStore, key: str) -> int:
     """Add one to the number under `key` by compare-and-set; returns the version."""
@@ -255,65 +310,6 @@ async def _cancelled(
     for task in tasks[::2]:
         task.cancel()
     return await asyncio.gather(*tasks, return_exceptions=True)
-
-
-PROCESSES: Final = 3
-STEPS: Final = 30
-WORK_TIMEOUT: Final = 25.0
-UNPICKLABLE: Final = """\
-make_store must be picklable, so that other processes can make the store too: return a
-functools.partial of a class or of a module's function, not a lambda or an inner function
-({reason}).
-If several processes cannot share the data, say so:
-    class TestMyStore(StoreContract, omits={{"processes": "why not"}}): ..."""
-
-
-class Done(NamedTuple):
-    """What one process did: its increments' versions, and the keys that it created."""
-
-    versions: list[int]
-    created: dict[str, int]
-
-
-InProcesses = Callable[[], Coroutine[None, None, list[Done]]]
-
-
-class Processes(ContractFixtures):
-    """What holds between processes."""
-
-    @pytest.fixture
-    def in_processes(self, make_store: MakeStore) -> InProcesses:
-        """Lets processes write at the same time."""
-        try:
-            pickle.dumps(make_store)
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
-            pytest.fail(UNPICKLABLE.format(reason=error), pytrace=False)
-        return lambda: _write_in_processes(make_store)
-
-    async def test_compare_and_set_between_processes(
-        self, store: TokenStore, in_processes: InProcesses
-    ) -> None:
-        """Processes that count up by compare-and-set lose no step, and create each key once."""
-        done = await in_processes()
-        await check_count(store, "count", [v for each in done for v in each.versions])
-        for number in range(STEPS):
-            key = f"once:{number}"
-            versions = [each.created[key] for each in done if key in each.created]
-            assert len(versions) == 1, f"{len(versions)} processes created {key!r} (expect=0)"
-            assert (await get_entry(store, key)).version == versions[0], "another value stands"
-        versions = [v for each in done for v in (*each.versions, *each.created.values())]
-        assert len(set(versions)) == len(versions), "two processes were given the same version"
-        last = await store.put("after", b"value")
-        assert last > max(versions), f"version {last} came after {max(versions)} elsewhere"
-
-    async def test_feed_of_other_processes(
-        self, store: TokenStore, watch: Watch, in_processes: InProcesses
-    ) -> None:
-        """A feed gives what other processes write, however it is read, also while nobody writes
-        here.
-        """
-        async with reading(watch, store, {f"done:{number}" for number in range(PROCESSES)}):
-            await in_processes()
 
 
 async def _write_in_processes(make_store: MakeStore) -> list[Done]:

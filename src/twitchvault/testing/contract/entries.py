@@ -36,8 +36,35 @@ FAR: Final = (1000, 2**31, 2**53, 2**63, 2**70)
 """What is added to a version to get one that no key stands at; some do not fit 64 bits."""
 
 
+# fmt: off
+KEYS: Final = (
+    "app", "APP", "App", "APPLE", "apple", "ap", "a", "app:1", "app:10", "app_1", "appX1",
+    "*", "**", "a*", "a*b", "?", "a?", "[x]", "[a-z]", "x", "[", "]", "^a", "a$", "a.",
+    "%", "a%", "a%b", "%41", "_", "a_", "__", "ab", "aXb", "axb",
+    "\0", "a\0", "a\0b", "\\", "a\\", "\\*", "a\\%", "\\0", "'", "''", '"', '"a"', "`", "a'--",
+    "\n", "a\n", "a\r\nb", "\t", " ", "  ", " a", "a ", "a  b", "\x7f", "\x1b[0m",
+    ".", "..", "../a", "/", "//", "/a", "a/", "a/b", "a//b", "./a", "C:\\a", "con", "~",
+    "{", "}", "{a}", "{}", "{{a}}", ":", "a:", ":a", "a:b", "a:b:c", "a::b", ";", "a;b", "#", "@",
+    "\xe9", "e\u0301", "\xc9", "\xdf", "ss", "\u0131", "i", "I", "\u0130", "\ufb01", "fi",
+    "\u212b", "\xc5", "\xa0", "\u200b", "a\u200b", "\ufeffa", "\u202ea", "\ufffd", "a\uffff",
+    "\ud7ff", "a\ud7ff", "\ud7ffa", "\ue000", "\U0001f511", "a\U0001f511",
+    "\U0010ffff", "a\U0010ffff", "a\U0010ffffz",
+    "0", "00", "1", "-1", "1.0", "1e0", "None", "null", "True", "$", "$a", "&", "a=b", "a,b", "-",
+    "__proto__", "version", "versions", "key", "changes",
+    "k" * MAX_KEY_BYTES, "k" * (MAX_KEY_BYTES - 1),
+    "\xe9" * (MAX_KEY_BYTES // 2), "\U0001f511" * (MAX_KEY_BYTES // 4),
+)
+# fmt: on
+"""Keys that no store may confuse: patterns, escapes, separators, case, Unicode forms, lengths."""
+
+TOO_LONG: Final = ("k" * (MAX_KEY_BYTES + 1), "\xe9" * (MAX_KEY_BYTES // 2) + "k")
+NOT_UTF8: Final = ("\ud800", "a\udfffb")
+MANY: Final = 2500
+SOME: Final = 250
+
+
 class Entries(ContractFixtures):
-    """What holds for one key at a time."""
+    """What holds for one key at a time, and between keys."""
 
     async def test_put_then_get(self, store: TokenStore) -> None:
         """`get` and `scan` give what was put, at the version that `put` returned."""
@@ -146,52 +173,6 @@ class Entries(ContractFixtures):
         version = await store.put("damaged", b"repaired")
         await check_entry(store, ("damaged", version, b"repaired"), "a put must repair it")
 
-
-async def _check_refused(call: Awaitable[object], expect: int, found: int) -> None:
-    """Fail unless the call for 'key' is a conflict."""
-    check_conflict(await result_of(call), "key", expect, found)
-
-
-def check_unreadable(value: bytes | None) -> None:
-    """Fail unless the value stands for a damaged one and says why."""
-    error = getattr(value, "error", None)
-    right = isinstance(value, Unreadable) and isinstance(error, CorruptRecord | DecryptionError)
-    assert right, (
-        "scans and feeds must give Unreadable(error) as the value of a damaged entry, the error "
-        f"being a CorruptRecord or DecryptionError; not {value!r:.60} with {error!r}"
-    )
-
-
-# fmt: off
-KEYS: Final = (
-    "app", "APP", "App", "APPLE", "apple", "ap", "a", "app:1", "app:10", "app_1", "appX1",
-    "*", "**", "a*", "a*b", "?", "a?", "[x]", "[a-z]", "x", "[", "]", "^a", "a$", "a.",
-    "%", "a%", "a%b", "%41", "_", "a_", "__", "ab", "aXb", "axb",
-    "\0", "a\0", "a\0b", "\\", "a\\", "\\*", "a\\%", "\\0", "'", "''", '"', '"a"', "`", "a'--",
-    "\n", "a\n", "a\r\nb", "\t", " ", "  ", " a", "a ", "a  b", "\x7f", "\x1b[0m",
-    ".", "..", "../a", "/", "//", "/a", "a/", "a/b", "a//b", "./a", "C:\\a", "con", "~",
-    "{", "}", "{a}", "{}", "{{a}}", ":", "a:", ":a", "a:b", "a:b:c", "a::b", ";", "a;b", "#", "@",
-    "\xe9", "e\u0301", "\xc9", "\xdf", "ss", "\u0131", "i", "I", "\u0130", "\ufb01", "fi",
-    "\u212b", "\xc5", "\xa0", "\u200b", "a\u200b", "\ufeffa", "\u202ea", "\ufffd", "a\uffff",
-    "\ud7ff", "a\ud7ff", "\ud7ffa", "\ue000", "\U0001f511", "a\U0001f511",
-    "\U0010ffff", "a\U0010ffff", "a\U0010ffffz",
-    "0", "00", "1", "-1", "1.0", "1e0", "None", "null", "True", "$", "$a", "&", "a=b", "a,b", "-",
-    "__proto__", "version", "versions", "key", "changes",
-    "k" * MAX_KEY_BYTES, "k" * (MAX_KEY_BYTES - 1),
-    "\xe9" * (MAX_KEY_BYTES // 2), "\U0001f511" * (MAX_KEY_BYTES // 4),
-)
-# fmt: on
-"""Keys that no store may confuse: patterns, escapes, separators, case, Unicode forms, lengths."""
-
-TOO_LONG: Final = ("k" * (MAX_KEY_BYTES + 1), "\xe9" * (MAX_KEY_BYTES // 2) + "k")
-NOT_UTF8: Final = ("\ud800", "a\udfffb")
-MANY: Final = 2500
-SOME: Final = 250
-
-
-class Keys(ContractFixtures):
-    """What holds between keys."""
-
     async def test_hostile_keys_stay_apart(self, store: TokenStore) -> None:
         """Each key of the table holds its own value, and is deleted alone."""
         versions = await fill(store, KEYS)
@@ -283,6 +264,21 @@ class Keys(ContractFixtures):
         async with time_limit("close() and open() return while a scan is half-way"):
             await store.close()
             await store.open()
+
+
+async def _check_refused(call: Awaitable[object], expect: int, found: int) -> None:
+    """Fail unless the call for 'key' is a conflict."""
+    check_conflict(await result_of(call), "key", expect, found)
+
+
+def check_unreadable(value: bytes | None) -> None:
+    """Fail unless the value stands for a damaged one and says why."""
+    error = getattr(value, "error", None)
+    right = isinstance(value, Unreadable) and isinstance(error, CorruptRecord | DecryptionError)
+    assert right, (
+        "scans and feeds must give Unreadable(error) as the value of a damaged entry, the error "
+        f"being a CorruptRecord or DecryptionError; not {value!r:.60} with {error!r}"
+    )
 
 
 def check_prefix(call: str, found: Set[str], right: Set[str]) -> None:
