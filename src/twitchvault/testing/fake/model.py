@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
@@ -214,9 +214,7 @@ class Refusal(Exception):
 
 def apply_options(target: Settings | Switches, options: dict[str, object]) -> None:
     """Set fields by name; an unknown name is a TypeError, an impossible choice a ValueError."""
-    owner = Settings if isinstance(target, Settings) else Switches
-    hints = get_type_hints(owner)
-    kinds = {each.name: hints[each.name] for each in fields(owner)}
+    kinds = get_type_hints(Settings if isinstance(target, Settings) else Switches)
     for name, value in options.items():
         if name not in kinds:
             raise TypeError(f"unknown switch {name!r}; there are: {', '.join(sorted(kinds))}")
