@@ -71,10 +71,9 @@ class Entries(ContractFixtures):
         last = 0
         for value in (b"first", b"second", b"second"):
             version = await store.put("key", value)
-            assert type(version) is int and version > last, (  # noqa: PT018 - one rule
-                f"put() gave version {version!r} after {last}: it must give a larger int than any "
-                "before it, from 1 on, also for a put of the same bytes"
-            )
+            rule = "it must give a larger int than any before, also for a put of the same bytes"
+            right = type(version) is int and version > last
+            assert right, f"put() gave version {version!r} after {last}: {rule}"
             last, entry = version, ("key", version, value)
             await check_entry(store, entry, "what was put is not there")
             found = await scan_all(store)
@@ -110,17 +109,14 @@ class Entries(ContractFixtures):
         of the newest.
         """
         versions = [await store.put(key, b"1") for key in ("b", "a", "c", "a")]
-        assert versions == sorted(set(versions)), (
-            f"versions must grow over all keys of the store, not for each key alone: {versions}"
-        )
         for key in ("d", "a", "b", "c"):
             await store.delete(key)
             versions.append(await store.put("d", b"1"))
             await store.delete("d")
-            assert versions[-1] > versions[-2], (
-                f"a version was reused after a delete: {versions}. Keep the last version apart, or "
-                "keep the row of a deleted key, without a value"
-            )
+        assert versions == sorted(set(versions)), (
+            f"versions must grow over all keys of the store, and none be reused: {versions}. Keep "
+            "the last version apart, or keep the row of a deleted key, without a value"
+        )
 
     async def test_put_with_expect(self, store: TokenStore) -> None:
         """`put(expect=n)` writes only if the key stands at version n (0: is absent)."""
@@ -161,10 +157,9 @@ class Entries(ContractFixtures):
         other = ("other", await store.put("other", b"value"), b"value")
         await damage_entry("damaged")
         result = await result_of(store.get("damaged"))
-        assert isinstance(result, CorruptRecord | DecryptionError), (
-            f"get() of a damaged entry must raise CorruptRecord or DecryptionError, not {result!r}"
-        )
-        assert "damaged" in str(result), f"the error must name the key 'damaged': {result}"
+        right = isinstance(result, CorruptRecord | DecryptionError) and "damaged" in str(result)
+        kinds = "CorruptRecord or DecryptionError"
+        assert right, f"get('damaged') must raise {kinds}, which names the key, not {result!r}"
         await check_entry(store, other, "a neighbour of a damaged entry was lost")
         found = await scan_all(store)
         assert found.get("other") == other, "scan() lost a neighbour of a damaged entry"
@@ -267,7 +262,6 @@ class Entries(ContractFixtures):
 
 
 async def _check_refused(call: Awaitable[object], expect: int, found: int) -> None:
-    """Fail unless the call for 'key' is a conflict."""
     check_conflict(await result_of(call), "key", expect, found)
 
 
