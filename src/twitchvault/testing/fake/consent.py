@@ -107,10 +107,8 @@ class Consent:
         )
         return _page("A double of Twitch", body)
 
-    # /oauth2/authorize
-
     def authorize(self, call: Call) -> Answer:
-        """Consent by command, by an earlier consent, or by a click."""
+        """The page /oauth2/authorize: consent by command, by an earlier consent, or by a click."""
         request = self._request(call)
         if isinstance(request, Answer):
             return request
@@ -152,10 +150,8 @@ class Consent:
         code = self._logins.new_code(request, user)
         return _remember(user, request.redirect(code=code, scope=" ".join(request.scopes)))
 
-    # /activate
-
     def activate(self, call: Call) -> Answer:
-        """The page behind `verification_uri`: approve or deny the code."""
+        """The page /activate, behind `verification_uri`: approve or deny the code."""
         login = self._logins.pending(call.params.get("device-code", ""))
         if login is None:
             text = "<p>It may have expired, or somebody has answered already.</p>"
@@ -168,8 +164,6 @@ class Consent:
             return _page("Cancelled", "<p>The application gets no access.</p>")
         text = "<p>You can close this page and go back to the application.</p>"
         return _remember(user, _page("Done", text))
-
-    # Both
 
     def _ask(
         self,

@@ -149,10 +149,8 @@ class EventSub:
                 subscription.tell("revocation")
                 subscription.session.subscriptions.remove(subscription)
 
-    # Helix
-
     def handle(self, call: Call, token: Access) -> Answer:
-        """Create, list or delete subscriptions."""
+        """/helix/eventsub/subscriptions: create, list or delete them."""
         mine = [each for each in self.subscriptions() if each.grant is token.grant]
         if call.method == "POST":
             return _listed(202, [self._create(call, token, mine)], len(mine) + 1)

@@ -69,8 +69,6 @@ class Tokens:
         self._grants: dict[tuple[str, str], Grant] = {}
         self._app: dict[str, dict[str, Access]] = {}
 
-    # Lookups
-
     def find(self, value: str) -> Access | None:
         """The access token of that value, dead or alive."""
         return self._access.get(value)
@@ -110,8 +108,6 @@ class Tokens:
     def app_tokens(self, client: Client) -> list[Access]:
         """A client's app tokens that are not revoked."""
         return list(self._live_with(client, None).values())
-
-    # Issue
 
     def issue(
         self, client: Client, user: User, scopes: Iterable[str], lifetime: float | None = None
@@ -160,8 +156,6 @@ class Tokens:
         if (grant.client.public if punish is None else punish) and grant.alive:
             self.end(grant)
 
-    # Revocation
-
     def kill(self, token: Access) -> None:
         """One access token dies; its refresh token survives."""
         token.killed = True
@@ -185,8 +179,6 @@ class Tokens:
             self.kill(token)
         self._grants.pop((grant.client.client_id, grant.user.user_id), None)
         self.on_end(grant)
-
-    # Helpers
 
     def _live_with(self, client: Client, grant: Grant | None) -> dict[str, Access]:
         return grant.live if grant else self._app.setdefault(client.client_id, {})
