@@ -22,7 +22,6 @@ from twitchvault.testing.contract.support import (
     LATE,
     ContractFixtures,
     MakeStore,
-    T,
     check_conflict,
     check_entry,
     get_entry,
@@ -33,8 +32,6 @@ from twitchvault.testing.contract.support import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from twitchvault.stores.base import TokenStore
     from twitchvault.testing.contract.support import Watch
 
@@ -263,11 +260,15 @@ async def _check_cancelled(store: TokenStore, new: bytes | None) -> None:
         keys = [f"key:{point}:{count}:{number}" for number in range(count)]
         old = b"old" if point % 2 or new is None else None
         versions = [await store.put(key, old) if old else 0 for key in keys]
-        calls: list[Coroutine[None, None, int]] = [
-            store.delete(key) if new is None else store.put(key, new, expect=version)
-            for key, version in zip(keys, versions, strict=True)
+        tasks: list[asyncio.Task[int]] = [
+            asyncio.create_task(store.put(key, new, expect=v) if new else store.delete(key))
+            for key, v in zip(keys, versions, strict=True)
         ]
-        for key, result in zip(keys, await _cancelled(calls, point), strict=True):
+        await reach_point(point)
+        for task in tasks[::2]:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        for key, result in zip(keys, results, strict=True):
             entry = await store.get(key)
             if isinstance(result, asyncio.CancelledError):
                 right = (entry.value if entry else None) in (new, old)
@@ -281,17 +282,6 @@ async def _check_cancelled(store: TokenStore, new: bytes | None) -> None:
     for key, version in last.items():
         late = "a cancelled put() or delete() took effect after a later put had returned"
         await check_entry(store, (key, version, b"last"), late)
-
-
-async def _cancelled(
-    calls: Iterable[Coroutine[None, None, T]], point: int
-) -> list[T | BaseException]:
-    """What the calls come to, begun at once, when every second one is cancelled at some point."""
-    tasks = [asyncio.create_task(call) for call in calls]
-    await reach_point(point)
-    for task in tasks[::2]:
-        task.cancel()
-    return await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _write_in_processes(make_store: MakeStore) -> list[Done]:
