@@ -6,6 +6,7 @@ has them as coroutines. A client may be named by its id, a user by id or login.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from .tokens import Access
 
 
-class Addresses:
+class Addresses(ABC):
     """A double that has addresses while it runs."""
 
     _url = ""
@@ -67,13 +68,13 @@ class Addresses:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    @abstractmethod
     async def start(self) -> None:
         """Begin; a no-op when it has begun."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def close(self) -> None:
         """End; idempotent."""
-        raise NotImplementedError
 
 
 class Commands(Faults, Settings):
@@ -139,9 +140,7 @@ class Commands(Faults, Settings):
 
     def rename(self, user: User | str, login: str) -> User:
         """The user takes another login; the id stays."""
-        known = self._state.user(user)
-        self._state.rename(known, login)
-        return known
+        return self._state.rename(user, login)
 
     # Tokens
 
@@ -287,8 +286,7 @@ class Commands(Faults, Settings):
 
     def advance(self, seconds: float) -> float:
         """Move the clock on by so many seconds; returns the new time."""
-        self._state.advance(seconds)
-        return self._state.now()
+        return self._state.advance(seconds)
 
     @property
     def counts(self) -> Counts:

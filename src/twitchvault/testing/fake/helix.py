@@ -47,14 +47,6 @@ class Resource:
         return helix_answer(200, {"data": [] if call.json is None else [call.json]})
 
 
-@dataclass(eq=False, slots=True)
-class Bucket:
-    """Points left at a moment; refilled continuously."""
-
-    points: float
-    filled_at: float
-
-
 class Helix:
     """The handler of everything under /helix/."""
 
@@ -62,17 +54,16 @@ class Helix:
         self._state = state
         self._eventsub = eventsub
         self._tokens = tokens
-        self._buckets: dict[tuple[str, str], Bucket] = {}
+        self._buckets: dict[tuple[str, str], tuple[float, float]] = {}
         self.resources: dict[str, Resource] = {}
 
     def handle(self, call: Call) -> Answer:
         """Check the token, take a point, answer."""
         try:
             token = self._authorize(call)
-            bucket = self._bucket(token)
-            if bucket.points < 1:
+            if self._points(token) < 1:
                 raise Refusal(429, "Request limit exceeded")
-            bucket.points -= 1
+            self._points(token, take=1)
             return self._endpoint(call, token)
         except Refusal as refusal:
             return helix_error(refusal.status, refusal.message)
@@ -83,7 +74,7 @@ class Helix:
         if not settings.helix_headers or answer.status in WITHOUT_RATE_LIMIT:
             return
         token = self._tokens.find(call.credentials[1])
-        points = settings.helix_limit if token is None else self._bucket(token).points
+        points = settings.helix_limit if token is None else self._points(token)
         full_in = (settings.helix_limit - points) * 60 / max(settings.helix_refill, 1e-9)
         headers = {
             "Ratelimit-Limit": str(settings.helix_limit),
@@ -107,14 +98,15 @@ class Helix:
             raise Refusal(401, "Client ID and OAuth token do not match")
         return token
 
-    def _bucket(self, token: Access) -> Bucket:
+    def _points(self, token: Access, take: int = 0) -> float:
+        """What is left in the bucket of a client and user, which is refilled continuously."""
         settings, now = self._state.settings, self._state.now()
         key = (token.client.client_id, token.user.user_id if token.user else "")
-        bucket = self._buckets.setdefault(key, Bucket(settings.helix_limit, now))
-        refill = (now - bucket.filled_at) * settings.helix_refill / 60
-        bucket.points = min(settings.helix_limit, bucket.points + refill)
-        bucket.filled_at = now
-        return bucket
+        points, filled_at = self._buckets.get(key, (settings.helix_limit, now))
+        points += (now - filled_at) * settings.helix_refill / 60
+        left = min(settings.helix_limit, points) - take
+        self._buckets[key] = (left, now)
+        return left
 
     def _endpoint(self, call: Call, token: Access) -> Answer:
         path = call.path.removeprefix("/helix/")

@@ -203,13 +203,12 @@ class RequestLog:
     status: int
 
 
+@dataclass(eq=False)
 class Refusal(Exception):
     """An error answer of the service: the HTTP status and the exact message."""
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(status, message)
-        self.status = status
-        self.message = message
+    status: int
+    message: str
 
 
 def apply_options(target: Settings | Switches, options: dict[str, object]) -> None:
