@@ -166,6 +166,17 @@ def test_a_wrong_argument_of_the_constructor(
 
 
 @pytest.mark.usefixtures("confidential")
+async def test_a_lease_of_a_thousand_years(env: Environment) -> None:
+    """It is as long as a record may say, so that other processes can read it."""
+    async with env.app(lease_ttl=3e10) as app, env.app() as other:
+        user = await env.own_pair(app)
+        gate, call = await env.hold_answer(user)
+        await other.sync()
+        assert other.damaged == {}
+        gate.release()
+        await call
+
+
 async def test_the_app_token_cannot_be_replaced_by_a_users(env: Environment) -> None:
     """`add_token` and `get_user_by_id` of the client id are ValueErrors that say what to use."""
     client_id = env.client.client_id

@@ -249,6 +249,19 @@ async def test_close_ends_a_refresh_that_was_left_behind(env: Environment) -> No
         await within(flow.close())
 
 
+async def close_loop_under(first: Call) -> weakref.ref[asyncio.AbstractEventLoop]:
+    """Close the loop of a call without its tasks being cancelled."""
+
+    def run_and_close() -> weakref.ref[asyncio.AbstractEventLoop]:
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda _loop, _context: None)  # it tells of the tasks it loses
+        loop.run_until_complete(first())
+        loop.close()
+        return weakref.ref(loop)
+
+    return await asyncio.to_thread(run_and_close)
+
+
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 async def test_a_loop_that_was_closed_under_a_refresh(
     env: Environment, monkeypatch: pytest.MonkeyPatch
@@ -270,14 +283,7 @@ async def test_a_loop_that_was_closed_under_a_refresh(
         asyncio.create_task(user.refresh())  # noqa: RUF006 - the loop is closed under it
         await until(lambda: gate.arrived)
 
-    def run_and_close() -> weakref.ref[asyncio.AbstractEventLoop]:
-        loop = asyncio.new_event_loop()
-        loop.set_exception_handler(lambda _loop, _context: None)  # it tells of the tasks it loses
-        loop.run_until_complete(first())
-        loop.close()
-        return weakref.ref(loop)
-
-    closed = await asyncio.to_thread(run_and_close)
+    closed = await close_loop_under(first)
     gate.release()
     for _ in range(2):
         await flow.authorize()
@@ -288,6 +294,27 @@ async def test_a_loop_that_was_closed_under_a_refresh(
         await within(flow.close(), 5)
     assert (env.twitch.counts.exchanges, env.twitch.counts.replays) == (1, 0)
     # What the closed loop leaves behind warns of itself here, not in another test.
+    await until(lambda: gc.collect() >= 0 and closed() is None)
+
+
+async def test_a_reader_of_events_whose_loop_was_closed(
+    env: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be woken any more; `close()` ends its stream all the same."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    flow = env.device()
+    streams = []
+
+    async def first() -> None:
+        await flow.authorize()
+        streams.append(flow.events())
+        asyncio.ensure_future(anext(streams[0]))  # noqa: RUF006 - the loop is closed under it
+        await asyncio.sleep(0)
+
+    closed = await close_loop_under(first)
+    await within(flow.close(), 5)
+    with pytest.raises(StopAsyncIteration):
+        await anext(streams.pop())
     await until(lambda: gc.collect() >= 0 and closed() is None)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,6 +67,32 @@ async def test_somebody_elses_expired_pair(env: Environment) -> None:
         assert alice not in app.users_scopes
         assert env.refreshes_sent() == 1
         assert env.log("helix") == [("helix", 401)]
+
+
+@on_each_store
+@pytest.mark.parametrize("spent", [False, True])
+async def test_a_pair_that_came_under_another_users_id_first(env: Environment, spent: bool) -> None:
+    """It is nobody else's for that: not even when the other user has signed in since.
+
+    If it was exchanged under the wrong id, the error says so.
+    """
+    pair = env.pair(user=env.bob, expired=spent)
+    alice, bob = env.alice.user_id, env.bob.user_id
+    async with env.app() as app:
+        user = app.add_token(alice, pair.access_token, pair.refresh_token)
+        with pytest.raises(AuthFailure) if spent else nullcontext():
+            await user.refresh() if spent else await user.validate()
+        await env.login(app)
+        env.twitch.expire_access(pair.access_token)
+        for bring in (
+            lambda: app.refresh_token(pair.refresh_token),
+            lambda: app.add_user(pair.access_token, pair.refresh_token),
+        ):
+            with pytest.raises(AuthFailure, match="does not belong") if spent else nullcontext():
+                await bring()
+            assert app.get_token(alice) == env.live()
+        assert app.get_token(bob) == (None if spent else env.live(env.bob))
+    assert (env.twitch.counts.exchanges, env.twitch.counts.replays) == (1, 0)
 
 
 # Events

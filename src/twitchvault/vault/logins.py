@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 from twitchvault.errors import AuthFailure, NoAnswer, Unauthorized
 from twitchvault.models import Token
 from twitchvault.vault.context import Part
+from twitchvault.vault.parked import attached
 from twitchvault.vault.record import TokenPair, fingerprint
 from twitchvault.vault.refresh import sign_in_again
-from twitchvault.vault.transitions import attached, logged_in
+from twitchvault.vault.transitions import logged_in
 
 if TYPE_CHECKING:
     from twitchvault.models import ValidateToken
@@ -48,7 +49,8 @@ class Logins(Part):
         """Take a pair in: shown at once, written in the background; returns the record's key."""
         key = self._repository.user_key(user_id)
         now = self._clocks.wall()
-        self._backoff.forget(user_id)
+        if not self._is_known(user_id, pair):
+            self._backoff.forget(user_id)
         if answer is not None:
             self._backoff.accepted(user_id, pair.access_token, answer.expires_in)
         is_refused = False
@@ -74,6 +76,13 @@ class Logins(Part):
         prepare = find_chain if answer is None else None
         self._outbox.submit(key, login, asked_for=True, prepare=prepare, in_doubt=login_in_doubt)
         return key
+
+    def _is_known(self, user_id: str, pair: TokenPair) -> bool:
+        """Whether the pair or a newer one is there already, so that failures still count."""
+        record, token = self._mirror.peek(user_id), pair.refresh_token
+        if record is None or token is None:
+            return record is not None and record.access_token == pair.access_token
+        return token == record.refresh_token or record.remembers(fingerprint(token))
 
     async def add(self, pair: TokenPair) -> str:
         """Find out whose pair it is and take it in, durably; returns the user id."""
