@@ -127,6 +127,7 @@ def _remote(
 def _attribute(
     name: str, kind: Callable[[Any], R]
 ) -> Callable[[RemoteTwitch], Coroutine[Any, Any, R]]:
+    @functools.wraps(vars(Commands)[name].fget)
     async def read(self: RemoteTwitch) -> R:
         return kind(await self.command(name))
 
