@@ -327,10 +327,7 @@ async def test_a_file_that_is_new_after_close(env: Environment, tmp_path: Path) 
 
 @pytest.mark.parametrize("how", ["a backup is restored", "the user signs in"])
 async def test_damage_under_a_rotated_pair(env: Environment, how: str) -> None:
-    """The record is damaged while its pair is being exchanged: the new pair is kept and reported.
-
-    It does not stand in a new login's way.
-    """
+    """Damage during an exchange: the new pair is kept and reported, and bars no new login."""
     async with env.app() as app:
         user = await env.own_pair(app)
         gate, call = await env.hold_answer(user)

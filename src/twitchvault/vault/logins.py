@@ -92,6 +92,8 @@ class Logins(Part):
             return await self._add_seed(pair)
         user_id = self._user_of(answer)
         await self._outbox.written(self.store(user_id, pair, answer))
+        if self._mirror.get(user_id) is None:
+            raise _removed_since(user_id)
         return user_id
 
     async def exchange(self, token: str) -> Token:
@@ -105,8 +107,7 @@ class Logins(Part):
         if record is not None and record.refresh_token == token:
             record = await self._refresher.renew(user_id, record, refused=False)
         if record is None:
-            msg = f"this refresh token is spent, and user {user_id!r} was removed: sign in again"
-            raise AuthFailure(msg)
+            raise _removed_since(user_id)
         if record.state == "needs_login":
             raise sign_in_again(user_id, record)
         return as_token(record)
@@ -129,7 +130,9 @@ class Logins(Part):
         record = self._mirror.get(user_id)
         if record is not None and record.pair == pair and record.state == "live":
             record = await self._refresher.renew(user_id, record, refused=True)
-        if record is None or record.state == "needs_login":
+        if record is None:
+            raise _removed_since(user_id)
+        if record.state == "needs_login":
             raise AuthFailure(NEITHER_WORKS)
         await self._outbox.written(self._repository.user_key(user_id))
         return user_id
@@ -184,6 +187,13 @@ class Logins(Part):
                 )
             return
         raise AuthFailure(NEITHER_WORKS)
+
+
+def _removed_since(user_id: str) -> AuthFailure:
+    return AuthFailure(
+        f"this refresh token is spent or was replaced, and user {user_id!r} was removed since: "
+        "sign in again"
+    )
 
 
 def as_token(record: Record) -> Token:

@@ -42,7 +42,10 @@ async def command(
         bool, typer.Option("--paste", help="By a browser elsewhere: you paste its last address.")
     ] = False,
     port: Annotated[
-        int, typer.Option(min=1, max=65535, help="With --code: where to wait for the browser.")
+        int,
+        typer.Option(
+            metavar="PORT", min=1, max=65535, help="With --code: where to wait for the browser."
+        ),
     ] = PORT,
     expect: Annotated[
         str | None,
