@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from twitchvault.testing import FakeTwitch
-from twitchvault.testing.fake import RemoteTwitch, control
+from twitchvault.testing.fake import RemoteTwitch
+from twitchvault.testing.fake.process import COMMANDS
 
 
 def test_every_command_exists_on_both_sides() -> None:
     """A double in another process takes the same commands."""
-    for name in control.COMMANDS - {"release", "reached"}:
+    for name in COMMANDS - {"release", "reached"}:
         assert hasattr(FakeTwitch, name)
         assert hasattr(RemoteTwitch, name), name
 

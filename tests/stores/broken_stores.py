@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Versions
 
 
-@fails(versions_grow_over_the_store="a version was reused after a delete")
+@fails(versions_grow_over_the_store="keep the row of a deleted key")
 class ReusesVersions(Right):
     """Counts on from the largest version that is still there."""
 
@@ -345,7 +345,7 @@ class SeesDamage(Right):
             yield entry._replace(value=Unreadable(error)) if entry.value == DAMAGE else entry
 
 
-@fails(damage_is_not_absence="must raise CorruptRecord or DecryptionError, not None")
+@fails(damage_is_not_absence="must raise CorruptRecord or DecryptionError, which names")
 class DamageIsAbsence(SeesDamage):
     """Takes what it cannot read for absent."""
 

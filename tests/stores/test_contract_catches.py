@@ -174,7 +174,7 @@ class TestUnpicklable(StoreContract):
 """
 FAILING = ("TwoSteps", "OneProcess", "Unpicklable", "Broken")
 SAID = (
-    "put() must compare and write in one atomic step",
+    "put() and delete() must compare and write in one atomic step",
     "The rule: 50 tasks that count up by compare-and-set lose no step",
     "StoreContract needs a fixture named 'make_store' in TestForgotten",
     "return functools.partial(MyStore, tmp_path",

@@ -6,10 +6,10 @@ import asyncio
 import multiprocessing
 import pickle
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from itertools import cycle, zip_longest
+from itertools import cycle, product, zip_longest
 from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -22,7 +22,6 @@ from twitchvault.testing.contract.support import (
     LATE,
     ContractFixtures,
     MakeStore,
-    T,
     check_conflict,
     check_entry,
     get_entry,
@@ -33,8 +32,6 @@ from twitchvault.testing.contract.support import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from twitchvault.stores.base import TokenStore
     from twitchvault.testing.contract.support import Watch
 
@@ -44,8 +41,30 @@ LARGE: Final = Random(0).randbytes(2**20)  # noqa: S311 - bytes that no database
 """A value whose write takes longer than that of a few bytes."""
 
 
+STEP: Final = "put() and delete() must compare and write in one atomic step"
+PROCESSES: Final = 3
+STEPS: Final = 30
+WORK_TIMEOUT: Final = 25.0
+UNPICKLABLE: Final = """\
+make_store must be picklable, so that other processes can make the store too: return a
+functools.partial of a class or of a module's function, not a lambda or an inner function
+({reason}).
+If several processes cannot share the data, say so:
+    class TestMyStore(StoreContract, omits={{"processes": "why not"}}): ..."""
+
+
+class Done(NamedTuple):
+    """What one process did: its increments' versions, and the keys that it created."""
+
+    versions: list[int]
+    created: dict[str, int]
+
+
+InProcesses = Callable[[], Coroutine[None, None, list[Done]]]
+
+
 class Concurrency(ContractFixtures):
-    """What holds when much happens at once."""
+    """What holds when much happens at once, also in several processes."""
 
     async def test_increments_at_once(self, stores: list[TokenStore]) -> None:
         """50 tasks that count up by compare-and-set lose no step, whichever store each uses."""
@@ -58,12 +77,11 @@ class Concurrency(ContractFixtures):
         """Of many puts with expect=0 at once one succeeds; the others learn its version."""
         calls = [stores[i % len(stores)].put("key", b"%d" % i, expect=0) for i in range(TASKS)]
         results = await asyncio.gather(*calls, return_exceptions=True)
-        made = {i: result for i, result in enumerate(results) if isinstance(result, int)}
+        made = [(result, i) for i, result in enumerate(results) if isinstance(result, int)]
         assert len(made) == 1, (
-            f"{len(made)} of {TASKS} puts with expect=0 at once succeeded: put() must compare and "
-            "write in one atomic step"
+            f"{len(made)} of {TASKS} puts with expect=0 at once succeeded: {STEP}"
         )
-        ((winner, version),) = made.items()
+        version, winner = made[0]
         await check_entry(stores[0], ("key", version, b"%d" % winner), "another one stands")
         for result in results[:winner] + results[winner + 1 :]:
             check_conflict(result, "key", 0, version)
@@ -82,8 +100,7 @@ class Concurrency(ContractFixtures):
             done = [result for result in results if not isinstance(result, VersionConflict)]
             assert len(done) == 1, (
                 f"of {TASKS} puts and deletes at once with expect={version} one must succeed and "
-                f"the others raise VersionConflict; these did not: {done}. put() and delete() must "
-                "compare and write in one atomic step"
+                f"the others raise VersionConflict; these did not: {done}. {STEP}"
             )
 
     async def test_stores_see_each_other(self, stores: list[TokenStore]) -> None:
@@ -97,10 +114,8 @@ class Concurrency(ContractFixtures):
             assert await other.delete("key", expect=version) is True, "delete() by another store"
             assert await store.get("key") is None, "another store's delete is not seen"
             later = await other.put("key", b"other")
-            assert later > version, (
-                f"another store gave version {later} after {version}: all stores of the same data "
-                "must take their versions from one place"
-            )
+            shared = "all stores of the same data must take their versions from one place"
+            assert later > version, f"another store gave version {later} after {version}: {shared}"
 
     async def test_versions_are_in_the_order_of_commits(self, stores: list[TokenStore]) -> None:
         """When a write can be read, its version is larger than all that could be read before."""
@@ -114,10 +129,8 @@ class Concurrency(ContractFixtures):
         versions = await asyncio.gather(*calls)
         last = max(versions)
         found = await get_entry(stores[0], "key")
-        assert found == ("key", last, values[versions.index(last)]), (
-            f"an older version replaced a newer one: {found} stands though {last} was given. Take "
-            "the version and write in one atomic step"
-        )
+        right = ("key", last, values[versions.index(last)])
+        assert found == right, f"an older version replaced a newer one: {found}, not {last}. {STEP}"
 
     async def test_puts_and_deletes_at_once(self, store: TokenStore) -> None:
         """Of many writes at once none is lost, and each takes a version of its own.
@@ -143,14 +156,14 @@ class Concurrency(ContractFixtures):
 
         The puts beside it go on.
         """
-        await _check_no_late_effect(store, _check_cancelled_puts)
+        await _check_cancelled(store, b"new")
 
     async def test_cancelled_deletes(self, store: TokenStore) -> None:
         """A delete that is cancelled deletes or does not, and has no effect later.
 
         The deletes beside it go on.
         """
-        await _check_no_late_effect(store, _check_cancelled_deletes)
+        await _check_cancelled(store, None)
 
     async def test_cancelled_gets(self, store: TokenStore) -> None:
         """After a get that is cancelled, every get gives the entry of its own key."""
@@ -166,120 +179,6 @@ class Concurrency(ContractFixtures):
             for entry in right:
                 await check_entry(store, entry, "a get() beside a cancelled one gave another entry")
             await asyncio.wait(gets)
-
-
-async def increment(store: TokenStore, key: str) -> int:
-    """Add one to the number under `key` by compare-and-set; returns the version."""
-    while True:
-        entry = await store.get(key)
-        number, version = (int(entry.value), entry.version) if entry else (0, 0)
-        await asyncio.sleep(0)  # lets others in between, also in a store that never waits
-        with suppress(VersionConflict):
-            return await store.put(key, b"%d" % (number + 1), expect=version)
-
-
-async def check_count(store: TokenStore, key: str, versions: list[int]) -> None:
-    """Fail unless every one of the increments that returned `versions` is in the number."""
-    lost = "increments by compare-and-set are lost: put() must compare and write in one atomic step"
-    await check_entry(store, (key, max(versions), b"%d" % len(versions)), lost)
-    assert len(set(versions)) == len(versions), "two writes were given the same version"
-
-
-async def _check_commit_order(stores: list[TokenStore], keys: list[str]) -> None:
-    """Write small values while large ones are on their way; fail if those are numbered too low."""
-    turns = cycle(stores[:-1] or stores)  # the last one looks on
-    puts = {key: asyncio.create_task(next(turns).put(key, LARGE)) for key in keys}
-    newest = dict.fromkeys(keys, 0)
-    while not all(put.done() for put in puts.values()):
-        version = await stores[-1].put("small", b"")
-        waiting = [key for key, put in puts.items() if not put.done()]
-        found = await asyncio.gather(*map(stores[-1].get, waiting))
-        newest |= {key: version for key, entry in zip(waiting, found, strict=True) if not entry}
-    for key, put in puts.items():
-        assert await put > newest[key], (
-            f"{key!r} could not be read yet when version {newest[key]} could, and then came with "
-            f"version {await put}: a feed that goes on above {newest[key]} never finds it. Number "
-            "writes in the order of their commits. A database sequence numbers calls: take the "
-            "version from a row, or under a lock, that stays locked until the commit"
-        )
-
-
-async def _check_no_late_effect(
-    store: TokenStore, cancel: Callable[[TokenStore, list[str], int], Awaitable[None]]
-) -> None:
-    """Put over what was cancelled; fail if that does not stand in the end."""
-    last: dict[str, int] = {}
-    for point in range(CANCEL_POINTS):
-        for count in (1, 4):
-            keys = [f"key:{point}:{count}:{number}" for number in range(count)]
-            await cancel(store, keys, point)
-            last |= {key: await store.put(key, b"last") for key in keys}
-    await asyncio.sleep(LATE)
-    for key, version in last.items():
-        late = "a cancelled put() or delete() took effect after a later put had returned"
-        await check_entry(store, (key, version, b"last"), late)
-
-
-async def _check_cancelled_puts(store: TokenStore, keys: list[str], point: int) -> None:
-    """Put all keys and cancel every second put at some point; fail if a value is wrong."""
-    old = [await store.put(key, b"old") if point % 2 else 0 for key in keys]
-    calls = [store.put(k, b"new", expect=expect) for k, expect in zip(keys, old, strict=True)]
-    for key, version, result in zip(keys, old, await _cancelled(calls, point), strict=True):
-        if isinstance(result, int):
-            await check_entry(store, (key, result, b"new"), "a put beside a cancelled one is lost")
-            continue
-        found, before = await store.get(key), b"old" if version else None
-        assert isinstance(result, asyncio.CancelledError), f"a cancelled put() raised {result!r}"
-        value = found.value if found else None
-        assert value in (b"new", before), f"a cancelled put() left {value!r} in place of {before!r}"
-
-
-async def _check_cancelled_deletes(store: TokenStore, keys: list[str], point: int) -> None:
-    """Delete all keys and cancel every second delete; fail if one beside them was lost."""
-    for key in keys:
-        await store.put(key, b"deleted")
-    results = await _cancelled([store.delete(key) for key in keys], point)
-    for key, result in zip(keys, results, strict=True):
-        right = result is True or isinstance(result, asyncio.CancelledError)
-        assert right, f"a delete() that was cancelled, or was beside one, gave {result!r}"
-        gone = result is not True or await store.get(key) is None
-        assert gone, f"a delete() of {key!r} beside a cancelled one gave True and is lost"
-
-
-async def _cancelled(
-    calls: Iterable[Coroutine[None, None, T]], point: int
-) -> list[T | BaseException]:
-    """What the calls come to, begun at once, when every second one is cancelled at some point."""
-    tasks = [asyncio.create_task(call) for call in calls]
-    await reach_point(point)
-    for task in tasks[::2]:
-        task.cancel()
-    return await asyncio.gather(*tasks, return_exceptions=True)
-
-
-PROCESSES: Final = 3
-STEPS: Final = 30
-WORK_TIMEOUT: Final = 25.0
-UNPICKLABLE: Final = """\
-make_store must be picklable, so that other processes can make the store too: return a
-functools.partial of a class or of a module's function, not a lambda or an inner function
-({reason}).
-If several processes cannot share the data, say so:
-    class TestMyStore(StoreContract, omits={{"processes": "why not"}}): ..."""
-
-
-class Done(NamedTuple):
-    """What one process did: its increments' versions, and the keys that it created."""
-
-    versions: list[int]
-    created: dict[str, int]
-
-
-InProcesses = Callable[[], Coroutine[None, None, list[Done]]]
-
-
-class Processes(ContractFixtures):
-    """What holds between processes."""
 
     @pytest.fixture
     def in_processes(self, make_store: MakeStore) -> InProcesses:
@@ -314,6 +213,75 @@ class Processes(ContractFixtures):
         """
         async with reading(watch, store, {f"done:{number}" for number in range(PROCESSES)}):
             await in_processes()
+
+
+async def increment(store: TokenStore, key: str) -> int:
+    """Add one to the number under `key` by compare-and-set; returns the version."""
+    while True:
+        entry = await store.get(key)
+        number, version = (int(entry.value), entry.version) if entry else (0, 0)
+        await asyncio.sleep(0)  # lets others in between, also in a store that never waits
+        with suppress(VersionConflict):
+            return await store.put(key, b"%d" % (number + 1), expect=version)
+
+
+async def check_count(store: TokenStore, key: str, versions: list[int]) -> None:
+    """Fail unless every one of the increments that returned `versions` is in the number."""
+    lost = f"increments by compare-and-set are lost: {STEP}"
+    await check_entry(store, (key, max(versions), b"%d" % len(versions)), lost)
+    assert len(set(versions)) == len(versions), "two writes were given the same version"
+
+
+async def _check_commit_order(stores: list[TokenStore], keys: list[str]) -> None:
+    """Write small values while large ones are on their way; fail if those are numbered too low."""
+    turns = cycle(stores[:-1] or stores)  # the last one looks on
+    puts = {key: asyncio.create_task(next(turns).put(key, LARGE)) for key in keys}
+    newest = dict.fromkeys(keys, 0)
+    while not all(put.done() for put in puts.values()):
+        version = await stores[-1].put("small", b"")
+        waiting = [key for key, put in puts.items() if not put.done()]
+        found = await asyncio.gather(*map(stores[-1].get, waiting))
+        newest |= {key: version for key, entry in zip(waiting, found, strict=True) if not entry}
+    for key, put in puts.items():
+        assert await put > newest[key], (
+            f"{key!r} came with version {await put} when {newest[key]} could be read already: a "
+            "feed that goes on above that never finds it. Number writes in the order of their "
+            "commits: take the version from a row, or under a lock, that stays locked until then"
+        )
+
+
+async def _check_cancelled(store: TokenStore, new: bytes | None) -> None:
+    """Cancel every second of some puts, or deletes (None), at each point of their way.
+
+    Fail if one has another effect than it says, or one after a later put.
+    """
+    last: dict[str, int] = {}
+    for point, count in product(range(CANCEL_POINTS), (1, 4)):
+        keys = [f"key:{point}:{count}:{number}" for number in range(count)]
+        old = b"old" if point % 2 or new is None else None
+        versions = [await store.put(key, old) if old else 0 for key in keys]
+        tasks: list[asyncio.Task[int]] = [
+            asyncio.create_task(store.put(key, new, expect=v) if new else store.delete(key))
+            for key, v in zip(keys, versions, strict=True)
+        ]
+        await reach_point(point)
+        for task in tasks[::2]:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        for key, result in zip(keys, results, strict=True):
+            entry = await store.get(key)
+            if isinstance(result, asyncio.CancelledError):
+                right = (entry.value if entry else None) in (new, old)
+            else:
+                right = entry == (key, result, new) if new else result is True and entry is None
+            assert right, (
+                f"a write that was cancelled, or beside one, gave {result!r}: {entry} stands"
+            )
+        last |= {key: await store.put(key, b"last") for key in keys}
+    await asyncio.sleep(LATE)
+    for key, version in last.items():
+        late = "a cancelled put() or delete() took effect after a later put had returned"
+        await check_entry(store, (key, version, b"last"), late)
 
 
 async def _write_in_processes(make_store: MakeStore) -> list[Done]:

@@ -36,18 +36,44 @@ FAR: Final = (1000, 2**31, 2**53, 2**63, 2**70)
 """What is added to a version to get one that no key stands at; some do not fit 64 bits."""
 
 
+# fmt: off
+KEYS: Final = (
+    "app", "APP", "App", "APPLE", "apple", "ap", "a", "app:1", "app:10", "app_1", "appX1",
+    "*", "**", "a*", "a*b", "?", "a?", "[x]", "[a-z]", "x", "[", "]", "^a", "a$", "a.",
+    "%", "a%", "a%b", "%41", "_", "a_", "__", "ab", "aXb", "axb",
+    "\0", "a\0", "a\0b", "\\", "a\\", "\\*", "a\\%", "\\0", "'", "''", '"', '"a"', "`", "a'--",
+    "\n", "a\n", "a\r\nb", "\t", " ", "  ", " a", "a ", "a  b", "\x7f", "\x1b[0m",
+    ".", "..", "../a", "/", "//", "/a", "a/", "a/b", "a//b", "./a", "C:\\a", "con", "~",
+    "{", "}", "{a}", "{}", "{{a}}", ":", "a:", ":a", "a:b", "a:b:c", "a::b", ";", "a;b", "#", "@",
+    "\xe9", "e\u0301", "\xc9", "\xdf", "ss", "\u0131", "i", "I", "\u0130", "\ufb01", "fi",
+    "\u212b", "\xc5", "\xa0", "\u200b", "a\u200b", "\ufeffa", "\u202ea", "\ufffd", "a\uffff",
+    "\ud7ff", "a\ud7ff", "\ud7ffa", "\ue000", "\U0001f511", "a\U0001f511",
+    "\U0010ffff", "a\U0010ffff", "a\U0010ffffz",
+    "0", "00", "1", "-1", "1.0", "1e0", "None", "null", "True", "$", "$a", "&", "a=b", "a,b", "-",
+    "__proto__", "version", "versions", "key", "changes",
+    "k" * MAX_KEY_BYTES, "k" * (MAX_KEY_BYTES - 1),
+    "\xe9" * (MAX_KEY_BYTES // 2), "\U0001f511" * (MAX_KEY_BYTES // 4),
+)
+# fmt: on
+"""Keys that no store may confuse: patterns, escapes, separators, case, Unicode forms, lengths."""
+
+TOO_LONG: Final = ("k" * (MAX_KEY_BYTES + 1), "\xe9" * (MAX_KEY_BYTES // 2) + "k")
+NOT_UTF8: Final = ("\ud800", "a\udfffb")
+MANY: Final = 2500
+SOME: Final = 250
+
+
 class Entries(ContractFixtures):
-    """What holds for one key at a time."""
+    """What holds for one key at a time, and between keys."""
 
     async def test_put_then_get(self, store: TokenStore) -> None:
         """`get` and `scan` give what was put, at the version that `put` returned."""
         last = 0
         for value in (b"first", b"second", b"second"):
             version = await store.put("key", value)
-            assert type(version) is int and version > last, (  # noqa: PT018 - one rule
-                f"put() gave version {version!r} after {last}: it must give a larger int than any "
-                "before it, from 1 on, also for a put of the same bytes"
-            )
+            rule = "it must give a larger int than any before, also for a put of the same bytes"
+            right = type(version) is int and version > last
+            assert right, f"put() gave version {version!r} after {last}: {rule}"
             last, entry = version, ("key", version, value)
             await check_entry(store, entry, "what was put is not there")
             found = await scan_all(store)
@@ -83,17 +109,14 @@ class Entries(ContractFixtures):
         of the newest.
         """
         versions = [await store.put(key, b"1") for key in ("b", "a", "c", "a")]
-        assert versions == sorted(set(versions)), (
-            f"versions must grow over all keys of the store, not for each key alone: {versions}"
-        )
         for key in ("d", "a", "b", "c"):
             await store.delete(key)
             versions.append(await store.put("d", b"1"))
             await store.delete("d")
-            assert versions[-1] > versions[-2], (
-                f"a version was reused after a delete: {versions}. Keep the last version apart, or "
-                "keep the row of a deleted key, without a value"
-            )
+        assert versions == sorted(set(versions)), (
+            f"versions must grow over all keys of the store, and none be reused: {versions}. Keep "
+            "the last version apart, or keep the row of a deleted key, without a value"
+        )
 
     async def test_put_with_expect(self, store: TokenStore) -> None:
         """`put(expect=n)` writes only if the key stands at version n (0: is absent)."""
@@ -134,10 +157,9 @@ class Entries(ContractFixtures):
         other = ("other", await store.put("other", b"value"), b"value")
         await damage_entry("damaged")
         result = await result_of(store.get("damaged"))
-        assert isinstance(result, CorruptRecord | DecryptionError), (
-            f"get() of a damaged entry must raise CorruptRecord or DecryptionError, not {result!r}"
-        )
-        assert "damaged" in str(result), f"the error must name the key 'damaged': {result}"
+        right = isinstance(result, CorruptRecord | DecryptionError) and "damaged" in str(result)
+        kinds = "CorruptRecord or DecryptionError"
+        assert right, f"get('damaged') must raise {kinds}, which names the key, not {result!r}"
         await check_entry(store, other, "a neighbour of a damaged entry was lost")
         found = await scan_all(store)
         assert found.get("other") == other, "scan() lost a neighbour of a damaged entry"
@@ -145,52 +167,6 @@ class Entries(ContractFixtures):
         check_unreadable(found["damaged"].value)
         version = await store.put("damaged", b"repaired")
         await check_entry(store, ("damaged", version, b"repaired"), "a put must repair it")
-
-
-async def _check_refused(call: Awaitable[object], expect: int, found: int) -> None:
-    """Fail unless the call for 'key' is a conflict."""
-    check_conflict(await result_of(call), "key", expect, found)
-
-
-def check_unreadable(value: bytes | None) -> None:
-    """Fail unless the value stands for a damaged one and says why."""
-    error = getattr(value, "error", None)
-    right = isinstance(value, Unreadable) and isinstance(error, CorruptRecord | DecryptionError)
-    assert right, (
-        "scans and feeds must give Unreadable(error) as the value of a damaged entry, the error "
-        f"being a CorruptRecord or DecryptionError; not {value!r:.60} with {error!r}"
-    )
-
-
-# fmt: off
-KEYS: Final = (
-    "app", "APP", "App", "APPLE", "apple", "ap", "a", "app:1", "app:10", "app_1", "appX1",
-    "*", "**", "a*", "a*b", "?", "a?", "[x]", "[a-z]", "x", "[", "]", "^a", "a$", "a.",
-    "%", "a%", "a%b", "%41", "_", "a_", "__", "ab", "aXb", "axb",
-    "\0", "a\0", "a\0b", "\\", "a\\", "\\*", "a\\%", "\\0", "'", "''", '"', '"a"', "`", "a'--",
-    "\n", "a\n", "a\r\nb", "\t", " ", "  ", " a", "a ", "a  b", "\x7f", "\x1b[0m",
-    ".", "..", "../a", "/", "//", "/a", "a/", "a/b", "a//b", "./a", "C:\\a", "con", "~",
-    "{", "}", "{a}", "{}", "{{a}}", ":", "a:", ":a", "a:b", "a:b:c", "a::b", ";", "a;b", "#", "@",
-    "\xe9", "e\u0301", "\xc9", "\xdf", "ss", "\u0131", "i", "I", "\u0130", "\ufb01", "fi",
-    "\u212b", "\xc5", "\xa0", "\u200b", "a\u200b", "\ufeffa", "\u202ea", "\ufffd", "a\uffff",
-    "\ud7ff", "a\ud7ff", "\ud7ffa", "\ue000", "\U0001f511", "a\U0001f511",
-    "\U0010ffff", "a\U0010ffff", "a\U0010ffffz",
-    "0", "00", "1", "-1", "1.0", "1e0", "None", "null", "True", "$", "$a", "&", "a=b", "a,b", "-",
-    "__proto__", "version", "versions", "key", "changes",
-    "k" * MAX_KEY_BYTES, "k" * (MAX_KEY_BYTES - 1),
-    "\xe9" * (MAX_KEY_BYTES // 2), "\U0001f511" * (MAX_KEY_BYTES // 4),
-)
-# fmt: on
-"""Keys that no store may confuse: patterns, escapes, separators, case, Unicode forms, lengths."""
-
-TOO_LONG: Final = ("k" * (MAX_KEY_BYTES + 1), "\xe9" * (MAX_KEY_BYTES // 2) + "k")
-NOT_UTF8: Final = ("\ud800", "a\udfffb")
-MANY: Final = 2500
-SOME: Final = 250
-
-
-class Keys(ContractFixtures):
-    """What holds between keys."""
 
     async def test_hostile_keys_stay_apart(self, store: TokenStore) -> None:
         """Each key of the table holds its own value, and is deleted alone."""
@@ -283,6 +259,20 @@ class Keys(ContractFixtures):
         async with time_limit("close() and open() return while a scan is half-way"):
             await store.close()
             await store.open()
+
+
+async def _check_refused(call: Awaitable[object], expect: int, found: int) -> None:
+    check_conflict(await result_of(call), "key", expect, found)
+
+
+def check_unreadable(value: bytes | None) -> None:
+    """Fail unless the value stands for a damaged one and says why."""
+    error = getattr(value, "error", None)
+    right = isinstance(value, Unreadable) and isinstance(error, CorruptRecord | DecryptionError)
+    assert right, (
+        "scans and feeds must give Unreadable(error) as the value of a damaged entry, the error "
+        f"being a CorruptRecord or DecryptionError; not {value!r:.60} with {error!r}"
+    )
 
 
 def check_prefix(call: str, found: Set[str], right: Set[str]) -> None:

@@ -45,8 +45,12 @@ CALLS: Final[dict[str, Callable[[TokenStore], Awaitable[object]]]] = {
 }
 
 
+ROUNDS: Final = 5
+WRITES: Final = range(6)
+
+
 class Lifecycle(ContractFixtures):
-    """What `open` and `close` promise."""
+    """What `open` and `close` promise, and what holds when all connections are cut."""
 
     async def test_open_and_close_are_idempotent(self, store: TokenStore) -> None:
         """What was stored stays stored, and versions go on, however often a store is closed.
@@ -127,34 +131,6 @@ class Lifecycle(ContractFixtures):
         await store.open()
         assert await store.put("key", b"value"), "put() after close() with a feed, and open()"
 
-
-async def _check_newest(store: TokenStore, last: int, after: str) -> int:
-    """Write and delete; fail unless the version, which is returned, is larger than `last`."""
-    version = await store.put("newest", b"value")
-    assert version > last, (
-        f"after {after} put() gave version {version}, and {last} had been given before the delete: "
-        "keep the last version with the data, so that none is reused"
-    )
-    await store.delete("newest")
-    return version
-
-
-async def _works(store: TokenStore, call: str, when: str) -> bool:
-    """Whether the call worked; fail if it raises anything but a StoreError."""
-    async with time_limit(f"{call} {when} works or raises StoreError"):
-        result = await result_of(CALLS[call](store))
-    right = isinstance(result, StoreError) or not isinstance(result, BaseException)
-    assert right, f"{call} {when} must work or raise StoreError, it raised {result!r}"
-    return not isinstance(result, StoreError)
-
-
-ROUNDS: Final = 5
-WRITES: Final = range(6)
-
-
-class Connections(ContractFixtures):
-    """What holds when the connections of all stores are cut."""
-
     async def test_calls_after_broken_connections(
         self, store: TokenStore, cut_connections: CutConnections
     ) -> None:
@@ -196,6 +172,26 @@ class Connections(ContractFixtures):
             await cut_connections()
             version = await repeated("put()", lambda: stores[-1].put("last", b""))
             await check_wait(feed.wait(), Change("last", version, b""))
+
+
+async def _check_newest(store: TokenStore, last: int, after: str) -> int:
+    """Write and delete; fail unless the version, which is returned, is larger than `last`."""
+    version = await store.put("newest", b"value")
+    assert version > last, (
+        f"after {after} put() gave version {version}, and {last} had been given before the delete: "
+        "keep the last version with the data, so that none is reused"
+    )
+    await store.delete("newest")
+    return version
+
+
+async def _works(store: TokenStore, call: str, when: str) -> bool:
+    """Whether the call worked; fail if it raises anything but a StoreError."""
+    async with time_limit(f"{call} {when} works or raises StoreError"):
+        result = await result_of(CALLS[call](store))
+    right = isinstance(result, StoreError) or not isinstance(result, BaseException)
+    assert right, f"{call} {when} must work or raise StoreError, it raised {result!r}"
+    return not isinstance(result, StoreError)
 
 
 async def repeated(name: str, call: Callable[[], Awaitable[T]]) -> T:

@@ -1,20 +1,7 @@
 """A double of Twitch's identity service and of a little Helix, over real HTTP on this machine.
 
 It is as strict as Twitch is, and stricter where Twitch's behaviour is not known. It needs aiohttp
-and nothing else, but for the id tokens of the scope `openid`, which PyJWT signs.
-
-    from twitchvault.testing import FakeTwitch
-
-    async with FakeTwitch(seed=7) as twitch:
-        client = twitch.register_client()                 # public=True: without a secret
-        alice = twitch.add_user("alice")
-        pair = twitch.issue(client, alice, ["chat:read"])
-        async with App(client.client_id, client.client_secret,
-                       id_url=twitch.id_url, api_url=twitch.api_url) as app:
-            ...
-        assert twitch.counts.replays == 0
-
-It serves:
+and nothing else, but for the id tokens of the scope `openid`, which PyJWT signs. It serves:
 
     POST /oauth2/token     client_credentials, refresh_token, device code, authorization_code
     POST /oauth2/device    POST /oauth2/revoke    GET /oauth2/validate
@@ -25,26 +12,12 @@ It serves:
     GET  /helix/users      and what `add_resource` adds
     ws   /ws, /irc         EventSub with /helix/eventsub/subscriptions, and chat as IRC
 
-`Switches` decide per client, `Settings` for the whole double; both explain every field:
+`Commands` and `Faults` have all that a test can do with it. `Switches` decide per client,
+`Settings` for the whole double; both explain every field:
 
     twitch.user_token_lifetime = 2.0          any field of Settings; or configure(name=value)
     client.switches.fast_poll = "slow_down"   any field of Switches; or switch(client, name=value);
                                               or register_client(..., name=value)
-
-Faults, delays and gates name an endpoint: token, device, validate, revoke, keys, authorize,
-activate, helix; or finer: token:refresh_token, token:device, token:code, token:client_credentials,
-helix:<path>. "before" commits nothing; "after" commits, and the answer is lost:
-
-    twitch.fail("token:refresh_token", when="after", drop=True)
-    twitch.fail("helix", status=503, body=HTML_PAGE, times=2)
-    gate = twitch.hold("token"); await gate.reached(2); gate.release()
-
-`Commands` has all methods. In a process of its own, which ends with this one, the double has the
-same commands as coroutines; `RemoteTwitch(url)` attaches to one that runs:
-
-    async with FakeTwitchProcess() as twitch:
-        client = await twitch.register_client(public=True)
-        counts = await twitch.counts()
 """
 
 from .commands import Commands

@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def main() -> None:
-    """Parse the arguments and serve."""
-    asyncio.run(_run(_arguments()))
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m twitchvault.testing.fake", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
@@ -48,10 +43,9 @@ async def _run(arguments: argparse.Namespace) -> None:
     for login in arguments.user:
         twitch.add_user(login)
     async with twitch:
-        addresses = {"url": twitch.url, "id_url": twitch.id_url, "api_url": twitch.api_url}
-        ready = {**addresses, "control_url": f"{twitch.url}/control/", "pid": os.getpid()}
-        sys.stdout.write(json.dumps(ready) + "\n")
-        sys.stdout.flush()
+        ready = {"url": twitch.url, "id_url": twitch.id_url, "api_url": twitch.api_url}
+        ready["control_url"] = f"{twitch.url}/control/"
+        print(json.dumps(ready | {"pid": os.getpid()}), flush=True)  # noqa: T201 - its output
         await stop.wait()
 
 
@@ -62,4 +56,4 @@ def _watch_stdin(end: Callable[[], None]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(_run(_arguments()))

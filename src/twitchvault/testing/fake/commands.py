@@ -6,17 +6,17 @@ has them as coroutines. A client may be named by its id, a user by id or login.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .consent import Consent
 from .eventsub import EventSub
-from .faults import Fault, Faults, Gate, When
+from .faults import Faults
 from .helix import Helix, Resource
 from .identity import Identity
 from .irc import Irc
 from .logins import Logins
-from .messages import DROPPED, Answer, fault_answer
 from .model import Client, Counts, Pair, RequestLog, Settings, User, apply_options
 from .openid import IdTokens
 from .state import State
@@ -26,11 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Self
 
-    from .model import Seconds
     from .tokens import Access
 
 
-class Addresses:
+class Addresses(ABC):
     """A double that has addresses while it runs."""
 
     _url = ""
@@ -69,16 +68,16 @@ class Addresses:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    @abstractmethod
     async def start(self) -> None:
         """Begin; a no-op when it has begun."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def close(self) -> None:
         """End; idempotent."""
-        raise NotImplementedError
 
 
-class Commands(Settings):
+class Commands(Faults, Settings):
     """Everything that a test can do with the double."""
 
     def __init__(self, *, seed: int | None = None, **settings: object) -> None:
@@ -87,7 +86,6 @@ class Commands(Settings):
         self._state = State(self, seed)
         self._tokens = Tokens(self._state)
         self._logins = Logins(self._state, self._tokens)
-        self._faults = Faults(self._state)
         self._id_tokens = IdTokens(self._state)
         self._identity = Identity(self._state, self._tokens, self._logins, self._id_tokens)
         self._consent = Consent(self._state, self._tokens, self._logins)
@@ -142,9 +140,7 @@ class Commands(Settings):
 
     def rename(self, user: User | str, login: str) -> User:
         """The user takes another login; the id stays."""
-        known = self._state.user(user)
-        self._state.rename(known, login)
-        return known
+        return self._state.rename(user, login)
 
     # Tokens
 
@@ -261,13 +257,15 @@ class Commands(Settings):
 
     def reconnect_sockets(self) -> None:
         """Ask all EventSub sessions and chat connections to connect anew, as Twitch does."""
-        for session in self._eventsub.sessions:
-            session.reconnect()
-        self._irc.reconnect()
+        for connection in (*self._eventsub.sessions, *self._irc.chatters):
+            connection.reconnect()
 
     def drop_sockets(self) -> int:
         """Cut all of them without a word, as a broken network does; returns how many."""
-        return self._eventsub.sessions.drop() + self._irc.chatters.drop()
+        connections = (*self._eventsub.sessions, *self._irc.chatters)
+        for connection in connections:
+            connection.drop()
+        return len(connections)
 
     @property
     def subscriptions(self) -> tuple[dict[str, object], ...]:
@@ -280,69 +278,6 @@ class Commands(Settings):
         present = [each for each in self._irc.chatters if each.user]
         return tuple((each.user.login, *each.channels) for each in present if each.user)
 
-    # Faults
-
-    def fail(
-        self,
-        endpoint: str,
-        *,
-        status: int | None = None,
-        body: str | Mapping[str, object] | None = None,
-        content_type: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        times: int | None = 1,
-        when: When = "before",
-        drop: bool = False,
-        delay: float = 0,
-        match: Mapping[str, str] | None = None,
-    ) -> None:
-        """Let the next `times` requests (None: all) to an endpoint fail.
-
-        endpoint: token, device, validate, revoke, keys, authorize, activate, helix; or finer:
-            token:refresh_token, token:client_credentials, token:device, token:code, helix:<path>.
-        when: "before" (nothing is committed) or "after" (it is, and the answer is lost).
-        status, body, content_type, headers: sent instead of the real answer. Without a body it is
-            what that service usually sends: an empty 429, a plain text 404, else JSON with an
-            empty message. A body in angle brackets goes out as text/html.
-        drop: cut the connection instead; an aiohttp client repeats a GET that was dropped on a
-            connection it had used before, so say times=2 there.
-        delay: seconds to wait first; alone, it only delays.
-        match: only requests with these parameters, for example a client_id.
-        """
-        answer = None
-        if drop:
-            answer = Answer(DROPPED)
-        elif status is not None or body is not None:
-            answer = fault_answer(endpoint, status, body, content_type, headers)
-        elif delay <= 0:
-            raise ValueError("give one of 'status', 'body', 'drop' and 'delay'")
-        self._faults.add(Fault(endpoint, when, match or {}, times, answer, delay))
-
-    def delay(self, endpoint: str, *, headers: Seconds = 0, body: Seconds = 0) -> None:
-        """Slow an endpoint down from now on: seconds before the headers and in the body's middle.
-
-        The change is committed before the wait; a pair of numbers is a range to draw from.
-        """
-        self._faults.delay(endpoint, headers, body)
-
-    def hold(
-        self, endpoint: str, *, when: When = "before", match: Mapping[str, str] | None = None
-    ) -> Gate:
-        """Hold every request to an endpoint, before or after its commit, until the gate opens."""
-        return self._faults.hold(endpoint, when, match)
-
-    def release(self, gate: Gate | int) -> None:
-        """Open a gate; the same as `gate.release()`."""
-        self._faults.gate(gate).release()
-
-    async def reached(self, gate: Gate | int, count: int = 1, timeout: float = 10) -> None:
-        """Wait for requests at a gate; the same as `await gate.reached(count)`."""
-        await self._faults.gate(gate).reached(count, timeout)
-
-    def clear_faults(self) -> None:
-        """Forget every `fail` and `delay`, open every gate."""
-        self._faults.clear()
-
     # Clock and records
 
     def now(self) -> float:
@@ -351,8 +286,7 @@ class Commands(Settings):
 
     def advance(self, seconds: float) -> float:
         """Move the clock on by so many seconds; returns the new time."""
-        self._state.advance(seconds)
-        return self._state.now()
+        return self._state.advance(seconds)
 
     @property
     def counts(self) -> Counts:

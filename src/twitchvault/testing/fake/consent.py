@@ -18,7 +18,7 @@ from .model import Refusal
 from .openid import IdTokenRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from .logins import DeviceLogin, Logins
     from .messages import Call
@@ -46,7 +46,8 @@ button,input{{font:inherit;padding:.5rem 1rem}}
 </html>
 """
 
-_CONSENT: Final = """<p>Client id {client_id}</p>
+_CONSENT: Final = """{question}
+<p>Client id {client_id}</p>
 <p>It asks for: {scopes}</p>
 <form method="post" action="{action}">
 {hidden}
@@ -89,24 +90,25 @@ class Consent:
 
     def overview(self, _: Call) -> Answer:
         """The page at `/`: which users and applications there are, and which codes wait."""
-        users = [f"{user.login} ({user.user_id})" for user in self._state.users.values()]
-        clients = [
-            f"{client.client_id}, {'public' if client.public else 'confidential'}"
-            for client in self._state.clients.values()
-        ]
         codes = [
             f'<a href="/activate?device-code={login.user_code}">{login.user_code}</a> for '
             f"{escape(login.client.client_id)}: {escape(', '.join(login.scopes)) or 'no scopes'}"
             for login in self._logins.waiting()
         ]
-        body = _list("Codes that wait", codes)
-        body += _list("Users", map(escape, users)) + _list("Client ids", map(escape, clients))
-        return _page("A double of Twitch", body=body)
-
-    # /oauth2/authorize
+        users = [f"{user.login} ({user.user_id})" for user in self._state.users.values()]
+        clients = [
+            f"{escape(client.client_id)}, {'public' if client.public else 'confidential'}"
+            for client in self._state.clients.values()
+        ]
+        lists = {"Codes that wait": codes, "Users": users, "Client ids": clients}
+        body = "".join(
+            f"<h2>{title}</h2><ul><li>{'</li><li>'.join(items) or 'none'}</li></ul>"
+            for title, items in lists.items()
+        )
+        return _page("A double of Twitch", body)
 
     def authorize(self, call: Call) -> Answer:
-        """Consent by command, by an earlier consent, or by a click."""
+        """The page /oauth2/authorize: consent by command, by an earlier consent, or by a click."""
         request = self._request(call)
         if isinstance(request, Answer):
             return request
@@ -145,37 +147,51 @@ class Consent:
     def _decided(self, request: ConsentRequest, user: User | None) -> Answer:
         if user is None:
             return request.error("access_denied", "The user denied you access")
-        scopes = request.scopes
-        client, uri = request.client, request.redirect_uri
-        code = self._logins.new_code(client, user, scopes, uri, request.id_token)
-        return _remember(user, request.redirect(code=code, scope=" ".join(scopes)))
-
-    # /activate
+        code = self._logins.new_code(request, user)
+        return _remember(user, request.redirect(code=code, scope=" ".join(request.scopes)))
 
     def activate(self, call: Call) -> Answer:
-        """The page behind `verification_uri`: approve or deny the code."""
+        """The page /activate, behind `verification_uri`: approve or deny the code."""
         login = self._logins.pending(call.params.get("device-code", ""))
         if login is None:
-            text = "It may have expired, or somebody has answered already."
+            text = "<p>It may have expired, or somebody has answered already.</p>"
             return _page("No login waits under this code", text, 404)
         if call.method == "GET":
             return self._ask(call, "/activate", login, {"device-code": login.user_code})
         user = self._clicked(call)
         self._logins.decide(login.user_code, user)
         if user is None:
-            return _page("Cancelled", "The application gets no access.")
-        text = "You can close this page and go back to the application."
+            return _page("Cancelled", "<p>The application gets no access.</p>")
+        text = "<p>You can close this page and go back to the application.</p>"
         return _remember(user, _page("Done", text))
 
-    # Both
-
     def _ask(
-        self, call: Call, action: str, asked: ConsentRequest | DeviceLogin, hidden: dict[str, str]
+        self,
+        call: Call,
+        action: str,
+        asked: ConsentRequest | DeviceLogin,
+        hidden: Mapping[str, str],
     ) -> Answer:
+        """Ask whether a user, at first the one who consented last, lets the application in."""
         users = list(self._state.users.values())
         earlier = self._state.users.get(call.cookies.get(COOKIE, ""))
-        login = earlier.login if earlier else users[0].login if users else ""
-        return _consent_page(action, asked.client, asked.scopes, users, login, hidden)
+        code = escape(hidden.get("device-code", ""))
+        body = _CONSENT.format(
+            question=f"<p>Does your device show the code <b>{code}</b>?</p>" if code else "",
+            client_id=escape(asked.client.client_id),
+            scopes=escape(", ".join(asked.scopes)) or "nothing but who you are (no scopes)",
+            action=action,
+            hidden="".join(
+                f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
+                for name, value in hidden.items()
+            ),
+            login=next((user.login for user in (earlier, *users) if user), ""),
+            users="".join(
+                f'<option value="{user.login}">{escape(user.display_name)}</option>'
+                for user in users
+            ),
+        )
+        return _page(f"{asked.client.name} wants to use your account", body)
 
     def _clicked(self, call: Call) -> User | None:
         if call.form.get("decision") != "authorize":
@@ -206,41 +222,7 @@ def _remember(user: User, answer: Answer) -> Answer:
     return answer
 
 
-def _page(heading: str, text: str = "", status: int = 200, *, body: str = "") -> Answer:
-    """A page with a heading and some text, or a body that is HTML already."""
-    page = _PAGE.format(heading=escape(heading), body=body or f"<p>{escape(text)}</p>")
+def _page(heading: str, body: str, status: int = 200) -> Answer:
+    """A page with a heading; the body is HTML already."""
+    page = _PAGE.format(heading=escape(heading), body=body)
     return Answer(status, page.encode(), f"{HTML}; charset=utf-8")
-
-
-def _consent_page(
-    action: str,
-    client: Client,
-    scopes: Iterable[str],
-    users: Iterable[User],
-    login: str,
-    hidden: Mapping[str, str],
-) -> Answer:
-    """Ask whether a user, at first `login`, lets the application in; a form that posts."""
-    code = hidden.get("device-code")
-    body = _CONSENT.format(
-        client_id=escape(client.client_id),
-        scopes=escape(", ".join(scopes)) or "nothing but who you are (no scopes)",
-        action=escape(action),
-        hidden="".join(
-            f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
-            for name, value in hidden.items()
-        ),
-        login=escape(login),
-        users="".join(
-            f'<option value="{escape(user.login)}">{escape(user.display_name)}</option>'
-            for user in users
-        ),
-    )
-    question = f"<p>Does your device show the code <b>{escape(code)}</b>?</p>" if code else ""
-    return _page(f"{client.name} wants to use your account", body=question + body)
-
-
-def _list(title: str, items: Iterable[str]) -> str:
-    """A list of what is HTML already."""
-    entries = "".join(f"<li>{item}</li>" for item in items) or "<li>none</li>"
-    return f"<h2>{title}</h2><ul>{entries}</ul>"

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .messages import Answer, Call, helix_answer
 from .model import Refusal
-from .sockets import Connection, Connections
+from .sockets import Connection
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiohttp import web
 
     from .state import State
@@ -23,6 +25,8 @@ LONGEST_KEEPALIVE: Final = 600
 UNUSED: Final = 10.0
 """Seconds after which a session without a subscription is closed."""
 CLIENT_SENT, NO_SUBSCRIPTION = 4001, 4003
+NO_SESSION: Final = "websocket transport session does not exist or has already disconnected"
+OTHER_USER: Final = "websocket transport cannot have subscriptions created by different users"
 SCOPES: Final = {
     "channel.chat.message": "user:read:chat",
     "channel.subscribe": "channel:read:subscriptions",
@@ -35,7 +39,7 @@ SCOPES: Final = {
 class Subscription:
     """One subscription, which lives as long as its session and its grant."""
 
-    subscription_id: str
+    id: str
     type: str
     version: str
     condition: dict[str, str]
@@ -46,89 +50,67 @@ class Subscription:
 
     def as_json(self) -> dict[str, object]:
         """As Helix and the messages show it."""
-        return {
-            "id": self.subscription_id,
-            "status": self.status,
-            "type": self.type,
-            "version": self.version,
-            "condition": self.condition,
-            "created_at": self.created_at,
-            "transport": {"method": "websocket", "session_id": self.session.session_id},
-            "cost": 0,
-        }
+        names = ("id", "status", "type", "version", "condition", "created_at")
+        transport = {"method": "websocket", "session_id": self.session.session_id}
+        return {name: getattr(self, name) for name in names} | {"transport": transport, "cost": 0}
+
+    def tell(self, kind: str, **payload: object) -> None:
+        """Send its session a message about it."""
+        payload = {"subscription": self.as_json(), **payload}
+        about = {"subscription_type": self.type, "subscription_version": self.version}
+        self.session.message(kind, payload, about)
 
 
 class Session(Connection):
-    """One websocket session. `replaced`: the session that it continues after a reconnect."""
+    """One websocket session. It takes over the subscriptions of one that the client will close."""
 
     def __init__(
-        self,
-        request: web.BaseRequest,
-        session_id: str,
-        keepalive: int,
-        replaced: Session | None,
+        self, request: web.BaseRequest, session_id: str, keepalive: int, former: Session | None
     ) -> None:
         super().__init__(request)
         self.session_id = session_id
         self.keepalive = keepalive
-        self.subscriptions: dict[str, Subscription] = {}
-        self._replaced = replaced
+        self.subscriptions: list[Subscription] = []
+        if former is not None:
+            self.subscriptions, former.subscriptions = former.subscriptions, []
+        for subscription in self.subscriptions:
+            subscription.session = self
+        self._about_itself("welcome", "connected", keepalive_timeout_seconds=keepalive)
 
     @property
     def idle(self) -> float:
         """A session without a subscription ends, any other one keeps alive."""
         return self.keepalive if self.subscriptions else min(UNUSED, self.keepalive)
 
-    def begin(self) -> None:
-        """Welcome, with the subscriptions of the session before, which the client closes."""
-        if self._replaced is not None:
-            self.subscriptions = self._replaced.subscriptions
-            for subscription in self.subscriptions.values():
-                subscription.session = self
-            self._replaced.subscriptions = {}
-        session = self._session("connected") | {"keepalive_timeout_seconds": self.keepalive}
-        self.message("session_welcome", {"session": session})
-
     def receive(self, text: str) -> None:
         """A client has nothing to say here."""
         del text
-        self.end(CLIENT_SENT)
+        self.send(CLIENT_SENT)
 
     def on_idle(self) -> None:
         """Keep alive, or end for want of a subscription."""
         if self.subscriptions:
             self.message("session_keepalive", {})
         else:
-            self.end(NO_SUBSCRIPTION)
+            self.send(NO_SUBSCRIPTION)
 
     def reconnect(self) -> None:
         """Ask the client to come back at another address."""
         url = self._request.url.with_scheme("ws").with_query(id=self.session_id)
-        session = self._session("reconnecting") | {"reconnect_url": str(url)}
-        self.message("session_reconnect", {"session": session})
+        self._about_itself("reconnect", "reconnecting", reconnect_url=str(url))
 
-    def message(self, kind: str, payload: dict[str, object], **metadata: str) -> None:
+    def message(
+        self, kind: str, payload: Mapping[str, object], about: Mapping[str, str] | None = None
+    ) -> None:
         """Send one message."""
-        about = {"message_id": str(uuid.uuid4()), "message_type": kind, "message_timestamp": _now()}
-        self.send(json.dumps({"metadata": about | metadata, "payload": payload}))
+        metadata = {"message_id": str(uuid.uuid4()), "message_type": kind}
+        metadata |= {"message_timestamp": _now(), **(about or {})}
+        self.send(json.dumps({"metadata": metadata, "payload": payload}))
 
-    def about(self, kind: str, subscription: Subscription, **payload: object) -> None:
-        """Send a message about one subscription."""
-        self.message(
-            kind,
-            {"subscription": subscription.as_json(), **payload},
-            subscription_type=subscription.type,
-            subscription_version=subscription.version,
-        )
-
-    def _session(self, status: str) -> dict[str, object]:
-        return {
-            "id": self.session_id,
-            "status": status,
-            "connected_at": _now(),
-            "keepalive_timeout_seconds": None,
-            "reconnect_url": None,
-        }
+    def _about_itself(self, kind: str, status: str, **more: object) -> None:
+        session = {"id": self.session_id, "status": status, "connected_at": _now()}
+        unset = {"keepalive_timeout_seconds": None, "reconnect_url": None}
+        self.message(f"session_{kind}", {"session": {**session, **unset, **more}})
 
 
 class EventSub:
@@ -136,27 +118,27 @@ class EventSub:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self.sessions: Connections[Session] = Connections()
+        self.sessions: list[Session] = []
 
     async def serve(self, request: web.BaseRequest) -> web.WebSocketResponse:
         """A new session."""
-        seconds = request.query.get("keepalive_timeout_seconds", str(KEEPALIVE))
+        seconds = request.query.get("keepalive_timeout_seconds", "")
         keepalive = int(seconds) if seconds.isdecimal() else KEEPALIVE
-        replaced = self._session(request.query.get("id", ""))
         keepalive = min(max(keepalive, KEEPALIVE), LONGEST_KEEPALIVE)
-        session = Session(request, self._state.name(28), keepalive, replaced)
-        return await self.sessions.carry(session)
+        former = self._session(request.query.get("id", ""))
+        session = Session(request, self._state.name(28), keepalive, former)
+        return await session.serve(self.sessions)
 
     def subscriptions(self) -> list[Subscription]:
         """All that live."""
-        return [each for session in self.sessions for each in session.subscriptions.values()]
+        return [each for session in self.sessions for each in session.subscriptions]
 
-    def notify(self, kind: str, event: dict[str, object]) -> int:
+    def notify(self, kind: str, event: Mapping[str, object]) -> int:
         """Send an event to all subscriptions of that type whose condition it meets."""
         found = [each for each in self.subscriptions() if each.type == kind]
         found = [each for each in found if each.condition.items() <= event.items()]
         for subscription in found:
-            subscription.session.about("notification", subscription, event=event)
+            subscription.tell("notification", event=event)
         return len(found)
 
     def revoke(self, grant: Grant) -> None:
@@ -164,21 +146,19 @@ class EventSub:
         for subscription in self.subscriptions():
             if subscription.grant is grant:
                 subscription.status = "authorization_revoked"
-                subscription.session.about("revocation", subscription)
-                del subscription.session.subscriptions[subscription.subscription_id]
-
-    # Helix
+                subscription.tell("revocation")
+                subscription.session.subscriptions.remove(subscription)
 
     def handle(self, call: Call, token: Access) -> Answer:
-        """Create, list or delete subscriptions."""
+        """/helix/eventsub/subscriptions: create, list or delete them."""
         mine = [each for each in self.subscriptions() if each.grant is token.grant]
         if call.method == "POST":
             return _listed(202, [self._create(call, token, mine)], len(mine) + 1)
         if call.method == "DELETE":
-            found = [each for each in mine if each.subscription_id == call.query.get("id")]
-            if not found:
+            found = next((each for each in mine if each.id == call.query.get("id")), None)
+            if found is None:
                 raise Refusal(404, "subscription not found")
-            del found[0].session.subscriptions[found[0].subscription_id]
+            found.session.subscriptions.remove(found)
             return Answer(204)
         return _listed(200, mine, len(mine))
 
@@ -193,21 +173,16 @@ class EventSub:
             raise Refusal(400, "'type', 'version' and 'condition' are required")
         session = self._session(str(transport.get("session_id", "")))
         if session is None:
-            raise Refusal(
-                400, "websocket transport session does not exist or has already disconnected"
-            )
-        others = [each for each in session.subscriptions.values() if each.grant is not token.grant]
-        if others:
-            text = "websocket transport cannot have subscriptions created by different users"
-            raise Refusal(400, text)
+            raise Refusal(400, NO_SESSION)
+        if any(each.grant is not token.grant for each in session.subscriptions):
+            raise Refusal(400, OTHER_USER)
         if SCOPES.get(kind, "") not in ("", *token.scopes):
             raise Refusal(403, "subscription missing proper authorization")
         if any((each.type, each.condition) == (kind, condition) for each in mine):
             raise Refusal(409, "subscription already exists")
-        made = Subscription(
-            str(uuid.uuid4()), kind, version, condition, token.grant, session, _now()
-        )
-        session.subscriptions[made.subscription_id] = made
+        name, now = str(uuid.uuid4()), _now()
+        made = Subscription(name, kind, version, condition, token.grant, session, now)
+        session.subscriptions.append(made)
         return made
 
     def _session(self, session_id: str) -> Session | None:

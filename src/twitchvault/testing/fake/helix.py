@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from .tokens import Access, Tokens
 
 MAX_PAGE: Final = 100
-DEFAULT_PAGE: Final = 20
 CREATED_AT: Final = "2016-12-14T20:32:28Z"
 WITHOUT_RATE_LIMIT: Final = frozenset({400, 401})
 """Answers with these statuses have no Ratelimit-* headers, as recorded."""
@@ -33,13 +32,19 @@ class Resource:
     scope: str | None
     needs: str | None
 
-
-@dataclass(eq=False, slots=True)
-class Bucket:
-    """Points left at a moment; refilled continuously."""
-
-    points: float
-    filled_at: float
+    def serve(self, call: Call, token: Access) -> Answer:
+        """Check what is needed; a page of the items, or what was sent."""
+        if self.needs == "user" and token.user is None:
+            raise Refusal(401, "Missing User OAUTH Token")
+        if self.needs == "app" and token.user is not None:
+            raise Refusal(401, "Must provide valid app token.")
+        if self.scope is not None and self.scope not in token.scopes:
+            raise Refusal(401, f"Missing scope: {self.scope}")
+        if call.method == "GET":
+            return _page(call, self.items)
+        if call.method == "DELETE":
+            return Answer(204)
+        return helix_answer(200, {"data": [] if call.json is None else [call.json]})
 
 
 class Helix:
@@ -49,17 +54,16 @@ class Helix:
         self._state = state
         self._eventsub = eventsub
         self._tokens = tokens
-        self._buckets: dict[tuple[str, str], Bucket] = {}
+        self._buckets: dict[tuple[str, str], tuple[float, float]] = {}
         self.resources: dict[str, Resource] = {}
 
     def handle(self, call: Call) -> Answer:
         """Check the token, take a point, answer."""
         try:
             token = self._authorize(call)
-            bucket = self._bucket(token)
-            if bucket.points < 1:
+            if self._points(token) < 1:
                 raise Refusal(429, "Request limit exceeded")
-            bucket.points -= 1
+            self._points(token, take=1)
             return self._endpoint(call, token)
         except Refusal as refusal:
             return helix_error(refusal.status, refusal.message)
@@ -70,7 +74,7 @@ class Helix:
         if not settings.helix_headers or answer.status in WITHOUT_RATE_LIMIT:
             return
         token = self._tokens.find(call.credentials[1])
-        points = settings.helix_limit if token is None else self._bucket(token).points
+        points = settings.helix_limit if token is None else self._points(token)
         full_in = (settings.helix_limit - points) * 60 / max(settings.helix_refill, 1e-9)
         headers = {
             "Ratelimit-Limit": str(settings.helix_limit),
@@ -94,19 +98,20 @@ class Helix:
             raise Refusal(401, "Client ID and OAuth token do not match")
         return token
 
-    def _bucket(self, token: Access) -> Bucket:
+    def _points(self, token: Access, take: int = 0) -> float:
+        """What is left in the bucket of a client and user, which is refilled continuously."""
         settings, now = self._state.settings, self._state.now()
         key = (token.client.client_id, token.user.user_id if token.user else "")
-        bucket = self._buckets.setdefault(key, Bucket(settings.helix_limit, now))
-        refill = (now - bucket.filled_at) * settings.helix_refill / 60
-        bucket.points = min(settings.helix_limit, bucket.points + refill)
-        bucket.filled_at = now
-        return bucket
+        points, filled_at = self._buckets.get(key, (settings.helix_limit, now))
+        points += (now - filled_at) * settings.helix_refill / 60
+        left = min(settings.helix_limit, points) - take
+        self._buckets[key] = (left, now)
+        return left
 
     def _endpoint(self, call: Call, token: Access) -> Answer:
         path = call.path.removeprefix("/helix/")
         if path in self.resources:
-            return _serve(call, self.resources[path], token)
+            return self.resources[path].serve(call, token)
         if path == "users" and call.method == "GET":
             return self._users(call, token)
         if path == "eventsub/subscriptions":
@@ -130,28 +135,16 @@ class Helix:
         return helix_answer(200, {"data": [_profile(user, token) for user in dict.fromkeys(found)]})
 
 
-def _serve(call: Call, resource: Resource, token: Access) -> Answer:
-    if resource.needs == "user" and token.user is None:
-        raise Refusal(401, "Missing User OAUTH Token")
-    if resource.needs == "app" and token.user is not None:
-        raise Refusal(401, "Must provide valid app token.")
-    if resource.scope is not None and resource.scope not in token.scopes:
-        raise Refusal(401, f"Missing scope: {resource.scope}")
-    if call.method == "GET":
-        return _page(call, resource.items)
-    if call.method == "DELETE":
-        return Answer(204)
-    return helix_answer(200, {"data": [] if call.json is None else [call.json]})
-
-
 def _page(call: Call, items: tuple[object, ...]) -> Answer:
-    size = call.query.get("first", str(DEFAULT_PAGE))
+    size, malformed = call.query.get("first", "20"), 'The parameter "first" was malformed'
     if not size.isdecimal() or int(size) < 1:
-        raise Refusal(400, 'The parameter "first" was malformed: value must be a numeric')
+        raise Refusal(400, f"{malformed}: value must be a numeric")
     if int(size) > MAX_PAGE:
-        text = f"the value must be less than or equal to {MAX_PAGE}"
-        raise Refusal(400, f'The parameter "first" was malformed: {text}')
-    start = _start(call.query.get("after"))
+        raise Refusal(400, f"{malformed}: the value must be less than or equal to {MAX_PAGE}")
+    try:
+        start = int(loads(b64decode(call.query.get("after", _cursor(0))))["s"])
+    except (ValueError, KeyError, TypeError):
+        raise Refusal(400, "Invalid cursor.") from None
     end = start + int(size)
     pagination = {"cursor": _cursor(end)} if end < len(items) else {}
     return helix_answer(200, {"data": items[start:end], "pagination": pagination})
@@ -159,15 +152,6 @@ def _page(call: Call, items: tuple[object, ...]) -> Answer:
 
 def _cursor(start: int) -> str:
     return b64encode(encode({"s": start, "d": False, "t": True}, end="")).decode()
-
-
-def _start(cursor: str | None) -> int:
-    if cursor is None:
-        return 0
-    try:
-        return int(loads(b64decode(cursor))["s"])
-    except (ValueError, KeyError, TypeError):
-        raise Refusal(400, "Invalid cursor.") from None
 
 
 def _profile(user: User, token: Access) -> dict[str, object]:

@@ -69,10 +69,8 @@ class Identity:
             raise Refusal(400, "invalid client")
         return client
 
-    # POST /oauth2/token
-
     def token(self, call: Call) -> Answer:
-        """One of the four grants."""
+        """POST /oauth2/token: one of the four grants."""
         grant_type = required(call, "grant_type", "grant type")
         if grant_type not in self._grants:
             raise Refusal(400, "invalid grant type")
@@ -109,15 +107,13 @@ class Identity:
         _check_secret(client, call)
         code, redirect_uri = (required(call, name, name) for name in ("code", "redirect_uri"))
         login = self._logins.take_code(client, code, redirect_uri)
-        pair = self._tokens.issue(client, login.user, login.scopes)
-        if OPENID not in login.scopes:
-            return _pair_answer(client, pair)
-        return _pair_answer(client, pair, id_token=self._id_tokens.issue(login, call.base))
-
-    # POST /oauth2/device
+        scopes = login.request.scopes
+        pair = self._tokens.issue(client, login.user, scopes)
+        more = {"id_token": self._id_tokens.issue(login, call.base)} if OPENID in scopes else {}
+        return _pair_answer(client, pair, **more)
 
     def device(self, call: Call) -> Answer:
-        """Start a device login; a client secret is not needed and not looked at."""
+        """POST /oauth2/device: start a login; a client secret is not needed and not looked at."""
         client = self._client(call)
         names = ("scopes", "scope") if client.switches.honour_scope else ("scopes",)
         source = call.params if client.switches.honour_query else call.form
@@ -134,10 +130,8 @@ class Identity:
         }
         return Answer(200, encode(answer))
 
-    # GET /oauth2/validate
-
     def validate(self, call: Call) -> Answer:
-        """Say whose token it is; `OAuth` and `Bearer` in any case."""
+        """GET /oauth2/validate: whose token it is; `OAuth` and `Bearer` in any case."""
         scheme, value = call.credentials
         if scheme not in {"oauth", "bearer"} or not value:
             raise Refusal(401, "missing authorization token")
@@ -163,10 +157,8 @@ class Identity:
         client_id = token.client.client_id
         return {"client_id": client_id, **login, "scopes": scopes, **user_id, "expires_in": left}
 
-    # POST /oauth2/revoke
-
     def revoke(self, call: Call) -> Answer:
-        """Kill an access token; the refresh token survives."""
+        """POST /oauth2/revoke: kill an access token; the refresh token survives."""
         client = self._state.clients.get(call.params.get("client_id", ""))
         if client is None:
             raise Refusal(404, "client does not exist")

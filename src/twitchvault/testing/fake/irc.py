@@ -6,7 +6,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Final
 
-from .sockets import Connection, Connections
+from .sockets import Connection
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -45,45 +45,48 @@ class Chatter(Connection):
         """Ask whether the client lives."""
         self.send(f"PING :{HOST}\r\n")
 
+    def reconnect(self) -> None:
+        """Ask the client to connect anew."""
+        self._reply("RECONNECT")
+
     def receive(self, text: str) -> None:
         """One or more lines."""
         for line in filter(None, text.split("\r\n")):
             command, _, rest = line.partition(" ")
-            handler = getattr(self, f"_{command.lower()}", None)
+            handler = getattr(self, f"_on_{command.lower()}", None)
             if handler is None:
-                self.reply(f"421 {self._login} {command} :Unknown command")
+                self._reply(f"421 {self._login} {command} :Unknown command")
             elif self.user is None and command not in ("CAP", "NICK", "PASS", "PING", "PONG"):
                 self._refuse("Login unsuccessful")
             else:
                 handler(rest)
-
-    @property
-    def _login(self) -> str:
-        return self.user.login if self.user else "*"
-
-    def reply(self, text: str, tags: str = "") -> None:
-        """Send a line of the server's."""
-        self.line(f":{HOST} {text}", tags)
 
     def line(self, text: str, tags: str = "") -> None:
         """Send a line, with its tags if the client wants them."""
         wanted = tags and "twitch.tv/tags" in self._capabilities
         self.send(f"@{tags} {text}\r\n" if wanted else f"{text}\r\n")
 
-    def _refuse(self, text: str) -> None:
-        self.reply(f"NOTICE * :{text}")
-        self.end(NORMAL)
+    @property
+    def _login(self) -> str:
+        return self.user.login if self.user else "*"
 
-    def _cap(self, rest: str) -> None:
+    def _reply(self, text: str, tags: str = "") -> None:
+        self.line(f":{HOST} {text}", tags)
+
+    def _refuse(self, text: str) -> None:
+        self._reply(f"NOTICE * :{text}")
+        self.send(NORMAL)
+
+    def _on_cap(self, rest: str) -> None:
         wanted = set(rest.partition(":")[2].split())
         known = rest.startswith("REQ ") and wanted <= CAPABILITIES
         self._capabilities |= wanted if known else set()
-        self.reply(f"CAP * {'ACK' if known else 'NAK'} :{' '.join(sorted(wanted))}")
+        self._reply(f"CAP * {'ACK' if known else 'NAK'} :{' '.join(sorted(wanted))}")
 
-    def _pass(self, rest: str) -> None:
+    def _on_pass(self, rest: str) -> None:
         self._password = rest.strip()
 
-    def _nick(self, rest: str) -> None:
+    def _on_nick(self, rest: str) -> None:
         scheme, _, token = self._password.partition(":")
         if scheme != "oauth" or not token:
             self._refuse("Improperly formatted auth")
@@ -93,27 +96,27 @@ class Chatter(Connection):
             self._refuse("Login authentication failed")
             return
         for line in WELCOME:
-            self.reply(line.format(self._login))
+            self._reply(line.format(self._login))
 
-    def _ping(self, rest: str) -> None:
-        self.reply(f"PONG {HOST} {rest}")
+    def _on_ping(self, rest: str) -> None:
+        self._reply(f"PONG {HOST} {rest}")
 
-    def _pong(self, rest: str) -> None:
+    def _on_pong(self, rest: str) -> None:
         """It lives."""
 
-    def _join(self, rest: str) -> None:
+    def _on_join(self, rest: str) -> None:
         for channel in rest.split(","):
             self.channels.append(channel)
-            self.line(f":{self._login}!{self._login}@{self._login}.{HOST} JOIN {channel}")
+            self.line(f"{_source(self._login)} JOIN {channel}")
             room = "emote-only=0;followers-only=-1;r9k=0;room-id=1;slow=0;subs-only=0"
-            self.reply(f"ROOMSTATE {channel}", room)
+            self._reply(f"ROOMSTATE {channel}", room)
 
-    def _part(self, rest: str) -> None:
+    def _on_part(self, rest: str) -> None:
         if rest in self.channels:
             self.channels.remove(rest)
-        self.line(f":{self._login}!{self._login}@{self._login}.{HOST} PART {rest}")
+        self.line(f"{_source(self._login)} PART {rest}")
 
-    def _privmsg(self, rest: str) -> None:
+    def _on_privmsg(self, rest: str) -> None:
         channel, _, text = rest.partition(" :")
         if self.user is not None and self.may_write and channel in self.channels:
             self._irc.say(channel, self.user, text, but=self)
@@ -125,11 +128,11 @@ class Irc:
     def __init__(self, state: State, tokens: Tokens) -> None:
         self._state = state
         self._tokens = tokens
-        self.chatters: Connections[Chatter] = Connections()
+        self.chatters: list[Chatter] = []
 
     async def serve(self, request: web.BaseRequest) -> web.WebSocketResponse:
         """A new connection."""
-        return await self.chatters.carry(Chatter(request, self))
+        return await Chatter(request, self).serve(self.chatters)
 
     def sign_in(self, password: str, login: str) -> tuple[User | None, bool]:
         """Whose token it is, and whether it may write; (None, False) if it may not even read."""
@@ -141,17 +144,15 @@ class Irc:
         self._state.counters.chat_logins += 1
         return user, "chat:edit" in token.scopes
 
-    def reconnect(self) -> None:
-        """Ask all to connect anew."""
-        for chatter in self.chatters:
-            chatter.reply("RECONNECT")
-
     def say(self, channel: str, user: User, text: str, but: Chatter | None = None) -> int:
         """Hand a message to all in a channel but one; returns to how many."""
         moment = int(time.time() * 1000)
         tags = f"id={uuid.uuid4()};room-id=1;tmi-sent-ts={moment};user-id={user.user_id}"
-        source = f":{user.login}!{user.login}@{user.login}.{HOST}"
         present = [each for each in self.chatters if channel in each.channels and each is not but]
         for chatter in present:
-            chatter.line(f"{source} PRIVMSG {channel} :{text}", tags)
+            chatter.line(f"{_source(user.login)} PRIVMSG {channel} :{text}", tags)
         return len(present)
+
+
+def _source(login: str) -> str:
+    return f":{login}!{login}@{login}.{HOST}"

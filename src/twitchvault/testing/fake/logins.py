@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from string import ascii_letters, ascii_uppercase, digits
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from .model import Pair, Refusal
 
 if TYPE_CHECKING:
+    from .consent import ConsentRequest
     from .model import Client, User
-    from .openid import IdTokenRequest
     from .state import State
     from .tokens import Tokens
 
@@ -34,16 +34,12 @@ class DeviceLogin:
     last_poll: float | None = None
 
 
-@dataclass(eq=False, slots=True)
-class CodeLogin:
-    """One authorization code."""
+class CodeLogin(NamedTuple):
+    """What an authorization code stands for."""
 
-    client: Client
+    request: ConsentRequest
     user: User
-    scopes: tuple[str, ...]
-    redirect_uri: str
     expires_at: float
-    id_token: IdTokenRequest
 
 
 class Logins:
@@ -53,13 +49,10 @@ class Logins:
         self._state = state
         self._tokens = tokens
         self._devices: dict[str, DeviceLogin] = {}
-        self._by_user_code: dict[str, DeviceLogin] = {}
         self._codes: dict[str, CodeLogin] = {}
         self.auto_approve: tuple[User, float] | None = None
         self.auto_consent: User | None = None
         self.auto_consent_deny = False
-
-    # Device code
 
     def start_device(self, client: Client, scopes: tuple[str, ...]) -> DeviceLogin:
         """A new device code."""
@@ -67,7 +60,7 @@ class Logins:
         code, user_code = state.secret(40, ascii_letters + digits), state.name(8, ascii_uppercase)
         end, interval = now + settings.device_code_lifetime, settings.device_interval
         login = DeviceLogin(code, user_code, client, scopes, now, end, interval)
-        self._devices[login.device_code] = self._by_user_code[login.user_code] = login
+        self._devices[code] = login
         return login
 
     def poll(self, client: Client, device_code: str) -> Pair:
@@ -114,15 +107,16 @@ class Logins:
 
     def pending(self, user_code: str) -> DeviceLogin | None:
         """The login that still waits under this user code; case and dashes do not matter."""
-        login = self._by_user_code.get(user_code.strip().replace("-", "").upper())
-        if login is None or self._state.now() >= login.expires_at:
-            return None
-        self._apply_auto_approve(login)
-        return login if login.status == "pending" else None
+        wanted = user_code.strip().replace("-", "").upper()
+        return next((login for login in self.waiting() if login.user_code == wanted), None)
 
     def waiting(self) -> list[DeviceLogin]:
         """All device logins that wait for somebody's decision."""
-        return [login for login in self._devices.values() if self.pending(login.user_code)]
+        now = self._state.now()
+        fresh = [login for login in self._devices.values() if now < login.expires_at]
+        for login in fresh:
+            self._apply_auto_approve(login)
+        return [login for login in fresh if login.status == "pending"]
 
     def decide(self, user_code: str, user: User | None) -> None:
         """Approve as `user`, or deny (None), a login that waits."""
@@ -132,27 +126,19 @@ class Logins:
         login.user = user
         login.status = "denied" if user is None else "approved"
 
-    # Authorization code
-
-    def new_code(
-        self,
-        client: Client,
-        user: User,
-        scopes: tuple[str, ...],
-        redirect_uri: str,
-        id_token: IdTokenRequest,
-    ) -> str:
-        """A new authorization code; `id_token` is what its id token is to hold."""
+    def new_code(self, request: ConsentRequest, user: User) -> str:
+        """A new authorization code."""
         code = self._state.token()
         expires_at = self._state.now() + self._state.settings.code_lifetime
-        self._codes[code] = CodeLogin(client, user, scopes, redirect_uri, expires_at, id_token)
+        self._codes[code] = CodeLogin(request, user, expires_at)
         return code
 
     def take_code(self, client: Client, code: str, redirect_uri: str) -> CodeLogin:
         """The login of a code, once."""
         login = self._codes.get(code)
-        if login is None or login.client is not client or self._state.now() >= login.expires_at:
+        known = login is not None and login.request.client is client
+        if login is None or not known or self._state.now() >= login.expires_at:
             raise Refusal(400, "Invalid authorization code")
-        if redirect_uri != login.redirect_uri:
+        if redirect_uri != login.request.redirect_uri:
             raise Refusal(400, "Parameter redirect_uri does not match registered URI")
         return self._codes.pop(code)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from multidict import MultiMapping
 
@@ -99,25 +100,15 @@ def not_found() -> Answer:
     return Answer(404, b"404 page not found\n", TEXT)
 
 
-def fault_answer(
-    endpoint: str,
-    status: int | None,
-    body: str | Mapping[str, object] | None,
-    content_type: str | None,
-    headers: Mapping[str, str] | None,
-) -> Answer:
-    """The answer of a fault; what is not given is what that service sends with that status."""
-    status = 500 if status is None else status
+def fault_answer(endpoint: str, status: int, body: str | Mapping[str, object] | None) -> Answer:
+    """The answer of a fault; without a body it is what that service sends with that status."""
     helix = endpoint.startswith("helix")
+    if isinstance(body, Mapping):
+        return helix_answer(status, body) if helix else Answer(status, encode(body))
     answer = _usual_answer(status, helix=helix)
-    if isinstance(body, str):
+    if body is not None:
         answer.body = body.encode()
         answer.content_type = HTML if body.lstrip().startswith("<") else answer.content_type
-    elif body is not None:
-        value = dict(body)
-        answer = helix_answer(status, value) if helix else Answer(status, encode(value))
-    answer.content_type = content_type or answer.content_type
-    answer.headers.update(headers or {})
     return answer
 
 

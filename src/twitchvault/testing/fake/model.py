@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
@@ -203,20 +203,17 @@ class RequestLog:
     status: int
 
 
+@dataclass(eq=False)
 class Refusal(Exception):
     """An error answer of the service: the HTTP status and the exact message."""
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(status, message)
-        self.status = status
-        self.message = message
+    status: int
+    message: str
 
 
 def apply_options(target: Settings | Switches, options: dict[str, object]) -> None:
     """Set fields by name; an unknown name is a TypeError, an impossible choice a ValueError."""
-    owner = Settings if isinstance(target, Settings) else Switches
-    hints = get_type_hints(owner)
-    kinds = {each.name: hints[each.name] for each in fields(owner)}
+    kinds = get_type_hints(Settings if isinstance(target, Settings) else Switches)
     for name, value in options.items():
         if name not in kinds:
             raise TypeError(f"unknown switch {name!r}; there are: {', '.join(sorted(kinds))}")

@@ -1,31 +1,115 @@
-"""The double as a process of its own, and its commands as coroutines."""
+"""The commands as JSON over HTTP, and as coroutines for a double in a process of its own.
+
+POST /control/<command> takes {"args": [...], "kwargs": {...}}. The answer is {"result": ...}, or
+400 {"error": {"type": ..., "message": ...}}. A client or user is named by its id. Only loopback
+gets in, and only with a JSON content type, which no web page can send unasked.
+
+    python -m twitchvault.testing.fake --port 8080 --user alice
+    curl -H 'content-type: application/json' -d '{"kwargs": {"public": true}}' \\
+         http://127.0.0.1:8080/control/register_client
+"""
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
+import ipaddress
 import json
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
 import aiohttp
+from aiohttp import web
 
-from . import control
 from .commands import Addresses, Commands
+from .faults import Faults, Gate
+from .messages import JSON
+from .model import Client, Counts, Pair, RequestLog, Switches, User
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from typing import Self
 
     from .faults import When
-    from .model import Counts, RequestLog
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 MODULE: Final = "twitchvault.testing.fake"
 READY_TIMEOUT: Final = 20.0
+PREFIX: Final = "/control/"
+COMMANDS: Final = frozenset(name for name in {**vars(Commands), **vars(Faults)} if name[0] != "_")
+
+_TYPE: Final = "$"
+_TYPES: Final[dict[str, Callable[..., object]]] = {
+    kind.__name__: kind for kind in (Client, Counts, Pair, RequestLog, Switches, User)
+}
+_ERRORS: Final[dict[str, type[Exception]]] = {
+    error.__name__: error for error in (TypeError, ValueError, TimeoutError, RuntimeError)
+}
+
+
+def _dumps(value: object) -> str:
+    """JSON in which a dataclass is an object that names its type, and a gate is its number."""
+    return json.dumps(value, default=_pack)
+
+
+def _loads(text: str) -> object:
+    """The reverse of `_dumps`; lists in a dataclass come back as tuples."""
+    value: object = json.loads(text, object_hook=_unpack)
+    return value
+
+
+def _pack(value: object) -> object:
+    if isinstance(value, Gate):
+        return value.number
+    if type(value).__name__ in _TYPES:
+        return {_TYPE: type(value).__name__, **vars(value)}
+    if isinstance(value, Iterable):
+        return list(value)
+    raise TypeError(f"the double's commands take no {type(value).__name__}")
+
+
+def _unpack(value: dict[str, object]) -> object:
+    if _TYPE not in value:
+        return value
+    parts = {name: tuple(v) if isinstance(v, list) else v for name, v in value.items()}
+    return _TYPES[str(parts.pop(_TYPE))](**parts)
+
+
+async def serve(commands: Commands, request: web.BaseRequest) -> web.StreamResponse:
+    """Answer one control request."""
+    local = request.remote is not None and ipaddress.ip_address(request.remote).is_loopback
+    if not local or request.content_type != JSON:
+        return _error(403, PermissionError("control: JSON from loopback only"))
+    name = request.path.removeprefix(PREFIX)
+    if request.method != "POST" or name not in COMMANDS:
+        return _error(404, ValueError(f"no command {name!r}"))
+    try:
+        body = await request.json(loads=_loads) if request.can_read_body else {}
+        result = await _run(commands, name, body)
+    except json.JSONDecodeError:
+        return _error(400, ValueError("the body is not JSON"))
+    except (TypeError, ValueError, TimeoutError) as error:
+        return _error(400, error)
+    return web.json_response({"result": result}, dumps=_dumps)
+
+
+async def _run(commands: Commands, name: str, body: object) -> object:
+    if not isinstance(body, dict):
+        raise TypeError("expected a JSON object with 'args' and 'kwargs'")
+    result = getattr(commands, name)
+    if callable(result):
+        result = result(*body.get("args", []), **body.get("kwargs", {}))
+    return await result if inspect.isawaitable(result) else result
+
+
+def _error(status: int, error: Exception) -> web.Response:
+    text = {"type": type(error).__name__, "message": str(error)}
+    return web.json_response({"error": text}, status=status)
 
 
 def _remote(
@@ -38,6 +122,16 @@ def _remote(
         return cast("R", await self.command(name, *args, **kwargs))
 
     return call
+
+
+def _attribute(
+    name: str, kind: Callable[[Any], R]
+) -> Callable[[RemoteTwitch], Coroutine[Any, Any, R]]:
+    @functools.wraps(vars(Commands)[name].fget)
+    async def read(self: RemoteTwitch) -> R:
+        return kind(await self.command(name))
+
+    return read
 
 
 class RemoteTwitch(Addresses):
@@ -54,7 +148,7 @@ class RemoteTwitch(Addresses):
     async def start(self) -> None:
         """Open the connection for commands."""
         if self._session is None:
-            self._session = aiohttp.ClientSession(json_serialize=control.dumps)
+            self._session = aiohttp.ClientSession(json_serialize=_dumps)
 
     async def close(self) -> None:
         """Close the connection for commands; the double runs on."""
@@ -67,10 +161,11 @@ class RemoteTwitch(Addresses):
         if self._session is None:
             raise RuntimeError("not connected: 'async with' the double first")
         body = {"args": args, "kwargs": kwargs}
-        async with self._session.post(f"{self.url}{control.PREFIX}{name}", json=body) as answer:
-            content = await answer.json(loads=control.loads)
+        async with self._session.post(f"{self.url}{PREFIX}{name}", json=body) as answer:
+            content = await answer.json(loads=_loads)
         if "error" in content:
-            raise control.error_of(content["error"])
+            error = content["error"]
+            raise _ERRORS.get(error["type"], RuntimeError)(error["message"])
         result = content["result"]
         return tuple(result) if isinstance(result, list) else result
 
@@ -100,20 +195,15 @@ class RemoteTwitch(Addresses):
     clear_faults = _remote(Commands.clear_faults)
     now = _remote(Commands.now)
     advance = _remote(Commands.advance)
-
     notify = _remote(Commands.notify)
     say = _remote(Commands.say)
     reconnect_sockets = _remote(Commands.reconnect_sockets)
     drop_sockets = _remote(Commands.drop_sockets)
-
-    async def subscriptions(self) -> tuple[dict[str, object], ...]:
-        """The EventSub subscriptions that live, as Helix shows them."""
-        return cast("tuple[dict[str, object], ...]", await self.command("subscriptions"))
-
-    async def chatters(self) -> tuple[tuple[str, ...], ...]:
-        """Who is in chat: the login, then the channels."""
-        found = cast("tuple[list[str], ...]", await self.command("chatters"))
-        return tuple(map(tuple, found))
+    subscriptions = _attribute("subscriptions", tuple[dict[str, object], ...])
+    chatters = _attribute("chatters", lambda found: tuple(map(tuple[str, ...], found)))
+    requests = _attribute("requests", tuple[RequestLog, ...])
+    leaks = _attribute("leaks", tuple[RequestLog, ...])
+    secrets = _attribute("secrets", frozenset[str])
 
     async def hold(
         self, endpoint: str, *, when: When = "before", match: Mapping[str, str] | None = None
@@ -125,18 +215,6 @@ class RemoteTwitch(Addresses):
     async def counts(self) -> Counts:
         """A snapshot of the counters."""
         return cast("Counts", await self.command("counts"))
-
-    async def requests(self) -> tuple[RequestLog, ...]:
-        """The last 10 000 requests, oldest first."""
-        return cast("tuple[RequestLog, ...]", await self.command("requests"))
-
-    async def leaks(self) -> tuple[RequestLog, ...]:
-        """The requests that brought a secret or a token in the query string."""
-        return cast("tuple[RequestLog, ...]", await self.command("leaks"))
-
-    async def secrets(self) -> frozenset[str]:
-        """Every secret, token and code that was ever handed out: for leak tests."""
-        return frozenset(cast("tuple[str, ...]", await self.command("secrets")))
 
 
 class RemoteGate:

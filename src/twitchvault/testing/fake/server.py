@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from . import control
 from .commands import Addresses, Commands
 from .identity import GRANTS
 from .messages import DROPPED, JSON, Answer, Call, identity_error, not_found
 from .model import Refusal, RequestLog
+from .process import PREFIX, serve
 
 if TYPE_CHECKING:
     from .messages import Handler
@@ -88,18 +88,19 @@ class FakeTwitch(Addresses, Commands):
             await runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if self._control and request.path.startswith(control.PREFIX):
-            return await control.serve(self, request)
+        if self._control and request.path.startswith(PREFIX):
+            return await serve(self, request)
         socket = self._sockets.get(request.path)
         if socket is not None and "Upgrade" in request.headers:
             return await socket(request)
         call = await _read(request, self.url)
-        handler = self._route(call)
-        answer = await self._answer(call, handler)
+        answer = await self._answer(call, self._route(call))
         self._log(call, answer)
-        if answer.status == DROPPED:
-            return _abort(request)
-        return await self._send(request, call, answer)
+        if answer.status != DROPPED:
+            return await self._send(request, call, answer)
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response(status=500)  # which nobody gets
 
     def _route(self, call: Call) -> Handler:
         if call.path.startswith("/helix/"):
@@ -108,16 +109,16 @@ class FakeTwitch(Addresses, Commands):
         handler = self._routes.get((call.method, call.path))
         if handler is None:
             return lambda _: not_found()
-        name = call.path.rpartition("/")[2]
-        grant_type = call.params.get("grant_type", "")
-        call.endpoint = GRANTS.get(grant_type, name) if name == "token" else name
+        call.endpoint = call.path.rpartition("/")[2]
+        if call.endpoint == "token":
+            call.endpoint = GRANTS.get(call.params.get("grant_type", ""), "token")
         return handler
 
     async def _answer(self, call: Call, handler: Handler) -> Answer:
-        answer = await self._faults.apply(call, "before")
+        answer = await self._instead(call, "before")
         if answer is None:
             answer = self._commit(call, handler)
-            answer = await self._faults.apply(call, "after") or answer
+            answer = await self._instead(call, "after") or answer
         if call.endpoint.startswith("helix:"):
             self._helix.add_rate_limit_headers(call, answer)
         return answer
@@ -137,14 +138,17 @@ class FakeTwitch(Addresses, Commands):
     async def _send(
         self, request: web.BaseRequest, call: Call, answer: Answer
     ) -> web.StreamResponse:
-        before, amid = self._faults.latency(call)
+        before, amid = self._latency(call)
         if before > 0:
             await asyncio.sleep(before)
-        headers = {"Access-Control-Allow-Origin": "*"}
-        headers |= {"Content-Type": answer.content_type} if answer.body else {}
-        headers |= answer.headers
+        kind = {"Content-Type": answer.content_type} if answer.body else {}
+        headers = {"Access-Control-Allow-Origin": "*", **kind, **answer.headers}
         if amid <= 0:
-            return _response(request, answer, headers)
+            whole = web.Response(status=answer.status, body=answer.body, headers=headers)
+            accepted = request.headers.get("Accept-Encoding", "")
+            if len(answer.body) >= COMPRESS_FROM and "gzip" in accepted:
+                whole.enable_compression(web.ContentCoding.gzip)
+            return whole
         response = web.StreamResponse(status=answer.status, headers=headers)
         response.content_length = len(answer.body)
         await response.prepare(request)
@@ -155,12 +159,11 @@ class FakeTwitch(Addresses, Commands):
         return response
 
     def _log(self, call: Call, answer: Answer) -> None:
-        now, known, query = self._state.now(), self._state.secrets, call.query.items()
-        secrets = tuple(n for n, value in query if n in SECRET_NAMES or value in known)
-        self._state.counters.secrets_in_query += len(secrets)
-        names, status = tuple(call.params), answer.status
-        entry = RequestLog(now, call.method, call.path, call.endpoint, names, secrets, status)
-        self._state.requests.append(entry)
+        state, query, names = self._state, call.query.items(), tuple(call.params)
+        secrets = tuple(n for n, value in query if n in SECRET_NAMES or value in state.secrets)
+        state.counters.secrets_in_query += len(secrets)
+        where = (call.method, call.path, call.endpoint)
+        state.requests.append(RequestLog(state.now(), *where, names, secrets, answer.status))
 
 
 async def _read(request: web.BaseRequest, base: str) -> Call:
@@ -174,17 +177,3 @@ async def _read(request: web.BaseRequest, base: str) -> Call:
             form = {name: value for name, value in posted.items() if isinstance(value, str)}
     method, path, query = request.method, request.path, request.query
     return Call(method, path, query, form, request.headers, request.cookies, base, body)
-
-
-def _response(request: web.BaseRequest, answer: Answer, headers: dict[str, str]) -> web.Response:
-    response = web.Response(status=answer.status, body=answer.body, headers=headers)
-    accepted = request.headers.get("Accept-Encoding", "")
-    if len(answer.body) >= COMPRESS_FROM and "gzip" in accepted:
-        response.enable_compression(web.ContentCoding.gzip)
-    return response
-
-
-def _abort(request: web.BaseRequest) -> web.StreamResponse:
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response(status=500)

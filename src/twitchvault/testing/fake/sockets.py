@@ -1,18 +1,19 @@
-"""What EventSub's websocket and the IRC front share: a connection, and all that are open."""
+"""What EventSub's websocket and the IRC front share: a client's connection."""
 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from contextlib import suppress
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from typing import Self
 
 
-class Connection:
+class Connection(ABC):
     """A client's websocket. What goes out waits in a queue, so that a command need not wait."""
 
     def __init__(self, request: web.BaseRequest) -> None:
@@ -20,39 +21,36 @@ class Connection:
         self._socket = web.WebSocketResponse()
         self._outgoing: asyncio.Queue[str | int] = asyncio.Queue()
 
-    def send(self, text: str) -> None:
-        """Send a message."""
-        self._outgoing.put_nowait(text)
-
-    def end(self, code: int) -> None:
-        """Close the connection, after what waits to be sent."""
-        self._outgoing.put_nowait(code)
+    def send(self, outgoing: str | int) -> None:
+        """Send a text, or close with a code, after what waits to be sent."""
+        self._outgoing.put_nowait(outgoing)
 
     def drop(self) -> None:
         """Cut the connection, as a broken network does."""
         if self._request.transport is not None:
             self._request.transport.abort()
 
+    @abstractmethod
+    def reconnect(self) -> None:
+        """Ask the client to connect anew."""
+
     @property
+    @abstractmethod
     def idle(self) -> float:
         """Seconds of silence after which `on_idle` is called."""
-        raise NotImplementedError
 
-    def begin(self) -> None:
-        """The connection stands."""
-
+    @abstractmethod
     def receive(self, text: str) -> None:
         """A message has come."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_idle(self) -> None:
         """Nothing was sent for a while."""
-        raise NotImplementedError
 
-    async def serve(self) -> web.WebSocketResponse:
-        """Carry the connection until one of both ends it."""
+    async def serve(self, connections: list[Self]) -> web.WebSocketResponse:
+        """Carry the connection, one of those that are open, until one of both ends it."""
         await self._socket.prepare(self._request)
-        self.begin()
+        connections.append(self)
         writing = asyncio.create_task(self._write())
         try:
             async for message in self._socket:
@@ -60,6 +58,7 @@ class Connection:
                     self.receive(message.data)
         finally:
             writing.cancel()
+            connections.remove(self)
         return self._socket
 
     async def _write(self) -> None:
@@ -74,31 +73,3 @@ class Connection:
                     await self._socket.close(code=outgoing)
                 else:
                     await self._socket.send_str(outgoing)
-
-
-_C = TypeVar("_C", bound=Connection)
-
-
-class Connections(Generic[_C]):
-    """All open connections of a kind."""
-
-    def __init__(self) -> None:
-        self._open: dict[int, _C] = {}
-
-    def __iter__(self) -> Iterator[_C]:
-        return iter(list(self._open.values()))
-
-    async def carry(self, connection: _C) -> web.WebSocketResponse:
-        """Carry one from its begin to its end."""
-        self._open[id(connection)] = connection
-        try:
-            return await connection.serve()
-        finally:
-            del self._open[id(connection)]
-
-    def drop(self) -> int:
-        """Cut all; returns how many."""
-        connections = list(self)
-        for connection in connections:
-            connection.drop()
-        return len(connections)

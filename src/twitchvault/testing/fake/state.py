@@ -39,11 +39,12 @@ class State:
         """Seconds since the epoch, plus what `advance` added; never goes back."""
         return self._origin + time.monotonic()
 
-    def advance(self, seconds: float) -> None:
-        """Move the clock on."""
+    def advance(self, seconds: float) -> float:
+        """Move the clock on; returns the new time."""
         if seconds < 0:
             raise ValueError(f"'seconds': the clock only goes forward, not by {seconds}")
         self._origin += seconds
+        return self.now()
 
     def draw(self, duration: Seconds) -> float:
         """A duration, drawn where a range is given."""
@@ -92,10 +93,12 @@ class State:
         self.users[user_id] = User(user_id, login, display_name or login.capitalize())
         return self.users[user_id]
 
-    def rename(self, user: User, login: str) -> None:
+    def rename(self, user: User | str, login: str) -> User:
         """Give a user another login; the id stays."""
+        known = self.user(user)
         self._check_login(login)
-        user.login, user.display_name = login, login.capitalize()
+        known.login, known.display_name = login, login.capitalize()
+        return known
 
     def user(self, user: User | str) -> User:
         """The known user, by itself, by id, or by login."""

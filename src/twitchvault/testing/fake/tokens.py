@@ -69,20 +69,16 @@ class Tokens:
         self._grants: dict[tuple[str, str], Grant] = {}
         self._app: dict[str, dict[str, Access]] = {}
 
-    # Lookups
-
     def find(self, value: str) -> Access | None:
         """The access token of that value, dead or alive."""
         return self._access.get(value)
 
     def find_valid(self, value: str) -> Access | None:
         """The live access token of that value; one found expired is counted, once."""
-        token = self._access.get(value)
-        if token is None or token.killed:
-            return None
-        if not self._is_past(token.expires_at):
+        token = self.find(value)
+        if token is None or self.is_live(token):
             return token
-        if not token.seen_expired:
+        if not token.killed and not token.seen_expired:
             token.seen_expired = True
             self._state.counters.expiries += 1
         return None
@@ -94,7 +90,7 @@ class Tokens:
     def is_live_refresh(self, value: str) -> bool:
         """Whether a refresh token would be exchanged at this moment."""
         token = self._refresh.get(value)
-        return token is not None and not token.spent and self._is_usable(token)
+        return token is not None and self._is_usable(token)
 
     def grant(self, client: Client, user: User) -> Grant | None:
         """The live connection between the two."""
@@ -113,8 +109,6 @@ class Tokens:
         """A client's app tokens that are not revoked."""
         return list(self._live_with(client, None).values())
 
-    # Issue
-
     def issue(
         self, client: Client, user: User, scopes: Iterable[str], lifetime: float | None = None
     ) -> Pair:
@@ -131,13 +125,13 @@ class Tokens:
     def issue_app(self, client: Client) -> tuple[Access, int | None]:
         """A new app token and the seconds to announce."""
         lifetime = self._state.draw(self._state.settings.app_token_lifetime)
-        return self._new_access(client, (), lifetime, None), _announced(client, lifetime)
+        return self._new_access(client, None, (), lifetime)
 
     def refresh(self, client: Client, value: str) -> Pair:
         """Exchange a refresh token, or refuse it; a replay may end the connection."""
         token = self._refresh.get(value)
         if token is not None and token.grant.client is client:
-            if not token.spent and self._is_usable(token):
+            if self._is_usable(token):
                 return self._exchange(token)
             if token.spent:
                 self._replay(token.grant)
@@ -161,8 +155,6 @@ class Tokens:
         punish = grant.client.switches.punish_replay
         if (grant.client.public if punish is None else punish) and grant.alive:
             self.end(grant)
-
-    # Revocation
 
     def kill(self, token: Access) -> None:
         """One access token dies; its refresh token survives."""
@@ -188,32 +180,34 @@ class Tokens:
         self._grants.pop((grant.client.client_id, grant.user.user_id), None)
         self.on_end(grant)
 
-    # Helpers
-
     def _live_with(self, client: Client, grant: Grant | None) -> dict[str, Access]:
         return grant.live if grant else self._app.setdefault(client.client_id, {})
 
     def _new_user_access(
         self, grant: Grant, scopes: tuple[str, ...], lifetime: float | None
     ) -> tuple[Access, int | None]:
-        settings = self._state.settings
         self._enforce_limit(grant.client, grant.live)
+        usual, surplus = self._state.settings.user_token_lifetime, 0.0
         if lifetime is None:
-            announced = lifetime = self._state.draw(settings.user_token_lifetime)
-            if not isinstance(settings.user_token_lifetime, int | float):
-                lifetime += self._state.draw(settings.validate_surplus)
-        else:
-            announced = lifetime
-        token = self._new_access(grant.client, scopes, lifetime, grant)
-        return token, _announced(grant.client, announced)
+            lifetime = self._state.draw(usual)
+            if not isinstance(usual, int | float):
+                surplus = self._state.draw(self._state.settings.validate_surplus)
+        return self._new_access(grant.client, grant, scopes, lifetime, surplus)
 
     def _new_access(
-        self, client: Client, scopes: tuple[str, ...], lifetime: float, grant: Grant | None
-    ) -> Access:
-        expires_at = None if client.switches.legacy else self._state.now() + lifetime
+        self,
+        client: Client,
+        grant: Grant | None,
+        scopes: tuple[str, ...],
+        lifetime: float,
+        surplus: float = 0,
+    ) -> tuple[Access, int | None]:
+        """With the whole seconds to announce, at least 1; None for a legacy client."""
+        legacy = client.switches.legacy
+        expires_at = None if legacy else self._state.now() + lifetime + surplus
         token = Access(self._state.token(), client, scopes, expires_at, grant)
         self._access[token.value] = self._live_with(client, grant)[token.value] = token
-        return token
+        return token, None if legacy else max(1, int(lifetime))
 
     def _new_refresh(self, grant: Grant, access: Access) -> Refresh:
         lifetime = self._state.settings.refresh_token_lifetime
@@ -237,7 +231,7 @@ class Tokens:
         return moment is not None and self._state.now() >= moment
 
     def _is_usable(self, token: Refresh) -> bool:
-        return token.grant.alive and not self._is_past(token.expires_at)
+        return not token.spent and token.grant.alive and not self._is_past(token.expires_at)
 
     def _pair(self, token: Refresh, announced: int | None = None) -> Pair:
         access, client, user = token.access, token.grant.client, token.grant.user
@@ -245,8 +239,3 @@ class Tokens:
             announced = int(max(0, access.expires_at - self._state.now()))
         scopes = access.scopes
         return Pair(access.value, token.value, announced, scopes, client.client_id, user.user_id)
-
-
-def _announced(client: Client, lifetime: float) -> int | None:
-    """Whole seconds for the token answer, at least 1; None for a legacy client."""
-    return None if client.switches.legacy else max(1, int(lifetime))
