@@ -45,7 +45,7 @@ async def test_importing(shell: Shell) -> None:
     file = shell.folder / "user_token.json"
     file.write_text(json.dumps({"token": pair.access_token, "refresh": pair.refresh_token}))
     text = await terminal_text(shell, "import", str(file), *shell.urls)
-    assert "alice: imported\n" in text
+    assert "alice (1001): imported\n" in text
 
 
 async def test_encrypting_and_rotating(shell: Shell) -> None:

@@ -123,9 +123,9 @@ async def test_the_client(shell: Shell) -> None:
     confidential = shell.twitch.register_client()
     name = {"TWITCHVAULT_CLIENT_ID": confidential.client_id}
     found = await checks(shell, code=2, **name)
-    assert found["client"]["advice"] == "set TWITCHVAULT_CLIENT_SECRET"
+    assert found["client"]["advice"] == "use --secret, or set TWITCHVAULT_CLIENT_SECRET"
     found = await checks(shell, code=2, **name, TWITCHVAULT_CLIENT_SECRET="wrong")
-    assert "refuses the secret" in found["client"]["text"]
+    assert "does not take the secret" in found["client"]["text"]
     assert confidential.client_secret is not None
     secret = confidential.client_secret
     found = await checks(shell, code=0, **name, TWITCHVAULT_CLIENT_SECRET=secret)

@@ -18,17 +18,6 @@ from twitchvault.environment import key_file, keys, setting, variable
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = [
-    "AppOptions",
-    "EveryUser",
-    "Json",
-    "KeyFile",
-    "OneUser",
-    "StoreOptions",
-    "StoreUrl",
-    "as_command",
-]
-
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 OneUser = Annotated[str | None, typer.Argument(metavar="USER", help="An id or a login name.")]
 EveryUser = Annotated[bool, typer.Option("--all", help="Every user in the store.")]

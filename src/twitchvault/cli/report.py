@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from twitchvault.app import App
-from twitchvault.cli.console import FAILED, NEEDS_LOGIN, in_our_words, say_json, warn
+from twitchvault.cli import FAILED
+from twitchvault.cli.console import NEEDS_LOGIN, in_our_words, say_json, warn
 from twitchvault.cli.store import opened_app, opened_store, store_name
 from twitchvault.cli.users import StoredUser, chosen_users, for_each, read_users, show_users
 from twitchvault.errors import AuthFailure, TwitchVaultError, Unauthorized
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from twitchvault.cli.options import AppOptions
     from twitchvault.helix import UserAPI
-
-__all__ = ["fail_if_any", "validate", "work_and_report"]
 
 
 async def work_and_report(

@@ -21,16 +21,6 @@ if TYPE_CHECKING:
     from twitchvault.cli.options import AppOptions, StoreOptions
     from twitchvault.stores import TokenStore
 
-__all__ = [
-    "make_inner",
-    "opened_app",
-    "opened_store",
-    "store_file",
-    "store_is_there",
-    "store_name",
-    "store_url",
-]
-
 Flow = TypeVar("Flow", bound=App)
 
 OTHERS: Final = 0o077

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from twitchvault import inputs
 from twitchvault.cli.console import (
+    age,
     at_terminal,
     fail,
     fits,
@@ -18,11 +19,12 @@ from twitchvault.cli.console import (
     out,
     printable,
     progress,
+    rfc3339,
     say,
     say_row,
     warn,
 )
-from twitchvault.cli.times import age, rfc3339
+from twitchvault.cli.results import Result
 from twitchvault.cli.transfer import holder_of
 from twitchvault.errors import StoreError, TwitchVaultError
 from twitchvault.vault.record import decode
@@ -30,20 +32,9 @@ from twitchvault.vault.record import decode
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from twitchvault.cli.results import Outcome
     from twitchvault.stores import Entry, TokenStore
     from twitchvault.vault.record import Record
-
-__all__ = [
-    "COLOURS",
-    "StoredUser",
-    "chosen_users",
-    "for_each",
-    "one_user",
-    "read_users",
-    "show_users",
-    "stored_user",
-    "table_of",
-]
 
 COLOURS: Final = {"live": "green", "needs_login": "yellow", "damaged": "red"}
 _NOBODY: Final = "Nobody is in the store."
@@ -82,10 +73,9 @@ class StoredUser(NamedTuple):
             "expires_at": rfc3339(self.expires_at),
         }
 
-    def as_outcome(self, outcome: str, reason: str | None = None) -> dict[str, str | None]:
-        """What became of the user, in the JSON documents."""
-        whose = {"client_id": self.client_id, "user_id": self.user_id, "login": self.login}
-        return {**whose, "outcome": outcome, "reason": reason}
+    def became(self, outcome: Outcome, reason: str = "") -> Result:
+        """What became of the user."""
+        return Result(self.client_id, self.user_id, self.login, outcome, reason)
 
 
 async def read_users(store: TokenStore, client_id: str | None = None) -> list[StoredUser]:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from twitchvault.stores import TokenStore
 
-__all__ = ["Event", "Picture", "following"]
-
 EVENTS: Final = 12
 SCAN_EVERY: Final = 1.0
 """Seconds between two looks at a store that cannot be watched."""

@@ -12,8 +12,6 @@ from twitchvault.cli.checks import Check
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["check_mode", "check_sqlite"]
-
 _OTHERS: Final = 0o077
 
 

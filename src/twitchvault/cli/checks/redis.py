@@ -10,8 +10,6 @@ from twitchvault.cli.checks import Check
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-__all__ = ["check_server"]
-
 _APPEND: Final = "set 'appendonly yes' in the server's configuration"
 _TIMEOUT: Final = 5.0
 

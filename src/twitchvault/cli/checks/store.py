@@ -9,13 +9,7 @@ from twitchvault.cli.checks.contract import check_contract
 from twitchvault.cli.checks.files import check_mode, check_sqlite
 from twitchvault.cli.checks.redis import check_server
 from twitchvault.cli.console import in_our_words
-from twitchvault.cli.store import (
-    make_inner,
-    store_file,
-    store_is_there,
-    store_name,
-    store_url,
-)
+from twitchvault.cli.store import make_inner, store_file, store_is_there, store_name, store_url
 from twitchvault.cli.users import read_users
 from twitchvault.environment import encrypted
 from twitchvault.errors import StoreError, TwitchVaultError, WrongValue
@@ -24,8 +18,6 @@ from twitchvault.stores.base import ENCRYPTION_CHECK_KEY
 if TYPE_CHECKING:
     from twitchvault.cli.options import StoreOptions
     from twitchvault.stores import TokenStore
-
-__all__ = ["check_store"]
 
 _SERVERS: Final = ("redis://", "rediss://", "unix://")
 

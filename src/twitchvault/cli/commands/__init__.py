@@ -20,8 +20,6 @@ from typer.core import TyperGroup
 from twitchvault.cli.console import say
 from twitchvault.cli.options import as_command
 
-__all__ = ["commands"]
-
 
 class _Sorted(TyperGroup):
     """Lists a group of commands in its place, not after all others."""

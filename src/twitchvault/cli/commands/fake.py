@@ -10,8 +10,6 @@ import typer
 from twitchvault.cli.commands.login import PORT
 from twitchvault.cli.console import fail, say, unusable_port, warn
 
-__all__ = ["command"]
-
 _USERS: Final = ("alice", "bob")
 
 

@@ -7,8 +7,6 @@ from twitchvault.cli.options import Json, StoreOptions  # noqa: TC001 - typer re
 from twitchvault.cli.store import opened_store, store_name
 from twitchvault.cli.users import read_users, show_users
 
-__all__ = ["command"]
-
 
 async def command(options: StoreOptions, json: Json = False) -> None:
     """Show who is in the store; Twitch is not asked."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -12,17 +11,22 @@ from rich.live import Live
 from rich.text import Text
 
 from twitchvault import inputs
-from twitchvault.cli.console import at_terminal, out, printable, say_json, say_row, while_read
+from twitchvault.cli.console import (
+    at_terminal,
+    end_without_reader,
+    out,
+    printable,
+    rfc3339,
+    say_json,
+    say_row,
+)
 from twitchvault.cli.options import StoreOptions  # noqa: TC001 - typer reads it
 from twitchvault.cli.store import opened_store
-from twitchvault.cli.times import rfc3339
 from twitchvault.cli.users import COLOURS, table_of
 from twitchvault.cli.watching import Event, Picture, following
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-__all__ = ["command"]
 
 _COLOURS: Final = {
     **COLOURS,
@@ -31,7 +35,6 @@ _COLOURS: Final = {
     "scopes_lost": "yellow",
     "removed": "red",
 }
-_REDRAW: Final = 1.0
 _ROOM: Final = 5
 """Lines of a terminal that are no user's and no event's."""
 
@@ -46,21 +49,16 @@ async def command(
     """
     prefix = f"{inputs.client_id(options.client_id)}:" if options.client_id else ""
     picture = Picture()
-    async with (
-        opened_store(options) as store,
-        following(store, prefix, picture) as wait,
-    ):
+    async with opened_store(options) as store, following(store, prefix, picture) as wait:
         if at_terminal() and not json:
             await _show_live(picture, wait)
         else:
-            async with while_read():
-                await _print_all(picture, wait, _print_json if json else _print_row)
+            end_without_reader()
+            await _print_all(picture, wait, _print_json if json else _print_row)
 
 
 async def _print_all(
-    picture: Picture,
-    wait: Callable[[], Awaitable[list[Event]]],
-    show: Callable[[Event], None],
+    picture: Picture, wait: Callable[[], Awaitable[list[Event]]], show: Callable[[Event], None]
 ) -> None:
     """A line for each user as it is now, then one for each event."""
     for user in picture.users.values():
@@ -77,39 +75,27 @@ def _print_row(event: Event) -> None:
 
 
 def _print_json(event: Event) -> None:
-    at, reason = rfc3339(event.at), event.reason or None
-    document = {
-        "at": at,
-        "kind": event.kind or None,
-        "reason": reason,
-        "user": event.user.as_dict(),
-    }
-    say_json(document, indent=None)
+    what = {"at": rfc3339(event.at), "kind": event.kind or None, "reason": event.reason or None}
+    say_json({**what, "user": event.user.as_dict()}, indent=None)
 
 
 async def _show_live(picture: Picture, wait: Callable[[], Awaitable[list[Event]]]) -> None:
     """Draw it at each event, and each second, because ages grow."""
-    with Live(_draw(picture), console=out, auto_refresh=False) as live:
-        waiting = asyncio.ensure_future(wait())
-        try:
-            while True:
-                await asyncio.wait((waiting,), timeout=_REDRAW)
-                if waiting.done():
-                    waiting.result()
-                    waiting = asyncio.ensure_future(wait())
-                live.update(_draw(picture), refresh=True)
-        finally:
-            waiting.cancel()
-            await asyncio.wait((waiting,), timeout=_REDRAW)
+    with Live(get_renderable=lambda: _draw(picture), console=out, refresh_per_second=1) as live:
+        while True:
+            await wait()
+            live.refresh()
 
 
 def _draw(picture: Picture) -> Group:
-    everybody = sorted(picture.users.values(), key=lambda user: (user.client_id, user.name))
-    room = max(out.size.height - len(picture.events) - _ROOM, 1)
+    """What is known just now; also called by the thread that draws each second."""
+    everybody, events = list(picture.users.values()), list(picture.events)
+    everybody.sort(key=lambda user: (user.client_id, user.name))
+    room = max(out.size.height - len(events) - _ROOM, 1)
     users = table_of(everybody[:room], "EXPIRES", lambda user: Text(_clock(user.expires_at)))
     hidden = len(everybody) - room
     more = [Text(f"... and {hidden} more", "dim")] if hidden > 0 else []
-    return Group(users, *more, Text(), *map(_line, picture.events))
+    return Group(users, *more, Text(), *map(_line, events))
 
 
 def _line(event: Event) -> Text:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from twitchvault.models import DeviceCode, Token
     from twitchvault.oauth import DeviceCodeFlow
 
-__all__ = ["device_token"]
-
 _INDENT: Final = 3
 _QUIET_ZONE: Final = 2
 _HINT: Final = "The picture is the same address,\nfor the camera of a phone."
