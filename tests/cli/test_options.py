@@ -109,9 +109,9 @@ async def test_a_key_file_for_all_to_read(shell: Shell, file: Path) -> None:
     """As for a store's file there is a warning that says what to do."""
     login = await run(shell, "login", *shell.urls, keys=written(file, KEY, 0o644))
     assert login.code == 0
-    warning = next(line for line in login.err.splitlines() if "holds keys" in line)
-    assert warning.startswith(f"{str(file)!r} holds keys that other users of this machine can")
-    assert warning.endswith("(it has mode 644): 'chmod 600' it")
+    warning = next(line for line in login.err.splitlines() if "other users" in line)
+    assert warning.startswith(f"{file} has mode 644 and belongs to ")
+    assert warning.endswith(f": other users can read its secrets: 'chmod 600 {file}'")
 
 
 @pytest.mark.parametrize("command", ["list", "check", "remove alice", "login"])

@@ -13,8 +13,7 @@ import pytest
 from tests.own_stores import OwnStore
 from tests.redis_store.conftest import own_server  # noqa: F401 - a fixture
 from twitchvault import App, AuthFailure, MemoryStore, open_store
-from twitchvault.cli import watching
-from twitchvault.cli.watching import Picture, following
+from twitchvault.cli.commands import watch
 from twitchvault.vault.record import encode
 
 from .records import fill, login, refreshed
@@ -147,12 +146,12 @@ async def test_a_store_without_a_feed_is_looked_at_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Who comes, is refreshed, is damaged and goes is seen, by comparing."""
-    monkeypatch.setattr(watching, "SCAN_EVERY", 0.0)
+    monkeypatch.setattr(watch, "SCAN_EVERY", 0.0)
     store = OwnStore(MemoryStore())
     await store.open()
     await store.put("client:1001", encode(login("alice")))
-    picture = Picture()
-    async with following(store, "client:", picture) as wait:
+    picture = watch.Picture()
+    async with watch.following(store, "client:", picture) as wait:
         assert await wait() == []
         await store.put("client:1001", encode(refreshed(login("alice"))))
         await store.put("client:1002", b"garbage")

@@ -136,10 +136,10 @@ def age(moment: float | None) -> str:
     return f"{duration(ago)} ago" if ago >= 0 else f"in {duration(-ago)}"
 
 
-def fits(content: RenderableType) -> bool:
-    """Whether the terminal is wide enough for it as it is."""
+def least_width(content: RenderableType) -> int:
+    """How many columns of a terminal it needs."""
     unbounded = out.options.update(width=_UNBOUNDED)
-    return Measurement.get(out, unbounded, content).minimum <= out.width
+    return Measurement.get(out, unbounded, content).minimum
 
 
 def say(text: str) -> None:

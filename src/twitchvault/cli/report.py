@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from twitchvault.app import App
 from twitchvault.cli import FAILED
 from twitchvault.cli.console import NEEDS_LOGIN, in_our_words, say_json, warn
-from twitchvault.cli.store import opened_app, opened_store, store_name
+from twitchvault.cli.store import make_app, opened_store, store_name
 from twitchvault.cli.users import StoredUser, chosen_users, for_each, read_users, show_users
 from twitchvault.errors import AuthFailure, TwitchVaultError, Unauthorized
 
@@ -32,7 +31,7 @@ async def work_and_report(
 
     Exit code 2 if it failed for somebody, 1 if somebody of them has to sign in.
     """
-    async with opened_store(options) as store, opened_app(options, store, App) as app:
+    async with opened_store(options) as store, make_app(options, store) as app:
         refused: set[str] = set()
 
         async def attempt(user: StoredUser) -> None:

@@ -14,8 +14,8 @@ from twitchvault.cli.console import (
     age,
     at_terminal,
     fail,
-    fits,
     in_our_words,
+    least_width,
     out,
     printable,
     progress,
@@ -162,7 +162,10 @@ def show_users(users: list[StoredUser]) -> None:
         return
     for client_id, group in groupby(users, key=lambda user: user.client_id):
         out.print(Text.assemble("Application ", (printable(client_id), "bold")), soft_wrap=True)
-        _show_table(list(group))
+        table = table_of(list(group), "SCOPES", _scopes)
+        if (width := least_width(table)) > out.width:
+            table.width = width  # so nothing is cut: the terminal breaks the lines as it likes
+        out.print(table, crop=False)
     for user in users:
         if user.reason:
             say(f"{user.name}: {user.reason}")
@@ -173,15 +176,6 @@ def _fields(user: StoredUser) -> tuple[str, ...]:
     times = validated or "", expires or ""
     scopes = " ".join(user.scopes)
     return user.name, user.user_id, user.state, *times, user.client_id, scopes, user.reason
-
-
-def _show_table(users: list[StoredUser]) -> None:
-    table = table_of(users, "SCOPES", _scopes)
-    if fits(table):
-        out.print(table)
-        return
-    for user in users:  # the terminal is too narrow: it may break the lines as it likes
-        out.print(Text("  ").join((*_cells(user), _scopes(user))), soft_wrap=True)
 
 
 def table_of(users: list[StoredUser], title: str, last: Callable[[StoredUser], Text]) -> Table:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from twitchvault.app import App
 from twitchvault.cli import FAILED
 from twitchvault.cli.console import NEEDS_LOGIN, fail, in_our_words, progress, warn
 from twitchvault.cli.options import AppOptions, Json  # noqa: TC001 - typer reads them
 from twitchvault.cli.peer_files import read_pairs
 from twitchvault.cli.results import Result, show_results
-from twitchvault.cli.store import opened_app, opened_store
+from twitchvault.cli.store import make_app, opened_store
 from twitchvault.errors import RateLimited, TwitchVaultError, Unauthorized, WrongType, WrongValue
 
 if TYPE_CHECKING:
+    from twitchvault.app import App
     from twitchvault.cli.peer_files import FoundPair
     from twitchvault.cli.results import Outcome
 
@@ -47,7 +47,7 @@ async def command(
     pairs = read_pairs(file)
     if user is not None and len(pairs) == 1:
         pairs = [replace(pairs[0], user_id=pairs[0].user_id or user)]
-    async with opened_store(options, make=True) as store, opened_app(options, store, App) as app:
+    async with opened_store(options, make=True) as store, make_app(options, store) as app:
         results: list[Result] = []
         with progress("Importing", len(pairs)) as step:
             for pair in pairs:

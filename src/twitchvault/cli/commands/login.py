@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from twitchvault.app import App
 from twitchvault.cli.checks.twitch import ask_about_client, check_client
 from twitchvault.cli.console import NEEDS_LOGIN, fail, say, say_json, warn
 from twitchvault.cli.options import AppOptions, Json  # noqa: TC001 - typer reads them
 from twitchvault.cli.signing_in.code import sign_in_by_code
 from twitchvault.cli.signing_in.device import device_token
-from twitchvault.cli.store import opened_app, opened_store, store_name
+from twitchvault.cli.store import make_app, opened_store, store_name
 from twitchvault.cli.users import one_user, read_users
 from twitchvault.errors import AuthFailure, HTTPException
 from twitchvault.oauth import AuthorizationCodeGrantFlow, DeviceCodeFlow
 from twitchvault.oauth.granted import with_retries
 
 if TYPE_CHECKING:
+    from twitchvault.app import App
     from twitchvault.helix import UserAPI
     from twitchvault.models import Token
 
@@ -52,7 +52,7 @@ async def command(
     By device code, or in a browser with --code.
     """
     scopes = " ".join(scope or []).split()
-    async with opened_store(options, make=True) as store, opened_app(options, store, App) as app:
+    async with opened_store(options, make=True) as store, make_app(options, store) as app:
 
         async def keep(token: Token) -> UserAPI:
             if expect is not None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twitchvault.app import App
 from twitchvault.cli.console import in_our_words, say
 from twitchvault.cli.options import AppOptions, EveryUser, Json, OneUser  # noqa: TC001 - for typer
 from twitchvault.cli.report import fail_if_any
 from twitchvault.cli.results import Result, show_results
-from twitchvault.cli.store import opened_app, opened_store
+from twitchvault.cli.store import make_app, opened_store
 from twitchvault.cli.users import StoredUser, chosen_users, for_each, read_users
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ async def command(
 
     Twitch ends the token, and the store forgets the pair.
     """
-    async with opened_store(options) as store, opened_app(options, store, App) as app:
+    async with opened_store(options) as store, make_app(options, store) as app:
 
         async def revoke(user: StoredUser) -> None:
             await app.get_user_by_id(user.user_id).revoke()
