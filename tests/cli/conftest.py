@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 async def shell(tmp_path: Path) -> AsyncIterator[Shell]:
     """A public client, and two users; alice approves every device login at once."""
     async with FakeTwitch(seed=11, device_interval=1) as twitch:
-        client = twitch.register_client(public=True)
+        client = twitch.register_client(client_id="client", public=True)
         twitch.auto_approve(twitch.add_user("alice", user_id="1001"))
         twitch.add_user("bob", user_id="1002")
         yield Shell(tmp_path, twitch, client)
+
+
+@pytest.fixture
+def confidential(shell: Shell) -> Shell:
+    """The same for a client with a secret."""
+    return replace(shell, client=shell.twitch.register_client())
