@@ -147,9 +147,9 @@ def say(text: str) -> None:
     _write(sys.stdout, printable(text))
 
 
-def say_row(*fields: str) -> None:
+def say_row(*fields: str | None) -> None:
     """Print a line of data for a program: fields between tabs, "-" for an empty one."""
-    _write(sys.stdout, "\t".join(printable(field) or "-" for field in fields))
+    _write(sys.stdout, "\t".join(printable(field or "-") for field in fields))
 
 
 def say_json(document: dict[str, Any], *, indent: int | None = 2) -> None:

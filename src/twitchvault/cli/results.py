@@ -74,8 +74,8 @@ class Result(NamedTuple):
             reason = f": {self.reason}" if self.reason else ""
             say(f"{self.name}: {_WORDS.get(self.outcome, self.outcome)}{reason}")
         else:
-            user_id = self.user_id or ""
-            say_row(self.login or user_id, user_id, self.outcome, self.client_id, self.reason)
+            user = self.login or self.user_id, self.user_id
+            say_row(*user, self.outcome, self.client_id, self.reason)
 
 
 def show_results(results: Sequence[Result], options: StoreOptions, json: bool) -> None:

@@ -108,7 +108,7 @@ def _store(options: StoreOptions, make: bool) -> TokenStore:
 
 
 def make_inner(options: StoreOptions, url: str) -> TokenStore:
-    """The store of that URL as it lies there, not open; an error says which variable holds it."""
+    """The store of that URL as it lies there, not open; an error says where the URL stands."""
     try:
         return make_store(url, namespace=options.namespace)
     except WrongValue as error:
@@ -116,8 +116,9 @@ def make_inner(options: StoreOptions, url: str) -> TokenStore:
 
 
 def _with_source(text: str, options: StoreOptions) -> str:
-    """The fault of a URL, with the variable that holds it, which nobody sees in the command."""
+    """The fault of a URL, with the variable or the argument that holds it."""
     source = options.store_source
+    text = text.replace("--store", source, 1)
     is_named = source == "--store" or text.startswith((source, variable("NAMESPACE")))
     return text if is_named else f"{source}: {text}"
 

@@ -70,7 +70,8 @@ def decide(standing: Record | None, brought: Record, holder: Holder) -> tuple[Re
         return record, "removed", ""
     if (standing.pair, standing.state) == theirs:
         return record, "unchanged", ""
-    return record, "updated", _step(standing, record)
+    reason = f"generation {record.generation}, in the place of {standing.generation}"
+    return record, "updated", reason
 
 
 def _successor(standing: Record, brought: Record, holder: Holder) -> Record:
@@ -83,10 +84,6 @@ def _successor(standing: Record, brought: Record, holder: Holder) -> Record:
     if standing.pair == brought.pair:
         brought = released(brought, brought.lease or "") or brought  # it is over since
     return reconciled(standing, brought) or standing
-
-
-def _step(standing: Record, record: Record) -> str:
-    return f"generation {record.generation}, in the place of {standing.generation}"
 
 
 def _why_it_stays(standing: Record, brought: Record, holder: Holder) -> str:

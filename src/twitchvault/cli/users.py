@@ -21,10 +21,12 @@ from twitchvault.cli.console import (
     progress,
     rfc3339,
     say,
+    say_json,
     say_row,
     warn,
 )
 from twitchvault.cli.results import Result
+from twitchvault.cli.store import store_name
 from twitchvault.cli.transfer import holder_of
 from twitchvault.errors import StoreError, TwitchVaultError
 from twitchvault.vault.record import decode
@@ -32,6 +34,7 @@ from twitchvault.vault.record import decode
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from twitchvault.cli.options import StoreOptions
     from twitchvault.cli.results import Outcome
     from twitchvault.stores import Entry, TokenStore
     from twitchvault.vault.record import Record
@@ -152,17 +155,22 @@ async def for_each(
     return errors
 
 
-def show_users(users: list[StoredUser]) -> None:
-    """Print a table for each application; into a pipe, a line for each user and nothing else."""
+def show_users(users: list[StoredUser], options: StoreOptions, json: bool) -> None:
+    """Print one JSON document, a table for each application or, into a pipe, a line for each."""
+    if json:
+        say_json({"store": store_name(options), "users": [user.as_dict() for user in users]})
+        return
     if not users:
         warn(_NOBODY)
     if not at_terminal():
         for user in users:
-            say_row(*_fields(user))
+            times = rfc3339(user.last_validated), rfc3339(user.expires_at)
+            rest = user.client_id, " ".join(user.scopes), user.reason
+            say_row(user.name, user.user_id, user.state, *times, *rest)
         return
     for client_id, group in groupby(users, key=lambda user: user.client_id):
         out.print(Text.assemble("Application ", (printable(client_id), "bold")), soft_wrap=True)
-        table = table_of(list(group), "SCOPES", _scopes)
+        table = table_of(list(group), "SCOPES", lambda user: " ".join(user.scopes) or "-")
         if (width := least_width(table)) > out.width:
             table.width = width  # so nothing is cut: the terminal breaks the lines as it likes
         out.print(table, crop=False)
@@ -171,28 +179,14 @@ def show_users(users: list[StoredUser]) -> None:
             say(f"{user.name}: {user.reason}")
 
 
-def _fields(user: StoredUser) -> tuple[str, ...]:
-    validated, expires = rfc3339(user.last_validated), rfc3339(user.expires_at)
-    times = validated or "", expires or ""
-    scopes = " ".join(user.scopes)
-    return user.name, user.user_id, user.state, *times, user.client_id, scopes, user.reason
-
-
-def table_of(users: list[StoredUser], title: str, last: Callable[[StoredUser], Text]) -> Table:
+def table_of(users: list[StoredUser], title: str, last: Callable[[StoredUser], str]) -> Table:
     """A line for each user, with a last column of that title."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("USER", "ID", "STATE", "VALIDATED"):
         table.add_column(name, no_wrap=True)
     table.add_column(title)
     for user in users:
-        table.add_row(*_cells(user), last(user))
+        name, state = printable(user.name), Text(user.state, COLOURS[user.state])
+        validated = age(user.last_validated)
+        table.add_row(name, printable(user.user_id), state, validated, printable(last(user)))
     return table
-
-
-def _cells(user: StoredUser) -> tuple[Text, ...]:
-    name, user_id = Text(printable(user.name)), Text(printable(user.user_id))
-    return name, user_id, Text(user.state, COLOURS[user.state]), Text(age(user.last_validated))
-
-
-def _scopes(user: StoredUser) -> Text:
-    return Text(printable(" ".join(user.scopes)) or "-")

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twitchvault.cli.console import fail, in_our_words, say, say_json, warn
+from twitchvault.cli.console import fail, say, say_json, warn
 from twitchvault.cli.options import Json, KeyFile, StoreOptions
 from twitchvault.cli.results import Result, fail_if_unreadable, in_words
 from twitchvault.cli.store import opened_store, store_is_there, store_name
 from twitchvault.cli.transfer import bring, leased, snapshot
-from twitchvault.errors import WrongValue
-from twitchvault.stores import MemoryStore, open_store
+from twitchvault.stores import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -88,11 +87,8 @@ def _show(results: list[Result], dry_run: bool) -> None:
 
 
 def _options(argument: str, url: str, key_file: Path | None) -> StoreOptions:
-    try:
-        open_store(url)
-    except WrongValue as error:
-        fail(in_our_words(str(error)).replace("--store", argument, 1))
     options = StoreOptions(store=url, key_file=key_file)
+    options.store_source = argument
     if url.lower().startswith("sqlite:"):
         options.namespace = None  # meant for the other one
     return options

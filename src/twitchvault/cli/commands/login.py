@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from twitchvault.cli.checks.twitch import ask_about_client, check_client
-from twitchvault.cli.console import NEEDS_LOGIN, fail, say, say_json, warn
+from twitchvault.cli.console import NEEDS_LOGIN, fail, say, warn
 from twitchvault.cli.options import AppOptions, Json  # noqa: TC001 - typer reads them
 from twitchvault.cli.signing_in.code import sign_in_by_code
 from twitchvault.cli.signing_in.device import device_token
-from twitchvault.cli.store import make_app, opened_store, store_name
-from twitchvault.cli.users import one_user, read_users
+from twitchvault.cli.store import make_app, opened_store
+from twitchvault.cli.users import one_user, read_users, show_users
 from twitchvault.errors import AuthFailure, HTTPException
 from twitchvault.oauth import AuthorizationCodeGrantFlow, DeviceCodeFlow
 from twitchvault.oauth.granted import with_retries
@@ -55,8 +55,7 @@ async def command(
     async with opened_store(options, make=True) as store, make_app(options, store) as app:
 
         async def keep(token: Token) -> UserAPI:
-            if expect is not None:
-                await _check_user(app, token, expect)
+            await _check_user(app, token, expect)
             return await with_retries(lambda: app.add_user(token.access_token, token.refresh_token))
 
         await _check_client(options, app, by_code=code or paste)
@@ -72,8 +71,8 @@ async def command(
             raise typer.Exit(NEEDS_LOGIN)
         if json:
             await app.flush()
-            found = one_user(user.user_id, await read_users(store, options.client_id))
-            say_json({"store": store_name(options), "users": [found.as_dict()]})
+            users = await read_users(store, options.client_id)
+            show_users([one_user(user.user_id, users)], options, json)
         else:
             say(f"Signed in: {user.login} ({user.user_id}).")
         if missing := sorted(set(scopes) - set(user.scopes)):
@@ -92,8 +91,10 @@ async def _check_client(options: AppOptions, app: App, *, by_code: bool) -> None
         fail(f"{check.text}; {check.advice}")
 
 
-async def _check_user(app: App, token: Token, expected: str) -> None:
+async def _check_user(app: App, token: Token, expected: str | None) -> None:
     """Revoke the token and raise if it is another user's."""
+    if expected is None:
+        return
     user = await with_retries(lambda: app.validate_token(token.access_token))
     if expected.lower() in {user.user_id, (user.login or "").lower()}:
         return

@@ -82,7 +82,7 @@ async def _print_all(
 def _print_row(event: Event) -> None:
     user = event.user
     what = event.kind or user.state
-    say_row(rfc3339(event.at) or "", what, user.name, user.user_id, user.client_id, event.reason)
+    say_row(rfc3339(event.at), what, user.name, user.user_id, user.client_id, event.reason)
 
 
 def _print_json(event: Event) -> None:
@@ -103,7 +103,7 @@ def _draw(picture: Picture) -> Group:
     everybody, events = list(picture.users.values()), list(picture.events)
     everybody.sort(key=lambda user: (user.client_id, user.name))
     room = max(out.size.height - len(events) - _ROOM, 1)
-    users = table_of(everybody[:room], "EXPIRES", lambda user: Text(_clock(user.expires_at)))
+    users = table_of(everybody[:room], "EXPIRES", lambda user: _clock(user.expires_at))
     hidden = len(everybody) - room
     more = [Text(f"... and {hidden} more", "dim")] if hidden > 0 else []
     return Group(users, *more, Text(), *map(_line, events))
