@@ -24,9 +24,7 @@ from twitchvault.cli import main
 from .records import entries_of, fill
 
 if sys.platform != "win32":
-    import fcntl
     import pty
-    import termios
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
@@ -126,9 +124,7 @@ class Shell:
                 yield terminal
         finally:
             terminal.kill()
-        for secret in self.twitch.secrets:
-            assert secret not in terminal.text
-        assert "Traceback" not in terminal.text, terminal.text
+        self._check(terminal.text)
 
     async def screen(self, *arguments: str, code: int = 0, **variables: str) -> str:
         """All that a run at a terminal shows, which ends with this exit code."""
@@ -166,11 +162,13 @@ class Shell:
         """Wait for its end, with this exit code; nothing it says may hold a secret."""
         async with asyncio.timeout(30):
             outcome = await command.end(typed)
-        for secret in self.twitch.secrets:
-            assert secret not in outcome.out + outcome.err
-        assert "Traceback" not in outcome.err, outcome.err
+        self._check(outcome.out + outcome.err)
         assert outcome.code == code, outcome.out + outcome.err
         return outcome
+
+    def _check(self, text: str) -> None:
+        assert "Traceback" not in text, text
+        assert not [secret for secret in self.twitch.secrets if secret in text]
 
     async def interrupt(self, command: Command, number: int = signal.SIGINT) -> Outcome:
         """Press Ctrl-C, or send another signal, which must end it."""
@@ -282,8 +280,13 @@ class Terminal:
             await asyncio.wait_for(self._read(), 0.02)
 
     def type(self, text: str) -> None:
-        """Type something; "\\x03" is Ctrl-C."""
+        """Type something."""
         os.write(self._keys, text.encode())
+
+    async def interrupted(self) -> int:
+        """Press Ctrl-C, and wait for its end; its exit code."""
+        self.type("\x03")
+        return await self.end()
 
     async def end(self) -> int:
         """Wait for its end; its exit code."""
@@ -300,12 +303,7 @@ class Terminal:
 
 
 def _run_at_terminal(arguments: tuple[str, ...], variables: dict[str, str], inside: Any) -> None:  # noqa: ANN401 - multiprocessing names no type
-    os.setsid()
-    terminal = inside.detach()
-    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)  # so that Ctrl-C reaches the command
-    for number in range(3):
-        os.dup2(terminal, number)
-    os.close(terminal)
+    os.login_tty(inside.detach())  # so that Ctrl-C reaches the command
     _main(arguments, variables)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from dataclasses import replace
 from functools import partial
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.fernet import Fernet
 
-from tests.environment import REFRESH, until
+from tests.environment import until
 from tests.redis_store.conftest import own_server  # noqa: F401 - a fixture
 from twitchvault import FernetStore, open_store
 from twitchvault.vault.record import Record, encode
@@ -123,24 +122,6 @@ async def test_a_refresh_under_way_is_waited_for_by_a_person(shell: Shell, targe
     assert await target.entries() == {}
     outcome = await copy(shell, target, "--stopped")
     assert (await target.entries())["client:1001"] == encode(record)
-
-
-async def test_a_process_that_refreshes_is_in_the_way(shell: Shell, target: Shell) -> None:
-    """While the answer of a refresh is on its way `copy` ends at once and names the user; when it
-    has arrived, the new pair is copied.
-    """
-    await shell.sign_in("alice")
-    async with shell.app() as app:
-        gate = shell.twitch.hold(REFRESH, when="after")
-        refresh = asyncio.create_task(app.get_user_by_id("1001").refresh())
-        await gate.reached()
-        outcome = await copy(shell, target, code=2)
-        assert "refreshing tokens in the source: alice (1001); stop it" in outcome.err
-        gate.release()
-        token = await refresh
-    outcome = await copy(shell, target)
-    (value,) = (await target.entries()).values()
-    assert token.access_token.encode() in value
 
 
 async def test_what_cannot_be_read_is_named(shell: Shell, target: Shell) -> None:

@@ -67,20 +67,18 @@ async def test_a_pipe_gets_a_line_for_each(shell: Shell) -> None:
     assert line.split("\t") == ["warning", "file", text, f"'chmod 600 {shell.file}'"]
 
 
-def test_an_owner_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file for its owner alone."""
+    (tmp_path / "tokens.db").touch(mode=0o600)
+    return tmp_path / "tokens.db"
+
+
+def test_an_owner_without_a_name(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The owner, as often in a container, is a number that says what it is."""
-    file = tmp_path / "tokens.db"
-    file.touch(mode=0o600)
     monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
     expected = f"{file} has mode 600 and belongs to uid {os.getuid()}"
     assert check_mode("file", file).text == expected
-
-
-async def test_a_store_that_is_not_there(shell: Shell) -> None:
-    """It is a problem, and is not made."""
-    found = await checks(shell, code=2)
-    assert found["store"]["state"] == "problem"
-    assert not shell.file.exists()
 
 
 async def test_the_keys(shell: Shell) -> None:
@@ -116,20 +114,16 @@ async def test_users_who_cannot_be_used(shell: Shell) -> None:
     assert found["users"]["text"] == "1 of 2 cannot be read: 1002"
 
 
-async def test_the_client(shell: Shell) -> None:
+async def test_the_client(confidential: Shell) -> None:
     """A missing and a wrong secret, and an unknown client id, are problems with a remedy each."""
-    await shell.fill({})
-    confidential = shell.twitch.register_client()
-    name: dict[str, Any] = {"TWITCHVAULT_CLIENT_ID": confidential.client_id}
-    found = await checks(shell, code=2, **name)
-    assert found["client"]["advice"] == "use --secret, or set TWITCHVAULT_CLIENT_SECRET"
-    found = await checks(shell, code=2, **name, TWITCHVAULT_CLIENT_SECRET="wrong")
-    assert "does not take the secret" in found["client"]["text"]
-    assert confidential.client_secret is not None
-    secret = confidential.client_secret
-    found = await checks(shell, **name, TWITCHVAULT_CLIENT_SECRET=secret)
+    await confidential.fill({})
+    found = await checks(confidential)
     assert "its secret is right" in found["client"]["text"]
-    found = await checks(shell, code=2, TWITCHVAULT_CLIENT_ID="nobody")
+    found = await checks(confidential, code=2, TWITCHVAULT_CLIENT_SECRET=None)
+    assert found["client"]["advice"] == "use --secret, or set TWITCHVAULT_CLIENT_SECRET"
+    found = await checks(confidential, code=2, TWITCHVAULT_CLIENT_SECRET="wrong")
+    assert "does not take the secret" in found["client"]["text"]
+    found = await checks(confidential, code=2, TWITCHVAULT_CLIENT_ID="nobody")
     assert "does not know the client id" in found["client"]["text"]
 
 
@@ -171,13 +165,11 @@ async def test_a_server(
     assert found["store"]["state"] == "problem"
 
 
-def test_a_file_that_is_mounted_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_mounted_alone(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mount point, as of a container, and a folder without room for the log are named."""
-    file = tmp_path / "tokens.db"
-    file.touch(mode=0o600)
     assert [check.state for check in check_sqlite(file)] == ["ok"]
     monkeypatch.setattr("os.path.ismount", lambda path: path == file)
-    monkeypatch.setattr("os.access", lambda path, _: path != tmp_path)
+    monkeypatch.setattr("os.access", lambda path, _: path != file.parent)
     found = {check.name: check for check in check_sqlite(file)}
     assert found["mount"].advice == "mount the folder, not the file"
     assert found["folder"].state == "problem"
@@ -197,9 +189,9 @@ async def test_a_store_that_is_not_right(kind: type[Right]) -> None:
 
 
 async def test_the_doctor_at_a_terminal(shell: Shell) -> None:
-    """The advice stands below what it is about."""
-    text = await shell.screen("doctor", code=2)
-    lines = text.splitlines()
+    """The advice stands below what it is about, such as a store that is not there, nor is made."""
+    lines = (await shell.screen("doctor", code=2)).splitlines()
     problem = next(n for n, line in enumerate(lines) if "problem" in line)
     assert "there is none in" in lines[problem]
     assert lines[problem + 1].strip().endswith("sign in, or name another\x1b[0m")
+    assert not shell.file.exists()

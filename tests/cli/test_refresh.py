@@ -18,12 +18,3 @@ async def test_a_running_program_goes_on_with_the_new_pair(shell: Shell) -> None
         assert shell.twitch.is_live(token)
     assert outcome.rows["alice"][2] == "live"
     assert (shell.twitch.counts.exchanges, shell.twitch.counts.replays) == (1, 0)
-
-
-async def test_twitch_is_not_asked_about_a_lost_login(shell: Shell) -> None:
-    """A user who has to sign in makes the exit code 1, without a request for that user."""
-    await shell.sign_in("alice")
-    shell.twitch.disconnect(shell.client, "alice")
-    for _ in range(2):
-        await shell.run("refresh", "--all", code=1)
-    assert shell.twitch.counts.refused_refreshes == 1

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from tests.own_stores import OwnStore, WatchedStore
 from twitchvault import MemoryStore
-from twitchvault.cli.transfer import Holder, bring, decide, holder_of, leased, snapshot
+from twitchvault.cli.transfer import Holder, bring, decide, holder_of, snapshot
 from twitchvault.stores.base import Entry
 from twitchvault.vault import transitions
 from twitchvault.vault.record import Record, encode, fingerprint
@@ -213,12 +213,6 @@ async def test_who_is_faster_stays() -> None:
     entry = await store.get(KEY)
     assert entry is not None
     assert entry.value == encode(NEW)
-
-
-async def test_leases_are_found() -> None:
-    """Whose refresh token may be on its way to Twitch is known before anything is copied."""
-    store = await opened(alice=transitions.leased(NEW, "somebody", 60.0), bob=OLD)
-    assert [one.name for one in leased(await snapshot(store))] == ["first (alice)"]
 
 
 @pytest.mark.parametrize("kind", [OwnStore, WatchedStore])
