@@ -12,9 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 from redis.asyncio import Redis
 
-from tests.processes.conftest import fleet, twitch  # noqa: F401 - fixtures
 from tests.processes.fleet import all_do
-from tests.redis_store.conftest import own_server  # noqa: F401 - a fixture
 from twitchvault import FernetStore, SQLiteStore
 from twitchvault.vault.record import encode
 
@@ -45,28 +43,23 @@ async def test_a_backup_holds_everybody_for_its_owner_alone(shell: Shell) -> Non
     assert await shell.entries() == {k: encode(r) for k, r in records.items()}
 
 
-async def test_nothing_is_overwritten(shell: Shell) -> None:
-    """A name that is taken, be it by the store itself, is refused."""
+@pytest.mark.parametrize("name", ["tokens.db", "folder", "fifo", "link"])
+async def test_nothing_is_overwritten(shell: Shell, name: str) -> None:
+    """A name that is taken, be it by the store itself, is refused, and what is no file, like a
+    device, is not replaced by one with everybody's tokens.
+    """
     await shell.fill({"client:1001": login("alice")})
-    outcome = await shell.run("backup", str(shell.file), code=2)
-    assert f"{str(shell.file)!r} is there already: name another file" in outcome.err
+    os.mkfifo(shell.folder / "fifo")
+    (shell.folder / "folder").mkdir()
+    (shell.folder / "link").symlink_to(shell.folder / "elsewhere")
+    file = shell.folder / name
+    before = file.lstat()
+    outcome = await shell.run("backup", str(file), code=2)
+    is_file = "is there already: name another file"
+    why = is_file if file == shell.file else "is no plain file: name a new one"
+    assert f"{str(file)!r} {why}" in outcome.err
+    assert (file.lstat().st_ino, file.lstat().st_mode) == (before.st_ino, before.st_mode)
     assert [*await shell.entries()] == ["client:1001"]
-
-
-@pytest.mark.parametrize("name", ["folder", *(["fifo", "link"] if os.name == "posix" else [])])
-async def test_only_a_plain_file_is_written(shell: Shell, name: str) -> None:
-    """What is no file, like a device, is not replaced by one with everybody's tokens."""
-    await shell.fill({"client:1001": login("alice")})
-    special = shell.folder / name
-    if name == "fifo":
-        os.mkfifo(special)
-    elif name == "folder":
-        special.mkdir()
-    else:
-        special.symlink_to(shell.folder / "elsewhere")
-    outcome = await shell.run("backup", str(special), code=2)
-    assert f"{str(special)!r} is no plain file: name a new one" in outcome.err
-    assert special.is_fifo() or special.is_symlink() or special.is_dir()
 
 
 async def test_an_encrypted_store_has_an_encrypted_backup(shell: Shell) -> None:
@@ -91,7 +84,7 @@ async def test_an_encrypted_store_has_an_encrypted_backup(shell: Shell) -> None:
 
 
 @asynccontextmanager
-async def busy(fleet: Fleet, folder: Path) -> AsyncIterator[Callable[..., Awaitable[None]]]:  # noqa: F811
+async def busy(fleet: Fleet, folder: Path) -> AsyncIterator[Callable[..., Awaitable[None]]]:
     """Four processes that refresh a user each all the time; what it yields runs a command.
 
     In the end no spent token was sent, and everybody's good tokens stand in the store.
@@ -133,7 +126,7 @@ async def store_url(quick_path: Path, request: pytest.FixtureRequest) -> str:
     return f"sqlite:///{quick_path / 'tokens.db'}"
 
 
-async def test_bots_go_on_meanwhile(fleet: Fleet, tmp_path: Path) -> None:  # noqa: F811
+async def test_bots_go_on_meanwhile(fleet: Fleet, tmp_path: Path) -> None:
     """Four processes refresh while backups are made and restored, an old one at last: no spent
     token is sent, and everybody's good tokens stand in the store.
     """
@@ -145,11 +138,7 @@ async def test_bots_go_on_meanwhile(fleet: Fleet, tmp_path: Path) -> None:  # no
 
 
 @pytest.mark.parametrize("store_url", ["redis"], indirect=True)
-async def test_a_server_that_lost_everything(
-    fleet: Fleet,  # noqa: F811
-    store_url: str,
-    tmp_path: Path,
-) -> None:
+async def test_a_server_that_lost_everything(fleet: Fleet, store_url: str, tmp_path: Path) -> None:
     """An old backup is restored into a server that was emptied under running processes: what they
     hold is newer, and wins.
     """

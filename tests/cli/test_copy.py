@@ -11,7 +11,6 @@ import pytest
 from cryptography.fernet import Fernet
 
 from tests.environment import until
-from tests.redis_store.conftest import own_server  # noqa: F401 - a fixture
 from twitchvault import FernetStore, open_store
 from twitchvault.vault.record import Record, encode
 from twitchvault.vault.transitions import leased, removed
@@ -169,9 +168,7 @@ async def _has_more(client: Driver, than: int) -> bool:
 
 
 async def test_killed_anywhere_it_goes_on(
-    shell: Shell,
-    quick_path: Path,
-    own_server: Callable[[], Server],  # noqa: F811
+    shell: Shell, quick_path: Path, own_server: Callable[[], Server]
 ) -> None:
     """From SQLite to Redis, killed half-way again and again: in the end nobody is lost and nobody
     is there twice.

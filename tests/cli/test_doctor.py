@@ -11,7 +11,6 @@ import pytest
 from cryptography.fernet import Fernet
 
 from tests.environment import INVALID
-from tests.redis_store.conftest import own_server  # noqa: F401 - a fixture
 from tests.stores.broken_feeds import NoBarrier
 from tests.stores.broken_stores import IgnoresExpect, ReusesVersions
 from tests.stores.right_store import Disk, Right
@@ -144,10 +143,7 @@ async def test_twitch_and_the_clock(shell: Shell) -> None:
     assert found["twitch"]["state"] == "problem"
 
 
-async def test_a_server(
-    shell: Shell,
-    own_server: Callable[..., Server],  # noqa: F811
-) -> None:
+async def test_a_server(shell: Shell, own_server: Callable[..., Server]) -> None:
     """Its version, what a restart keeps, and whether it may drop tokens."""
     options = ("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
     server = await own_server(*options).ready()

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.own_stores import OwnStore
-from tests.redis_store.conftest import own_server  # noqa: F401 - a fixture
 from twitchvault import AuthFailure, MemoryStore, open_store
 from twitchvault.cli.commands import watch
 from twitchvault.vault.record import encode
@@ -25,10 +24,7 @@ if TYPE_CHECKING:
     from .command import Shell
 
 
-async def test_what_the_store_has_lost(
-    shell: Shell,
-    own_server: Callable[[], Server],  # noqa: F811
-) -> None:
+async def test_what_the_store_has_lost(shell: Shell, own_server: Callable[[], Server]) -> None:
     """A server that comes back without its data: who is gone is said to be, and who comes after."""
     server = await own_server().ready()
     records = {"client:1001": login("alice"), "client:1002": login("bob")}
@@ -48,9 +44,7 @@ async def test_what_the_store_has_lost(
 
 @pytest.mark.parametrize("backend", ["sqlite", "redis"])
 async def test_a_pipe_gets_a_line_for_each_event(
-    shell: Shell,
-    own_server: Callable[[], Server],  # noqa: F811
-    backend: str,
+    shell: Shell, own_server: Callable[[], Server], backend: str
 ) -> None:
     """First everybody as they are, then what another process does, and in the end Ctrl-C."""
     store = shell.store if backend == "sqlite" else (await own_server().ready()).url
