@@ -7,13 +7,15 @@ import socket
 import threading
 import traceback
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 import pytest
+import uvicorn
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.test_utils import TestServer
+from yarl import URL
 
 from twitchvault.errors import NoAnswer
 
@@ -70,6 +72,29 @@ async def web_server(handler: Handler) -> AsyncIterator[str]:
         await server.close()
 
 
+@asynccontextmanager
+async def asgi_server(make: Callable[[URL], Any]) -> AsyncIterator[URL]:
+    """The address of the application that `make` makes for it, under uvicorn."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        base = URL.build(scheme="http", host="127.0.0.1", port=listening.getsockname()[1])
+        server = uvicorn.Server(uvicorn.Config(make(base), log_config=None, ws="none"))
+        work = asyncio.create_task(server.serve([listening]))
+        try:
+            yield base
+        finally:
+            server.should_exit = True
+            await work
+
+
+async def sent_back(page: str | URL) -> dict[str, str]:
+    """What Twitch's page sends a browser back with, for whoever `auto_consent` has decided."""
+    async with (
+        aiohttp.ClientSession() as browser,
+        browser.get(URL(str(page), encoded=True), allow_redirects=False) as answer,
+    ):
+        return dict(URL(answer.headers["Location"]).query)
+
+
 def free_port() -> int:
     """A port on which nothing listens."""
     with socket.socket() as sock:
@@ -84,6 +109,20 @@ async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     """Head and body of one request with a Content-Length."""
     head = await reader.readuntil(b"\r\n\r\n")
     return head, await reader.readexactly(_length(head))
+
+
+def answering(*parts: bytes, keeps_open: bool = False, pause: float = 0.0) -> Serve:
+    """Read one request, wait, and write these parts; then hang up, unless it `keeps_open`."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        await asyncio.sleep(pause)
+        writer.writelines(parts)
+        await writer.drain()
+        if keeps_open:
+            await reader.read()
+
+    return serve
 
 
 async def failure(

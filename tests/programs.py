@@ -6,14 +6,13 @@ import asyncio
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tests.environment import until
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator, Mapping
-    from pathlib import Path
+    from collections.abc import AsyncIterator
 
 PATIENCE: Final = 40
 
@@ -52,12 +51,10 @@ class Program:
 
 
 @asynccontextmanager
-async def running(
-    *arguments: str, cwd: Path, env: Mapping[str, str], stdin: int = DEVNULL
-) -> AsyncIterator[Program]:
-    """Python with these arguments; ended when the test is."""
+async def running(*arguments: str, stdin: int = DEVNULL, **options: Any) -> AsyncIterator[Program]:  # noqa: ANN401
+    """Python with these arguments, and options of `Popen`; ended when the test is."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-u", *arguments, cwd=cwd, env=env, stdin=stdin, stdout=PIPE, stderr=STDOUT
+        sys.executable, "-u", *arguments, stdin=stdin, stdout=PIPE, stderr=STDOUT, **options
     )
     program = Program(process)
     try:

@@ -6,20 +6,19 @@ import ast
 import itertools
 import re
 import shlex
-import tomllib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
+from tests.docs.pages import PROJECT, ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT: Final = Path(__file__).parents[1]
 GITHUB: Final = ROOT / ".github"
 DOCKER: Final = ROOT / "docs" / "examples" / "docker"
 WORKFLOWS: Final = sorted(GITHUB.glob("workflows/*.yml"))
-PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 MAKEFILE: Final = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS: Final = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 SETTINGS: Final = set(re.findall(r"^([A-Z_]+) \?=", MAKEFILE, re.MULTILINE))

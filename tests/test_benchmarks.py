@@ -14,17 +14,7 @@ from rich.console import Console
 from benchmarks import peers, report, sizing
 from benchmarks.cases import CASES
 from benchmarks.chart import draw
-from benchmarks.runner import (
-    TINY,
-    Candidate,
-    Line,
-    Mark,
-    Plan,
-    Result,
-    Skipped,
-    compare,
-    measure,
-)
+from benchmarks.runner import TINY, Candidate, Line, Mark, Plan, Result, Skipped, compare, measure
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,69 +6,44 @@ import asyncio
 import os
 import re
 import signal
-import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from docs.examples.demo.__main__ import verdict
 from docs.examples.demo.worker import Report
 from tests.environment import until
+from tests.programs import PATIENCE, Program, running
 from twitchvault.testing.fake import Counts
 
 if TYPE_CHECKING:
-    from asyncio.subprocess import Process
     from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-COMMAND: Final = (sys.executable, "-m", "docs.examples.demo")
-PATIENCE: Final = 40.0
-PID: Final = re.compile(r"process \d runs, pid (\d+)")
 
-
-async def start(folder: Path, *arguments: str) -> Process:
-    """Start the demo as the leader of a session, as a shell in a terminal would."""
-    return await asyncio.create_subprocess_exec(
-        *COMMAND,
-        *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ, "TMPDIR": str(folder)},
-        start_new_session=True,
-    )
-
-
-async def rest(process: Process) -> tuple[int, str]:
-    """Wait for its end: the exit code, and what it says until then."""
-    async with asyncio.timeout(PATIENCE):
-        text, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, text.decode()
+def started(folder: Path, *arguments: str) -> AbstractAsyncContextManager[Program]:
+    """The demo as the leader of a session, as a shell in a terminal would start it."""
+    variables = {**os.environ, "TMPDIR": str(folder)}
+    return running("-m", "docs.examples.demo", *arguments, env=variables, start_new_session=True)
 
 
 @pytest.fixture
-async def running(tmp_path: Path) -> AsyncIterator[tuple[Process, list[int]]]:
+async def at_work(tmp_path: Path) -> AsyncIterator[tuple[Program, list[int]]]:
     """A demo at work, and its four processes."""
-    demo = await start(tmp_path)
-    pids: list[int] = []
-    assert demo.stdout is not None
-    async with asyncio.timeout(PATIENCE):
-        while "expired" not in (line := (await demo.stdout.readline()).decode()):
-            assert line, "the demo has ended"
-            pids += map(int, PID.findall(line))
-    assert len(pids) == 4
-    yield demo, pids
-    if demo.returncode is None:
-        os.killpg(demo.pid, signal.SIGKILL)
-        await demo.wait()
+    async with started(tmp_path) as demo:
+        await demo.has_written("expired")
+        pids = [int(pid) for pid in re.findall(r"process \d runs, pid (\d+)", demo.output)]
+        assert len(pids) == 4
+        yield demo, pids
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("store", ["sqlite", "redis"])
 async def test_each_expired_token_is_exchanged_once(tmp_path: Path, store: str) -> None:
     """The double's counts agree, no call fails, no token is printed, and no file is left."""
-    code, text = await rest(await start(tmp_path, "--store", store, "--seconds", "2"))
+    async with started(tmp_path, "--store", store, "--seconds", "2") as demo:
+        code, text = await demo.ended(), demo.output
     assert code == 0, text
     found = re.search(r"ok  (\d+) expired tokens, (\d+) exchanges", text)
     assert found is not None, text
@@ -104,31 +79,29 @@ def test_bad_counts(
     assert ("why" in found[3][1]) == ("error" in last_process)
 
 
-async def test_ctrl_c_ends_everything(running: tuple[Process, list[int]]) -> None:
+async def test_ctrl_c_ends_everything(at_work: tuple[Program, list[int]]) -> None:
     """Ctrl-C reaches every process of a terminal; the demo ends them all, with 130."""
-    demo, pids = running
-    os.killpg(demo.pid, signal.SIGINT)
-    code, text = await rest(demo)
-    assert code == 130
-    assert "Stopped." in text
-    assert "Traceback" not in text
+    demo, pids = at_work
+    os.killpg(demo.process.pid, signal.SIGINT)
+    assert await demo.ended() == 130
+    assert "Stopped." in demo.output
+    assert "Traceback" not in demo.output
     assert not any(map(alive, pids))
 
 
-async def test_nothing_outlives_a_demo_that_was_killed(running: tuple[Process, list[int]]) -> None:
+async def test_nothing_outlives_a_demo_that_was_killed(at_work: tuple[Program, list[int]]) -> None:
     """After kill -9 its processes end by themselves."""
-    demo, pids = running
-    demo.kill()
+    demo, pids = at_work
+    demo.process.kill()
     await until(lambda: not any(map(alive, pids)), PATIENCE)
 
 
-async def test_a_process_that_dies_stops_the_demo(running: tuple[Process, list[int]]) -> None:
+async def test_a_process_that_dies_stops_the_demo(at_work: tuple[Program, list[int]]) -> None:
     """A demo that lost one of its processes says which, and does not claim success."""
-    demo, pids = running
+    demo, pids = at_work
     os.kill(pids[2], signal.SIGKILL)
-    code, text = await rest(demo)
-    assert code == 2
-    assert "The demo cannot go on: process 3 ended" in text
+    assert await demo.ended() == 2
+    assert "The demo cannot go on: process 3 ended" in demo.output
     assert not any(map(alive, pids))
 
 

@@ -86,9 +86,7 @@ async def test_without_a_store_there_is_one_file(
 
 @pytest.mark.parametrize("name", ["KEYS", "NAMESPACE"])
 def test_a_store_that_is_passed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """What the environment says of the store is not ignored without a word: nobody writes
-    plaintext into a store that is believed to be encrypted.
-    """
+    """What the environment says of the store is not ignored: nobody writes plaintext unawares."""
     key = Fernet.generate_key().decode()
     monkeypatch.setenv("TWITCHVAULT_CLIENT_ID", "client")
     monkeypatch.setenv(f"TWITCHVAULT_{name}", key)

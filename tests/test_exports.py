@@ -6,7 +6,6 @@ import importlib
 import inspect
 import pickle
 import re
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -109,15 +108,3 @@ def test_the_attributes_of_errors() -> None:
     conflict = errors.VersionConflict("key", 3, 4)
     assert (conflict.key, conflict.expected, conflict.found) == ("key", 3, 4)
     assert errors.TwitchException is errors.TwitchVaultError
-
-
-def test_views_before_anything() -> None:
-    """Without a loop, without `authorize`: empty read-only views, nothing is contacted."""
-    flow = twitchvault.DeviceCodeFlow("id", "secret")
-    views = (flow.tokens, flow.tokens_validity, flow.users_scopes, flow.needs_login)
-    for view in (*views, flow.damaged):
-        assert type(view) is MappingProxyType
-        assert dict(view) == {}
-    assert flow.application is None
-    assert flow.http.client_id == "id"
-    assert "secret" not in repr(flow) + repr(flow.http) + repr(vars(flow))

@@ -17,6 +17,7 @@ from tests.http_servers import (
     SECRET,
     SlowResolver,
     ThreadServer,
+    answering,
     failure,
     free_port,
     queue_trace,
@@ -49,6 +50,28 @@ async def test_form_is_sent_urlencoded_with_its_length(client: HTTPClient) -> No
         assert body == b"a=x+y&b=%25%2F%3D%C3%A4"
         assert (answer.status, answer.body, answer.headers["x-kind"]) == (200, b"hi", "a")
         assert repr(answer) == "Answer(status=200, body=<2 bytes>)"
+        await client.close()
+
+
+async def test_requests_that_hang_hold_up_no_other_host(client: HTTPClient) -> None:
+    """However many await their answers from one host, another one can be asked."""
+    hanging = asyncio.Event()
+
+    async def hang(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await hanging.wait()
+
+    async def serve(_request: web.Request) -> web.Response:
+        return web.Response()
+
+    async with raw_server(hang) as slow, web_server(serve) as url:
+        calls = [asyncio.create_task(client.send("GET", slow)) for _ in range(150)]
+        await asyncio.sleep(0)
+        other = url.replace("127.0.0.1", "localhost")
+        assert (await client.send("GET", other, timeout=5)).status == 200
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        hanging.set()
         await client.close()
 
 
@@ -98,21 +121,6 @@ async def test_unknown_host_sent_nothing() -> None:
     assert str(error) == "no answer from id.example.invalid:443: its name cannot be resolved"
 
 
-@pytest.mark.parametrize("answer_timeout", [None, 300])
-async def test_server_that_reads_and_closes(
-    client: HTTPClient, answer_timeout: float | None
-) -> None:
-    """A request that was read counts as sent; the wait for its answer ends with the connection."""
-
-    async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-        await read_request(reader)
-
-    async with raw_server(serve) as url:
-        error = await failure(client, url, answer_timeout=answer_timeout)
-    assert error.sent
-    assert "the connection was closed before an answer came" in str(error)
-
-
 @pytest.mark.parametrize("trickles", [False, True])
 @pytest.mark.parametrize(("answer_timeout", "limit"), [(None, "0.2"), (0.8, "0.8")])
 async def test_server_that_comes_to_no_end(
@@ -136,9 +144,11 @@ async def test_server_that_comes_to_no_end(
     assert str(error).endswith(f"nothing came within {limit} s")
 
 
+@pytest.mark.parametrize("answer_timeout", [None, 300])
 @pytest.mark.parametrize(
     "garbage",
     [
+        b"",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\ncut off",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnot-a-size\r\nabc",
         b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nabcde",
@@ -151,17 +161,14 @@ async def test_server_that_comes_to_no_end(
         b"HTTP/1.1 200 OK\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
     ],
 )
-async def test_garbled_answers_are_no_answer(client: HTTPClient, garbage: bytes) -> None:
-    """What is not HTTP, or is cut off, is no answer to a request that was sent."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_request(reader)
-        writer.write(garbage)
-        await writer.drain()
-
-    async with raw_server(serve) as url:
-        error = await failure(client, url)
+async def test_garbled_answers_are_no_answer(
+    client: HTTPClient, garbage: bytes, answer_timeout: float | None
+) -> None:
+    """What is not HTTP, or is cut off, is no answer; the wait for one ends with the connection."""
+    async with raw_server(answering(garbage)) as url:
+        error = await failure(client, url, answer_timeout=answer_timeout)
     assert error.sent
+    assert garbage or "the connection was closed before an answer came" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -174,12 +181,7 @@ async def test_garbled_answers_are_no_answer(client: HTTPClient, garbage: bytes)
 )
 async def test_a_huge_answer_is_not_read_to_its_end(client: HTTPClient, answer: bytes) -> None:
     """What is beyond the limit is not waited for; it counts what comes out of a compressed one."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_request(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\n" + answer)
-        await reader.read()
-
+    serve = answering(b"HTTP/1.1 200 OK\r\n", answer, keeps_open=True)
     async with raw_server(serve) as url:
         error = await failure(client, url)
     assert error.sent
@@ -271,12 +273,7 @@ async def test_header_that_cannot_be_written_is_no_answer(client: HTTPClient) ->
 async def test_timeout_does_not_count_once_the_body_has_left(client: HTTPClient) -> None:
     """An answer that comes after `timeout` is read."""
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_request(reader)
-        await asyncio.sleep(0.3)
-        writer.write(OK)
-
-    async with raw_server(serve) as url:
+    async with raw_server(answering(OK, pause=0.3)) as url:
         answer = await client.send("POST", url, form=FORM, timeout=0.1, answer_timeout=5)
     assert answer.status == 200
 

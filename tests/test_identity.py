@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
 
 import pytest
@@ -16,8 +16,7 @@ from twitchvault.identity import Identity
 from twitchvault.scopes import Scopes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
+    from collections.abc import AsyncIterator
 
 SECRET = "canary-client/secret=%"
 REFRESH = "canary-refresh/%=+ä"
@@ -72,67 +71,53 @@ async def service(secret: str | None = SECRET) -> AsyncIterator[tuple[Identity, 
 
 
 FORM_TYPE = "application/x-www-form-urlencoded"
+ID = ("client_id", "abc")
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 
 def form_of(grant_type: str, **fields: str) -> list[tuple[str, str]]:
     """The fields of a token request, in the order they are sent in."""
-    return [("grant_type", grant_type), ("client_id", "abc"), *fields.items()]
+    return [("grant_type", grant_type), ID, *fields.items()]
 
 
-REQUESTS: list[tuple[Callable[[Identity], Awaitable[object]], str, list[tuple[str, str]], bool]] = [
-    (lambda identity: identity.client_credentials(), "token", form_of("client_credentials"), True),
+BACK = "http://localhost/back?a=b"
+SCOPES = {Scopes.CHAT_READ, "bits:read", "chat:read"}
+REQUESTS: list[tuple[str, tuple[Any, ...], str, list[tuple[str, str]], bool]] = [
+    ("client_credentials", (), "token", form_of("client_credentials"), True),
+    ("start_device", (SCOPES,), "device", [ID, ("scopes", "bits:read chat:read")], False),
+    ("start_device", (), "device", [ID], False),
+    ("poll_device", (DEVICE,), "token", form_of(DEVICE_GRANT, device_code=DEVICE), False),
     (
-        lambda identity: identity.start_device({Scopes.CHAT_READ, "bits:read", "chat:read"}),
-        "device",
-        [("client_id", "abc"), ("scopes", "bits:read chat:read")],
-        False,
-    ),
-    (lambda identity: identity.start_device(), "device", [("client_id", "abc")], False),
-    (
-        lambda identity: identity.poll_device(DEVICE),
+        "exchange_code",
+        (CODE, BACK),
         "token",
-        form_of(DEVICE_GRANT, device_code=DEVICE),
-        False,
-    ),
-    (
-        lambda identity: identity.exchange_code(CODE, "http://localhost/back?a=b"),
-        "token",
-        form_of("authorization_code", code=CODE, redirect_uri="http://localhost/back?a=b"),
+        form_of("authorization_code", code=CODE, redirect_uri=BACK),
         True,
     ),
-    (
-        lambda identity: identity.refresh(REFRESH),
-        "token",
-        form_of("refresh_token", refresh_token=REFRESH),
-        True,
-    ),
-    (
-        lambda identity: identity.revoke(ACCESS),
-        "revoke",
-        [("client_id", "abc"), ("token", ACCESS)],
-        False,
-    ),
+    ("refresh", (REFRESH,), "token", form_of("refresh_token", refresh_token=REFRESH), True),
+    ("revoke", (ACCESS,), "revoke", [ID, ("token", ACCESS)], False),
 ]
 
 
 @pytest.mark.parametrize("secret", [None, "", SECRET])
-@pytest.mark.parametrize(("call", "path", "form", "with_secret"), REQUESTS)
+@pytest.mark.parametrize(("name", "arguments", "path", "form", "with_secret"), REQUESTS)
 async def test_requests(
     secret: str | None,
-    call: Callable[[Identity], Awaitable[object]],
+    name: str,
+    arguments: tuple[Any, ...],
     path: str,
     form: list[tuple[str, str]],
     with_secret: bool,
 ) -> None:
     """All is in the body, each value encoded once; a secret goes along where one is asked for."""
     async with service(secret) as (identity, seen):
-        if identity.public and dict(form).get("grant_type") == "client_credentials":
+        call = getattr(identity, name)
+        if identity.public and name == "client_credentials":
             with pytest.raises(ClientException, match="'client_secret'"):
-                await call(identity)
+                await call()
             assert seen == []
             return
-        await call(identity)
+        await call(*arguments)
     form = form + ([("client_secret", secret)] if secret and with_secret else [])
     assert seen == [Seen("POST", f"/some/oauth2/{path}", form, None, FORM_TYPE)]
 

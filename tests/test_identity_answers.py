@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import time
 import traceback
 from typing import Any
 
@@ -288,3 +289,13 @@ def test_other_encodings(encoding: str) -> None:
     error = error_of(answer(400, body, Content_Type="application/json; charset=latin-1"))
     assert not refused_grant(error)
     assert error.message == "cut off or malformed JSON"
+
+
+def test_an_answer_full_of_tokens_shows_no_text() -> None:
+    """To look for each of them in the text would hold the loop up for minutes."""
+    tokens = [f"{CANARY}{number}" for number in range(50_000)]
+    body = {"status": 400, "message": tokens[0], "token": tokens}
+    began = time.process_time()
+    error = error_of(answer(400, body))
+    assert CANARY not in visible(error)
+    assert time.process_time() - began < 5

@@ -10,7 +10,6 @@ import inspect
 import pkgutil
 import re
 import sys
-import tomllib
 from importlib import import_module
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -19,12 +18,11 @@ from typing import Final
 import pytest
 
 import twitchvault
+from tests.docs.pages import PROJECT, ROOT
 from twitchvault import oauth, stores
 from twitchvault.cli import commands
 
-ROOT: Final = Path(__file__).parents[1]
 DOCS: Final = ROOT / "docs"
-PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS: Final[dict[str, list[str]]] = PROJECT["optional-dependencies"]
 TESTS: Final = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
 STORES: Final = list(stores.BACKENDS)

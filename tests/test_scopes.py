@@ -30,10 +30,7 @@ def test_names_are_sorted_and_unique_plain_strings() -> None:
 
 @pytest.mark.parametrize("scopes", ["chat:read", Scopes.CHAT_READ, b"chat:read"[0], None])
 def test_what_is_no_collection_is_refused(scopes: Any) -> None:  # noqa: ANN401
-    """A string would be taken for a set of letters; the error says what to write.
-
-    White space in a scope would make it two, and an empty one would vanish.
-    """
+    """A string would be a set of letters, white space two scopes, and an empty one none at all."""
     with pytest.raises(TypeError, match=r"'scopes' must be a set or list of scopes, like \{'chat"):
         scope_names(scopes)
     for scope in ("", "chat:read chat:edit", "a\u2003b", "a\x00", "a\ud800", 5, None):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ntpath
 import signal
 import subprocess
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.programs import running
 from twitchvault import SQLiteStore, open_store
 
 if TYPE_CHECKING:
@@ -44,19 +44,12 @@ async def test_ctrl_c_without_posix(env: Environment, tmp_path: Path) -> None:
         "--id-url": env.twitch.id_url,
         "--api-url": env.twitch.api_url,
     }
-    command = (*BARE, "login", *(word for option in options.items() for word in option))
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    assert process.stdout is not None
-    said = b""
-    async with asyncio.timeout(50):
-        while b"/activate" not in said:
-            said += await process.stdout.readuntil()
-        process.send_signal(signal.SIGINT)
-        said += await process.stdout.read()
-        assert await process.wait() == 130, said
-    assert b"Traceback" not in said
+    words = (word for option in options.items() for word in option)
+    async with running(*BARE[1:], "login", *words) as login:
+        await login.has_written("/activate")
+        login.process.send_signal(signal.SIGINT)
+        assert await login.ended() == 130, login.output
+    assert "Traceback" not in login.output
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from twitchvault.models import Token
+from twitchvault.vault.parked import attached
 from twitchvault.vault.record import Record, TokenPair
-from twitchvault.vault.transitions import attached, exchanged, logged_in, refused, removed
+from twitchvault.vault.transitions import exchanged, logged_in, refused, removed
 
 SEED = Record("a1", "r")
 ANSWER = Token.from_answer(

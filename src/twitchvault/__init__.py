@@ -8,7 +8,7 @@
         token = await flow.wait_for_device_token(code.device_code)
         user = await flow.add_user(token.access_token, token.refresh_token)
 
-The backends' drivers are optional: each is imported when its store is first used.
+The stores' drivers are optional: each is imported when its store is first used.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from twitchvault import environment, inputs
+from twitchvault import inputs
 from twitchvault.core import Core
 from twitchvault.errors import NotAuthorized, StoreError, WrongType, WrongValue, scrub_traceback
 from twitchvault.helix.api import UserAPI
@@ -109,6 +109,8 @@ class App:
         passed must be encrypted itself if there are keys. `ValueError` names a variable that is
         empty or set twice, whose file cannot be read, and a missing client id.
         """
+        from twitchvault import environment  # noqa: PLC0415 - most programs do without
+
         settings, own_store = environment.arguments(overrides)
         app = cls(**settings)
         if own_store is not None:
@@ -269,7 +271,7 @@ class App:
 
     def get_token_quota(self, user_id: str) -> int | None:
         """Helix points left as Twitch last reported, or None."""
-        return self._core.helix.points_left(self._user_id(user_id))
+        return self._core.helix.points_left.get(self._user_id(user_id))
 
     def get_user_by_id(self, user_id: str) -> UserAPI:
         """Helix in the name of a stored user.

@@ -66,8 +66,9 @@ class Core:
             self._turn = asyncio.Lock()  # the former one may belong to another loop
             self.vault.enter_loop()
         self.http.closed = False
+        resets = self._resets
         async with self._turn:
-            resets = self._resets
+            self._check_resets(resets)  # the call before this one may have failed, and closed all
             try:
                 application = await self._open(token)
             except BaseException:
@@ -76,10 +77,13 @@ class Core:
                     with suppress(StoreError):
                         await self.close()
                 raise
-            if resets != self._resets:
-                msg = "the flow was cleared or closed while it authorized: call authorize() again"
-                raise StoreError(msg)
+            self._check_resets(resets)
             self.application, self.helix.authorized = application, True
+
+    def _check_resets(self, before: int) -> None:
+        if before != self._resets:
+            msg = "the flow was cleared or closed while it authorized: call authorize() again"
+            raise StoreError(msg)
 
     async def _open(self, token: str | None) -> AppAPI | None:
         await self.vault.open()

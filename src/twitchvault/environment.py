@@ -90,8 +90,8 @@ def variable(name: str) -> str:
 def setting(name: str) -> str | None:
     """The value of TWITCHVAULT_<name>, there or in a file; None if neither is set."""
     found = _only_one(name, f"{name}_FILE")
-    if found is None or found == name:
-        return None if found is None else os.environ[variable(name)]
+    if found != f"{name}_FILE":
+        return os.environ.get(variable(name))
     path = _path(found)
     source = f"the file {str(path)!r} of {variable(found)}"
     text = _content(path, source)

@@ -284,13 +284,7 @@ def scrub_traceback(function: Callable[_P, _T]) -> Callable[_P, _T]:
     return called
 
 
-_EXPECTED: Final = (
-    TwitchVaultError,
-    WrongType,
-    WrongValue,
-    TimeoutError,
-    asyncio.CancelledError,
-)
+_EXPECTED: Final = (TwitchVaultError, WrongType, WrongValue, TimeoutError, asyncio.CancelledError)
 
 
 def _without_frames(error: BaseException) -> BaseException:

@@ -12,7 +12,6 @@ import math
 import os
 import time
 from contextlib import suppress
-from functools import partial
 from socket import gaierror
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlencode
@@ -131,28 +130,20 @@ class HTTPClient:
         bodies. `answer_timeout`: the answer to a body that has left is awaited for so many seconds
         in which the loop runs, as long as the connection lives.
         """
-        body = _body(form, json, may_send)
+        body = _body(form, json)
         if body is not None:
+            body.may_send, body.answer_timeout = may_send, answer_timeout
             # Named here, for else a default of the caller's session would go before the body's own.
             headers = {**(headers or {}), "Content-Type": body.content_type}
-        request = self._request(body, method, url, headers=headers, params=params)
-        exchange = asyncio.create_task(request, name="twitchvault request")
-        exchange.add_done_callback(partial(self._report, time.perf_counter(), method, url))
+        began, status = time.perf_counter(), "none"
         try:
-            await asyncio.wait((exchange,), timeout=timeout)
-            if body is not None and answer_timeout is not None:
-                await body.wait_for_answer(exchange, answer_timeout - timeout)
+            request = self._request(body, method, url, timeout, headers=headers, params=params)
+            answer = await request
+            status = str(answer.status)
+            return answer
         finally:
-            in_time = exchange.done()
-            if not in_time:
-                exchange.cancel()
-                await asyncio.wait((exchange,))
-        try:
-            return exchange.result()
-        except asyncio.CancelledError:
-            waited = answer_timeout if answer_timeout and body and body.sent else timeout
-            reason = "the connector was closed" if in_time else f"nothing came within {waited:g} s"
-        raise _no_answer(url, body, reason)
+            took, endpoint = time.perf_counter() - began, URL(url).path
+            self.metrics.report("request", took, method=method, endpoint=endpoint, status=status)
 
     async def close(self) -> None:
         """Close the session if it is ours; nothing is sent any more until `closed` is False."""
@@ -167,45 +158,51 @@ class HTTPClient:
                 async with asyncio.timeout(_CLOSE_TIMEOUT):
                     await session.close()
 
-    def _report(self, began: float, method: str, url: str, exchange: asyncio.Task[Answer]) -> None:
-        # Asking for the exception keeps asyncio from logging it if the caller was cancelled.
-        answered = not exchange.cancelled() and exchange.exception() is None
-        status = str(exchange.result().status) if answered else "none"
-        took, endpoint = time.perf_counter() - began, URL(url).path
-        self.metrics.report("request", took, method=method, endpoint=endpoint, status=status)
-
     async def _request(
         self,
         body: RequestBody | None,
         method: str,
         url: str,
+        timeout: float,
         **options: Any,  # noqa: ANN401
     ) -> Answer:
-        session = await self._session()
+        session, me, limit = await self._session(), asyncio.current_task(), asyncio.timeout(timeout)
+        assert me is not None
+        cancellations = me.cancelling()
         if body is not None:
-            body.traced = bool(self._traces)
+            body.traced, body.limit = bool(self._traces), limit
+        request = session.request(
+            method,
+            url,
+            **options,
+            data=body,
+            allow_redirects=False,
+            raise_for_status=False,
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_LINE,
+            proxy=self._proxy(),
+            timeout=_NO_TIMEOUT,
+            trace_request_ctx=body,
+        )
         try:
-            async with session.request(
-                method,
-                url,
-                **options,
-                data=body,
-                allow_redirects=False,
-                raise_for_status=False,
-                max_line_size=LONGEST_LINE,
-                max_field_size=LONGEST_LINE,
-                proxy=self._proxy(),
-                timeout=_NO_TIMEOUT,
-                trace_request_ctx=body,
-            ) as response:
+            async with limit, request as response:
                 return Answer(response.status, response.headers, await _read(response))
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
-            reason = _reason(error)
+            waited = body.answer_timeout if body and body.sent else None
+            late = f"nothing came within {waited or timeout:g} s"
+            reason = late if limit.expired() else _reason(error)
+        except asyncio.CancelledError:
+            if me.cancelling() > cancellations:
+                raise
+            reason = "the connector was closed"
         except Exception as error:
             if body is None or not body.sent:
                 raise
             # A trace of the caller's has failed: what the answer would have been is not known.
             reason = f"the request failed with {type(error).__name__}"
+        finally:
+            if body is not None and body.timer is not None:
+                body.timer.cancel()
         # Raised out here, it carries no trace of the original, which can hold URLs and headers.
         raise _no_answer(url, body, reason)
 
@@ -218,7 +215,7 @@ class HTTPClient:
         if self._given is None and self._own is None:
             self._loop = loop
             self._own = aiohttp.ClientSession(
-                connector=self._connector,
+                connector=self._connector or aiohttp.TCPConnector(limit=0, limit_per_host=100),
                 connector_owner=self._connector is None,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": "twitchvault"},
@@ -235,21 +232,35 @@ class HTTPClient:
 class RequestBody(aiohttp.BytesPayload):
     """A request body that asks whether it may leave, and knows whether it left."""
 
-    def __init__(
-        self, content: bytes, content_type: str, may_send: Callable[[], bool] | None
-    ) -> None:
-        super().__init__(content, content_type=content_type)
-        self.sent = False
-        self.too_late = False
-        self.traced = False
-        self._may_send = may_send
+    sent = False
+    too_late = False
+    traced = False
+    may_send: Callable[[], bool] | None = None
+    answer_timeout: float | None = None
+    limit: asyncio.Timeout
+    timer: asyncio.TimerHandle | None = None
 
     def leave(self) -> None:
         """Note that the body leaves now, or raise if it may not."""
-        self.too_late = self._may_send is not None and not self._may_send()
+        self.too_late = self.may_send is not None and not self.may_send()
         if self.too_late:
             raise ConnectionAbortedError
+        if self.answer_timeout is not None:
+            self.limit.reschedule(None)
+            self._count_down(math.ceil(self.answer_timeout) + 1)
         self.sent = True
+
+    def _count_down(self, seconds: int) -> None:
+        """Await the answer for so many seconds in which the loop runs.
+
+        They are counted, not measured, and one is added: a blocked loop or a stopped process costs
+        one of them, and in the next the loop reads what lay in its socket.
+        """
+        loop = asyncio.get_running_loop()
+        if seconds:
+            self.timer = loop.call_later(1.0, self._count_down, seconds - 1)
+        else:
+            self.limit.reschedule(loop.time())
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Write the body if it may leave, once: sent twice, it would spend a token twice."""
@@ -267,17 +278,6 @@ class RequestBody(aiohttp.BytesPayload):
         del content_length
         await self.write(writer)
 
-    async def wait_for_answer(self, exchange: asyncio.Task[Answer], seconds: float) -> None:
-        """Wait on if the body has left, for so many seconds in which the loop runs.
-
-        They are counted, not measured, and there is one more: a blocked loop or a stopped process
-        costs one of them, and in the next the loop reads what lay in its socket.
-        """
-        ticks = math.ceil(max(seconds, 0.0)) + 1
-        while self.sent and ticks > 0 and not exchange.done():
-            ticks -= 1
-            await asyncio.wait((exchange,), timeout=1.0)
-
 
 def _last_trace() -> aiohttp.TraceConfig:
     """A body leaves only after the caller's trace has been called, which may take its time."""
@@ -291,13 +291,11 @@ def _last_trace() -> aiohttp.TraceConfig:
     return trace
 
 
-def _body(
-    form: Mapping[str, str] | None, json: object, may_send: Callable[[], bool] | None
-) -> RequestBody | None:
+def _body(form: Mapping[str, str] | None, json: object) -> RequestBody | None:
     if form is not None:
         # A lone surrogate becomes "?": the service will refuse it, and no error quotes it.
         content = urlencode(form, errors="replace").encode()
-        return RequestBody(content, "application/x-www-form-urlencoded", may_send)
+        return RequestBody(content, content_type="application/x-www-form-urlencoded")
     if json is None:
         return None
     try:
@@ -305,7 +303,7 @@ def _body(
     except (TypeError, ValueError, RecursionError) as error:
         kind = WrongType if isinstance(error, TypeError) else WrongValue
         raise kind(f"'json' cannot be sent as JSON: {error}") from None
-    return RequestBody(content, "application/json", may_send)
+    return RequestBody(content, content_type="application/json")
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

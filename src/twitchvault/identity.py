@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from twitchvault.errors import BadRequest, ClientException, HTTPException, Unauthorized
 from twitchvault.http import DEFAULT_TIMEOUT
 from twitchvault.inputs import base_url
-from twitchvault.models import ClientCredentials, DeviceCode, KeySet, Token, ValidateToken
+from twitchvault.models import ClientCredentials, DeviceCode, Token, ValidateToken
 from twitchvault.responses import TOKEN_FIELDS, error_of, is_good, json_of, refuses_token, unusable
 from twitchvault.scopes import scope_names
 
@@ -151,8 +151,13 @@ class Identity:
         return parse(ValidateToken, answer, access_token, self._client_secret)
 
     async def keys(self) -> list[dict[str, Any]]:
-        """The public keys that id tokens are signed with now."""
-        return parse(KeySet, await self._http.send("GET", f"{self._base}/keys")).keys
+        """The public keys that id tokens are signed with now (RFC 7517)."""
+        answer = await self._http.send("GET", f"{self._base}/keys")
+        found = json_of(answer)
+        keys = found.get("keys") if isinstance(found, dict) else None
+        if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
+            raise unusable(answer, "'keys' is not as documented", ())
+        return keys
 
     async def revoke(self, access_token: str) -> None:
         """Revoke an access token, not the refresh token that came with it.
@@ -175,19 +180,9 @@ class Identity:
         model: type[_Model],
         path: str,
         form: dict[str, str],
-        *,
-        timeout: float = DEFAULT_TIMEOUT,
-        may_send: Callable[[], bool] | None = None,
-        answer_timeout: float | None = None,
+        **options: Any,  # noqa: ANN401 - those of `HTTPClient.send`
     ) -> _Model:
-        answer = await self._http.send(
-            "POST",
-            f"{self._base}/{path}",
-            form=form,
-            timeout=timeout,
-            may_send=may_send,
-            answer_timeout=answer_timeout,
-        )
+        answer = await self._http.send("POST", f"{self._base}/{path}", form=form, **options)
         return parse(model, answer, self._client_secret, *map(form.get, _SECRET_FIELDS))
 
 

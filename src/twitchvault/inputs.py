@@ -16,8 +16,8 @@ from twitchvault.errors import WrongType, WrongValue
 _PREFIX: Final = re.compile(r"^(?:oauth:|bearer(?=\s|$))\s*", re.IGNORECASE)
 """What IRC clients and HTTP headers have in front of a token."""
 _SYNTAX: Final = re.compile("[\"':]")
-_LONGEST: Final = 10**9
-"""Seconds: more than anybody waits, and few enough for a clock."""
+_LONGEST: Final = 10**6
+"""Seconds: more than anybody waits, and few enough for a clock and for a record."""
 
 
 def token(name: str, value: object) -> str:

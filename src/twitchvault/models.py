@@ -195,10 +195,3 @@ class IdToken(AnswerModel):
     email_verified: Annotated[bool, BeforeValidator(lambda value: value is True)] = False
     picture: _Text = None
     raw: _Raw = Field(default_factory=RawAnswer, repr=False)
-
-
-class KeySet(AnswerModel):
-    """The public keys that id tokens are signed with (RFC 7517)."""
-
-    keys: list[dict[str, Any]]
-    raw: _Raw = Field(default_factory=RawAnswer, repr=False)

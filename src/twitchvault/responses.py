@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 _TEXT: Final = "text instead of JSON"
 _MESSAGE_LENGTH: Final = 200
-_MOST_READ: Final = 10_000
+_MOST_READ: Final = 2_000
 """Characters of a text that are looked at, so that a huge one does not hold up the loop."""
+
+_MOST_SECRETS: Final = 50
+"""Of an answer with more tokens than that no text is shown: to look for each of them takes long."""
 
 _LEAST_CUT: Final = 8
 """Characters: so long a beginning of a secret is cut out of a text as the whole secret is."""
@@ -201,6 +204,8 @@ def _hide(secrets: Iterable[str | None], answer: object) -> Callable[[str], str]
     They are the ones given, and the tokens in an answer.
     """
     known = {text for text in (*secrets, *_tokens_in(answer)) if text}
+    if len(known) > _MOST_SECRETS:
+        return lambda _: "[secret]"
     spellings = {spelling for text in known for spelling in _spellings(text)}
     starts = "|".join(re.escape(spelling[:_LEAST_CUT]) for spelling in spellings)
     pattern = re.compile(starts or r"(?!)", re.IGNORECASE)

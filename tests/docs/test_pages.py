@@ -1,29 +1,35 @@
 """The pages hang together: links lead somewhere, blocks say what they are, commands exist.
 
+The reference names everything that is public, and its tables say what the code says.
+
 `make docs` makes a site of them.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 import shlex
 import subprocess
 import sys
-import tomllib
+from dataclasses import fields
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args, get_type_hints
 
 import pytest
 
+import twitchvault
+from docs import generate
+from twitchvault import errors
 from twitchvault.environment import VARIABLES
+from twitchvault.testing.fake import Settings, Switches
 
-from .pages import INDEX, PAGES, README, ROOT, anchors, blocks, links, name, prose
+from .pages import INDEX, PAGES, PROJECT, README, ROOT, anchors, blocks, links, name, prose
 
 LANGUAGES: Final = {"python", "toml", "bash", "text", "mermaid", "diff", "sql"}
 """Python and TOML are run by test_examples, bash is checked below; the rest is not for running."""
 DIAGRAMS: Final = ("flowchart TD", "sequenceDiagram", "stateDiagram-v2")
-PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SOURCE: Final = PROJECT["urls"]["Source"]
 FILES: Final = f"{SOURCE}/blob/main/"
 TWITCH: Final = ("https://dev.twitch.tv/", "https://www.twitch.tv/")
@@ -154,3 +160,57 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
     assert "twitchvault.App" in (tmp_path / "api" / "index.html").read_text(encoding="utf-8")
+
+
+REFERENCE: Final = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+ERRORS: Final = ROOT / "docs" / "errors.md"
+
+
+@pytest.mark.parametrize("page", generate.PAGES, ids=name)
+def test_the_tables_are_those_of_the_code(page: Path) -> None:
+    """`make docs` would change nothing."""
+    text = page.read_text(encoding="utf-8")
+    assert generate.generated(text) == text, "run 'make docs'"
+
+
+def test_every_name_of_the_package_has_its_table() -> None:
+    """A class has its members there, a model its fields; errors and stores have pages."""
+    subjects = {part for found in re.findall(r"<!-- (.*) -->", REFERENCE) for part in found.split()}
+    for public in set(twitchvault.__all__) - set(errors.__all__) - {"Scopes", "open_store"}:
+        if public == "TokenStore" or not public.endswith(("Store", "Flow")):
+            assert f"twitchvault.{public}" in subjects, public
+
+
+def test_every_row_says_something() -> None:
+    """A public member without a docstring would be an empty cell."""
+    assert "|  |" not in REFERENCE
+
+
+def test_every_argument_of_the_constructor_is_explained() -> None:
+    """The table of the constructor's arguments is written by hand."""
+    explained = re.findall(
+        r"\*(\w+)\*", REFERENCE.partition("| argument |")[2].partition("\n\n")[0]
+    )
+    assert explained == list(inspect.signature(twitchvault.App).parameters)
+
+
+@pytest.mark.parametrize("options", [Settings, Switches])
+def test_every_option_of_the_double_is_explained(options: type) -> None:
+    """The table of each dataclass comes from its docstring, which has to name every field."""
+    marker = f"<!-- options: twitchvault.testing.fake.{options.__name__} -->"
+    table = REFERENCE.partition(marker)[2].partition("\n\n")[0]
+    explained = re.findall(r"`(\w+)`", "".join(re.findall(r"^\|[^|]*", table, re.MULTILINE)))
+    assert sorted(explained) == sorted(field.name for field in fields(options))
+
+
+def test_every_kind_of_event_is_named() -> None:
+    """The sentence below the models names them in the order of the code."""
+    kinds = get_args(get_type_hints(twitchvault.VaultEvent)["kind"])
+    assert f"The kinds of a `VaultEvent`: {', '.join(kinds)}.\n" in REFERENCE
+
+
+def test_every_error_is_explained() -> None:
+    """The tables of the page on errors name every exception class once, and nothing else."""
+    kinds = [kind for kind in errors.__all__ if inspect.isclass(getattr(errors, kind))]
+    rows = re.findall(r"^\| `(\w+)` \|", prose(ERRORS), re.MULTILINE)
+    assert sorted(rows) == sorted(kinds)

@@ -155,7 +155,7 @@ async def test_a_day_in_the_life(env: Environment, tmp_path: Path) -> None:
     secret, keys = tmp_path / "secret", tmp_path / "keys"
     secret.write_text(f"{env.client.client_secret}\n")
     keys.write_text(f"{KEY}\n")
-    server = servers.Server("--appendonly", "yes", "--appendfsync", "always")
+    server = servers.Server(*servers.DURABLE)
     files = {"CLIENT_SECRET_FILE": str(secret), "KEYS_FILE": str(keys)}
     settings = {"STORE": server.url, "NAMESPACE": "day", **files}
     with servers.running(server):

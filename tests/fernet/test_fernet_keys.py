@@ -214,10 +214,7 @@ async def test_wrong_key_writes_nothing(tmp_path: Path) -> None:
 
 
 async def test_wrong_key_of_an_empty_store(inner: MemoryStore, store: FernetStore) -> None:
-    """A store that was opened once has its key, also while it holds no users.
-
-    A failed open does not close an inner store that somebody else uses.
-    """
+    """A store without users has its key all the same; a failed open leaves the inner one open."""
     with pytest.raises(DecryptionError, match="none of the keys"):
         await opened(inner, WRONG)
     assert await store.put("key", b"value")

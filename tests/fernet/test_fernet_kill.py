@@ -16,21 +16,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.own_stores import OwnStore
-from tests.redis_store.conftest import server  # noqa: F401
+from tests.redis_store.conftest import server, store_url  # noqa: F401 - fixtures
 from tests.spawning import CONTEXT, fork
 from twitchvault.errors import DecryptionError, VersionConflict
 from twitchvault.stores import FernetStore, SQLiteStore, open_store
 
-from .makers import (
-    KEY,
-    NEW,
-    WRONG,
-    content,
-    decrypts,
-    name_of,
-    opened,
-    values,
-)
+from .makers import KEY, NEW, WRONG, content, decrypts, name_of, opened, values
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -98,14 +89,6 @@ async def rotation(url: str, puts: int | None = None) -> str:
     return report
 
 
-@pytest.fixture(params=["sqlite", "redis"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty store that processes can share."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'vault.db'}"
-    return f"{request.getfixturevalue('server').url}/5"
-
-
 async def fill(store: FernetStore) -> None:
     """A process that still has the old key first writes."""
     await asyncio.gather(*(store.put(f"cid:{n}", b"value %d" % n) for n in range(ENTRIES)))
@@ -123,9 +106,10 @@ async def under_old_key(url: str) -> int:
 
 
 @pytest.mark.timeout(120)
-async def test_killed_at_any_moment_while_processes_write(url: str) -> None:
+@pytest.mark.parametrize("store_url", ["sqlite", "redis"], indirect=True)
+async def test_killed_at_any_moment_while_processes_write(store_url: str) -> None:  # noqa: F811
     """No write is lost, every entry can be decrypted, and the last rotation finishes."""
-    old = FernetStore(url, [KEY, NEW])
+    url, old = store_url, FernetStore(store_url, [KEY, NEW])
     await old.open()
     await fill(old)
     stop, pipes = CONTEXT.Event(), [CONTEXT.Pipe(duplex=False) for _ in range(PROCESSES)]

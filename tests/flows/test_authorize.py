@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.environment import on_each_store, text_of, within
+from tests.environment import on_each_store, within
 from twitchvault import (
     App,
     AppAPI,
@@ -54,13 +55,6 @@ def test_the_constructor(kind: type[App]) -> None:
         "on_metric": None,
     }
     assert list(inspect.signature(kind).parameters)[:2] == ["client_id", "client_secret"]
-
-
-def test_a_secret_beside_the_client_id_is_not_shown() -> None:
-    """What people paste for basic authentication is refused without a word of it."""
-    with pytest.raises(ValueError, match=r"'client_id' must be .*, without ':'$") as caught:
-        App("client:canary")
-    assert "canary" not in text_of(caught.value)
 
 
 async def test_a_confidential_client_gets_an_app_token(env: Environment) -> None:
@@ -126,6 +120,30 @@ async def test_the_app_token_after_a_restart(env: Environment, dead: bool) -> No
 
 
 @on_each_store
+async def test_a_dead_owner_of_the_app_tokens_lease(env: Environment) -> None:
+    """Whatever its request came to, another app token is fetched: there is nothing to spend."""
+    async with env.app(lease_ttl=1) as app:
+        application = application_of(app)
+        await application.get("users", params={"login": "alice"})
+        env.twitch.kill_app_tokens(env.client)
+        await env.lease_of_a_dead_process(env.client.client_id)
+        await application.get("users", params={"login": "alice"})
+        assert app.needs_login == {}
+
+
+async def test_an_app_token_that_was_given_up(env: Environment) -> None:
+    """A process that finds such a record fetches another one."""
+    async with env.app():
+        pass
+    key = env.key(env.client.client_id)
+    record = json.loads(await env.storage.read(key) or b"")
+    given_up = {"state": "needs_login", "access_refused": True}
+    await env.storage.write(key, json.dumps(record | given_up).encode())
+    async with env.app() as app:
+        assert application_of(app).token != record["access_token"]
+        assert app.needs_login == {}
+
+
 async def test_one_app_token_for_all(env: Environment) -> None:
     """Two flows that open, or many calls that meet a dead app token, ask for one new one."""
     one, two = env.device(), env.device()

@@ -63,10 +63,7 @@ async def test_refused(env: Environment, status: int, body: dict[str, Any]) -> N
 async def test_refused_to_many_callers(
     env: Environment, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
-    """All calls of two processes get AuthFailure; the user stays in the vault.
-
-    Whoever reads the log learns who has to sign in and why, once, where it was found out.
-    """
+    """All calls of two processes get AuthFailure; the log says once who has to sign in, and why."""
     env.twitch.switch(env.public, dead_refresh_status=status)
     async with env.app() as one, env.app() as two:
         user = await env.login(one)
@@ -161,10 +158,7 @@ async def test_without_a_refresh_token(env: Environment) -> None:
 
 @pytest.mark.parametrize("same_access", [True, False])
 async def test_refused_while_a_newer_pair_came(env: Environment, same_access: bool) -> None:
-    """A refused refresh token says nothing of another that somebody has stored meanwhile.
-
-    Also when both came with the same access token.
-    """
+    """A refused refresh token says nothing of a newer one, even under the same access token."""
     async with env.app() as app, env.app() as other:
         user = await env.login(app)
         access_token = user.token

@@ -8,13 +8,13 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from yarl import URL
 
 from tests.environment import REDIRECT
+from tests.http_servers import sent_back
 from twitchvault import AuthFailure, HTTPException, IdToken, MissingDriver, Token
 
 if TYPE_CHECKING:
@@ -38,13 +38,8 @@ async def flow(env: Environment) -> AsyncIterator[AuthorizationCodeGrantFlow]:
 
 async def sign_in(flow: AuthorizationCodeGrantFlow, **openid: Any) -> Token:  # noqa: ANN401
     """What Twitch answers to the code of a user who has been to the authorization page."""
-    url = flow.get_authorization_url(REDIRECT, OPENID, **openid)
-    async with (
-        aiohttp.ClientSession() as browser,
-        browser.get(URL(url, encoded=True), allow_redirects=False) as answer,
-    ):
-        code = URL(answer.headers["Location"]).query["code"]
-    return await flow.get_authorization_token(code, REDIRECT)
+    query = await sent_back(flow.get_authorization_url(REDIRECT, OPENID, **openid))
+    return await flow.get_authorization_token(query["code"], REDIRECT)
 
 
 def with_id_token(id_token: object) -> Token:

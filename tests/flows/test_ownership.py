@@ -9,7 +9,15 @@ import aiohttp
 import pytest
 
 from tests.environment import on_each_store, our_tasks
-from twitchvault import Forbidden, NoAnswer, StoreError, TokenError, TwitchServerError
+from tests.own_stores import Once, WatchedStore
+from twitchvault import (
+    Forbidden,
+    NoAnswer,
+    StoreError,
+    StoreUnavailable,
+    TokenError,
+    TwitchServerError,
+)
 
 if TYPE_CHECKING:
     from tests.environment import Environment
@@ -43,6 +51,18 @@ async def test_an_entry_that_fails_leaves_nothing_open(
     env.twitch.clear_faults()
     async with flow:
         assert flow.application is not None
+
+
+async def test_an_entry_beside_one_that_fails(env: Environment) -> None:
+    """Of two at once the second does not succeed on a flow that the first has closed."""
+    store = WatchedStore(env.storage.store())
+    store.before = Once("scan", StoreUnavailable("down"))
+    app = env.app(store=store)
+    outcomes = await asyncio.gather(app.authorize(), app.authorize(), return_exceptions=True)
+    for outcome in outcomes:
+        assert isinstance(outcome, StoreError)
+    async with app:
+        await env.login(app)
 
 
 @on_each_store
@@ -131,10 +151,7 @@ async def test_clear_forgets_here_and_keeps_there(env: Environment) -> None:
 
 @on_each_store
 async def test_close_is_idempotent(env: Environment) -> None:
-    """Closing without having opened, twice, and twice at once: no error, nothing left open.
-
-    What was changed right before is durable.
-    """
+    """Never opened, twice, twice at once: no error, nothing left open, all changes durable."""
     flow = env.device()
     await flow.close()
     await flow.authorize()

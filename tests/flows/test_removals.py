@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -66,23 +67,16 @@ async def _remove_leased(env: Environment, app: App, user_id: str) -> tuple[str,
     return pair.access_token, pair.refresh_token
 
 
+@pytest.mark.parametrize("how", ["add_token", "add_user"])
 @pytest.mark.parametrize("name", ["alice", "wrong"])
-async def test_a_pair_whose_exchange_died_comes_back(env: Environment, name: str) -> None:
-    """A pair that was removed under a dead process' lease can be added again, and is renewed."""
-    async with env.app() as app:
-        user_id = env.alice.user_id if name == "alice" else "12345"
-        pair = await _remove_leased(env, app, user_id)
-        app.add_token(env.alice.user_id, *pair)
-        await app.get_user_by_id(env.alice.user_id).get_user()
-        await env.expect(exchanges=1)
-
-
-@pytest.mark.parametrize("name", ["alice", "wrong"])
-async def test_a_seed_whose_exchange_died_comes_back(env: Environment, name: str) -> None:
-    """The same of a pair that comes without its user."""
+async def test_a_pair_whose_exchange_died_comes_back(env: Environment, name: str, how: str) -> None:
+    """What was removed under a dead process' lease comes back, with its user or without."""
     async with env.app() as app:
         pair = await _remove_leased(env, app, env.alice.user_id if name == "alice" else "12345")
-        assert (await app.add_user(*pair)).user_id == env.alice.user_id
+        if how == "add_token":
+            await app.add_token(env.alice.user_id, *pair).get_user()
+        else:
+            assert (await app.add_user(*pair)).user_id == env.alice.user_id
         await env.expect(exchanges=1)
 
 
@@ -102,6 +96,17 @@ async def test_a_damaged_user_is_removed_though_a_validation_waits(env: Environm
         assert await env.storage.read(env.key(env.alice)) is None
 
 
+async def _down(_operation: str, _key: str) -> None:
+    raise StoreUnavailable("the server is away")
+
+
+async def _break_off(store: OwnStore, operation: str, _key: str) -> None:
+    """The answer to a write is lost, and with it the server."""
+    if operation in {"put", "delete"}:
+        store.before = _down
+        raise StoreUnavailable("the connection broke: it may have taken place")
+
+
 @pytest.mark.parametrize("gets_in", [True, False])
 @pytest.mark.parametrize("confidential", [True, False])
 async def test_a_repeated_removal_spares_a_later_login(
@@ -112,21 +117,13 @@ async def test_a_repeated_removal_spares_a_later_login(
     inner = env.storage.store()
     store = OwnStore(inner)
 
-    async def down(_operation: str, _key: str) -> None:
-        raise StoreUnavailable("the server is away")
-
-    async def break_off(operation: str, _key: str) -> None:
-        if operation in {"put", "delete"}:
-            store.before = down
-            raise StoreUnavailable("the connection broke: it may have taken place")
-
     async with env.app(client, store=store) as remover, env.app(client) as other:
         await env.login(remover, client=client)
         await other.sync()
         if gets_in:
-            store.after = break_off
+            store.after = partial(_break_off, store)
         else:
-            store.before = down
+            store.before = _down
         remover.remove_token(env.alice.user_id)
         with pytest.raises(StoreUnavailable):
             await remover.flush()
@@ -158,17 +155,8 @@ async def test_a_login_right_after_a_removal_stands(env: Environment) -> None:
 async def test_a_repeated_login_spares_a_later_one(env: Environment) -> None:
     """A login that was written, though the store's answer was lost, replaces no later one."""
     store = OwnStore(env.storage.store())
-
-    async def down(_operation: str, _key: str) -> None:
-        raise StoreUnavailable("the server is away")
-
-    async def break_off(operation: str, _key: str) -> None:
-        if operation == "put":
-            store.before = down
-            raise StoreUnavailable("the connection broke: it may have taken place")
-
     async with env.app(store=store) as app, env.app() as other:
-        store.after = break_off
+        store.after = partial(_break_off, store)
         with pytest.raises(StoreUnavailable):
             await env.login(app)
         await env.login(other)

@@ -48,10 +48,7 @@ class DeniedError(StoreUnavailable):
     ],
 )
 async def test_flush_reports_and_keeps(env: Environment, error: Exception, text: str) -> None:
-    """Each `flush()` raises what failed, as a StoreError without the driver's text.
-
-    A StoreError of the store's own making is what the caller gets.
-    """
+    """Each raises what failed: the store's own StoreError, else one without the driver's text."""
     store = OwnStore()
     async with env.device(store=store) as flow:
         flow.add_token("0", "a", "r")
@@ -70,20 +67,6 @@ async def test_flush_reports_and_keeps(env: Environment, error: Exception, text:
         # What stays of a user who was removed holds no token.
         left = await store.inner.get(env.key("0"))
         assert left is None or b'"a"' not in left.value
-
-
-async def test_a_store_that_cannot_be_watched(env: Environment) -> None:
-    """It is scanned every second: what others did shows by itself, and at once by `sync()`."""
-    one, two = (env.device(store=OwnStore(env.storage.store())) for _ in range(2))
-    async with one, two:
-        one.add_token("1", "a", "r")
-        await one.flush()
-        await two.sync()
-        assert "1" in two.tokens
-        one.add_token("2", "b", "r")
-        one.remove_token("1")
-        await one.flush()
-        await until(lambda: "2" in two.tokens and "1" not in two.tokens)
 
 
 class FinishingStore(OwnStore):

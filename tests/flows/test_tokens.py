@@ -17,22 +17,6 @@ if TYPE_CHECKING:
     from twitchvault import DeviceCodeFlow, UserAPI
 
 
-async def test_refresh_token_of_a_vaulted_one(env: Environment) -> None:
-    """It goes through the vault: one exchange, and the vault holds what is returned."""
-    async with env.device() as flow:
-        pair = env.pair()
-        user = await flow.add_user(pair.access_token, pair.refresh_token)
-        token = await flow.refresh_token(pair.refresh_token)
-        assert (token.access_token, token.refresh_token) == flow.get_token(user.user_id)
-        assert token.access_token != pair.access_token
-        assert token.scopes == ("chat:read",)
-        assert token.expires_in > 0
-        assert token.raw["access_token"] == token.access_token
-        assert not any(secret in repr(token) for secret in env.twitch.secrets)
-        assert await env.is_stored()
-    await env.expect(exchanges=1)
-
-
 @pytest.mark.parametrize(
     "beside",
     [
@@ -162,10 +146,17 @@ async def test_revoke_token_that_fails(
 
 
 async def test_validate_token(env: Environment) -> None:
-    """It returns what Twitch says; the vaulted token's validity, scopes and login follow."""
+    """It returns what Twitch says; the vaulted token's validity, scopes and login follow.
+
+    A token that is not vaulted changes nothing in the vault; a dead one is Unauthorized.
+    """
     async with env.device() as flow, env.device() as other:
         pair = env.pair()
         flow.add_token(env.alice.user_id, pair.access_token, pair.refresh_token)
+        await flow.validate_token(env.pair().access_token)
+        assert env.alice.user_id not in flow.tokens_validity
+        with pytest.raises(Unauthorized):
+            await flow.validate_token("dead")
         answer = await flow.validate_token(pair.access_token)
         assert (answer.login, answer.user_id) == ("alice", env.alice.user_id)
         assert answer.client_id == env.client.client_id
@@ -179,17 +170,6 @@ async def test_validate_token(env: Environment) -> None:
         await flow.validate_token(pair.access_token)
         assert flow.tokens_validity[env.alice.user_id][0] > first
         assert flow.get_user_by_id(env.alice.user_id).login == "alicia"
-
-
-async def test_validate_token_of_a_foreign_or_dead_one(env: Environment) -> None:
-    """A foreign token changes nothing in the vault; a dead one is Unauthorized."""
-    async with env.device() as flow:
-        stored, other = env.pair(), env.pair()
-        flow.add_token(env.alice.user_id, stored.access_token, stored.refresh_token)
-        await flow.validate_token(other.access_token)
-        assert env.alice.user_id not in flow.tokens_validity
-        with pytest.raises(Unauthorized):
-            await flow.validate_token("dead")
 
 
 async def test_get_token_quota(env: Environment) -> None:

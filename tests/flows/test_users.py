@@ -81,10 +81,7 @@ async def test_add_user_refreshes_after_a_401(env: Environment, mode: str) -> No
 async def test_add_user_when_twitch_fails(
     env: Environment, endpoint: str, fault: dict[str, Any], error: type[Exception]
 ) -> None:
-    """It raises as itself and stores no user; later, also in another process, the pair is good.
-
-    Only a 401 of the validation leads to a refresh.
-    """
+    """It raises as itself and stores no user; a 401 alone leads to a refresh; later all is well."""
     pair = env.pair(expired=endpoint != "validate")
     async with env.device(lease_ttl=1) as flow, env.device(lease_ttl=1) as other:
         env.twitch.fail(endpoint, times=None, **fault)
@@ -112,17 +109,6 @@ async def test_add_user_of_what_is_no_users(env: Environment) -> None:
         assert set(flow.tokens) == {env.confidential.client_id}
     assert env.refreshes_sent() == 0
     assert env.twitch.is_live(pair.access_token)
-
-
-async def test_get_token_and_get_user_by_id(env: Environment) -> None:
-    """None for nobody, and a TokenError; an app token has no refresh token."""
-    async with env.device(env.confidential) as flow:
-        assert flow.get_token("nobody") is None
-        with pytest.raises(TokenError, match="'nobody'"):
-            flow.get_user_by_id("nobody")
-        app_token = flow.get_token(env.confidential.client_id)
-        assert app_token is not None
-        assert app_token[1] is None
 
 
 async def test_a_user_before_authorize(env: Environment) -> None:
@@ -164,21 +150,6 @@ async def test_remove_token(env: Environment) -> None:
         await flow.flush()
     assert env.twitch.is_live(access_token)
     assert env.twitch.counts.revocations == 0
-
-
-@on_each_store
-async def test_add_token_shows_at_once(env: Environment) -> None:
-    """It asks nobody, returns a UserAPI, shows at once and is durable after `flush()`."""
-    async with env.device() as flow:
-        user = flow.add_token(env.alice.user_id, "access", "refresh")
-        assert isinstance(user, UserAPI)
-        assert (user.user_id, user.login, user.scopes) == (env.alice.user_id, None, ())
-        assert user.token == "access"
-        assert flow.get_token(user.user_id) == ("access", "refresh")
-        assert flow.get_user_by_id(user.user_id) == user
-        await flow.flush()
-        assert await env.stored() == ("access", "refresh")
-    assert env.asked() == 0
 
 
 @on_each_store

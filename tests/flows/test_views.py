@@ -19,10 +19,7 @@ pytestmark = pytest.mark.usefixtures("confidential")
 
 
 async def test_their_types(env: Environment) -> None:
-    """MappingProxyTypes of plain strings, floats and tuples; read-only.
-
-    A token that was only added is in `tokens` and in no other view.
-    """
+    """Read-only proxies of plain types; who was only added is in `tokens` and in no other view."""
     async with env.device() as flow:
         pair = env.pair(scopes=["chat:read", "bits:read"])
         await flow.add_user(pair.access_token, pair.refresh_token)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 import pytest
-import uvicorn
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 from starlette.applications import Starlette
 from yarl import URL
 
 from tests.environment import REDIRECT, until
+from tests.http_servers import asgi_server, sent_back
 from tests.own_stores import Broken, OwnStore, nothing
 from twitchvault import BadRequest, ClientException, NotAuthorized
 from twitchvault.integrations.login import (
@@ -42,20 +42,11 @@ LATER = "This cannot be done just now: sign in again in a minute."
 async def approve(env: Environment, url: str, *, deny: bool = False) -> dict[str, str]:
     """Answer Twitch's page as alice; the query that comes back."""
     env.twitch.auto_consent(env.alice, deny=deny)
-    async with (
-        aiohttp.ClientSession() as browser,
-        browser.get(URL(url, encoded=True), allow_redirects=False) as answer,
-    ):
-        back = URL(answer.headers["Location"])
-    assert str(back).startswith(REDIRECT)
-    return dict(back.query)
+    return await sent_back(url)
 
 
 async def test_a_login_is_finished_once(app: App, env: Environment) -> None:
-    """Of five at the same moment and one later, one is, also if the next answer is a 503.
-
-    The code is exchanged once.
-    """
+    """Of five at once and one later, one is, also if the next answer is a 503: one exchange."""
     pending = PendingLogins(app, REDIRECT)
     query = await approve(env, (await pending.begin(SCOPES)).url)
     env.twitch.fail("validate", status=503)
@@ -184,27 +175,13 @@ async def serving_aiohttp(pending: PendingLogins) -> AsyncIterator[URL]:
     """Under aiohttp."""
     application = web.Application()
     application.add_routes(aiohttp_routes(pending, SCOPES))
-    runner = web.AppRunner(application)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield URL.build(scheme="http", host="127.0.0.1", port=runner.addresses[0][1])
-    finally:
-        await runner.cleanup()
+    async with TestServer(application) as server:
+        yield server.make_url("/")
 
 
-@asynccontextmanager
-async def serving_starlette(pending: PendingLogins) -> AsyncIterator[URL]:
+def serving_starlette(pending: PendingLogins) -> AbstractAsyncContextManager[URL]:
     """Under uvicorn."""
-    application = Starlette(routes=starlette_routes(pending, SCOPES))
-    server = uvicorn.Server(uvicorn.Config(application, log_config=None, ws="none"))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        work = asyncio.create_task(server.serve([listening]))
-        try:
-            yield URL.build(scheme="http", host="127.0.0.1", port=listening.getsockname()[1])
-        finally:
-            server.should_exit = True
-            await work
+    return asgi_server(lambda _: Starlette(routes=starlette_routes(pending, SCOPES)))
 
 
 @pytest.fixture(params=[serving_aiohttp, serving_starlette], ids=["aiohttp", "starlette"])
@@ -241,9 +218,7 @@ async def test_the_pages(site: Site, env: Environment, app: App) -> None:
 
 
 async def test_a_reload(site: Site, env: Environment) -> None:
-    """The page that a user comes to has no code in its address, and may be reloaded at will; the
-    address with the code does nothing any more, and says who is signed in.
-    """
+    """The last page may be reloaded; the address with the code only says who is signed in."""
     back = await begun(site, env)
     assert (await site.visit(back))[0] == 303
     assert await site.visit("/callback") == await site.visit("/callback")
@@ -253,10 +228,7 @@ async def test_a_reload(site: Site, env: Environment) -> None:
 
 
 async def test_two_tabs(site: Site, env: Environment) -> None:
-    """Logins that began side by side in one browser all come to their end.
-
-    In a browser in which none began they are turned away, and none ends.
-    """
+    """Logins side by side in one browser all end well; a strange one is turned away, ends none."""
     tabs = [await begun(site, env) for _ in range(3)]
     async with aiohttp.ClientSession() as stranger:
         for back in ("/callback", *tabs):
@@ -267,9 +239,7 @@ async def test_two_tabs(site: Site, env: Environment) -> None:
 
 
 async def test_refusals_and_bad_days(site: Site, env: Environment) -> None:
-    """A page for each: denied, a code that is not good or not there, Twitch away. A login that has
-    ended leaves no cookie behind.
-    """
+    """A page for each: denied, a code that is not good or missing, Twitch away; no cookie left."""
     denied = await begun(site, env, deny=True)
     assert await site.visit(denied) == (403, "You did not grant access.")
     assert (await site.visit(await begun(site, env, code="wrong")))[0] == 400

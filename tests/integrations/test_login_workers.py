@@ -14,28 +14,17 @@ from yarl import URL
 
 from tests.environment import until
 from tests.integrations import site
-from tests.redis_store.conftest import server  # noqa: F401 - a fixture
+from tests.redis_store.conftest import server, store_url  # noqa: F401 - fixtures
 from tests.spawning import fork
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.environment import Environment
-    from tests.redis_store.servers import Server
     from twitchvault.testing import FakeTwitch
 
 LOGINS = 100
 AT_ONCE = 10
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def store_url(request: pytest.FixtureRequest, quick_path: Path) -> str:
-    """What the workers share."""
-    if request.param == "sqlite":
-        return f"sqlite:///{quick_path}/tokens.db"
-    redis: Server = request.getfixturevalue("server")
-    return redis.url
 
 
 @contextmanager
@@ -137,7 +126,8 @@ class Visitor:
 KINDS = (Visitor.plain, Visitor.reloaded, Visitor.prefetched, Visitor.refused, Visitor.impatient)
 
 
-async def test_a_hundred_logins(env: Environment, store_url: str) -> None:
+@pytest.mark.parametrize("store_url", ["sqlite", "redis"], indirect=True)
+async def test_a_hundred_logins(env: Environment, store_url: str) -> None:  # noqa: F811
     """All end as they should, and each code is sent to Twitch once, whatever browsers do."""
     twitch, places = env.twitch, asyncio.Semaphore(AT_ONCE)
     users = [env.new_user() for _ in range(LOGINS)]

@@ -6,7 +6,6 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import aiohttp
 import pytest
 from twitchAPI.chat import Chat, ChatMessage
 from twitchAPI.eventsub.websocket import EventSubWebsocket
@@ -23,6 +22,7 @@ from twitchAPI.type import (
 from yarl import URL
 
 from tests.environment import REDIRECT, until, within
+from tests.http_servers import sent_back
 from tests.integrations.contract import Framework, FrameworkContract
 from twitchvault.integrations import bridge
 from twitchvault.integrations.pytwitchapi import VaultTwitch
@@ -52,12 +52,8 @@ async def twitch(app: App, alice: UserAPI) -> VaultTwitch:
 async def _login(twitch: VaultTwitch, env: Environment) -> tuple[str, str]:
     """A pair by pyTwitchAPI's own way, without a browser."""
     way = UserAuthenticator(twitch, SCOPES, url=REDIRECT, auth_base_url=env.twitch.id_url)
-    query = URL(_address(way)).query
-    async with aiohttp.ClientSession() as browser:
-        address = f"{env.twitch.id_url}authorize"
-        async with browser.get(address, params=query, allow_redirects=False) as answer:
-            code = URL(answer.headers["Location"]).query["code"]
-    pair: tuple[str, str] = await way.authenticate(user_token=code)
+    query = await sent_back(URL(f"{env.twitch.id_url}authorize").with_query(_address(way).query))
+    pair: tuple[str, str] = await way.authenticate(user_token=query["code"])
     return pair
 
 
@@ -74,8 +70,8 @@ def _transports(env: Environment) -> list[object]:
     return [each["transport"] for each in env.twitch.subscriptions]
 
 
-def _address(way: UserAuthenticator) -> str:
-    return str(way.return_auth_url())  # type: ignore[no-untyped-call]
+def _address(way: UserAuthenticator) -> URL:
+    return URL(way.return_auth_url())  # type: ignore[no-untyped-call]
 
 
 async def _stop(eventsub: EventSubWebsocket) -> None:

@@ -14,13 +14,11 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import aiohttp
 import pytest
 from aiohttp import web
-from yarl import URL
 
 from tests.environment import REDIRECT
-from tests.http_servers import free_port, raw_server, web_server
+from tests.http_servers import free_port, raw_server, sent_back, web_server
 from twitchvault import App, TwitchVaultError
 
 if TYPE_CHECKING:
@@ -66,7 +64,10 @@ async def test_logins(witness: Witness, env: Environment) -> None:
         see_app(witness, flow)
     async with env.code() as web:
         url = web.get_authorization_url(REDIRECT, {"openid"}, "state", nonce="nonce")
-        good = witness.secret(await authorization_code(env, url))
+        env.twitch.auto_consent(env.alice)
+        query = await sent_back(url)
+        assert query["state"] == "state"
+        good = witness.secret(query["code"])
         token = await web.get_authorization_token(good, REDIRECT)
         witness.secret(token.raw["id_token"])
         await failing(witness, web.get_authorization_token(good, REDIRECT))
@@ -74,15 +75,6 @@ async def test_logins(witness: Witness, env: Environment) -> None:
         user = await web.add_user(token.access_token, token.refresh_token)
         witness.see(token, token.raw, user, url, await web.check_id_token(token, nonce="nonce"))
         see_app(witness, web)
-
-
-async def authorization_code(env: Environment, url: str) -> str:
-    """The code with which Twitch's page sends the user's browser back."""
-    env.twitch.auto_consent(env.alice)
-    async with aiohttp.ClientSession() as browser, browser.get(url, allow_redirects=False) as page:
-        location = page.headers["Location"]
-    assert "state=state" in location
-    return URL(location).query["code"]
 
 
 async def test_app_token(witness: Witness, env: Environment) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from .place import ELSEWHERE, PROGRAMS
+from .conftest import ELSEWHERE, PROGRAMS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from .place import Place
+    from .conftest import Place
 
 AT_THE_SERVER = """
 import sys
@@ -30,22 +30,12 @@ discord.http.Route.BASE = str(url)
 discord.gateway.DiscordWebSocket.DEFAULT_GATEWAY = url / "gateway"
 runpy.run_path(sys.argv[1], run_name="__main__")
 """
-BOT: dict[str, Any] = {
-    "id": "7",
-    "username": "bot",
-    "discriminator": "0000",
-    "avatar": None,
-    "flags": 0,
-}
-APPLICATION: dict[str, Any] = BOT | {
+BOT: Final = {"id": "7", "username": "bot", "discriminator": "0000", "avatar": None, "flags": 0}
+APPLICATION: Final = BOT | {
+    **dict.fromkeys(("description", "verify_key"), ""),
+    **dict.fromkeys(("icon", "team", "bot_public", "bot_require_code_grant")),
     "name": "bot",
-    "description": "",
-    "icon": None,
-    "verify_key": "",
-    "bot_public": True,
-    "bot_require_code_grant": False,
     "owner": BOT,
-    "team": None,
 }
 
 
@@ -56,14 +46,8 @@ async def gateway(request: web.Request) -> web.WebSocketResponse:
     await socket.send_json({"op": 10, "d": {"heartbeat_interval": 40_000}})
     async for message in socket:
         if message.json()["op"] == 2:
-            ready = {
-                "v": 10,
-                "user": BOT,
-                "guilds": [],
-                "session_id": "1",
-                "resume_gateway_url": "ws://localhost",
-                "application": {"id": "7", "flags": 0},
-            }
+            ready = {"v": 10, "user": BOT, "guilds": [], "session_id": "1"}
+            ready |= {"resume_gateway_url": "ws://localhost", "application": BOT}
             await socket.send_json({"op": 0, "t": "READY", "s": 1, "d": ready})
     return socket
 

@@ -1,4 +1,4 @@
-"""A flow under schedulers, other loops, notebooks and pytest, and what the error says elsewhere."""
+"""A flow under schedulers, servers, other loops, notebooks and pytest; what is said elsewhere."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import re
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from jupyter_client.manager import start_new_async_kernel
 
-from .place import ELSEWHERE, NO_LOOP, PROGRAMS
+from tests.programs import PATIENCE
+
+from .conftest import ELSEWHERE, FORKED, NO_LOOP, PROGRAMS
 
 if TYPE_CHECKING:
-    from .place import Place
+    from .conftest import Place
 
 not_on_windows = pytest.mark.skipif(sys.platform == "win32", reason="uvloop is not for Windows")
 
@@ -130,3 +133,125 @@ async def test_pytest_asyncio(place: Place) -> None:
     _, output = await place.run(*options, "test_loops.py", "test_without_the_mark.py")
     assert "1 failed, 1 passed" in output
     assert ELSEWHERE in " ".join(output.replace("\nE  ", " ").split())
+
+
+IN_A_THREAD = """
+import asyncio
+await asyncio.to_thread(asyncio.run, app.get_user_by_id("1001").get_user())
+"""
+
+
+async def test_cells_share_a_loop(place: Place) -> None:
+    """What one cell opens the next one uses; a loop in a thread is told what it is."""
+    manager, kernel = await start_new_async_kernel(
+        startup_timeout=PATIENCE, cwd=str(place.folder), env=place.settings
+    )
+    try:
+        assert await run(kernel, PROGRAMS["first_cell.py"]) == ""
+        assert await run(kernel, PROGRAMS["second_cell.py"]) == "Alice\n"
+        assert await run(kernel, IN_A_THREAD) == ELSEWHERE
+        assert await run(kernel, PROGRAMS["last_cell.py"]) == ""
+    finally:
+        kernel.stop_channels()
+        await manager.shutdown_kernel(now=True)
+
+
+async def run(kernel: Any, code: str) -> str:  # noqa: ANN401 - it has no types
+    """Run a cell; what it printed, or its error."""
+    parts: list[str] = []
+
+    def collect(message: dict[str, Any]) -> None:
+        content = message["content"]
+        parts.extend(content[name] for name in ("text", "evalue") if name in content)
+
+    await kernel.execute_interactive(code, timeout=PATIENCE, output_hook=collect)
+    return "".join(parts)
+
+
+UVICORN = ("-W", "error", "-m", "uvicorn", "--log-level", "warning", "--port", "{port}")
+GUNICORN = ("-m", "gunicorn", "--preload", "--no-control-socket", "-w2", "-b", "127.0.0.1:{port}")
+on_posix = pytest.mark.skipif(sys.platform == "win32", reason="gunicorn needs a fork")
+
+WRONG_PAGE = {
+    "fastapi_bot": """
+import asyncio
+
+@api.get("/wrong/{user_id}")
+def wrong(user_id: str) -> str:
+    return asyncio.run(vault.get_user_by_id(user_id).get_user()).display_name
+""",
+    "asgi": """
+import asyncio
+
+def wrong(request, user_id):
+    found = asyncio.run(vault.get_user_by_id(user_id).get_user())
+    return HttpResponse(found.display_name)
+
+urlpatterns.append(path("wrong/<user_id>", wrong))
+settings.DEBUG_PROPAGATE_EXCEPTIONS = True  # to the server, which logs them
+""",
+}
+"""A page in a thread that starts a loop of its own."""
+
+
+@pytest.mark.parametrize("server", ["fastapi_bot:api", "asgi:application"])
+async def test_an_asgi_server(place: Place, server: str) -> None:
+    """Pages on the loop and in threads share one flow; a loop in a thread is told what it is."""
+    name = server.partition(":")[0]
+    place.write(f"{name}.py", PROGRAMS[f"{name}.py"] + WRONG_PAGE[name])
+    async with place.serving(*UVICORN, server) as running:
+        assert await running.get("/users/1001") == (200, "Alice")
+        assert await running.get("/from-a-thread/1001") == (200, "Alice")
+        status, _ = await running.get("/wrong/1001")
+        assert status == 500
+        await running.program.has_written(f"WrongEventLoop: {ELSEWHERE}")
+    assert place.twitch.counts.exchanges == 1
+
+
+@on_posix
+@pytest.mark.parametrize(
+    "server",
+    [("wsgi:application",), ("-k", "uvicorn_worker.UvicornWorker", "fastapi_bot:api")],
+    ids=["wsgi", "uvicorn"],
+)
+async def test_gunicorn_with_preload(place: Place, server: tuple[str, ...]) -> None:
+    """Two workers open a flow each, after the fork, and exchange the token once between them."""
+    async with place.serving(*GUNICORN, *server) as running:
+        for _ in range(4):
+            assert await running.get("/users/1001") == (200, "Alice")
+    assert place.twitch.counts.exchanges == 1
+
+
+@on_posix
+@pytest.mark.parametrize("store", ["sqlite:///tokens.db", "memory://"])
+async def test_a_flow_that_was_opened_before_the_fork(place: Place, store: str) -> None:
+    """The worker says so and does not start: a copy of a store in memory is no store to share."""
+    place.settings["TWITCHVAULT_STORE"] = store
+    opened = "vault = App.from_env()\n__import__('asyncio').run(vault.authorize())\n"
+    text = PROGRAMS["fastapi_bot.py"].replace("vault = App.from_env()\n", opened)
+    place.write("fastapi_bot.py", text)
+    server = ("-k", "uvicorn_worker.UvicornWorker", "fastapi_bot:api")
+    async with place.running(*(w.format(port=0) for w in (*GUNICORN, *server))) as running:
+        await running.has_written(f"WrongEventLoop: {FORKED}")
+    assert place.twitch.counts.exchanges == 0
+
+
+DJANGO = """
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+from django.test import Client
+from django.urls import path
+import wsgi_views
+
+settings.configure(ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__)
+urlpatterns = [path("users/<user_id>", wsgi_views.user)]
+get_wsgi_application()
+for _ in range(2):
+    print(Client(raise_request_exception=True).get("/users/1001").content.decode())
+"""
+
+
+async def test_django_under_wsgi(place: Place) -> None:
+    """A view that opens and uses the flow in one `async_to_sync` works each time."""
+    place.write("site_of_two.py", DJANGO)
+    assert await place.run("-W", "error", "site_of_two.py") == (0, "Alice\nAlice\n")

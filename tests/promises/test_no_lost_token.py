@@ -117,10 +117,7 @@ async def test_killed_before_the_commit(fleet: Fleet, seeded: bool) -> None:
 
 
 async def test_killed_between_commit_and_write(fleet: Fleet) -> None:
-    """The unavoidable loss: the others try once at most, then AuthFailure for all at once.
-
-    A new login heals it.
-    """
+    """The unavoidable loss: one try at most, then AuthFailure for all, until a new login."""
     owner, *others = await fleet.start(3, lease_ttl=TTL)
     user_id = await fleet.own_pair(owner)
     gate, _ = await fleet.hold_answer(owner, user_id)

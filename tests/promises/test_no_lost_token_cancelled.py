@@ -173,10 +173,7 @@ async def test_close_cancelled_at_every_step(env: Environment) -> None:
 
 
 async def test_a_refresh_after_close(env: Environment) -> None:
-    """A flow that is closed spends no refresh token, for it could not keep the new pair.
-
-    What it opened for a call it closes.
-    """
+    """A closed flow spends no refresh token: it could not keep the pair; nothing stays open."""
     async with env.app() as app:
         user = await env.own_pair(app)
     access_token, refresh_token = env.live()

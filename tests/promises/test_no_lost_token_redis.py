@@ -10,7 +10,7 @@ import pytest
 
 from tests.environment import Environment, Storage, until, within
 from tests.processes.fleet import all_do
-from tests.redis_store.servers import Server, running
+from tests.redis_store.servers import DURABLE, Server, running
 from twitchvault import AuthFailure, RedisStore, StoreUnavailable, TokenError
 from twitchvault.testing import FakeTwitch
 
@@ -223,7 +223,7 @@ def store_url(own: Server) -> str:
 @pytest.fixture
 def durable(own: Server) -> Server:
     """The server keeps on its disk what it has acknowledged."""
-    own.options = ("--appendonly", "yes", "--appendfsync", "always")
+    own.options = DURABLE
     own.kill()
     return own.start()
 

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from tests.environment import GARBAGE, REFRESH, Environment, text_of, until, within
-from tests.own_stores import Broken, Once, OwnStore, WatchedStore
+from tests.own_stores import Broken, Held, Once, OwnStore, WatchedStore
 from twitchvault import (
     CorruptRecord,
     Entry,
@@ -132,6 +132,24 @@ async def test_writes_that_take_place_and_fail(env: Environment) -> None:
             await retry(app.get_user_by_id(pair.user_id).refresh)
         await retry(app.flush)
     await env.expect()
+
+
+async def test_a_read_that_another_process_overtakes(env: Environment) -> None:
+    """An answer from before somebody's write is no lost data: nothing is written back."""
+    store = WatchedStore(env.storage.store())
+    async with env.app() as other, env.app(store=store) as app:
+        pair = env.pair()
+        user = await other.add_user(pair.access_token, pair.refresh_token)
+        await app.sync()
+        store.after = held = Held("get")
+        call = asyncio.create_task(app.get_user_by_id(user.user_id).refresh())
+        await held.reached.wait()
+        newer = await user.refresh()
+        await until(lambda: app.get_token(user.user_id) == env.live())
+        held.released.set()
+        assert (await call).access_token == newer.access_token
+        assert store.calls["put"] == 0
+    await env.expect(exchanges=1)
 
 
 async def test_a_login_is_durable_or_an_error(env: Environment) -> None:
@@ -309,10 +327,7 @@ async def test_a_file_that_is_new_after_close(env: Environment, tmp_path: Path) 
 
 @pytest.mark.parametrize("how", ["a backup is restored", "the user signs in"])
 async def test_damage_under_a_rotated_pair(env: Environment, how: str) -> None:
-    """The record is damaged while its pair is being exchanged: the new pair is kept and reported.
-
-    It does not stand in a new login's way.
-    """
+    """Damage during an exchange: the new pair is kept and reported, and bars no new login."""
     async with env.app() as app:
         user = await env.own_pair(app)
         gate, call = await env.hold_answer(user)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import time
 from contextlib import ExitStack, contextmanager, suppress
@@ -141,6 +142,28 @@ async def test_a_dead_owner_is_waited_for_once(env: Environment) -> None:
             assert time.monotonic() - started < ttl / 2
             await asyncio.sleep(0.1)
     await env.expect(exchanges=0)
+
+
+async def test_the_owner_of_a_thousand_leases_died(env: Environment) -> None:
+    """Each lease falls due in its time, however many of them are waited for."""
+    ttl, dead = 5.0, {"lease": "of a dead process", "lease_ttl": 5.0}
+    known = {"schema": 2, "generation": 2, "seeded": False, "last_validated": 1.0}
+    pairs = {
+        (user := env.twitch.add_user(f"user{number}")).user_id: env.pair(user=user, expired=True)
+        for number in range(1_100)
+    }
+    for user_id, pair in pairs.items():
+        tokens = {"access_token": pair.access_token, "refresh_token": pair.refresh_token}
+        await env.storage.write(env.key(user_id), json.dumps({**known, **tokens, **dead}).encode())
+    async with env.app(lease_ttl=ttl) as app:
+
+        async def renew(user_id: str) -> None:
+            with suppress(NoAnswer):  # a busy machine may take longer than a caller waits
+                await app.get_user_by_id(user_id).renew(pairs[user_id].access_token)
+
+        await asyncio.gather(*map(renew, pairs))
+        await until(lambda: env.twitch.counts.exchanges == len(pairs), seconds=60)
+    await env.expect(exchanges=len(pairs), user=user_id)
 
 
 async def test_close_gives_up_what_waits_for_another_process(env: Environment) -> None:

@@ -253,6 +253,18 @@ async def test_twitch_repeats_the_access_token(env: Environment, refresh_token: 
         assert env.refreshes_sent() - before <= 2 * 3
 
 
+async def test_the_same_old_pair_before_each_call(env: Environment) -> None:
+    """A handler that adds its pair each time takes no pause away and no limit."""
+    pair = env.pair(expired=True)
+    env.twitch.fail("validate", times=None, **NOT_VALID)
+    async with env.app() as app:
+        for _ in range(12):
+            user = app.add_token(env.alice.user_id, pair.access_token, pair.refresh_token)
+            with suppress(TwitchVaultError):
+                await user.renew(user.token)
+        assert env.refreshes_sent() <= 4
+
+
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_every_fresh_token_is_invalid_at_a_login(env: Environment, cancelled: bool) -> None:
     """`add_user` ends with an error after at most three exchanges; `close()` ends what is left."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.own_stores import OwnStore, WatchedStore, nothing
-from twitchvault import MemoryStore, NoAnswer, VersionConflict
+from twitchvault import Entry, MemoryStore, NoAnswer, VersionConflict
 from twitchvault.stores import Change, Feed
 
 if TYPE_CHECKING:
@@ -36,6 +36,25 @@ async def test_a_store_that_refuses_each_lease(env: Environment) -> None:
         assert store.calls["get"] - reads < 50
         store.before = nothing
     assert env.twitch.counts.exchanges == 1
+
+
+class Replica(OwnStore):
+    """A store that reads from a replica which has stopped to follow."""
+
+    async def get(self, key: str) -> Entry | None:
+        """What was there when it stopped: nothing."""
+        await super().get(key)
+        return None
+
+
+async def test_a_store_whose_reads_do_not_follow_its_writes(env: Environment) -> None:
+    """A pair from outside is looked for with pauses in between."""
+    store, pair = Replica(), env.pair(expired=True)
+    async with env.app(store=store, lease_ttl=1.0) as app:
+        with pytest.raises(NoAnswer):
+            await app.add_user(pair.access_token, pair.refresh_token)
+        assert store.calls["get"] < 100
+    assert env.twitch.counts.exchanges == 0
 
 
 class EmptyFeed(Feed):

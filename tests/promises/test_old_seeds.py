@@ -259,10 +259,7 @@ async def test_a_parked_pair_comes_to_its_user_once(env: Environment) -> None:
 
 
 async def test_one_pair_under_two_ids(env: Environment) -> None:
-    """A refresh token that stands under two users is sent for neither, and the error names both.
-
-    When the wrong one is removed, it is sent once.
-    """
+    """A refresh token of two users is sent for neither, and both are named; of one, it is sent."""
     pair = env.pair(expired=True)
     async with env.app() as app:
         wrong = app.add_token("1", pair.access_token, pair.refresh_token)

@@ -11,6 +11,7 @@ import inspect
 import sys
 import weakref
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from tests.environment import Environment
+    from twitchvault.testing.fake import Gate
 
     Call = Callable[[], Coroutine[Any, Any, object]]
 
@@ -107,10 +109,7 @@ def coroutines(thing: object) -> dict[str, Call]:
 async def test_every_coroutine_looks_at_the_loop_first(
     env: Environment, kind: type[App], ended: bool
 ) -> None:
-    """On another loop each is refused in words that help; nothing is sent, and nothing closed.
-
-    `from_app` binds nothing of its own.
-    """
+    """On another loop each is refused in words that help; nothing is sent, bound or closed."""
     flow = kind(**env.arguments(env.confidential))
     if ended:
         user, app = await on_another_loop(lambda: authorized(flow, env), flow)  # type: ignore[misc]
@@ -233,20 +232,33 @@ async def test_close_after_the_loop_has_ended_reports_what_was_not_written(
     assert await store.inner.get(env.key("1")) is not None
 
 
+async def leave_a_refresh(env: Environment, flow: App, gate: Gate) -> None:
+    """Open the flow, and end with an exchange on its way."""
+    await flow.authorize()
+    user = await env.login(flow)
+    asyncio.create_task(user.refresh())  # noqa: RUF006 - the loop ends under it
+    await until(lambda: gate.arrived)
+
+
 async def test_close_ends_a_refresh_that_was_left_behind(env: Environment) -> None:
     """The loop ended while an exchange was on its way: `close()` does not wait for it."""
     flow = env.device()
-    pair = env.pair()
     with env.twitch.hold("token:refresh_token") as gate:
-
-        async def first() -> None:
-            await flow.authorize()
-            user = await flow.add_user(pair.access_token, pair.refresh_token)
-            asyncio.create_task(user.refresh())  # noqa: RUF006 - it is cancelled with the loop
-            await until(lambda: gate.arrived)
-
-        await on_another_loop(first, flow)
+        await on_another_loop(partial(leave_a_refresh, env, flow, gate), flow)
         await within(flow.close())
+
+
+async def close_loop_under(first: Call) -> weakref.ref[asyncio.AbstractEventLoop]:
+    """Close the loop of a call without its tasks being cancelled."""
+
+    def run_and_close() -> weakref.ref[asyncio.AbstractEventLoop]:
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda _loop, _context: None)  # it tells of the tasks it loses
+        loop.run_until_complete(first())
+        loop.close()
+        return weakref.ref(loop)
+
+    return await asyncio.to_thread(run_and_close)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -261,23 +273,8 @@ async def test_a_loop_that_was_closed_under_a_refresh(
     # pytest would keep the errors of what is lost with the loop, and by them the loop.
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     flow = env.device()
-    pair = env.pair()
     gate = env.twitch.hold("token:refresh_token", when="after")
-
-    async def first() -> None:
-        await flow.authorize()
-        user = await flow.add_user(pair.access_token, pair.refresh_token)
-        asyncio.create_task(user.refresh())  # noqa: RUF006 - the loop is closed under it
-        await until(lambda: gate.arrived)
-
-    def run_and_close() -> weakref.ref[asyncio.AbstractEventLoop]:
-        loop = asyncio.new_event_loop()
-        loop.set_exception_handler(lambda _loop, _context: None)  # it tells of the tasks it loses
-        loop.run_until_complete(first())
-        loop.close()
-        return weakref.ref(loop)
-
-    closed = await asyncio.to_thread(run_and_close)
+    closed = await close_loop_under(partial(leave_a_refresh, env, flow, gate))
     gate.release()
     for _ in range(2):
         await flow.authorize()
@@ -288,6 +285,27 @@ async def test_a_loop_that_was_closed_under_a_refresh(
         await within(flow.close(), 5)
     assert (env.twitch.counts.exchanges, env.twitch.counts.replays) == (1, 0)
     # What the closed loop leaves behind warns of itself here, not in another test.
+    await until(lambda: gc.collect() >= 0 and closed() is None)
+
+
+async def test_a_reader_of_events_whose_loop_was_closed(
+    env: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be woken any more; `close()` ends its stream all the same."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    flow = env.device()
+    streams = []
+
+    async def first() -> None:
+        await flow.authorize()
+        streams.append(flow.events())
+        asyncio.ensure_future(anext(streams[0]))  # noqa: RUF006 - the loop is closed under it
+        await asyncio.sleep(0)
+
+    closed = await close_loop_under(first)
+    await within(flow.close(), 5)
+    with pytest.raises(StopAsyncIteration):
+        await anext(streams.pop())
     await until(lambda: gc.collect() >= 0 and closed() is None)
 
 

@@ -176,12 +176,18 @@ async def test_refusals_and_wishes_share_an_exchange(
 
 @on_each_store
 async def test_refresh_token_of_what_is_vaulted(env: Environment) -> None:
-    """Asked for by fifty tasks of two flows: one exchange; one that is spent by then: none."""
+    """Asked for by fifty tasks of two flows: one exchange; one that is spent by then: none.
+
+    It is the vaulted pair that is returned, with all that Twitch said of it.
+    """
     pair = env.pair()
     async with env.app() as one, env.app() as two:
         await one.add_user(pair.access_token, pair.refresh_token)
         calls = [app.refresh_token(pair.refresh_token) for app in (one, two) * 25]
-        tokens = {token.access_token for token in await within(asyncio.gather(*calls))}
-        assert tokens == {env.live()[0]}
-        assert (await one.refresh_token(pair.refresh_token)).access_token in tokens
+        first, *tokens = await within(asyncio.gather(*calls))
+        assert {token.access_token for token in tokens} == {env.live()[0]}
+        assert (first.access_token, first.refresh_token) == one.get_token(pair.user_id)
+        assert (first.scopes, first.raw["access_token"]) == (("chat:read",), env.live()[0])
+        assert first.expires_in > 0
+        assert (await one.refresh_token(pair.refresh_token)).access_token == env.live()[0]
     await env.expect(exchanges=1)

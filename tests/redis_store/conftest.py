@@ -15,17 +15,27 @@ from twitchvault.stores import RedisStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
 
     from tests.redis_store.servers import Driver
 
-_numbers = itertools.count()
+_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """A server that tests share: each in a namespace of its own, leaving the settings alone."""
-    with _shared(Server()) as server:
+    with _shared(Server("--databases", "10000")) as server:
         yield server
+
+
+@pytest.fixture
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty store that processes can share: SQLite, or a database of the shared server."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return f"sqlite:///{tmp_path / 'vault.db'}"
+    server: Server = request.getfixturevalue("server")
+    return f"{server.url}/{next(_numbers)}"
 
 
 @pytest.fixture(scope="session", params=binaries(), ids=lambda path: path.rpartition("/")[2])

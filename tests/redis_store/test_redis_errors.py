@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from redis.asyncio import Redis, RedisCluster
 
 from tests.environment import text_of, until
 from tests.redis_store.proxy import MARK, Proxy
-from tests.redis_store.servers import Server, free_port
+from tests.redis_store.servers import DURABLE, Server, free_port
 from twitchvault.errors import StoreError, StoreUnavailable
 from twitchvault.stores import RedisStore
 
@@ -71,11 +70,8 @@ async def test_tls_to_a_plain_server(server: Server) -> None:
 async def test_server_gone_later(
     own_server: Callable[..., Server], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The server goes away: calls fail in time and tell what is unknown; then it heals.
-
-    The feed says once that it tries again, and of which server.
-    """
-    server = await own_server("--appendonly", "yes", "--appendfsync", "always").ready()
+    """Calls fail in time and tell what is unknown, the feed says so once; then all heals."""
+    server = await own_server(*DURABLE).ready()
     async with RedisStore(server.url) as store, store.watch() as feed:
         version = await store.put("key", b"value")
         server.kill()
@@ -101,36 +97,31 @@ async def test_server_gone_later(
 
 
 async def test_a_server_that_hangs(own_server: Callable[..., Server]) -> None:
-    """A thousand callers all hear in the same bounded time, not one batch after the other.
-
-    So do `catch_up`, which works again later, and `close`.
-    """
+    """A thousand callers hear in one bounded time, so do `catch_up`, which heals, and `close`."""
     server = await own_server().ready()
     async with RedisStore(server.url) as store, store.watch() as feed:
         await store.put("key", b"value")
         await feed.catch_up()
-        server.signal(signal.SIGSTOP)
-        async with asyncio.timeout(10):
-            behind, *results = await asyncio.gather(
-                feed.catch_up(),
-                *(store.put(f"k{i}", b"value") for i in range(1000)),
-                return_exceptions=True,
-            )
+        with server.stopped():
+            async with asyncio.timeout(10):
+                behind, *results = await asyncio.gather(
+                    feed.catch_up(),
+                    *(store.put(f"k{i}", b"value") for i in range(1000)),
+                    return_exceptions=True,
+                )
         assert all(isinstance(result, StoreUnavailable) for result in results)
         assert "may have taken place" in str(results[0])
         assert "this was not sent" in str(results[-1])
         assert f"127.0.0.1:{server.port}': no answer in time" in str(behind)
-        server.signal(signal.SIGCONT)
         version = await store.put("key", b"value")
         assert (await feed.catch_up())[-1] == ("key", version, b"value")
-        server.signal(signal.SIGSTOP)
-        puts = [asyncio.create_task(store.put(f"k{i}", b"value")) for i in range(5)]
-        await asyncio.sleep(0)
-        async with asyncio.timeout(10):
-            await store.close()
-            results = await asyncio.gather(*puts, return_exceptions=True)
+        with server.stopped():
+            puts = [asyncio.create_task(store.put(f"k{i}", b"value")) for i in range(5)]
+            await asyncio.sleep(0)
+            async with asyncio.timeout(10):
+                await store.close()
+                results = await asyncio.gather(*puts, return_exceptions=True)
         assert all(isinstance(result, StoreUnavailable) for result in results)
-        server.signal(signal.SIGCONT)
 
 
 async def test_password(own_server: Callable[..., Server]) -> None:

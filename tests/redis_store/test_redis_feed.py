@@ -89,7 +89,6 @@ async def test_clients_of_all_kinds(
 
 
 SNAPSHOTS = ("--save", "3600 1")
-PERSISTENT = ("--appendonly", "yes", "--appendfsync", "always")
 
 
 async def lost(*readers: Reader) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.history import NEVER, check, record
 from tests.processes.fleet import all_do
+from tests.redis_store.servers import DURABLE
 from twitchvault.stores import RedisStore
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from tests.processes.fleet import Fleet
     from tests.redis_store.servers import Server
@@ -32,21 +31,13 @@ OUTAGE = 3.5
 @pytest.fixture
 async def own(own_server: Callable[..., Server]) -> Server:
     """A server that has on disk what it has acknowledged."""
-    return await own_server("--appendonly", "yes", "--appendfsync", "always").ready()
+    return await own_server(*DURABLE).ready()
 
 
 @pytest.fixture
 def store_url(own: Server) -> str:
     """Where the processes meet."""
     return own.url
-
-
-@contextlib.contextmanager
-def stopped(server: Server) -> Iterator[None]:
-    """The server stands still."""
-    server.signal(signal.SIGSTOP)
-    yield
-    server.signal(signal.SIGCONT)
 
 
 async def test_outage_in_each_expiry(fleet: Fleet, own: Server) -> None:
@@ -58,13 +49,13 @@ async def test_outage_in_each_expiry(fleet: Fleet, own: Server) -> None:
     user_id = await fleet.own_pair((await fleet.start(PROCESSES))[0])
 
     async def fail() -> None:
-        with stopped(own):
+        with own.stopped():
             await asyncio.sleep(OUTAGE)
 
     async def fail_around(when: str) -> None:
         async with await fleet.twitch.hold("token:refresh_token", when=when) as gate:  # type: ignore[arg-type]
             await gate.reached()
-            with stopped(own):
+            with own.stopped():
                 await gate.release()
                 await asyncio.sleep(OUTAGE)
 
@@ -105,14 +96,10 @@ async def test_history_with_a_stopped_server(server: Server, namespace: str) -> 
     async def meanwhile() -> None:
         await asyncio.sleep(1.5)
         if next(stops, False):
-            server.signal(signal.SIGSTOP)
-            await asyncio.sleep(3.5)
-            server.signal(signal.SIGCONT)
+            with server.stopped():
+                await asyncio.sleep(OUTAGE)
 
-    try:
-        ops = await record(make_store, seconds=7, meanwhile=meanwhile)
-    finally:
-        server.signal(signal.SIGCONT)
+    ops = await record(make_store, seconds=7, meanwhile=meanwhile)
     async with make_store() as store:
         check(ops, {entry.key: entry async for entry in store.scan()})
     assert len(ops) > 500, "the processes did hardly anything"

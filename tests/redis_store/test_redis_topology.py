@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -77,14 +76,13 @@ async def test_min_replicas(own_server: Callable[..., Server]) -> None:
         assert len(set(versions)) == 100
         await client.script_flush()
         assert await store.delete("k0") is True
-        replica.signal(signal.SIGSTOP)
-        results = await asyncio.gather(
-            store.put("key", b"value"),
-            store.put("k1", b"value", expect=7),
-            store.delete("absent"),
-            return_exceptions=True,
-        )
-        replica.signal(signal.SIGCONT)
+        with replica.stopped():
+            results = await asyncio.gather(
+                store.put("key", b"value"),
+                store.put("k1", b"value", expect=7),
+                store.delete("absent"),
+                return_exceptions=True,
+            )
         written, conflict, absent = results
         assert isinstance(written, StoreUnavailable)
         assert "key 'key' is written on the primary at version" in str(written)

@@ -70,6 +70,21 @@ async def test_lost_answer_is_no_conflict(
     assert await store.get("key") == ("key", second, b"two " + MARK)
 
 
+@pytest.mark.parametrize("expect", [0, None])
+async def test_repeated_write_takes_effect_once(
+    proxied: RedisStore, proxy: Proxy, store: RedisStore, expect: int | None
+) -> None:
+    """What others have made of a write's first try stands, also if its answer got lost."""
+    async with store.watch() as feed:
+        proxy.lose = 1
+        put = asyncio.create_task(proxied.put("key", b"one " + MARK, expect=expect))
+        ((_, version, _),) = await feed.wait()
+        assert await store.delete("key", expect=version)
+        assert await put == version
+    assert proxy.lose == 0
+    assert await store.get("key") is None
+
+
 async def test_lost_answers_of_a_batch(proxied: RedisStore, proxy: Proxy) -> None:
     """Of a batch that is repeated each write learns what became of it, conflicts included."""
     await proxied.put("there", b"value")

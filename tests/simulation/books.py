@@ -334,7 +334,8 @@ class Books:
     def over_at(self, decision: Decision) -> float:
         """From when on nothing of a decision is under way any more.
 
-        If the store loses data before its process has the answer, it has to be looked at again.
+        If the store loses data before its process has the answer, it has to be looked at again. And
+        the exchange of a seed goes on when its caller has given up.
         """
         calls = self.stalls.get(decision.host, ())
         answered = max((end for at, end in calls if at <= decision.written_at <= end), default=0.0)
@@ -342,7 +343,19 @@ class Books:
             decision.written_at <= loss.at <= answered and loss.concerns(decision.user)
             for loss in self.losses
         )
-        return max(decision.until, answered) if lost else decision.until
+        until = max([decision.until, *self._exchanged_for(decision)])
+        return max(until, answered) if lost else until
+
+    def _exchanged_for(self, decision: Decision) -> list[float]:
+        """When the store had what its process got for a seed of the login."""
+        return [
+            pair.stored_at
+            for pair in self.pairs
+            if pair.chain == decision.chain
+            and pair.by is not None
+            and pair.by.host is decision.host
+            and (decision.host, None, self.lease_of(pair.by)[0]) in self.writes
+        ]
 
     def decisions_on(self, user: str) -> list[Decision]:
         """All logins and removals of a user."""

@@ -131,7 +131,12 @@ def _unprotected(
     if _saw_it_killed(books, old, first, second):
         return None
     died = books.died.get(first.host, NEVER)
-    if first.pair is not None and first.pair.stored_at <= second.left_at - GLANCE:
+    stored_at = NEVER if first.pair is None else first.pair.stored_at
+    if (
+        first.pair
+        and stored_at <= second.left_at - GLANCE
+        and not _is_seed_leased(books, old, second, stored_at)
+    ):
         late = _had_time(books, first.pair, second) or not _in_its_half(books, ttl, second)
         return None if late else STILL
     if died <= second.left_at:
@@ -155,6 +160,17 @@ def _unprotected(
         if not could_act(books, first.host, loss, until):
             return WENT_BACK
     return None
+
+
+def _is_seed_leased(books: Books, old: Pair, second: Request, at: float) -> bool:
+    """Whether the lease on a seed, of which no feed tells, was put before then and not since."""
+    leased, _ = books.lease_of(second)
+    puts = [
+        put
+        for put, host, token in books.lease_puts
+        if host is second.host and token == old.refresh and put <= second.left_at
+    ]
+    return (second.host, None, leased) in books.writes and max(puts, default=at) < at
 
 
 def _taken_blindly(books: Books, ttl: float, old: Pair, first: Request) -> bool:

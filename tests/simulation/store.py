@@ -46,6 +46,7 @@ class SimStore(TokenStore):
         self._process = process
         self._arrivals: dict[str, float] = {}
         self._refusal = "the store is not open"
+        self._scanned: dict[str, int] = {}
         self.feeds: list[SimFeed] = []
 
     async def open(self) -> None:
@@ -105,11 +106,17 @@ class SimStore(TokenStore):
         """All entries under a prefix."""
         self.check_open()
         for entry in await self.call("scan", prefix, lambda: self._found(prefix)):
+            self._scanned[entry.key] = entry.version
             self.world.showed(self.host, entry.key, entry.value)
             yield entry
 
     def _found(self, prefix: str) -> list[Entry]:
         return [entry for entry in self.server.entries.values() if entry.key.startswith(prefix)]
+
+    def show_change(self, change: Change) -> None:
+        """A feed has told of a change. What a scan has found meanwhile may be newer."""
+        newer = change.version >= self._scanned.get(change.key, 0)
+        self.world.showed(self.host, change.key, change.value, taken_in=newer)
 
     def check_open(self) -> None:
         """Raise unless it is open."""
@@ -254,7 +261,7 @@ class SimFeed:
         changes = list(self._pending.values())
         self._pending.clear()
         for change in changes:
-            self._store.world.showed(self._store.host, change.key, change.value)
+            self._store.show_change(change)
         return changes
 
     async def catch_up(self) -> list[Change]:

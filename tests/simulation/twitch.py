@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from tests.simulation.facts import NEVER
 from twitchvault.testing.fake.eventsub import EventSub
 from twitchvault.testing.fake.helix import Helix, Resource
 from twitchvault.testing.fake.identity import Identity
@@ -271,4 +272,5 @@ class Twitch:
         if alive:
             former.killed, former.expires_at = False, new.expires_at
             grant.live[former.value] = former
+            pair.dead_at = NEVER
         self._books.reached_by(pair, former.value)

@@ -39,11 +39,28 @@ async def test_the_stored_form(path: Path, store: SQLiteStore) -> None:
 )""",
             ),
             ("CREATE UNIQUE INDEX entries_by_version ON entries (version)",),
+            ("CREATE INDEX deletes_by_version ON entries (version) WHERE value IS NULL",),
         ]
         assert file.execute("SELECT * FROM entries").fetchall() == [
             (1, b"client:1", 3, None),
             (2, b"nul\0 and \xf0\x9f\x98\x80", 2, b"\0\xff"),
         ]
+
+
+async def test_old_deletes_leave_the_file(path: Path, store: SQLiteStore) -> None:
+    """Opening keeps the newest 100,000 deletes, all entries, and the newest version."""
+    first = await store.put("kept", b"1")
+    await store.close()
+    with closing(sqlite3.connect(path)) as file:
+        rows = ((b"gone%d" % place, first + place) for place in range(1, 100_006))
+        file.executemany("INSERT INTO entries (key, version) VALUES (?, ?)", rows)
+        file.commit()
+    async with store:
+        assert [entry.key async for entry in store.scan()] == ["kept"]
+        assert await store.put("new", b"2") == first + 100_006
+    with closing(sqlite3.connect(path)) as file:
+        deleted = "SELECT count(*), min(version) FROM entries WHERE value IS NULL"
+        assert file.execute(deleted).fetchone() == (100_000, first + 6)
 
 
 async def test_a_copy_by_dump_is_recognised(path: Path, store: SQLiteStore) -> None:

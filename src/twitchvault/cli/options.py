@@ -34,7 +34,7 @@ KeyFile = Annotated[
     typer.Option(
         metavar="PATH",
         help="The store is encrypted: a file with its Fernet keys, one a line, the first "
-        "encrypts; or TWITCHVAULT_KEY_FILE, TWITCHVAULT_KEYS.",
+        "encrypts; or TWITCHVAULT_KEYS_FILE, TWITCHVAULT_KEYS.",
     ),
 ]
 

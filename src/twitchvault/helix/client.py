@@ -12,13 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from twitchvault.errors import (
-    HTTPException,
-    NotAuthorized,
-    WrongType,
-    WrongValue,
-    fresh_copy,
-)
+from twitchvault.errors import HTTPException, NotAuthorized, WrongType, WrongValue, fresh_copy
 from twitchvault.inputs import base_url
 from twitchvault.responses import is_good, json_of, looks_like_json, message_of
 from twitchvault.vault.refresh import sign_in_again, unknown_user
@@ -56,16 +50,13 @@ class HelixClient:
         self.api_url = base_url("api_url", api_url) + "/"
         self.authorized = False
         """Whether `authorize()` has been called, and neither `clear()` nor `close()` since."""
-        self._points: dict[str, int] = {}
+        self.points_left: dict[str, int] = {}
+        """User id → the points left in the user's bucket as Twitch last reported."""
         self._contradicted: set[str] = set()
-
-    def points_left(self, user_id: str) -> int | None:
-        """The points left in the bucket of this user as Twitch last reported, or None."""
-        return self._points.get(user_id)
 
     def clear(self) -> None:
         """Forget what the answers said."""
-        self._points.clear()
+        self.points_left.clear()
         self._contradicted.clear()
 
     def record(self, user_id: str) -> Record:
@@ -115,7 +106,7 @@ class HelixClient:
             self.vault.accepted(user_id, token)
         left = answer.headers.get("Ratelimit-Remaining", "")
         if left.isdecimal() and len(left) <= _MOST_DIGITS:
-            self._points[user_id] = int(left)
+            self.points_left[user_id] = int(left)
         return answer
 
     async def _newer(

@@ -7,12 +7,7 @@ import warnings
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
-from twitchvault.errors import (
-    NotAuthorized,
-    TwitchVaultError,
-    WrongEventLoop,
-    WrongValue,
-)
+from twitchvault.errors import NotAuthorized, TwitchVaultError, WrongEventLoop, WrongValue
 from twitchvault.vault.refresh import sign_in_again
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from twitchvault.app import App
 from twitchvault.errors import HTTPException, NoAnswer, RateLimited, TwitchServerError, WrongType
 from twitchvault.http import DEFAULT_TIMEOUT
 from twitchvault.loops import on_bound_loop
-from twitchvault.oauth.ensure import ensure_user
 from twitchvault.scopes import scope_names
 
 if TYPE_CHECKING:
@@ -108,6 +107,8 @@ class DeviceCodeFlow(App):
         another user than `user_id` did, whose token is revoked, or not all scopes were granted.
         A caller that is cancelled waits, 20 s at most, until a pair that was granted is stored.
         """
+        from twitchvault.oauth.ensure import ensure_user  # noqa: PLC0415 - most programs do without
+
         if not callable(show):
             raise WrongType(f"'show' must be a function, not {type(show).__name__}")
         wanted = scope_names(scopes)

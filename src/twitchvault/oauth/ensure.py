@@ -48,7 +48,7 @@ async def ensure_user(
 
     `wait` is `wait_for_device_token`; it clears the event while an answer is on its way.
     """
-    wanted = _Wanted(flow, scopes, user_id)
+    wanted = _Wanted(flow, scopes, user_id, show, wait)
     lease = lease_of(fingerprint(" ".join([user_id or "", *sorted(set(scopes))])))
     while True:
         is_ours = await lease.take()
@@ -59,7 +59,7 @@ async def ensure_user(
             if user is None and is_ours:
                 user = await wanted.validated()
                 if user is None and await lease.renew():  # it may have run out meanwhile
-                    user = await _sign_in(lambda idle: wanted.sign_in(show, wait, idle), lease)
+                    user = await _sign_in(wanted.sign_in, lease)
             if user is not None:
                 return user
         finally:
@@ -74,6 +74,8 @@ class _Wanted(NamedTuple):
     flow: DeviceCodeFlow
     scopes: Sequence[str]
     user_id: str | None
+    show: Callable[[DeviceCode], object]
+    wait: Callable[[str, float, float, asyncio.Event], Awaitable[Token]]
 
     def stored(self) -> UserAPI | None:
         """Such a user in the vault, as far as scopes are known."""
@@ -99,20 +101,15 @@ class _Wanted(NamedTuple):
                     return found
         return None
 
-    async def sign_in(
-        self,
-        show: Callable[[DeviceCode], object],
-        wait: Callable[[str, float, float, asyncio.Event], Awaitable[Token]],
-        idle: asyncio.Event,
-    ) -> UserAPI:
+    async def sign_in(self, idle: asyncio.Event) -> UserAPI:
         """The user who has approved; `idle` is set as long as nothing can have been granted."""
         flow = self.flow
         code = await flow.request_device_code(self.scopes)
-        shown = show(code)
+        shown = self.show(code)
         if inspect.isawaitable(shown):
             await shown
         interval = max(code.interval, SHORTEST_INTERVAL)
-        token = await wait(code.device_code, interval, code.expires_in, idle)
+        token = await self.wait(code.device_code, interval, code.expires_in, idle)
         await self._check_user(token.access_token)
         user = await with_retries(lambda: flow.add_user(token.access_token, token.refresh_token))
         if missing := sorted(set(self.scopes) - set(user.scopes)):

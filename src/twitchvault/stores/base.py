@@ -192,7 +192,7 @@ async def check_not_encrypted(store: TokenStore) -> None:
     """Raise `DecryptionError` if a `FernetStore` has encrypted what this open store holds."""
     if await store.get(ENCRYPTION_CHECK_KEY) is not None:
         msg = "this store is encrypted: open it through FernetStore(store, keys), with the keys "
-        msg += "that it was encrypted with"
+        msg += "that it was encrypted with, or set TWITCHVAULT_KEYS for App.from_env()"
         raise DecryptionError(msg)
 
 

@@ -51,6 +51,11 @@ class _Attempts:
     rested: bool = False
     error: TwitchVaultError | None = None
 
+    @property
+    def ended_at(self) -> float:
+        """When the last refresh or pause was over."""
+        return max(self.last, self.until)
+
 
 class _Accepted(NamedTuple):
     """Twitch has accepted an access token, which lives for `lives` seconds; None: unknown."""
@@ -121,9 +126,12 @@ class Backoff:
 
     def failed(self, name: str, error: HTTPException) -> None:
         """A refresh has failed: do not ask again in the next seconds."""
-        attempts = self._attempts[name]
+        attempts = self._attempts[name] = self._attempts.pop(name, _Attempts())
         attempts.error = error
         self._pause(attempts, FIRST_PAUSE, LONGEST_PAUSE)
+        old = self._clocks.monotonic() - FORGOTTEN_AFTER
+        while (oldest := next(iter(self._attempts.items())))[1].ended_at < old:
+            del self._attempts[oldest[0]]
 
     def _pause(self, attempts: _Attempts, first: float, longest: float) -> None:
         attempts.pause = min(max(attempts.pause * 2, first), longest)
@@ -161,6 +169,8 @@ class Backoff:
         for known in (self._accepted.pop(name, None), self._expected.pop(name, None)):
             if found is None and known is not None and known.token == token:
                 found = known.left
+        if found is not None and found < -SKEW:
+            found = None  # it lives all the same: a clock was set
         if found is None and as_recorded is not None and 0.0 < as_recorded < UNKNOWN_LIFE + SKEW:
             found = as_recorded - SKEW
         self._accepted[name] = _Accepted(token, now, Stopwatch(self._clocks), found)

@@ -23,7 +23,7 @@ from twitchvault.errors import (
     VersionConflict,
 )
 from twitchvault.identity import refused_grant
-from twitchvault.vault import transitions
+from twitchvault.vault import parked, transitions
 from twitchvault.vault.app_token import app_record, app_renewed
 from twitchvault.vault.context import Part
 from twitchvault.vault.lease import Lease
@@ -102,7 +102,7 @@ class Exchange(Part):
 
     def _release(self, lease: Lease) -> Transition:
         if self._repository.user_of(lease.key) is None:
-            return lambda now: transitions.seed_released(now, lease.name)
+            return lambda now: parked.seed_released(now, lease.name)
         return lambda now: transitions.released(now, lease.name)
 
     async def run(self, lease: Lease, is_free: Callable[[], Awaitable[bool]]) -> Record | None:
@@ -227,7 +227,7 @@ class Exchange(Part):
         token = await self._identity.refresh(sent, may_send=may_send, timeout=lease.left)
         now = self._clocks.wall()
         if self._repository.user_of(lease.key) is None:
-            return lambda current: transitions.seed_exchanged(current, base, token)
+            return lambda current: parked.seed_exchanged(current, base, token)
         return lambda current: transitions.exchanged(current, base, token, now)
 
     def _is_overtaken(self, lease: Lease) -> bool:
@@ -266,6 +266,7 @@ class Exchange(Part):
                 await self._put(lease)
                 return
             if held.record.refresh_token != lease.record.refresh_token:
+                lease.given_up = True
                 return
             # A store that went back in time may have lost the lease; others keep theirs.
             if held.record.lease in {lease.name, None} and held.record.state == "live":
@@ -357,5 +358,5 @@ class Exchange(Part):
     async def refuse(self, key: str, base: Record, reason: str) -> None:
         """Mark the record as needing a login, unless it holds another pair than `base` by now."""
         is_seed = self._repository.user_of(key) is None
-        refused = transitions.seed_refused if is_seed else transitions.refused
+        refused = parked.seed_refused if is_seed else transitions.refused
         await self._outbox.apply(key, lambda now: refused(now, base, reason))

@@ -80,7 +80,9 @@ class Job:
         if self.task.cancelled():
             msg = "the flow was closed first; no refresh token was sent"
             if self.sent:
-                msg = "the flow was closed first; the store has what came of the refresh"
+                msg = (
+                    "the flow was closed first; if the refresh came to anything, it is in the store"
+                )
             raise NoAnswer(msg, sent=self.sent)
         error = self.task.exception()
         if isinstance(error, TwitchVaultError):

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 from twitchvault.errors import AuthFailure, NoAnswer, Unauthorized
 from twitchvault.models import Token
 from twitchvault.vault.context import Part
+from twitchvault.vault.parked import attached
 from twitchvault.vault.record import TokenPair, fingerprint
 from twitchvault.vault.refresh import sign_in_again
-from twitchvault.vault.transitions import attached, logged_in
+from twitchvault.vault.transitions import logged_in
 
 if TYPE_CHECKING:
     from twitchvault.models import ValidateToken
@@ -48,7 +49,8 @@ class Logins(Part):
         """Take a pair in: shown at once, written in the background; returns the record's key."""
         key = self._repository.user_key(user_id)
         now = self._clocks.wall()
-        self._backoff.forget(user_id)
+        if not self._is_known(user_id, pair):
+            self._backoff.forget(user_id)
         if answer is not None:
             self._backoff.accepted(user_id, pair.access_token, answer.expires_in)
         is_refused = False
@@ -75,6 +77,13 @@ class Logins(Part):
         self._outbox.submit(key, login, asked_for=True, prepare=prepare, in_doubt=login_in_doubt)
         return key
 
+    def _is_known(self, user_id: str, pair: TokenPair) -> bool:
+        """Whether the pair or a newer one is there already, so that failures still count."""
+        record, token = self._mirror.peek(user_id), pair.refresh_token
+        if record is None or token is None:
+            return record is not None and record.access_token == pair.access_token
+        return token == record.refresh_token or record.remembers(fingerprint(token))
+
     async def add(self, pair: TokenPair) -> str:
         """Find out whose pair it is and take it in, durably; returns the user id."""
         try:
@@ -96,8 +105,7 @@ class Logins(Part):
         if record is not None and record.refresh_token == token:
             record = await self._refresher.renew(user_id, record, refused=False)
         if record is None:
-            msg = f"this refresh token is spent, and user {user_id!r} was removed: sign in again"
-            raise AuthFailure(msg)
+            raise _removed_since(user_id)
         if record.state == "needs_login":
             raise sign_in_again(user_id, record)
         return as_token(record)
@@ -120,7 +128,9 @@ class Logins(Part):
         record = self._mirror.get(user_id)
         if record is not None and record.pair == pair and record.state == "live":
             record = await self._refresher.renew(user_id, record, refused=True)
-        if record is None or record.state == "needs_login":
+        if record is None:
+            raise _removed_since(user_id)
+        if record.state == "needs_login":
             raise AuthFailure(NEITHER_WORKS)
         await self._outbox.written(self._repository.user_key(user_id))
         return user_id
@@ -175,6 +185,13 @@ class Logins(Part):
                 )
             return
         raise AuthFailure(NEITHER_WORKS)
+
+
+def _removed_since(user_id: str) -> AuthFailure:
+    return AuthFailure(
+        f"this refresh token is spent or was replaced, and user {user_id!r} was removed since: "
+        "sign in again"
+    )
 
 
 def as_token(record: Record) -> Token:

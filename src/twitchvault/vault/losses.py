@@ -112,12 +112,14 @@ def _is_bare_login(record: Record, other: Record) -> bool:
 def _with_spent_of(current: Record, other: Record) -> Record:
     """`current`, which remembers what `other` has exchanged: in the usual case itself."""
     newest = other.exchanged[-FINGERPRINT_LENGTH:]
-    if current.seeds.startswith(other.seeds) and newest in current.exchanged:
+    known = current.seeds.startswith(other.seeds) and newest in current.exchanged
+    if known and current.foreign == other.foreign:
         return current
     return _changed(
         current,
         seeds=_joined(other.seeds, current.seeds, MAX_SEEDS),
         exchanged=_joined(other.exchanged, current.exchanged, MAX_EXCHANGED),
+        foreign=_joined(other.foreign, current.foreign, MAX_SEEDS),
     )
 
 
@@ -132,6 +134,7 @@ def _with_memory_of(current: Record, other: Record, generation: int) -> Record:
         generation=generation,
         seeds=_joined(other.seeds, current.seeds, MAX_SEEDS),
         exchanged=_joined(other.exchanged, current.exchanged, MAX_EXCHANGED),
+        foreign=_joined(other.foreign, current.foreign, MAX_SEEDS),
         given_up=_joined(given_up, current.given_up, MAX_SEEDS),
     )
 

@@ -169,10 +169,10 @@ class Mirror:
         return None
 
     def holder(self, token: str) -> str | None:
-        """The user whose record holds this refresh token, or else remembers it."""
+        """The user whose record holds this refresh token, or else remembers it as that user's."""
         mark = fingerprint(token)
-        holder = self.find(lambda record: record.refresh_token == token)
-        return holder or self.find(lambda record: record.outlived(mark))
+        own = self.find(lambda one: one.refresh_token == token and mark not in one.foreign)
+        return own or self.find(lambda one: one.outlived(mark) and mark not in one.foreign)
 
     # Changes of the store
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,7 @@ __all__ = ["LIFETIME", "PendingStates"]
 
 LIFETIME: Final = 600.0
 """Seconds after which a login is no longer waited for."""
+AT_ONCE: Final = 100
 
 
 class PendingStates:
@@ -35,8 +37,10 @@ class PendingStates:
         store, now = self._repository.store, self._clocks.wall()
         if abs(now - self._swept) > LIFETIME:
             self._swept = now
-            for entry in await self._repository.call(self._expired, now):
-                await self._delete(entry)
+            old = await self._repository.call(self._expired, now)
+            for start in range(0, len(old), AT_ONCE):
+                some = map(self._delete, old[start : start + AT_ONCE])
+                await asyncio.gather(*some, return_exceptions=True)  # else the next time
         await self._repository.call(store.put, self._key(state), b"%f" % now)
 
     async def take(self, state: str) -> bool:

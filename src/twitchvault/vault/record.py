@@ -63,7 +63,8 @@ class Record(
 
     Refresh tokens are remembered by their fingerprints: `seeds` are those that came from outside
     and were exchanged, `exchanged` the last 16 that the vault got by itself, `given_up` those that
-    a newer login has replaced or that were removed.
+    a newer login has replaced or that were removed, `foreign` those that came under this user's id
+    and are somebody else's.
 
     `generation` counts the user's pairs from 1: the larger one is newer, whoever wrote it.
     `last_validated` is wall clock time in epoch seconds, `expires_in` seconds as of then, 0 when
@@ -98,6 +99,7 @@ class Record(
     seeds: str = ""
     exchanged: str = ""
     given_up: str = ""
+    foreign: str = ""
     history: str = ""
     extra: str = ""
 

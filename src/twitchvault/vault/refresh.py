@@ -31,13 +31,10 @@ from twitchvault.vault.clocks import Stopwatch
 from twitchvault.vault.context import Part
 from twitchvault.vault.exchange import CONFIRMING, SPENT, Exchange
 from twitchvault.vault.jobs import Jobs
+from twitchvault.vault.parked import new_seed
 from twitchvault.vault.record import fingerprint
 from twitchvault.vault.seeds import Seeds
-from twitchvault.vault.transitions import (
-    marked_access_refused,
-    new_seed,
-    validated,
-)
+from twitchvault.vault.transitions import marked_access_refused, validated
 
 if TYPE_CHECKING:
     from twitchvault.models import ValidateToken
@@ -146,6 +143,7 @@ class Refresher(Part):
                 continue
             looked = Stopwatch(self._clocks)
             if not await self._seed_is_free(job, user_id, record):
+                await job.pause()
                 continue
             abandoned = await self._wait_for_lease(job, key, held)
             if abandoned is None:
@@ -237,7 +235,7 @@ class Refresher(Part):
         alive = await self._is_alive(name, known, refused=refused, ask=in_doubt)
         spent = doubt is not None and doubt.killed(self._backoff.dead_for(name))
         spent = spent or (abandoned and self._backoff.was_killed(name, record.access_token))
-        if spent and not alive:
+        if spent and not alive and record.refresh_token is not None:  # there is no app token's
             await self._exchange.refuse(key, record, SPENT)
             return None
         lease_name = f"{self._exchange.owner}{secrets.token_hex(4)}"
@@ -334,6 +332,7 @@ class Refresher(Part):
             if held is None:
                 with suppress(VersionConflict):
                     await self._repository.write(key, new_seed(pair), expect=0)
+                await job.pause()
                 continue
             record = held.record
             is_successor = not record.seeded and record.pair != pair

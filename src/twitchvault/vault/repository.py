@@ -27,8 +27,9 @@ from twitchvault.errors import (
 )
 from twitchvault.stores.base import Watchable, check_key, check_not_encrypted
 from twitchvault.vault.losses import descends
+from twitchvault.vault.parked import is_with
 from twitchvault.vault.record import Record, decode, encode
-from twitchvault.vault.transitions import is_with, removed
+from twitchvault.vault.transitions import removed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -125,10 +126,13 @@ class Repository:
         """
         user_id = self.user_of(key)
         for _ in range(RESTORES):
+            known = self._mirror.version(user_id or "")
             held = await self._get(key)
             ours = self._known_seed(key) if user_id is None else self._mirror.confirmed(user_id)
             if ours is None or (held is not None and not self._is_behind(user_id, held, ours)):
                 return held
+            if self._mirror.version(user_id or "") > max(known, held.version if held else 0):
+                continue  # what is newer was written while the store was asked
             if held is None:
                 lost = absent_is_lost
                 # Whoever removes such a user leaves a trace, once its lease was given back, too.

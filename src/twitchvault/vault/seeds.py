@@ -10,11 +10,12 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from twitchvault.errors import TokenError, VersionConflict
+from twitchvault.errors import AuthFailure, TokenError, VersionConflict
 from twitchvault.vault.context import Part
+from twitchvault.vault.parked import attached, cleared_seed, is_with
 from twitchvault.vault.record import fingerprint
 from twitchvault.vault.repository import UNREADABLE
-from twitchvault.vault.transitions import attached, cleared_seed, is_with, leased, released
+from twitchvault.vault.transitions import leased, released
 
 if TYPE_CHECKING:
     from twitchvault.models import ValidateToken
@@ -36,7 +37,8 @@ class Seeds(Part):
     async def find_holder(self, token: str) -> str | None:
         """The user whose record holds this refresh token or remembers it as spent.
 
-        The error of a record that cannot be read if that may remember it.
+        The error of a record that cannot be read if that may remember it. `AuthFailure` if it was
+        exchanged as that of a user whom it does not belong to.
         """
         # Who is removed here may still be in the store. A damaged record is in nobody's way.
         await self._outbox.flush(but=UNREADABLE)
@@ -44,6 +46,13 @@ class Seeds(Part):
         holder = self._mirror.holder(token)
         if holder is None:
             self._repository.refuse_unreadable()
+            mark = fingerprint(token)
+            wrong = self._mirror.find(lambda one: mark in one.foreign and one.has_spent(mark))
+            if wrong is not None:
+                msg = (
+                    f"the refresh token was exchanged as that of user {wrong!r}, whom it does not "
+                )
+                raise AuthFailure(msg + "belong to: sign in again")
         return holder
 
     async def is_unspent(self, user_id: str, record: Record, sent: str) -> bool:
@@ -52,7 +61,10 @@ class Seeds(Part):
         `TokenError` if it stands under two users. False: look at the record again.
         """
         await self._repository.catch_up()
-        other = self._mirror.find(lambda other: other.refresh_token == sent, but=user_id)
+        mark = fingerprint(sent)
+        other = self._mirror.find(
+            lambda other: other.refresh_token == sent and mark not in other.foreign, but=user_id
+        )
         if other is not None:
             msg = (
                 f"the refresh token of user {user_id!r} stands under user {other!r}, too: "
@@ -61,7 +73,6 @@ class Seeds(Part):
             raise TokenError(msg)
         if await self.inherit_lease(self._repository.user_key(user_id), sent):
             return False
-        mark = fingerprint(sent)
         spender = self._mirror.find(lambda other: other.has_spent(mark), but=user_id)
         if spender is not None:
             reason = f"its refresh token was exchanged as that of user {spender!r}"

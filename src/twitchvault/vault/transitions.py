@@ -11,14 +11,20 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from msgspec.structs import replace
 
-from twitchvault.vault.record import NO_TTL, Record, TokenPair, fingerprint, split_fingerprints
+from twitchvault.vault.record import (
+    FINGERPRINT_LENGTH,
+    NO_TTL,
+    Record,
+    TokenPair,
+    fingerprint,
+    split_fingerprints,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from twitchvault.models import Token, ValidateToken
 
-    Chain: TypeAlias = Mapping[str, Record]
     Transition: TypeAlias = Callable[[Record | None], Record | None]
 
 MAX_SEEDS: Final = 1000
@@ -37,14 +43,14 @@ def logged_in(
     """
     fresh = Record(access_token=pair.access_token, refresh_token=pair.refresh_token)
     if answer is not None:
-        fresh = _confirmed(fresh, answer, now)
+        fresh = confirmed(fresh, answer, now)
     if current is None:
         return fresh
     if pair.refresh_token is None and _is_better_without(current, fresh):
         return current
     same = pair.refresh_token in {None, current.refresh_token}
     if same and pair.access_token == current.access_token:
-        return current if answer is None else _confirmed(current, answer, now)
+        return current if answer is None else confirmed(current, answer, now)
     if same and pair.refresh_token is not None:
         return _other_access_token(current, fresh, answer)
     return _other_pair(current, fresh, answer)
@@ -96,7 +102,8 @@ def _successor(current: Record, fresh: Record) -> Record:
     if current.refresh_token != fresh.refresh_token:
         if current.refresh_token is not None:
             mark = fingerprint(current.refresh_token)
-            given_up = _append(given_up, mark, MAX_SEEDS)
+            if mark not in current.foreign:
+                given_up = _append(given_up, mark, MAX_SEEDS)
             if lease is not None:
                 replaced_lease = (mark, lease, ttl)
         lease, ttl = None, NO_TTL
@@ -114,11 +121,13 @@ def _successor(current: Record, fresh: Record) -> Record:
         seeds=current.seeds,
         exchanged=current.exchanged,
         given_up=given_up,
+        foreign=_without(current.foreign, fingerprint(fresh.refresh_token or "")),
         extra=current.extra,
     )
 
 
-def _confirmed(current: Record, answer: ValidateToken, now: float) -> Record:
+def confirmed(current: Record, answer: ValidateToken, now: float) -> Record:
+    """Twitch has said whose access token it is, and for how long it lives."""
     return replace(
         current,
         login=answer.login or current.login,
@@ -149,11 +158,17 @@ def validated(
     if found != user_id:
         whose = f"user {found!r}" if answer.user_id else "the application"
         return _foreign(current, f"the token belongs to {whose}, not to user {user_id!r}")
-    return _confirmed(current, answer, now)
+    return confirmed(current, answer, now)
 
 
 def _foreign(current: Record, reason: str) -> Record:
-    return replace(_free(current), state="needs_login", reason=reason, access_refused=True)
+    foreign = current.foreign
+    if not current.seeded:
+        foreign = _append(foreign, current.seeds[-FINGERPRINT_LENGTH:], MAX_SEEDS)
+    if current.refresh_token is not None:
+        foreign = _append(foreign, fingerprint(current.refresh_token), MAX_SEEDS)
+    marked = replace(_free(current), foreign=foreign)
+    return replace(marked, state="needs_login", reason=reason, access_refused=True)
 
 
 def leased(current: Record, name: str, ttl: float) -> Record:
@@ -185,7 +200,7 @@ def exchanged(current: Record | None, base: Record, token: Token, now: float) ->
     current = _found_again(current, base)
     if current.refresh_token != sent:
         return current if successor == sent else _remember_elsewhere(current, base, sent)
-    return _renewed(current, token, now)
+    return renewed(current, token, now)
 
 
 def _found_again(current: Record | None, base: Record) -> Record:
@@ -202,12 +217,12 @@ def _found_again(current: Record | None, base: Record) -> Record:
     return replace(base, generation=max(base.generation, current.generation))
 
 
-def _renewed(current: Record, new: Token | Record, now: float) -> Record:
+def renewed(current: Record, new: Token | Record, now: float) -> Record:
     """The next generation of `current`, live, whose refresh token was exchanged for `new`."""
     sent = current.refresh_token or ""
     successor = new.refresh_token or sent
     if successor != sent:
-        current = _remember(current, sent, seeded=current.seeded)
+        current = remember(current, sent, seeded=current.seeded)
     else:
         current = _unspent(current, sent)
     return replace(
@@ -232,10 +247,11 @@ def _remember_elsewhere(current: Record | None, base: Record, token: str) -> Rec
         current = Record("", state="removed", generation=base.generation + 1)
     if current.replaced_lease is not None and current.replaced_lease[0] == fingerprint(token):
         current = replace(current, replaced_lease=None)
-    return _remember(current, token, seeded=base.seeded)
+    return remember(current, token, seeded=base.seeded)
 
 
-def _remember(current: Record, token: str, *, seeded: bool) -> Record:
+def remember(current: Record, token: str, *, seeded: bool) -> Record:
+    """A refresh token was exchanged: it is not sent again."""
     mark = fingerprint(token)
     if seeded:
         return replace(current, seeds=_append(current.seeds, mark, MAX_SEEDS))
@@ -244,21 +260,23 @@ def _remember(current: Record, token: str, *, seeded: bool) -> Record:
 
 def _unspent(current: Record, token: str) -> Record:
     """`current` without a mark on a token that was refused and works all the same."""
-    refused = fingerprint(token)
-    if not current.has_spent(refused):
+    mark = fingerprint(token)
+    if not current.has_spent(mark):
         return current
-    kept = (
-        "".join(mark for mark in split_fingerprints(memory) if mark != refused)
-        for memory in (current.seeds, current.exchanged)
-    )
-    return replace(current, **dict(zip(("seeds", "exchanged"), kept, strict=True)))
+    seeds, exchanged = _without(current.seeds, mark), _without(current.exchanged, mark)
+    return replace(current, seeds=seeds, exchanged=exchanged)
 
 
 def _append(memory: str, mark: str, limit: int) -> str:
     if memory.endswith(mark):
         return memory
-    others = [other for other in split_fingerprints(memory) if other != mark]
-    return "".join([*others, mark][-limit:])
+    return (_without(memory, mark) + mark)[-limit * FINGERPRINT_LENGTH :]
+
+
+def _without(memory: str, mark: str) -> str:
+    if mark not in memory:
+        return memory
+    return "".join(other for other in split_fingerprints(memory) if other != mark)
 
 
 def refused(current: Record | None, base: Record, reason: str) -> Record | None:
@@ -271,7 +289,7 @@ def refused(current: Record | None, base: Record, reason: str) -> Record | None:
     if not is_its or current.state != "live":
         return current
     if sent is not None:
-        current = _remember(current, sent, seeded=current.seeded)
+        current = remember(current, sent, seeded=current.seeded)
     return replace(_free(current), state="needs_login", reason=reason)
 
 
@@ -304,97 +322,3 @@ def removed_login(current: Record | None, base: Record | None) -> Record | None:
     if exchanged or same or current.access_token == base.access_token:
         return removed(current)
     return current
-
-
-# Seeds: a refresh token from outside stands under its fingerprint's key until its user is known.
-
-
-def new_seed(pair: TokenPair) -> Record:
-    """The entry of a refresh token from outside whose user is not known."""
-    return Record(pair.access_token, pair.refresh_token)
-
-
-def seed_released(current: Record | None, name: str) -> Record | None:
-    """The lease `name` of a seed is given back; of one that was not sent nothing stays."""
-    if current is not None and current.lease == name and current.seeded:
-        return None
-    return released(current, name)
-
-
-def seed_exchanged(current: Record | None, base: Record, token: Token) -> Record:
-    """The seed of `base` was exchanged: its successor waits here until its user is known."""
-    if current is not None and current.generation > base.generation:
-        return current
-    return Record(
-        token.access_token,
-        token.refresh_token or base.refresh_token,
-        generation=base.generation + 1,
-        scopes=token.scopes,
-        expires_in=float(token.expires_in),
-        seeded=False,
-        extra=base.extra,
-    )
-
-
-def seed_refused(current: Record | None, base: Record, reason: str) -> Record | None:
-    """Twitch refused a seed: the entry keeps that, and no token."""
-    if current is None or current.pair != base.pair:
-        return current
-    return Record("", state="needs_login", reason=reason, generation=current.generation)
-
-
-def cleared_seed(current: Record | None, parked: Record) -> Record | None:
-    """What was parked is with its user."""
-    return None if current is None or current.pair == parked.pair else current
-
-
-def attached(
-    current: Record | None, chain: Chain, answer: ValidateToken | None, now: float
-) -> Record:
-    """The seeds in `chain` were exchanged one after the other: the last pair comes to its user.
-
-    It counts as a seed itself until it is exchanged: another process may have met it before its
-    user was known.
-    """
-    parked = list(chain.values())[-1]
-    if current is not None and _goes_on(current, parked):
-        new = current
-    elif current is not None and current.refresh_token in chain:
-        new = replace(_renewed(current, parked, now), seeded=True)
-        new = new if answer is None else _confirmed(new, answer, now)
-    elif current is not None and any(_outlives(current, sent) for sent in chain):
-        new = current
-    else:
-        new = logged_in(current, parked.pair, answer, now)
-        # Newer than the first pair of the chain, which may be shown already.
-        new = replace(new, generation=max(new.generation, 1 + len(chain)))
-    for sent, successor in chain.items():
-        if sent not in {new.refresh_token, successor.refresh_token}:
-            new = _remember(new, sent, seeded=True)
-    return new
-
-
-def is_with(record: Record, mark: str, seed: Record) -> bool:
-    """Whether nothing is left to do for a seed: its user has spent it, or holds its successor.
-
-    `mark` is the fingerprint of the token that was exchanged for the one in `seed`, if any was. One
-    that stays the same is not spent: then it is enough that a login has replaced it.
-    """
-    if record.has_spent(mark):
-        return True
-    stays = mark == fingerprint(seed.refresh_token or "")
-    held = record.refresh_token is not None and record.refresh_token == seed.refresh_token
-    return not seed.seeded and (held or (stays and record.remembers(mark)))
-
-
-def _outlives(current: Record, sent: str) -> bool:
-    """Whether the user's record has spent or replaced this token."""
-    mark = fingerprint(sent)
-    return current.has_spent(mark) or (current.state != "removed" and current.remembers(mark))
-
-
-def _goes_on(current: Record, parked: Record) -> bool:
-    """Whether it is there already, or a refresh token that stays the same was exchanged since."""
-    same = current.refresh_token == parked.refresh_token
-    exchanged_since = same and not current.seeded and current.state == "live"
-    return exchanged_since or current.pair == parked.pair

@@ -372,7 +372,7 @@ class Vault(Part):
         record, client_id = None, self._identity.client_id
         with suppress(*UNREADABLE):
             record = self.mirror.get(client_id)
-        if record is None:
+        if record is None or record.state != "live":
             if not self._identity.public:
                 await self._add_app_token()
             return not self._identity.public

@@ -27,7 +27,9 @@ _AT_ONCE: Final = 500
 
 
 async def command(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What only its owner can read.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A new file, which its owner alone can read.")
+    ],
     store: StoreUrl = None,
     json: Json = False,
 ) -> None:

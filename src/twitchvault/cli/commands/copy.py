@@ -74,7 +74,7 @@ async def _begin(source: TokenStore, target: TokenStore) -> None:
         fail("SOURCE and TARGET are the same store: name another one as TARGET")
     warn(
         "Stop every program that uses the source now, and start it on the target afterwards: "
-        "tokens in two stores spend each other."
+        "a refresh in one spends the token in the other."
     )
 
 

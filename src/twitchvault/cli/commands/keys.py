@@ -61,7 +61,7 @@ async def new(
 
 
 async def rotate(store: StoreUrl = None, key_file: KeyFile = None, json: Json = False) -> None:
-    """Encrypt everything under the first key, while bots that have both keys go on."""
+    """Encrypt all under the first key; bots that have both keys go on."""
     options = StoreOptions(store=store, key_file=key_file)
     required_keys(options.keys)
     async with opened_store(options, raw=True) as inner:

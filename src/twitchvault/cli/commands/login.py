@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from twitchvault.models import Token
 
 PORT: Final = 17563
+_Port = Annotated[
+    int,
+    typer.Option(
+        metavar="PORT", min=1, max=65535, help="With --code: where to wait for the browser."
+    ),
+]
 
 
 async def command(
@@ -38,9 +44,7 @@ async def command(
     paste: Annotated[
         bool, typer.Option("--paste", help="By a browser elsewhere: you paste its last address.")
     ] = False,
-    port: Annotated[
-        int, typer.Option(min=1, max=65535, help="With --code: where to wait for the browser.")
-    ] = PORT,
+    port: _Port = PORT,
     expect: Annotated[
         str | None,
         typer.Option(metavar="USER", help="Only this user may sign in: an id or a login name."),

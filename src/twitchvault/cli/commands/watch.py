@@ -56,7 +56,7 @@ async def command(
 ) -> None:
     """Show what happens to the tokens, until Ctrl-C.
 
-    Whichever process does it; the users come first.
+    The users come first, then each event, whichever process it comes from.
     """
     prefix = f"{inputs.client_id(options.client_id)}:" if options.client_id else ""
     picture = Picture()

@@ -187,7 +187,10 @@ async def _pasted(callback: _Callback, url: str, address: str) -> AsyncIterator[
             fail("no address was pasted")
         page = callback.take(_query(line))
         if page is _STRAY:
-            warn(f"That is not the address of this login; it begins with {address}?code=")
+            warn(
+                f"That is not the address of this login: that begins with {address}?code= "
+                "and ends with the state of the address above."
+            )
         elif page is not None:
             warn(page.text)
     yield

@@ -79,25 +79,24 @@ WRITE: Final = f"""\
 -- Returns for each: '=<version>', '-' (was not there), '!<version found>' or '?' (unreadable).
 if lost then begin_epoch() end
 
-local wrote, first_tries = false, nil
-local function first_try(name)
-  if not first_tries then
-    first_tries = {{}}
-    for _, change in ipairs(redis.call('XREVRANGE', KEYS[2], '+', text(seen), 'COUNT', {STEP})) do
-      first_tries[change[2][2]] = '=' .. text(version_of(change[1]))
-    end
+local wrote, first_tries = false, {{}}
+if version > seen then
+  for _, change in ipairs(redis.call('XREVRANGE', KEYS[2], '+', text(seen), 'COUNT', {STEP})) do
+    first_tries[change[2][2]] = '=' .. text(version_of(change[1]))
   end
-  wrote = wrote or first_tries[name]
-  return first_tries[name]
 end
 
 local function write(name, kind, expect, key, value)
+  if first_tries[name] then
+    wrote = true
+    return first_tries[name]
+  end
   if kind == 'delete' or expect ~= '' then
     local stored = redis.call('HGET', KEYS[1], key)
     local found = stored and string.match(stored, '^1:(%d+):') or '0'
     if expect ~= '' and stored and found == '0' then return '?' end
-    if expect ~= '' and expect ~= found then return first_try(name) or '!' .. found end
-    if kind == 'delete' and not stored then return first_try(name) or '-' end
+    if expect ~= '' and expect ~= found then return '!' .. found end
+    if kind == 'delete' and not stored then return '-' end
   end
 
   -- A user who may not do one of these fails before the entry is touched.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from twitchvault.errors import StoreError
 from twitchvault.stores.sqlite.errors import map_error
-from twitchvault.stores.sqlite.statements import DDL
+from twitchvault.stores.sqlite.statements import DDL, PRUNE
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -107,7 +107,7 @@ def _create_schema(connection: sqlite3.Connection, path: str) -> None:
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {_SCHEMA}")
-        connection.execute("DELETE FROM entries WHERE false")  # an error if it is read-only
+        connection.execute(PRUNE)
 
 
 def _switch_to_wal(connection: sqlite3.Connection, path: str, deadline: float) -> None:

@@ -1,8 +1,9 @@
 """The SQL about entries.
 
 `key` is the key in UTF-8 as a BLOB, so that it compares bytewise and NUL is a byte like any other.
-`value` is NULL once the key is deleted. Such a row stays: versions are never given out again, and
-feeds see the delete. A row keeps its `id`, by which scans go, whatever is written to its key.
+`value` is NULL once the key is deleted. Of such rows the newest 100,000 stay: versions are never
+given out again, and feeds see the delete. A row keeps its `id`, by which scans go, whatever is
+written to its key.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ DDL: Final = (
     value BLOB CHECK (typeof(value) IN ('blob', 'null'))
 )""",
     "CREATE UNIQUE INDEX entries_by_version ON entries (version)",
+    "CREATE INDEX deletes_by_version ON entries (version) WHERE value IS NULL",
 )
 LAST_VERSION: Final = "SELECT coalesce(max(version), 0) FROM entries"
 GET: Final = "SELECT id, key, version, value FROM entries WHERE key = ? AND value IS NOT NULL"
@@ -38,6 +40,9 @@ WHERE id > ? AND +key >= ? AND +key < ? AND value IS NOT NULL ORDER BY id LIMIT 
 # The plus keeps SQLite from walking all keys of the prefix instead of the few new versions.
 CHANGES: Final = """SELECT id, key, version, value FROM entries
 WHERE version > ? AND +key >= ? AND +key < ? ORDER BY version"""
+# At `open`: no feed is so many deletes behind. It also is an error if the file is read-only.
+PRUNE: Final = """DELETE FROM entries WHERE value IS NULL AND version <= (
+    SELECT version FROM entries WHERE value IS NULL ORDER BY version DESC LIMIT 1 OFFSET 100000)"""
 # Writes each row whose expectation holds, and returns just those. `place` counts the rows.
 _WRITE: Final = """WITH new (key, place, value, expect) AS (VALUES {rows})
 INSERT INTO entries (key, version, value)
