@@ -120,10 +120,13 @@ async def test_the_client(confidential: Shell) -> None:
     assert "its secret is right" in found["client"]["text"]
     found = await checks(confidential, code=2, TWITCHVAULT_CLIENT_SECRET=None)
     assert found["client"]["advice"] == "use --secret, or set TWITCHVAULT_CLIENT_SECRET"
-    found = await checks(confidential, code=2, TWITCHVAULT_CLIENT_SECRET="wrong")
-    assert "does not take the secret" in found["client"]["text"]
+    for wrong in ("wrong", "secret"):  # one is a word of the answer, in which secrets are replaced
+        found = await checks(confidential, code=2, TWITCHVAULT_CLIENT_SECRET=wrong)
+        assert "does not take the secret" in found["client"]["text"]
     found = await checks(confidential, code=2, TWITCHVAULT_CLIENT_ID="nobody")
     assert "does not know the client id" in found["client"]["text"]
+    found = await checks(confidential, code=2, TWITCHVAULT_ID_URL=confidential.twitch.url)
+    assert found["client"]["advice"] == "look at --id-url"
 
 
 async def test_twitch_and_the_clock(shell: Shell) -> None:

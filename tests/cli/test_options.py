@@ -93,7 +93,7 @@ async def test_a_key_file_for_all_to_read(shell: Shell, file: Path) -> None:
     """As for a store's file there is a warning that says what to do."""
     login = await run(shell, "login", keys=written(file, KEY, 0o644))
     warning = next(line for line in login.err.splitlines() if "other users" in line)
-    assert warning.startswith(f"{file} has mode 644 and belongs to ")
+    assert warning.startswith(f"twitchvault: {file} has mode 644 and belongs to ")
     assert warning.endswith(f": other users can read its secrets: 'chmod 600 {file}'")
 
 
@@ -233,6 +233,14 @@ async def test_an_argument_is_called_as_the_command_calls_it(shell: Shell, optio
     by_variable = await shell.run("login", code=2, **wrong)
     for name, outcome in ((option, by_option), (variable, by_variable)):
         assert f"twitchvault: {name} must be " in outcome.err
+
+
+@pytest.mark.parametrize("option", ["--store", "--id-url", "--api-url", "--client-id"])
+async def test_an_empty_option_is_not_one_left_out(shell: Shell, option: str) -> None:
+    """What a shell makes of a variable that is not set is refused: another store would be used."""
+    outcome = await shell.run("check", option, "", code=2)
+    why = f"{option} is empty: give it a value, or leave it out"
+    assert outcome.err == f"twitchvault: {why}\n"
 
 
 async def test_a_store_without_a_folder_is_one_line(shell: Shell) -> None:

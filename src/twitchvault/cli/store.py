@@ -64,7 +64,7 @@ async def opened_store(
         store = inner if raw else await unlocked(inner, options, make=make, plain=plain)
         if options.keys is not None and options.keys.path is not None:
             check = check_mode("key file", options.keys.path)
-            warn(f"{check.text}: {check.advice}") if check.advice else None
+            warn(f"twitchvault: {check.text}: {check.advice}") if check.advice else None
         if title:
             namespace = f", namespace {options.namespace!r}" if options.namespace else ""
             warn(f"{title}: {store_name(options)}{namespace}")

@@ -87,6 +87,8 @@ def _show(results: list[Result], dry_run: bool) -> None:
 
 
 def _options(argument: str, url: str, key_file: Path | None) -> StoreOptions:
+    if not url:
+        fail(f"{argument} is empty: name a store")
     options = StoreOptions(store=url, key_file=key_file)
     options.store_source = argument
     if url.lower().startswith("sqlite:"):

@@ -11,6 +11,11 @@ from twitchvault.cli.commands.login import PORT
 from twitchvault.cli.console import fail, say, unusable_port, warn
 
 _USERS: Final = ("alice", "bob")
+_REDIRECT_URIS: Final = (
+    f"http://localhost:{PORT}/callback",
+    "http://localhost:3000",
+    "http://localhost:3000/callback",
+)
 
 
 async def command(
@@ -45,7 +50,7 @@ async def command(
     client = twitch.register_client(
         public=not confidential,
         denied_device="access_denied",
-        redirect_uris=[f"http://localhost:{PORT}/callback", "http://localhost:3000"],
+        redirect_uris=_REDIRECT_URIS,
     )
     if approve:
         twitch.auto_approve(users[0])

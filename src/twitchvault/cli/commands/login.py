@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from twitchvault.cli.checks.twitch import ask_about_client, check_client
+from twitchvault.cli.checks.twitch import ask_about_client, check_client, is_passing
 from twitchvault.cli.console import NEEDS_LOGIN, fail, say, warn
 from twitchvault.cli.options import AppOptions, Json  # noqa: TC001 - typer reads them
 from twitchvault.cli.signing_in.code import sign_in_by_code
@@ -91,7 +91,10 @@ async def _check_client(options: AppOptions, app: App, *, by_code: bool) -> None
             "TWITCHVAULT_CLIENT_SECRET"
         )
     answer = await ask_about_client(app.http, options)
-    if answer is not None and (check := check_client(answer, options)).state == "problem":
+    if answer is None or is_passing(answer):
+        return
+    check = check_client(answer, options)
+    if check.state == "problem":
         fail(f"{check.text}; {check.advice}")
 
 
