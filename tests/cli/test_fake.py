@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import aiohttp
 
@@ -75,6 +76,16 @@ async def test_its_page_shows_users_and_codes(shell: Shell) -> None:
         page = await fetch(variables, f"activate?device-code={code}", **FORM)
         assert "Done" in page
         assert "activate" not in await fetch(variables, "")
+
+
+async def test_its_application_knows_the_addresses_of_the_pages(shell: Shell) -> None:
+    """Those of `login --code` and of the examples for a browser."""
+    async with double(shell) as variables:
+        query = {"response_type": "code", "client_id": variables["TWITCHVAULT_CLIENT_ID"]}
+        query |= {"scope": "chat:read", "state": "s"}
+        for place in ("17563/callback", "3000", "3000/callback"):
+            query["redirect_uri"] = f"http://localhost:{place}"
+            assert "alice" in await fetch(variables, f"oauth2/authorize?{urlencode(query)}")
 
 
 async def test_cancel_on_its_page_ends_the_login(shell: Shell) -> None:
