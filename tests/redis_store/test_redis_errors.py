@@ -329,3 +329,17 @@ def test_bad_options(name: str, value: object) -> None:
     """A namespace is one that could be a key, without braces; `min_replicas` counts."""
     with pytest.raises(ValueError, match=f"'{name}'"):
         RedisStore("redis://localhost", **{name: value})  # type: ignore[arg-type]
+
+
+async def test_a_scan_ends_with_its_store(server: Server, client: Driver, namespace: str) -> None:
+    """A scan that goes on after `close` gets an error, and connects to the server no more."""
+    store = RedisStore(f"{server.url}?client_name={namespace}", namespace=namespace)
+    await store.open()
+    await asyncio.gather(*(store.put(f"key {place}", b"value") for place in range(2_000)))
+    scan = store.scan()
+    await anext(scan)
+    await store.close()
+    with pytest.raises(StoreError, match="closed"):
+        async for _ in scan:
+            pass
+    assert namespace not in {one["name"] for one in await client.client_list()}

@@ -97,15 +97,12 @@ def _removed_meanwhile(books: Books, pair: Pair) -> bool:
 
 
 def _is_older_wanted(books: Books, pair: Pair) -> bool:
-    """Whether the user was removed since, and an older pair of the same login was added.
-
-    Or that pair's login was under way as the user was removed.
-    """
+    """Whether the user was removed since, and an older pair of the same login was added."""
     removed = [one.since for one in books.decisions_on(pair.user) if not one.chain]
     return any(
         one.chain == pair.chain
         and one.place < pair.place
-        and any(pair.stored_at < at < max(one.since, one.ended_at) for at in removed)
+        and any(pair.stored_at < at < one.since for at in removed)
         for one in books.decisions_on(pair.user)
     )
 

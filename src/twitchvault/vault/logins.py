@@ -92,6 +92,8 @@ class Logins(Part):
             return await self._add_seed(pair)
         user_id = self._user_of(answer)
         await self._outbox.written(self.store(user_id, pair, answer))
+        if self._mirror.get(user_id) is None:
+            raise _removed_since(user_id)
         return user_id
 
     async def exchange(self, token: str) -> Token:

@@ -68,7 +68,7 @@ def _is_better_without(current: Record, fresh: Record) -> bool:
 def _other_pair(current: Record, fresh: Record, answer: ValidateToken | None) -> Record:
     mark = fingerprint(fresh.refresh_token or "")
     if current.has_spent(mark):
-        if answer is None or current.state == "live":
+        if answer is None or current.state != "needs_login":
             return current
         # Its access token lives, but its refresh token must not be sent once more.
         fresh = replace(fresh, refresh_token=None)

@@ -56,6 +56,7 @@ class Namespace:
         self.write = self._writes.submit
         self._loop = asyncio.get_running_loop()
         self._others = asyncio.Lock()  # so that all the rest needs one connection
+        self._closed = False
         self.follower = Follower(self)
 
     async def open(self) -> None:
@@ -119,10 +120,14 @@ class Namespace:
             await asyncio.gather(
                 self._reads.close(CLOSE_TIMEOUT), self._writes.close(CLOSE_TIMEOUT)
             )
-            await self.client.close()
+            self._closed = True  # a scan that goes on would connect again
+            async with self._others:
+                await self.client.close()
 
     async def _run(self, script: str, *args: bytes | str | int) -> Answer:
         async with self._others:
+            if self._closed:
+                raise StoreError("the store was closed meanwhile")
             return await self.client.run(script, *args)
 
     async def _read(self, keys: list[str]) -> list[Entry | StoreError | None]:
