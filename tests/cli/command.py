@@ -7,6 +7,7 @@ itself is shown where the pages' commands are run.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -19,16 +20,15 @@ from typing import TYPE_CHECKING, Any
 from tests.spawning import fork
 from twitchvault import App, open_store
 from twitchvault.cli import main
-from twitchvault.vault.record import encode
+
+from .records import entries_of, fill
 
 if sys.platform != "win32":
-    import fcntl
     import pty
-    import termios
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from multiprocessing.context import ForkServerProcess
     from pathlib import Path
 
@@ -39,11 +39,6 @@ if TYPE_CHECKING:
     Stream = tuple[StreamReader, StreamWriter]
 
 
-def rows(text: str) -> dict[str, list[str]]:
-    """A user's name → the fields of the user's line in a pipe."""
-    return {line.split("\t")[0]: line.split("\t") for line in text.splitlines()}
-
-
 @dataclass(frozen=True)
 class Outcome:
     """What a run has left behind."""
@@ -51,6 +46,17 @@ class Outcome:
     code: int
     out: str
     err: str
+
+    @property
+    def rows(self) -> dict[str, list[str]]:
+        """A user's name → the fields of the user's line in a pipe."""
+        return {line.split("\t")[0]: line.split("\t") for line in self.out.splitlines()}
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The document that it has printed."""
+        document: dict[str, Any] = json.loads(self.out)
+        return document
 
 
 @dataclass(frozen=True)
@@ -75,41 +81,37 @@ class Shell:
         """What a command says on standard error: the store's name, and this text."""
         return f"Store: {self.file}\n{text}"
 
-    @property
-    def urls(self) -> tuple[str, ...]:
-        """The options that lead to the double."""
-        return ("--id-url", self.twitch.id_url, "--api-url", self.twitch.api_url)
+    def app(self, store: str | None = None) -> App:
+        """A program that shares the store."""
+        return App(
+            self.client.client_id,
+            self.client.client_secret,
+            store=store or self.store,
+            maintain=False,
+            id_url=self.twitch.id_url,
+            api_url=self.twitch.api_url,
+        )
 
     async def sign_in(self, login: str, scope: str = "chat:read") -> Pair:
         """A user whose pair is in the store."""
         pair = self.twitch.issue(self.client, login, [scope])
-        async with App(
-            self.client.client_id,
-            store=self.store,
-            id_url=self.twitch.id_url,
-            api_url=self.twitch.api_url,
-        ) as app:
+        async with self.app() as app:
             await app.add_user(pair.access_token, pair.refresh_token)
         return pair
 
-    async def leave_empty(self) -> None:
-        """A store in which nobody is."""
-        store = open_store(self.store)
-        await store.open()
-        await store.close()
+    async def fill(self, records: Mapping[str, Record]) -> None:
+        """Leave these records in the store, under their keys."""
+        await fill(open_store(self.store), records)
 
-    async def put(self, user_id: str, record: Record) -> None:
-        """Leave a record in the store, as another program might have done."""
-        await self._put(f"{self.client.client_id}:{user_id}", encode(record))
+    async def entries(self) -> dict[str, bytes]:
+        """All that is in the store, by key."""
+        return await entries_of(open_store(self.store))
 
     async def damage(self, key: str) -> None:
         """Put something into the store that is no record."""
-        await self._put(key, b"garbage")
-
-    async def _put(self, key: str, value: bytes) -> None:
         store = open_store(self.store)
         await store.open()
-        await store.put(key, value)
+        await store.put(key, b"garbage")
         await store.close()
 
     @asynccontextmanager
@@ -122,9 +124,13 @@ class Shell:
                 yield terminal
         finally:
             terminal.kill()
-        for secret in self.twitch.secrets:
-            assert secret not in terminal.text
-        assert "Traceback" not in terminal.text, terminal.text
+        self._check(terminal.text)
+
+    async def screen(self, *arguments: str, code: int = 0, **variables: str) -> str:
+        """All that a run at a terminal shows, which ends with this exit code."""
+        async with self.terminal(*arguments, **variables) as terminal:
+            assert await terminal.end() == code, terminal.text
+        return terminal.text
 
     @property
     def environment(self) -> dict[str, str]:
@@ -132,6 +138,8 @@ class Shell:
         settings = {
             "TWITCHVAULT_STORE": self.store,
             "TWITCHVAULT_CLIENT_ID": self.client.client_id,
+            "TWITCHVAULT_ID_URL": self.twitch.id_url,
+            "TWITCHVAULT_API_URL": self.twitch.api_url,
             "XDG_DATA_HOME": str(self.folder),
             "COLUMNS": "200",
         }
@@ -146,27 +154,26 @@ class Shell:
         settings = {name: value for name, value in changed.items() if value is not None}
         return await Command.start(arguments, settings)
 
-    async def run(self, *arguments: str, typed: str = "", **variables: str | None) -> Outcome:
-        """Run it to its end; nothing it says may hold a secret."""
-        command = await self.start(*arguments, **variables)
-        return await self.end(command, typed)
+    async def run(self, *arguments: str, code: int = 0, **variables: str | None) -> Outcome:
+        """Run it to its end, with this exit code; nothing it says may hold a secret."""
+        return await self.end(await self.start(*arguments, **variables), code=code)
 
-    async def end(self, command: Command, typed: str = "") -> Outcome:
-        """Wait for its end; nothing it says may hold a secret."""
+    async def end(self, command: Command, *, code: int = 0, typed: str = "") -> Outcome:
+        """Wait for its end, with this exit code; nothing it says may hold a secret."""
         async with asyncio.timeout(30):
             outcome = await command.end(typed)
-        for secret in self.twitch.secrets:
-            assert secret not in outcome.out + outcome.err
-        assert "Traceback" not in outcome.err, outcome.err
+        self._check(outcome.out + outcome.err)
+        assert outcome.code == code, outcome.out + outcome.err
         return outcome
 
-    async def interrupt(self, command: Command, after: str, number: int = signal.SIGINT) -> Outcome:
-        """Press Ctrl-C, or send another signal, once it has said something."""
-        async with asyncio.timeout(30):
-            while after not in (line := await command.readline()):
-                assert line, "it has ended before"
+    def _check(self, text: str) -> None:
+        assert "Traceback" not in text, text
+        assert not [secret for secret in self.twitch.secrets if secret in text]
+
+    async def interrupt(self, command: Command, number: int = signal.SIGINT) -> Outcome:
+        """Press Ctrl-C, or send another signal, which must end it."""
         command.interrupt(number)
-        return await self.end(command)
+        return await self.end(command, code=128 + number)
 
 
 class Command:
@@ -187,8 +194,21 @@ class Command:
         return cls(process, [await asyncio.open_connection(sock=end) for end in ours])
 
     async def readline(self) -> str:
-        """The next line that it prints; empty when it has ended."""
-        return (await self._stdout.readline()).decode()
+        """The next line that it prints."""
+        async with asyncio.timeout(30):
+            line = (await self._stdout.readline()).decode()
+        assert line, "it has ended before"
+        return line.strip()
+
+    async def see(self, text: str) -> str:
+        """The next line that it prints with this in it."""
+        while text not in (line := await self.readline()):
+            pass
+        return line
+
+    async def fields(self) -> list[str]:
+        """What stands between the tabs of the next line that it prints."""
+        return (await self.readline()).split("\t")
 
     def interrupt(self, number: int = signal.SIGINT) -> None:
         """Press Ctrl-C, or send another signal."""
@@ -260,8 +280,13 @@ class Terminal:
             await asyncio.wait_for(self._read(), 0.02)
 
     def type(self, text: str) -> None:
-        """Type something; "\\x03" is Ctrl-C."""
+        """Type something."""
         os.write(self._keys, text.encode())
+
+    async def interrupted(self) -> int:
+        """Press Ctrl-C, and wait for its end; its exit code."""
+        self.type("\x03")
+        return await self.end()
 
     async def end(self) -> int:
         """Wait for its end; its exit code."""
@@ -278,12 +303,7 @@ class Terminal:
 
 
 def _run_at_terminal(arguments: tuple[str, ...], variables: dict[str, str], inside: Any) -> None:  # noqa: ANN401 - multiprocessing names no type
-    os.setsid()
-    terminal = inside.detach()
-    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)  # so that Ctrl-C reaches the command
-    for number in range(3):
-        os.dup2(terminal, number)
-    os.close(terminal)
+    os.login_tty(inside.detach())  # so that Ctrl-C reaches the command
     _main(arguments, variables)
 
 

@@ -38,6 +38,11 @@ def refreshed(record: Record, times: int = 1) -> Record:
     return record
 
 
+MANY = {f"client:{number}": login(f"user{number}") for number in range(300)}
+VALUES = {key: encode(record) for key, record in MANY.items()}
+"""Three hundred users, and what stands in a store for them."""
+
+
 async def fill(store: TokenStore, records: Mapping[str, Record]) -> None:
     """Open a store, put records into it under their keys, and close it."""
     await store.open()

@@ -12,17 +12,15 @@ import pytest
 from cryptography.fernet import Fernet
 from redis.asyncio import Redis
 
-from tests.processes.conftest import fleet, twitch  # noqa: F401 - fixtures
 from tests.processes.fleet import all_do
-from tests.redis_store.conftest import own_server  # noqa: F401 - a fixture
-from twitchvault import FernetStore, SQLiteStore, open_store
+from twitchvault import FernetStore, SQLiteStore
 from twitchvault.vault.record import encode
 
 from .command import Shell
 from .records import entries_of, fill, login, refreshed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from tests.processes.fleet import Fleet
@@ -32,46 +30,36 @@ if TYPE_CHECKING:
 async def test_a_backup_holds_everybody_for_its_owner_alone(shell: Shell) -> None:
     """It has mode 0600, is one file, and brings everybody back into a store that is not there."""
     records = {"client:1001": refreshed(login("alice"), 3), "client:1002": login("bob")}
-    await fill(open_store(shell.store), records)
+    await shell.fill(records)
     file = shell.folder / "tokens.bak"
     outcome = await shell.run("backup", str(file))
-    assert (outcome.code, outcome.out) == (0, f"Backed up: 2 records, in {str(file)!r}.\n")
+    assert outcome.out == f"Backed up: 2 records, in {str(file)!r}.\n"
     assert "nor is the backup" in outcome.err
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert {one.name for one in shell.folder.iterdir()} == {"tokens.db", "tokens.bak"}
     shell.file.unlink()
     outcome = await shell.run("restore", str(file))
-    assert (outcome.code, outcome.out) == (
-        0,
-        "alice\t1001\tadded\tclient\t-\nbob\t1002\tadded\tclient\t-\n",
-    )
-    assert await entries_of(open_store(shell.store)) == {k: encode(r) for k, r in records.items()}
+    assert outcome.out == "alice\t1001\tadded\tclient\t-\nbob\t1002\tadded\tclient\t-\n"
+    assert await shell.entries() == {k: encode(r) for k, r in records.items()}
 
 
-async def test_nothing_is_overwritten(shell: Shell) -> None:
-    """A name that is taken, be it by the store itself, is refused."""
-    await fill(open_store(shell.store), {"client:1001": login("alice")})
-    outcome = await shell.run("backup", str(shell.file))
-    assert outcome.code == 2
-    assert f"{str(shell.file)!r} is there already: name another file" in outcome.err
-    assert [*await entries_of(open_store(shell.store))] == ["client:1001"]
-
-
-@pytest.mark.parametrize("name", ["folder", *(["fifo", "link"] if os.name == "posix" else [])])
-async def test_only_a_plain_file_is_written(shell: Shell, name: str) -> None:
-    """What is no file, like a device, is not replaced by one with everybody's tokens."""
-    await fill(open_store(shell.store), {"client:1001": login("alice")})
-    special = shell.folder / name
-    if name == "fifo":
-        os.mkfifo(special)
-    elif name == "folder":
-        special.mkdir()
-    else:
-        special.symlink_to(shell.folder / "elsewhere")
-    outcome = await shell.run("backup", str(special))
-    assert outcome.code == 2
-    assert f"{str(special)!r} is no plain file: name a new one" in outcome.err
-    assert special.is_fifo() or special.is_symlink() or special.is_dir()
+@pytest.mark.parametrize("name", ["tokens.db", "folder", "fifo", "link"])
+async def test_nothing_is_overwritten(shell: Shell, name: str) -> None:
+    """A name that is taken, be it by the store itself, is refused, and what is no file, like a
+    device, is not replaced by one with everybody's tokens.
+    """
+    await shell.fill({"client:1001": login("alice")})
+    os.mkfifo(shell.folder / "fifo")
+    (shell.folder / "folder").mkdir()
+    (shell.folder / "link").symlink_to(shell.folder / "elsewhere")
+    file = shell.folder / name
+    before = file.lstat()
+    outcome = await shell.run("backup", str(file), code=2)
+    is_file = "is there already: name another file"
+    why = is_file if file == shell.file else "is no plain file: name a new one"
+    assert f"{str(file)!r} {why}" in outcome.err
+    assert (file.lstat().st_ino, file.lstat().st_mode) == (before.st_ino, before.st_mode)
+    assert [*await shell.entries()] == ["client:1001"]
 
 
 async def test_an_encrypted_store_has_an_encrypted_backup(shell: Shell) -> None:
@@ -82,60 +70,51 @@ async def test_an_encrypted_store_has_an_encrypted_backup(shell: Shell) -> None:
     await fill(FernetStore(shell.store, key), {"client:1001": login("alice")})
     file = shell.folder / "tokens.bak"
     outcome = await shell.run("backup", str(file))
-    assert outcome.code == 0, outcome.err
     assert b"alice" not in file.read_bytes()
     new = shell.folder / "new.db"
     arguments = ("restore", str(file), "--store", f"sqlite:///{new}")
-    outcome = await shell.run(*arguments)
-    assert outcome.code == 2
+    outcome = await shell.run(*arguments, code=2)
     assert "encrypted" in outcome.err
-    outcome = await shell.run(*arguments, TWITCHVAULT_KEY_FILE=str(shell.folder / "other"))
-    assert outcome.code == 2
+    outcome = await shell.run(*arguments, code=2, TWITCHVAULT_KEY_FILE=str(shell.folder / "other"))
     assert not new.exists()
     outcome = await shell.run(*arguments, TWITCHVAULT_KEY_FILE=str(shell.folder / "keys"))
-    assert outcome.code == 0, outcome.err
     stored = await entries_of(FernetStore(SQLiteStore(new), key))
     assert stored == {"client:1001": encode(login("alice"))}
     assert b"alice" not in new.read_bytes()
 
 
-class Busy:
-    """Four processes that refresh a user each all the time, and the command beside them."""
+@asynccontextmanager
+async def busy(fleet: Fleet, folder: Path) -> AsyncIterator[Callable[..., Awaitable[None]]]:
+    """Four processes that refresh a user each all the time; what it yields runs a command.
 
-    def __init__(self, fleet: Fleet, folder: Path) -> None:  # noqa: F811
-        self._fleet = fleet
-        self._shell = Shell(folder, fleet.twitch, fleet.client)  # type: ignore[arg-type]
+    In the end no spent token was sent, and everybody's good tokens stand in the store.
+    """
+    await fleet.register(public=True)
+    workers = await fleet.start(4)
+    users = [await fleet.own_pair(workers[0]) for _ in range(4)]
+    shell = Shell(folder, fleet.twitch, fleet.client)  # type: ignore[arg-type]
+    done = asyncio.Event()
 
-    async def run(self, *arguments: str) -> None:
-        """Run a command to its end, which must be a good one."""
-        command = await self._shell.start(*arguments, TWITCHVAULT_STORE=self._fleet.store_url)
+    async def refresh(number: int) -> None:
+        while not done.is_set():
+            await workers[number].do("refresh", user_id=users[number])
+
+    async def run(*arguments: str) -> None:
+        command = await shell.start(*arguments, TWITCHVAULT_STORE=fleet.store_url)
         outcome = await command.end("")
         assert outcome.code == 0, outcome.err
 
-    @classmethod
-    @asynccontextmanager
-    async def start(cls, fleet: Fleet, folder: Path) -> AsyncIterator[Busy]:  # noqa: F811
-        """In the end no spent token was sent, and everybody's good tokens stand in the store."""
-        await fleet.register(public=True)
-        workers = await fleet.start(4)
-        users = [await fleet.own_pair(workers[0]) for _ in range(4)]
-        done = asyncio.Event()
-
-        async def refresh(number: int) -> None:
-            while not done.is_set():
-                await workers[number].do("refresh", user_id=users[number])
-
-        async with asyncio.TaskGroup() as group:
-            for number in range(4):
-                group.create_task(refresh(number))
-            yield cls(fleet, folder)
-            done.set()
-        counts = await fleet.twitch.counts()
-        assert counts.replays == 0
-        assert counts.exchanges > 20
-        await all_do(workers, "sync")
-        for user_id in users:
-            assert await fleet.is_stored(user_id)
+    async with asyncio.TaskGroup() as group:
+        for number in range(4):
+            group.create_task(refresh(number))
+        yield run
+        done.set()
+    counts = await fleet.twitch.counts()
+    assert counts.replays == 0
+    assert counts.exchanges > 20
+    await all_do(workers, "sync")
+    for user_id in users:
+        assert await fleet.is_stored(user_id)
 
 
 @pytest.fixture
@@ -147,28 +126,24 @@ async def store_url(quick_path: Path, request: pytest.FixtureRequest) -> str:
     return f"sqlite:///{quick_path / 'tokens.db'}"
 
 
-async def test_bots_go_on_meanwhile(fleet: Fleet, tmp_path: Path) -> None:  # noqa: F811
+async def test_bots_go_on_meanwhile(fleet: Fleet, tmp_path: Path) -> None:
     """Four processes refresh while backups are made and restored, an old one at last: no spent
     token is sent, and everybody's good tokens stand in the store.
     """
-    async with Busy.start(fleet, tmp_path) as busy:
+    async with busy(fleet, tmp_path) as run:
         for number in range(3):
-            await busy.run("backup", f"{tmp_path}/{number}.bak")
-            await busy.run("restore", f"{tmp_path}/{number}.bak")
-        await busy.run("restore", f"{tmp_path}/0.bak")
+            await run("backup", f"{tmp_path}/{number}.bak")
+            await run("restore", f"{tmp_path}/{number}.bak")
+        await run("restore", f"{tmp_path}/0.bak")
 
 
 @pytest.mark.parametrize("store_url", ["redis"], indirect=True)
-async def test_a_server_that_lost_everything(
-    fleet: Fleet,  # noqa: F811
-    store_url: str,
-    tmp_path: Path,
-) -> None:
+async def test_a_server_that_lost_everything(fleet: Fleet, store_url: str, tmp_path: Path) -> None:
     """An old backup is restored into a server that was emptied under running processes: what they
     hold is newer, and wins.
     """
-    async with Busy.start(fleet, tmp_path) as busy, Redis.from_url(store_url) as client:
+    async with busy(fleet, tmp_path) as run, Redis.from_url(store_url) as client:
         for number in range(3):
-            await busy.run("backup", f"{tmp_path}/{number}.bak")
+            await run("backup", f"{tmp_path}/{number}.bak")
             await client.flushall()
-            await busy.run("restore", f"{tmp_path}/0.bak")
+            await run("restore", f"{tmp_path}/0.bak")

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import signal
 import stat
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-
-from twitchvault import App, SQLiteStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,25 +17,16 @@ WAITING = "Waiting for you, 30 minutes at most ...\n"
 
 
 async def stored(shell: Shell, path: Path) -> dict[str, tuple[str, str | None]]:
-    """The tokens in a file, as a flow sees them; the store stays the test's."""
-    store = SQLiteStore(path)
-    async with App(
-        shell.client.client_id,
-        shell.client.client_secret,
-        store=store,
-        id_url=shell.twitch.id_url,
-        api_url=shell.twitch.api_url,
-    ) as app:
-        tokens = dict(app.tokens)
-    await store.close()
-    return tokens
+    """The tokens in a file, as a flow sees them."""
+    async with shell.app(f"sqlite:///{path}") as app:
+        return dict(app.tokens)
 
 
 async def test_a_user_signs_in(shell: Shell) -> None:
     """The address and the code are shown, and in the end the pair is in the store."""
     scopes = ("--scope", "chat:read chat:edit", "--scope", "bits:read")
-    outcome = await shell.run("login", *scopes, *shell.urls)
-    assert (outcome.code, outcome.err) == (0, shell.named(WAITING))
+    outcome = await shell.run("login", *scopes)
+    assert outcome.err == shell.named(WAITING)
     assert f"Open  {shell.twitch.url}/activate?device-code=" in outcome.out
     assert "Code  " in outcome.out
     assert "Signed in: alice (1001)." in outcome.out
@@ -51,19 +39,17 @@ async def test_a_user_signs_in(shell: Shell) -> None:
 
 async def test_a_terminal_shows_a_picture_of_the_address(shell: Shell) -> None:
     """A QR code, which a phone's camera can read, and Enter for a browser on this machine."""
-    async with shell.terminal("login", *shell.urls) as terminal:
-        assert await terminal.end() == 0
-    assert "▄▄▄▄▄" in terminal.text
-    assert "Press Enter to open it in your browser." in terminal.text
-    assert "Signed in: alice (1001)." in terminal.text
+    terminal = await shell.screen("login")
+    assert "▄▄▄▄▄" in terminal
+    assert "Press Enter to open it in your browser." in terminal
+    assert "Signed in: alice (1001)." in terminal
 
 
 async def test_a_narrow_terminal_shows_no_picture(shell: Shell) -> None:
     """Twenty columns have no room for it; the address can still be copied in one piece."""
-    async with shell.terminal("login", *shell.urls, COLUMNS="20") as terminal:
-        assert await terminal.end() == 0
-    assert "▄" not in terminal.text
-    assert f"{shell.twitch.url}/activate?device-code=" in terminal.text
+    terminal = await shell.screen("login", COLUMNS="20")
+    assert "▄" not in terminal
+    assert f"{shell.twitch.url}/activate?device-code=" in terminal
 
 
 async def test_enter_opens_the_browser(shell: Shell) -> None:
@@ -73,7 +59,7 @@ async def test_enter_opens_the_browser(shell: Shell) -> None:
     browser = shell.folder / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {visited}.part && mv {visited}.part {visited}\n')
     browser.chmod(0o700)
-    async with shell.terminal("login", *shell.urls, BROWSER=f"{browser} %s") as terminal:
+    async with shell.terminal("login", BROWSER=f"{browser} %s") as terminal:
         await terminal.see("Waiting")
         terminal.type("\n")
         while not visited.exists():
@@ -87,13 +73,12 @@ async def test_a_new_code_is_offered_when_one_expires(shell: Shell) -> None:
     """At a terminal Enter brings another one; Ctrl-C ends it with 130."""
     shell.twitch.auto_approve(None)
     shell.twitch.configure(device_code_lifetime=1)
-    async with shell.terminal("login", *shell.urls) as terminal:
+    async with shell.terminal("login") as terminal:
         await terminal.see("has expired. Press Enter for a new one")
         shown = len(terminal.text)
         terminal.type("\n")
         await terminal.see("has expired. Press Enter for a new one", since=shown)
-        terminal.type("\x03")
-        assert await terminal.end() == 130
+        assert await terminal.interrupted() == 130
     assert terminal.text.count("   Open  ") == 2
     assert terminal.text.endswith("Stopped.\n")
 
@@ -102,8 +87,7 @@ async def test_waiting_has_an_end(shell: Shell) -> None:
     """Where nobody can be asked, a code that expires ends the command."""
     shell.twitch.auto_approve(None)
     shell.twitch.configure(device_code_lifetime=1)
-    outcome = await shell.run("login", *shell.urls)
-    assert outcome.code == 2
+    outcome = await shell.run("login", code=2)
     assert outcome.err == shell.named(
         "Waiting for you, 1 minute at most ...\ntwitchvault: the user has not approved within 1 s\n"
     )
@@ -113,19 +97,17 @@ async def test_a_refusal_is_no_failure(shell: Shell) -> None:
     """The exit code is 1, and nothing is stored."""
     shell.twitch.switch(shell.client, denied_device="access_denied")
     shell.twitch.auto_approve(None)
-    process = await shell.start("login", *shell.urls)
+    process = await shell.start("login")
     line = await process.readline()
     shell.twitch.deny(line.strip()[-8:])
-    outcome = await shell.end(process)
-    assert outcome.code == 1
+    outcome = await shell.end(process, code=1)
     assert outcome.err == shell.named(WAITING + "The user has refused, and nothing is stored.\n")
     assert (await shell.run("list")).out == ""
 
 
 async def test_only_the_expected_user_may_sign_in(shell: Shell) -> None:
     """Another account's token is revoked and not stored; the expected one's is, by name or id."""
-    outcome = await shell.run("login", "--expect", "bob", *shell.urls)
-    assert outcome.code == 2
+    outcome = await shell.run("login", "--expect", "bob", code=2)
     assert outcome.err == shell.named(
         WAITING
         + "twitchvault: alice (1001) has signed in, not 'bob': the token was revoked, and nothing "
@@ -134,65 +116,48 @@ async def test_only_the_expected_user_may_sign_in(shell: Shell) -> None:
     assert shell.twitch.requests[-1].endpoint == "revoke"
     assert (await shell.run("list")).out == ""
     for expected in ("Alice", "1001"):
-        outcome = await shell.run("login", "--expect", expected, *shell.urls)
-        assert outcome.code == 0, outcome.err
+        await shell.run("login", "--expect", expected)
     shell.twitch.fail("revoke", status=500)
-    outcome = await shell.run("login", "--expect", "bob", *shell.urls)
-    assert outcome.code == 2
+    outcome = await shell.run("login", "--expect", "bob", code=2)
     assert "the token could not be revoked (500" in outcome.err
 
 
 async def test_the_store_is_a_private_file_of_ones_own_unless_said(shell: Shell) -> None:
     """Without --store the pair lies in the user's data folder, for that user alone."""
-    outcome = await shell.run("login", *shell.urls, TWITCHVAULT_STORE=None)
-    assert outcome.code == 0, outcome.err
+    await shell.run("login", TWITCHVAULT_STORE=None)
     file = shell.folder / "twitchvault" / "tokens.db"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     assert "1001" in await stored(shell, file)
 
 
-async def test_the_secret_of_a_confidential_client(shell: Shell) -> None:
+async def test_the_secret_of_a_confidential_client(confidential: Shell) -> None:
     """It is in the environment or typed, and no argument; a wrong one is said as Twitch says it."""
-    client = shell.twitch.register_client()
-    confidential = replace(shell, client=client)
-    outcome = await confidential.run("login", *shell.urls)
-    assert outcome.code == 0, outcome.err
-    assert shell.twitch.counts.app_tokens == 1
-    typed = await confidential.run(
-        "login",
-        "--secret",
-        *shell.urls,
-        typed=f"{client.client_secret}\n",
-        TWITCHVAULT_CLIENT_SECRET="not this one",
-    )
-    assert typed.code == 0, typed.err
-    wrong = await confidential.run("login", *shell.urls, TWITCHVAULT_CLIENT_SECRET="wrong")
-    assert wrong.code == 2
-    assert wrong.err.endswith("Twitch does not take the client secret: invalid client secret\n")
-    fresh = f"sqlite:///{shell.folder}/fresh.db"
+    client = confidential.client
+    await confidential.run("login")
+    assert confidential.twitch.counts.app_tokens == 1
+    command = await confidential.start("login", "--secret", TWITCHVAULT_CLIENT_SECRET="not this")
+    await confidential.end(command, typed=f"{client.client_secret}\n")
+    wrong = await confidential.run("login", code=2, TWITCHVAULT_CLIENT_SECRET="wrong")
+    assert f"Twitch does not take the secret of {client.client_id}; take" in wrong.err
+    fresh = f"sqlite:///{confidential.folder}/fresh.db"
     wrong = await confidential.run(
-        "login", *shell.urls, TWITCHVAULT_CLIENT_SECRET="wrong", TWITCHVAULT_STORE=fresh
+        "login", code=2, TWITCHVAULT_CLIENT_SECRET="wrong", TWITCHVAULT_STORE=fresh
     )
-    assert wrong.code == 2
     assert "Twitch does not take the client secret (403: invalid client secret)" in wrong.err
 
 
-async def test_a_secret_that_is_missing_is_said_at_the_login(shell: Shell) -> None:
+async def test_a_secret_that_is_missing_is_said_at_the_login(confidential: Shell) -> None:
     """Twitch would give tokens that nobody can refresh: no code is shown."""
-    confidential = replace(shell, client=shell.twitch.register_client())
     for kind in ((), ("--code",)):
-        outcome = await confidential.run(
-            "login", *kind, *shell.urls, TWITCHVAULT_CLIENT_SECRET=None
-        )
-        assert (outcome.code, outcome.out) == (2, "")
-        assert "client secret: use --secret, or set TWITCHVAULT_CLIENT_SECRET\n" in outcome.err
+        outcome = await confidential.run("login", *kind, code=2, TWITCHVAULT_CLIENT_SECRET=None)
+        assert outcome.out == ""
+        assert outcome.err.endswith("use --secret, or set TWITCHVAULT_CLIENT_SECRET\n")
 
 
 async def test_an_unknown_scope_is_one_line(shell: Shell) -> None:
     """Twitch's complaint names the scope."""
-    outcome = await shell.run("login", "--scope", "chat:shout", *shell.urls)
-    assert outcome.code == 2
+    outcome = await shell.run("login", "--scope", "chat:shout", code=2)
     assert "chat:shout" in outcome.err
 
 
@@ -202,18 +167,16 @@ async def test_a_signal_ends_the_wait(shell: Shell, name: str) -> None:
     itself, so that nothing is left in a temporary folder.
     """
     shell.twitch.auto_approve(None)
-    process = await shell.start("login", *shell.urls)
-    outcome = await shell.interrupt(process, after="Code", number=signal.Signals[name])
-    assert outcome.code == 128 + signal.Signals[name]
+    process = await shell.start("login")
+    await process.see("Code")
+    outcome = await shell.interrupt(process, signal.Signals[name])
     assert outcome.err == shell.named(WAITING + "Stopped.\n")
 
 
 async def test_a_secret_that_is_not_typed(shell: Shell) -> None:
     """Leaving the question is not taken for a user who has to sign in."""
-    outcome = await shell.run("login", "--secret", *shell.urls)
-    assert outcome.code == 130
+    outcome = await shell.run("login", "--secret", code=130)
     assert outcome.err.endswith("Stopped.\n")
-    async with shell.terminal("login", "--secret", *shell.urls) as terminal:
+    async with shell.terminal("login", "--secret") as terminal:
         await terminal.see("Client secret")
-        terminal.type("\x03")
-        assert await terminal.end() == 130
+        assert await terminal.interrupted() == 130

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.fernet import Fernet
 
 from tests.redis_store.servers import Server, running
-from twitchvault import FernetStore, open_store
+from twitchvault import FernetStore
+
+from .records import entries_of, fill
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,75 +44,57 @@ def file(tmp_path: Path) -> Path:
     return written(tmp_path / "token_keys", f"{KEY}\n{SECOND}\n")
 
 
-async def run(shell: Shell, *arguments: str, keys: Path) -> Outcome:
+async def run(shell: Shell, *arguments: str, keys: Path, code: int = 0) -> Outcome:
     """A command that is told of the keys by the environment; it shows none of them."""
-    outcome = await shell.run(*arguments, TWITCHVAULT_KEY_FILE=str(keys))
+    outcome = await shell.run(*arguments, code=code, TWITCHVAULT_KEY_FILE=str(keys))
     assert KEY not in outcome.out + outcome.err
     return outcome
 
 
 async def test_all_commands_on_an_encrypted_store(shell: Shell, file: Path) -> None:
     """A login is stored encrypted under the first key; the others read, renew and remove it."""
-    login = await shell.run("login", *shell.urls, "--key-file", str(file))
-    assert login.code == 0, login.err
-    store = FernetStore(shell.store, KEY)
-    await store.open()
-    assert [entry.key async for entry in store.scan()] == [f"{shell.client.client_id}:1001"]
-    await store.close()
+    await shell.run("login", "--key-file", str(file))
+    assert [*await entries_of(FernetStore(shell.store, KEY))] == ["client:1001"]
     shell.twitch.expire_access("alice")
-    check = await run(shell, "check", *shell.urls, keys=file)
-    assert check.code == 0, check.err
+    check = await run(shell, "check", keys=file)
     assert shell.twitch.counts.exchanges == 1
     assert "alice" in check.out
-    assert (await run(shell, "remove", "alice", keys=file)).code == 0
+    await run(shell, "remove", "alice", keys=file)
     assert "Nobody" in (await run(shell, "list", keys=file)).err
 
 
 async def test_an_encrypted_store_without_its_keys(shell: Shell, file: Path) -> None:
     """One line says what is missing or wrong, and nothing is written over what is there."""
-    store = FernetStore(shell.store, KEY)
-    await store.open()
-    await store.close()
-    inner = open_store(shell.store)
-    await inner.open()
-    before = [entry async for entry in inner.scan()]
-    wants = (
-        f"{str(shell.file)!r} is encrypted: name the file with its keys by --key-file, or set "
-        "TWITCHVAULT_KEYS"
-    )
-    login = await shell.run("login", *shell.urls)
-    assert (login.code, login.err) == (2, f"twitchvault: {wants}\n")
-    wrong = await run(shell, "list", keys=written(file, WRONG))
-    assert wrong.code == 2
-    keys, store_file = str(file), str(shell.file)
-    why = f"none of the keys in the key file {keys!r} decrypts {store_file!r}: name other keys"
+    await fill(FernetStore(shell.store, KEY), {})
+    before, name = await shell.entries(), repr(str(shell.file))
+    wants = "name the file with its keys by --key-file, or set TWITCHVAULT_KEYS"
+    login = await shell.run("login", code=2)
+    assert login.err == f"twitchvault: {name} is encrypted: {wants}\n"
+    wrong = await run(shell, "list", keys=written(file, WRONG), code=2)
+    why = f"none of the keys in the key file {str(file)!r} decrypts {name}: name other keys"
     assert wrong.err == f"twitchvault: {why}\n"
-    assert [entry async for entry in inner.scan()] == before
-    await inner.close()
+    assert await shell.entries() == before
 
 
 async def test_a_bad_key_file(shell: Shell, file: Path) -> None:
     """A file that is not there, or holds no key, is one line that does not show it."""
-    away = await run(shell, "list", keys=file.with_name("away"))
-    assert away.code == 2
+    away = await run(shell, "list", keys=file.with_name("away"), code=2)
     assert away.err.startswith(f"twitchvault: the key file {str(file.with_name('away'))!r}")
-    bad = await run(shell, "list", keys=written(file, KEY[1:]))
-    assert bad.code == 2
+    bad = await run(shell, "list", keys=written(file, KEY[1:]), code=2)
     where = f"twitchvault: the key file {str(file)!r}"
     assert bad.err.startswith(f"{where}: key 1 is not a Fernet key: expected 44 characters")
     assert KEY[1:] not in bad.err
-    empty = await run(shell, "list", keys=written(file, "\n"))
-    assert (empty.code, empty.err) == (2, f"{where} is empty: it holds Fernet keys, one a line\n")
+    empty = await run(shell, "list", keys=written(file, "\n"), code=2)
+    assert empty.err == f"{where} is empty: it holds Fernet keys, one a line\n"
     assert not shell.file.exists()
 
 
 async def test_a_key_file_for_all_to_read(shell: Shell, file: Path) -> None:
     """As for a store's file there is a warning that says what to do."""
-    login = await run(shell, "login", *shell.urls, keys=written(file, KEY, 0o644))
-    assert login.code == 0
-    warning = next(line for line in login.err.splitlines() if "holds keys" in line)
-    assert warning.startswith(f"{str(file)!r} holds keys that other users of this machine can")
-    assert warning.endswith("(it has mode 644): 'chmod 600' it")
+    login = await run(shell, "login", keys=written(file, KEY, 0o644))
+    warning = next(line for line in login.err.splitlines() if "other users" in line)
+    assert warning.startswith(f"twitchvault: {file} has mode 644 and belongs to ")
+    assert warning.endswith(f": other users can read its secrets: 'chmod 600 {file}'")
 
 
 @pytest.mark.parametrize("command", ["list", "check", "remove alice", "login"])
@@ -120,30 +103,26 @@ async def test_keys_for_a_store_without_encryption(
     shell: Shell, file: Path, command: str, somebody: bool
 ) -> None:
     """They are refused, and the store stays as it is; only a login may encrypt an empty one."""
-    await (shell.sign_in("alice") if somebody else shell.leave_empty())
+    await (shell.sign_in("alice") if somebody else shell.fill({}))
     if command != "login" or somebody:
-        urls = () if command in {"list", "remove alice"} else shell.urls
-        refused = await run(shell, *command.split(), *urls, keys=file)
-        assert (refused.code, refused.out) == (2, "")
+        refused = await run(shell, *command.split(), keys=file, code=2)
+        assert refused.out == ""
         assert refused.err == (
             f"twitchvault: {str(shell.file)!r} is not encrypted: run 'twitchvault encrypt' first, "
             "or leave the keys out\n"
         )
-    assert (await shell.run("list")).code == 0
+    await shell.run("list")
 
 
-async def test_variables_and_files(shell: Shell, file: Path) -> None:
+async def test_variables_and_files(shell: Shell, confidential: Shell, file: Path) -> None:
     """A secret may stand in a file; one that is empty or given twice is an error that names it."""
-    confidential = replace(shell, client=shell.twitch.register_client())
     secret = written(shell.folder / "secret", f"{confidential.client.client_secret}\n")
-    outcome = await confidential.run(
+    await confidential.run(
         "login",
-        *shell.urls,
         TWITCHVAULT_CLIENT_SECRET=None,
         TWITCHVAULT_CLIENT_SECRET_FILE=str(secret),
         TWITCHVAULT_KEYS=f"{KEY},{SECOND}",
     )
-    assert outcome.code == 0, outcome.err
     listed = await run(confidential, "list", keys=file)
     assert "alice" in listed.out, listed.err
     for variables, text in (
@@ -151,12 +130,11 @@ async def test_variables_and_files(shell: Shell, file: Path) -> None:
         ({"TWITCHVAULT_KEYS": " "}, "TWITCHVAULT_KEYS is empty"),
         ({"TWITCHVAULT_STORE_FILE": "x"}, "TWITCHVAULT_STORE and TWITCHVAULT_STORE_FILE are both"),
     ):
-        wrong = await shell.start("list", **variables)
-        said = await shell.end(wrong)
-        assert (said.code, said.out) == (2, "")
+        said = await shell.end(await shell.start("list", **variables), code=2)
+        assert said.out == ""
         assert said.err.startswith(f"twitchvault: {text}")
     option = await shell.run(
-        "list", "--store", f"sqlite:///{shell.folder}/a.db", TWITCHVAULT_STORE=""
+        "list", "--store", f"sqlite:///{shell.folder}/a.db", code=2, TWITCHVAULT_STORE=""
     )
     assert "there is no store in " in option.err
 
@@ -166,8 +144,7 @@ async def test_what_the_library_logs_is_a_line_of_the_command(shell: Shell) -> N
     await shell.sign_in("alice")
     shell.file.chmod(0o644)
     shell.twitch.disconnect(shell.client, "alice")
-    outcome = await shell.run("refresh", "alice", *shell.urls)
-    assert outcome.code == 1
+    outcome = await shell.run("refresh", "alice", code=1)
     first, *others = outcome.err.splitlines()
     assert first.startswith("twitchvault: ")
     assert str(shell.file) in first
@@ -176,8 +153,7 @@ async def test_what_the_library_logs_is_a_line_of_the_command(shell: Shell) -> N
 
 async def test_the_client_id_is_asked_for(shell: Shell) -> None:
     """Without one the message says where to give it."""
-    outcome = await shell.run("login", *shell.urls, TWITCHVAULT_CLIENT_ID=None)
-    assert outcome.code == 2
+    outcome = await shell.run("login", code=2, TWITCHVAULT_CLIENT_ID=None)
     assert outcome.err == (
         "twitchvault: name the application: --client-id, or TWITCHVAULT_CLIENT_ID\n"
     )
@@ -187,8 +163,7 @@ async def test_the_client_id_is_asked_for(shell: Shell) -> None:
 async def test_a_store_that_cannot_be_is_one_line(shell: Shell, command: str) -> None:
     """What is no URL, or of an unknown kind, gives a message and exit code 2."""
     for url, text in BAD_URLS.items():
-        outcome = await shell.run(*command.split(), "--store", url, COLUMNS="40")
-        assert outcome.code == 2
+        outcome = await shell.run(*command.split(), "--store", url, code=2, COLUMNS="40")
         assert outcome.err.startswith(f"twitchvault: {text}")
         assert outcome.err.count("\n") == 1
         assert "store object" not in outcome.err
@@ -199,18 +174,16 @@ async def test_a_store_of_the_environment_is_named_by_its_variable(
     shell: Shell, command: str
 ) -> None:
     """An error says that the URL came from the variable, or from the file that one names."""
-    urls = shell.urls if command == "doctor" else ()
     for url in BAD_URLS:
         if (command, url) == ("doctor", "memory://"):
             continue  # it can be looked at
-        outcome = await shell.run(command, *urls, TWITCHVAULT_STORE=url)
-        assert outcome.code == 2
+        outcome = await shell.run(command, code=2, TWITCHVAULT_STORE=url)
         said = (outcome.out + outcome.err).replace("name another one with --store", "")
         assert "TWITCHVAULT_STORE" in said
         assert "--store" not in said
     file = written(shell.folder / "url", "tokens.db")
     outcome = await shell.run(
-        command, *urls, TWITCHVAULT_STORE=None, TWITCHVAULT_STORE_FILE=str(file)
+        command, code=2, TWITCHVAULT_STORE=None, TWITCHVAULT_STORE_FILE=str(file)
     )
     assert "the content of TWITCHVAULT_STORE_FILE has no scheme" in outcome.out + outcome.err
 
@@ -223,9 +196,9 @@ async def test_a_store_that_is_not_there(shell: Shell, command: str, where: str 
     before = set(shell.folder.rglob("*"))
     default = "twitchvault/tokens.db"
     url = None if where is None else f"sqlite:///{shell.folder / where}"
-    outcome = await shell.run(*command.split(), TWITCHVAULT_STORE=url)
+    outcome = await shell.run(*command.split(), code=2, TWITCHVAULT_STORE=url)
     file = str(shell.folder / (where or default))
-    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.out == ""
     assert outcome.err == (
         f"twitchvault: there is no store in {file!r}: name another one, or sign in first\n"
     )
@@ -235,14 +208,12 @@ async def test_a_store_that_is_not_there(shell: Shell, command: str, where: str 
 
 async def test_a_server_is_named_without_its_password(shell: Shell) -> None:
     """Neither the store's name nor an error shows a password in the URL."""
-    server = Server()
-    with running(server):
+    with running(server := Server()):
         await server.ready()
         place = f"127.0.0.1:{server.port}"
         named = await shell.run("list", "--store", f"redis://{place}/0?client_name=s3cret")
         assert named.err == f"Store: redis://{place}/0\nNobody is in the store.\n"
-        refused = await shell.run("list", "--store", f"redis://u:s3cret@{place}/0")
-        assert refused.code == 2
+        refused = await shell.run("list", "--store", f"redis://u:s3cret@{place}/0", code=2)
         assert "s3cret" not in refused.err
 
 
@@ -257,17 +228,26 @@ def test_the_version() -> None:
 async def test_an_argument_is_called_as_the_command_calls_it(shell: Shell, option: str) -> None:
     """A message names the option or the variable, not the parameter of the library behind it."""
     variable = f"TWITCHVAULT_{option.removeprefix('--').replace('-', '_').upper()}"
-    by_option = await shell.run("login", option, "not one word")
-    by_variable = await shell.run("login", **{variable: "not one word"})
+    by_option = await shell.run("login", option, "not one word", code=2)
+    wrong: dict[str, Any] = {variable: "not one word"}
+    by_variable = await shell.run("login", code=2, **wrong)
     for name, outcome in ((option, by_option), (variable, by_variable)):
-        assert outcome.code == 2
         assert f"twitchvault: {name} must be " in outcome.err
+
+
+@pytest.mark.parametrize("option", ["--store", "--id-url", "--api-url", "--client-id"])
+async def test_an_empty_option_is_not_one_left_out(shell: Shell, option: str) -> None:
+    """What a shell makes of a variable that is not set is refused: another store would be used."""
+    outcome = await shell.run("check", option, "", code=2)
+    why = f"{option} is empty: give it a value, or leave it out"
+    assert outcome.err == f"twitchvault: {why}\n"
 
 
 async def test_a_store_without_a_folder_is_one_line(shell: Shell) -> None:
     """The message of the store is shown as it is."""
-    outcome = await shell.run("login", "--store", f"sqlite:///{shell.folder}/none/tokens.db")
-    assert outcome.code == 2
+    outcome = await shell.run(
+        "login", "--store", f"sqlite:///{shell.folder}/none/tokens.db", code=2
+    )
     assert "its folder does not exist, make that first" in outcome.err
 
 
@@ -282,8 +262,24 @@ def test_a_missing_package_is_named_with_its_extra(package: str) -> None:
     )
 
 
-async def test_a_misspelled_command_is_one_line(shell: Shell) -> None:
-    """In a pipe what is wrong stands on one line, without a box around it."""
-    outcome = await shell.run("list", "--a-rather-long-option-that-there-is-not", COLUMNS="40")
-    assert outcome.code == 2
-    assert "Error: No such option: --a-rather-long-option-that-there-is-not" in outcome.err
+async def document(shell: Shell, *arguments: str) -> dict[str, Any]:
+    """The JSON document that a command prints; it names the store."""
+    outcome = await shell.run(*arguments, "--json")
+    found: dict[str, Any] = outcome.json
+    assert found.pop("store") == str(shell.file)
+    return found
+
+
+async def test_login_backup_encrypt_rotate_and_remove(shell: Shell, file: Path) -> None:
+    """--json: each says what it did; what a login shows to a person goes to standard error."""
+    (user,) = (await document(shell, "login"))["users"]
+    assert (user["user_id"], user["login"], user["state"]) == ("1001", "alice", "live")
+    backup = str(shell.folder / "tokens.bak")
+    assert await document(shell, "backup", backup) == {"file": backup, "records": 1}
+    encrypted = await document(shell, "encrypt", "--key-file", str(file))
+    rotated = await document(shell, "keys", "rotate", "--key-file", str(file))
+    assert (encrypted["rewritten"], rotated["rewritten"]) == (1, 0)
+    assert encrypted["by_key"] == rotated["by_key"]
+    assert encrypted["left"] == rotated["left"] == []
+    removed = await document(shell, "remove", "alice", "--key-file", str(file))
+    assert [(one["login"], one["outcome"]) for one in removed["users"]] == [("alice", "removed")]

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twitchvault import App
-
-from .command import rows
-
 if TYPE_CHECKING:
     from .command import Shell
 
@@ -15,25 +11,10 @@ if TYPE_CHECKING:
 async def test_a_running_program_goes_on_with_the_new_pair(shell: Shell) -> None:
     """A good pair is exchanged too, once, and a program that shares the store sees the new one."""
     old = await shell.sign_in("alice")
-    async with App(
-        shell.client.client_id,
-        store=shell.store,
-        id_url=shell.twitch.id_url,
-        api_url=shell.twitch.api_url,
-    ) as app:
-        outcome = await shell.run("refresh", "alice", *shell.urls)
-        assert outcome.code == 0, outcome.err
+    async with shell.app() as app:
+        outcome = await shell.run("refresh", "alice")
         token = app.get_user_by_id("1001").token
         assert token != old.access_token
         assert shell.twitch.is_live(token)
-    assert rows(outcome.out)["alice"][2] == "live"
+    assert outcome.rows["alice"][2] == "live"
     assert (shell.twitch.counts.exchanges, shell.twitch.counts.replays) == (1, 0)
-
-
-async def test_twitch_is_not_asked_about_a_lost_login(shell: Shell) -> None:
-    """A user who has to sign in makes the exit code 1, without a request for that user."""
-    await shell.sign_in("alice")
-    shell.twitch.disconnect(shell.client, "alice")
-    for _ in range(2):
-        assert (await shell.run("refresh", "--all", *shell.urls)).code == 1
-    assert shell.twitch.counts.refused_refreshes == 1

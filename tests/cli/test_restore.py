@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from typing import TYPE_CHECKING
 
-from twitchvault import SQLiteStore, open_store
+from twitchvault import SQLiteStore
 from twitchvault.vault.record import encode
 from twitchvault.vault.transitions import removed
 
-from .records import entries_of, fill, login, refreshed
+from .records import login, refreshed
 
 if TYPE_CHECKING:
     from .command import Shell
@@ -21,7 +20,7 @@ async def test_an_old_backup_harms_nobody(shell: Shell) -> None:
     old = {
         f"client:{name}": refreshed(login(name)) for name in ("alice", "bob", "carol", "dora", "ed")
     }
-    await fill(open_store(shell.store), old)
+    await shell.fill(old)
     file = shell.folder / "tokens.bak"
     await shell.run("backup", str(file))
     anew, gone = login("dora-anew", old["client:dora"]), removed(old["client:ed"])
@@ -33,9 +32,8 @@ async def test_an_old_backup_harms_nobody(shell: Shell) -> None:
         "client:dora": anew,
         "client:ed": gone,
     }
-    await fill(open_store(shell.store), now)
+    await shell.fill(now)
     outcome = await shell.run("restore", str(file))
-    assert outcome.code == 0, outcome.err
     assert outcome.out.splitlines() == [
         "alice\talice\tnewer\tclient\tgeneration 6 is there, and this one is 2",
         "bob\tbob\tunchanged\tclient\t-",
@@ -43,7 +41,7 @@ async def test_an_old_backup_harms_nobody(shell: Shell) -> None:
         "dora\tdora\tnewer\tclient\tgeneration 3 is there, and this one is 2",
         "ed\ted\tnewer\tclient\tthe user was removed since",
     ]
-    after = await entries_of(open_store(shell.store))
+    after = await shell.entries()
     expected = {**now, "client:carol": old["client:carol"]}
     assert after == {key: encode(record) for key, record in expected.items()}
 
@@ -53,12 +51,10 @@ async def test_what_is_no_backup_is_refused(shell: Shell) -> None:
     file = shell.folder / "notes.txt"
     for content in (b"", b"dear diary" * 100):
         file.write_bytes(content)
-        outcome = await shell.run("restore", str(file))
-        assert outcome.code == 2
+        outcome = await shell.run("restore", str(file), code=2)
         assert repr(str(file)) in outcome.err
         assert file.read_bytes() == content
-    outcome = await shell.run("restore", str(shell.folder / "nothing"))
-    assert outcome.code == 2
+    outcome = await shell.run("restore", str(shell.folder / "nothing"), code=2)
     assert "nothing" in outcome.err
     assert not shell.file.exists()
 
@@ -73,16 +69,16 @@ async def test_the_files_of_a_store_are_a_backup_too(shell: Shell) -> None:
         shutil.copyfile(f"{shell.file}{suffix}", f"{copy}{suffix}")
     await store.close()
     outcome = await shell.run("restore", str(copy), "--store", f"sqlite:///{shell.folder}/new.db")
-    assert (outcome.code, outcome.out) == (0, "alice\t1001\tadded\tclient\t-\n"), outcome.err
+    assert outcome.out == "alice\t1001\tadded\tclient\t-\n"
 
 
 async def test_one_document_for_programs(shell: Shell) -> None:
     """--json names the stores, and each user with what became of the record."""
-    await fill(open_store(shell.store), {"client:1001": login("alice")})
+    await shell.fill({"client:1001": login("alice")})
     user = {"client_id": "client", "user_id": "1001", "login": "alice", "reason": None}
     new = shell.folder / "new.db"
     outcome = await shell.run("copy", "--json", shell.store, f"sqlite:///{new}")
-    assert json.loads(outcome.out) == {
+    assert outcome.json == {
         "source": str(shell.file),
         "target": str(new),
         "users": [{**user, "outcome": "added"}],
@@ -90,4 +86,19 @@ async def test_one_document_for_programs(shell: Shell) -> None:
     await shell.run("backup", f"{shell.folder}/tokens.bak")
     outcome = await shell.run("restore", "--json", f"{shell.folder}/tokens.bak")
     document = {"store": str(shell.file), "users": [{**user, "outcome": "unchanged"}]}
-    assert json.loads(outcome.out) == document
+    assert outcome.json == document
+
+
+async def test_copying_and_restoring_at_a_terminal(shell: Shell) -> None:
+    """A bar shows how far it is, and sentences say what became of whom."""
+    await shell.fill({"client:1001": login("alice")})
+    text = await shell.screen("copy", shell.store, f"sqlite:///{shell.folder}/new.db")
+    assert "Copying" in text
+    assert "Verifying" in text
+    assert "Copied and verified: 1 added." in text
+    text = await shell.screen("backup", f"{shell.folder}/tokens.bak")
+    assert "Writing" in text
+    newer = {"client:1001": refreshed(login("alice"))}
+    await shell.fill(newer)
+    text = await shell.screen("restore", f"{shell.folder}/tokens.bak")
+    assert "alice (1001): left as it is: generation 2 is there, and this one is 1" in text

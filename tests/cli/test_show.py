@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from typing import TYPE_CHECKING
@@ -16,17 +15,17 @@ if TYPE_CHECKING:
 async def test_show_in_a_pipe(shell: Shell) -> None:
     """By login in any case, or by id; one line for each thing; the exit code does not judge."""
     await shell.sign_in("alice")
-    await shell.put("1002", Record("token", None, state="needs_login", reason="disconnected"))
+    await shell.fill(
+        {"client:1002": Record("token", None, state="needs_login", reason="disconnected")}
+    )
     by_login, by_id = await shell.run("show", "ALICE"), await shell.run("show", "1002")
-    assert by_login.code == by_id.code == 0
     assert by_login.err == shell.named()
     lines = dict(line.split(":", 1) for line in by_login.out.splitlines())
     assert lines["user"].strip() == "alice (1001)"
     assert lines["scopes"].strip() == "chat:read"
     assert lines["validated"].strip().endswith("Z")
     assert "disconnected" in by_id.out
-    nobody = await shell.run("show", "nobody")
-    assert nobody.code == 2
+    nobody = await shell.run("show", "nobody", code=2)
     assert "no user 'nobody' in the store; 'twitchvault list' shows who is there" in nobody.err
 
 
@@ -34,9 +33,9 @@ async def test_what_happened_to_a_user(shell: Shell) -> None:
     """The history says when, what, by which process and why; never a token."""
     await shell.sign_in("alice")
     shell.twitch.disconnect(shell.client, "alice")
-    assert (await shell.run("refresh", "alice", *shell.urls)).code == 1
+    await shell.run("refresh", "alice", code=1)
     shown = await shell.run("show", "alice", "--json")
-    first, last = json.loads(shown.out)["history"]
+    first, last = shown.json["history"]
     assert (first["kind"], first["before"], first["reason"]) == ("added", None, None)
     assert (first["host"], first["pid"]) == (socket.gethostname(), os.getpid())
     assert first["at"].endswith("Z")

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from tests.own_stores import OwnStore, WatchedStore
 from twitchvault import MemoryStore
-from twitchvault.cli.transfer import Holder, bring, decide, holder_of, leased, snapshot
+from twitchvault.cli.transfer import Holder, bring, decide, holder_of, snapshot
 from twitchvault.stores.base import Entry
 from twitchvault.vault import transitions
 from twitchvault.vault.record import Record, encode, fingerprint
@@ -168,7 +168,7 @@ async def test_records_are_brought_as_they_are() -> None:
     target = await opened(alice=NEW)
     value = encode(OLD)[:-1] + b',"of_a_newer_version":1}'
     entries = [Entry("client:alice", 1, encode(OLD)), Entry("client:bob", 2, value)]
-    outcomes = [(one.holder.user_id, one.outcome) async for one in bring(entries, target)]
+    outcomes = [(one.user_id, one.outcome) for one in await bring("", entries, target)]
     assert outcomes == [("alice", "newer"), ("bob", "added")]
     stored = {entry.key: entry.value async for entry in target.scan()}
     assert stored == {"client:alice": encode(NEW), "client:bob": value}
@@ -178,7 +178,7 @@ async def test_a_dry_run_writes_nothing() -> None:
     """It says the same and leaves the store as it was."""
     target = await opened(alice=OLD)
     entries = [Entry("client:alice", 1, encode(NEW)), Entry("client:bob", 2, encode(NEW))]
-    outcomes = [one.outcome async for one in bring(entries, target, dry_run=True)]
+    outcomes = [one.outcome for one in await bring("", entries, target, dry_run=True)]
     assert outcomes == ["updated", "added"]
     stored = {entry.key: entry.value async for entry in target.scan()}
     assert stored == {"client:alice": encode(OLD)}
@@ -191,7 +191,7 @@ async def test_what_cannot_be_read_is_left() -> None:
     target = await opened()
     await target.put("client:alice", b"garbage")
     entries = [Entry("client:alice", 1, encode(NEW)), Entry("client:bob", 2, b"garbage")]
-    results = [one async for one in bring(entries, target)]
+    results = await bring("", entries, target)
     assert [one.outcome for one in results] == ["unreadable", "unreadable"]
     assert "in the store: the record of user 'alice' is damaged" in results[0].reason
     assert "as it was brought: the record of user 'bob' is damaged" in results[1].reason
@@ -208,17 +208,11 @@ async def test_who_is_faster_stays() -> None:
             await store.inner.put(key, encode(NEW))
 
     store.before = overtake
-    results = [one async for one in bring([Entry(KEY, 1, encode(OLD))], store)]
+    results = await bring("", [Entry(KEY, 1, encode(OLD))], store)
     assert [one.outcome for one in results] == ["newer"]
     entry = await store.get(KEY)
     assert entry is not None
     assert entry.value == encode(NEW)
-
-
-async def test_leases_are_found() -> None:
-    """Whose refresh token may be on its way to Twitch is known before anything is copied."""
-    store = await opened(alice=transitions.leased(NEW, "somebody", 60.0), bob=OLD)
-    assert leased(await snapshot(store)) == [(Holder("client", "alice"), "first")]
 
 
 @pytest.mark.parametrize("kind", [OwnStore, WatchedStore])

@@ -17,12 +17,10 @@ import sys
 from contextlib import suppress
 from typing import Final
 
-__all__ = ["FAILED", "INTERRUPTED", "main"]
-
 _PACKAGES: Final = frozenset({"typer", "rich", "segno"})
 FAILED: Final = 2
 INTERRUPTED: Final = 130
-_BROKEN_PIPE: Final = 141
+BROKEN_PIPE: Final = 141
 
 
 def main() -> None:
@@ -70,4 +68,4 @@ def _output_failed(error: OSError) -> int:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, AttributeError, ValueError):
             os.dup2(nowhere, stream.fileno())
-    return _BROKEN_PIPE if is_closed else FAILED
+    return BROKEN_PIPE if is_closed else FAILED

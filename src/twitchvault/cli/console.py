@@ -1,4 +1,7 @@
-"""Output and exit codes: data goes to standard output, everything else to standard error."""
+"""Output and exit codes: data goes to standard output, everything else to standard error.
+
+Times are RFC 3339 in UTC for programs, and ages for people.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ import os
 import signal
 import stat
 import sys
-from contextlib import asynccontextmanager, contextmanager
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import typer
@@ -18,42 +23,19 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from twitchvault.cli import FAILED, INTERRUPTED
+from twitchvault.cli import BROKEN_PIPE, FAILED, INTERRUPTED
 from twitchvault.errors import TwitchVaultError, WrongType, WrongValue
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from types import FrameType
 
     from rich.console import RenderableType
 
-__all__ = [
-    "FAILED",
-    "NEEDS_LOGIN",
-    "ask",
-    "at_terminal",
-    "count",
-    "fail",
-    "fits",
-    "in_our_words",
-    "out",
-    "prepare",
-    "printable",
-    "progress",
-    "run",
-    "say",
-    "say_json",
-    "say_row",
-    "take_from",
-    "unusable_port",
-    "warn",
-    "while_read",
-]
-
 NEEDS_LOGIN: Final = 1
 _BY_SIGNAL: Final = 128
-_signals: Final[list[int]] = []
-"""Those that have ended the command."""
+_reasons: Final[list[int]] = []
+"""The exit codes of what has ended the command before its time."""
 _UNBOUNDED: Final = 10_000
 _OPTIONS: Final[dict[str, str]] = {
     "'api_url'": "--api-url",
@@ -84,6 +66,8 @@ _ADVICE: Final = {
     ": authorize() opens it and tries on": "",
 }
 """What an error advises a program to do, and what a person does instead."""
+
+_UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 out: Final = Console(highlight=False, markup=False, emoji=False)
 """For what is more than plain lines, at a terminal."""
@@ -123,10 +107,39 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def fits(content: RenderableType) -> bool:
-    """Whether the terminal is wide enough for it as it is."""
+def rfc3339(moment: float | None) -> str | None:
+    """Epoch seconds in UTC, "2026-01-31T12:00:00Z"; None stays None."""
+    if moment is None:
+        return None
+    try:
+        return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return None  # a record that somebody has damaged
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its two largest units, "3 h 20 min"."""
+    rest = max(int(seconds), 0)
+    parts: list[str] = []
+    for size, unit in _UNITS:
+        count, rest = divmod(rest, size)
+        if count or parts:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2]) or "0 s"
+
+
+def age(moment: float | None) -> str:
+    """How long ago it was, or is to be; "never" for None."""
+    if moment is None:
+        return "never"
+    ago = time.time() - moment
+    return f"{duration(ago)} ago" if ago >= 0 else f"in {duration(-ago)}"
+
+
+def least_width(content: RenderableType) -> int:
+    """How many columns of a terminal it needs."""
     unbounded = out.options.update(width=_UNBOUNDED)
-    return Measurement.get(out, unbounded, content).minimum <= out.width
+    return Measurement.get(out, unbounded, content).minimum
 
 
 def say(text: str) -> None:
@@ -134,9 +147,9 @@ def say(text: str) -> None:
     _write(sys.stdout, printable(text))
 
 
-def say_row(*fields: str) -> None:
+def say_row(*fields: str | None) -> None:
     """Print a line of data for a program: fields between tabs, "-" for an empty one."""
-    _write(sys.stdout, "\t".join(printable(field) or "-" for field in fields))
+    _write(sys.stdout, "\t".join(printable(field or "-") for field in fields))
 
 
 def say_json(document: dict[str, Any], *, indent: int | None = 2) -> None:
@@ -149,39 +162,23 @@ def warn(text: str) -> None:
     _write(sys.stderr, printable(" ".join(text.splitlines())))
 
 
-@asynccontextmanager
-async def while_read() -> AsyncIterator[None]:
-    """Break the block off by a `BrokenPipeError` when the reader of standard output has gone.
+def end_without_reader() -> None:
+    """End the running command as soon as the reader of standard output has gone.
 
     Without it a command that waits would notice at its next line, which may be hours away.
     """
-    loop, pipe, limit = asyncio.get_running_loop(), _pipe(), asyncio.timeout(None)
+    if sys.platform == "win32" or sys.stdout is None:
+        return  # where no event loop can wait for a pipe
+    loop, pipe = asyncio.get_running_loop(), sys.stdout.fileno()
 
     def end() -> None:
         loop.remove_reader(pipe)
-        limit.reschedule(0)
+        _end_with(BROKEN_PIPE)
 
-    try:
-        async with limit:
-            # Nothing comes out of this end: it can be "read" once the other one is closed.
-            loop.add_reader(pipe, end) if pipe else None
-            try:
-                yield
-            finally:
-                loop.remove_reader(pipe) if pipe else None
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
-
-
-def _pipe() -> int:
-    """The descriptor of standard output if it is a pipe that an event loop can wait for, else 0."""
-    if sys.platform == "win32" or sys.stdout is None:
-        return 0
-    descriptor = sys.stdout.fileno()
-    mode = os.fstat(descriptor).st_mode
-    return descriptor if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else 0
+    mode = os.fstat(pipe).st_mode
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        # Nothing comes out of this end: it can be "read" once the other one is closed.
+        loop.add_reader(pipe, end)
 
 
 def _write(stream: Any, line: str) -> None:  # noqa: ANN401 - None if it is closed
@@ -258,20 +255,26 @@ def ask(question: str) -> str:
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:
+    _end_with(_BY_SIGNAL + number)
+
+
+def _end_with(code: int) -> None:
     """End as Ctrl-C does, so that no copy of the tokens is left in a temporary folder."""
-    _signals.append(number)
+    _reasons.append(code)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background job of a script
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.raise_signal(signal.SIGINT)
 
 
 def _stop() -> NoReturn:
-    warn("Stopped.")
-    raise typer.Exit(_BY_SIGNAL + _signals[0] if _signals else INTERRUPTED)
+    code = _reasons[0] if _reasons else INTERRUPTED
+    if code != BROKEN_PIPE:
+        warn("Stopped.")
+    raise typer.Exit(code)
 
 
 @contextmanager
-def progress(text: str, total: int) -> Iterator[Callable[[], None]]:
+def progress(text: str, total: int | None = None) -> Iterator[Callable[[], None]]:
     """A bar on standard error, if that is a terminal; what it yields takes one step."""
     if not _err.is_terminal:  # where rich prints an empty line, up to version 14
         yield lambda: None

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -17,17 +17,6 @@ from twitchvault.environment import key_file, keys, setting, variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-
-__all__ = [
-    "AppOptions",
-    "EveryUser",
-    "Json",
-    "KeyFile",
-    "OneUser",
-    "StoreOptions",
-    "StoreUrl",
-    "as_command",
-]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 OneUser = Annotated[str | None, typer.Argument(metavar="USER", help="An id or a login name.")]
@@ -89,10 +78,10 @@ class AppOptions(StoreOptions):
     ] = False
     id_url: Annotated[
         str, typer.Option(metavar="URL", help="The identity service; or TWITCHVAULT_ID_URL.")
-    ] = ""
+    ] = cast("str", None)
     api_url: Annotated[
         str, typer.Option(metavar="URL", help="The Helix API; or TWITCHVAULT_API_URL.")
-    ] = ""
+    ] = cast("str", None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -100,17 +89,20 @@ class AppOptions(StoreOptions):
             fail("name the application: --client-id, or TWITCHVAULT_CLIENT_ID")
         self.required_client_id = self.client_id
         self.client_secret = ask("Client secret") if self.secret else setting("CLIENT_SECRET")
-        self.id_url = _first(self.id_url or None, "ID_URL") or ID_URL
-        self.api_url = _first(self.api_url or None, "API_URL") or API_URL
+        self.id_url = _first(self.id_url, "ID_URL") or ID_URL
+        self.api_url = _first(self.api_url, "API_URL") or API_URL
 
 
 def _first(option: str | None, name: str) -> str | None:
     """The option, else what the environment says, which errors then name."""
+    called = f"--{name.lower().replace('_', '-')}"
+    if option == "":
+        fail(f"{called} is empty: give it a value, or leave it out")
     if option is not None:
         return option
     value = setting(name)
     if value is not None:
-        take_from(f"--{name.lower().replace('_', '-')}", _source(name))
+        take_from(called, _source(name))
     return value
 
 

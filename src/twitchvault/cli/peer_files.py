@@ -13,8 +13,6 @@ from twitchvault.errors import StoreError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["FoundPair", "read_pairs"]
-
 _ACCESS: Final = ("token", "accessToken", "access_token")
 _REFRESH: Final = ("refresh", "refreshToken", "refresh_token")
 _USER: Final = ("user_id", "userId")

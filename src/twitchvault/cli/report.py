@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from twitchvault.app import App
-from twitchvault.cli.console import FAILED, NEEDS_LOGIN, in_our_words, say_json, warn
-from twitchvault.cli.store import opened_app, opened_store, store_name
+from twitchvault.cli import FAILED
+from twitchvault.cli.console import NEEDS_LOGIN, in_our_words, warn
+from twitchvault.cli.store import make_app, opened_store
 from twitchvault.cli.users import StoredUser, chosen_users, for_each, read_users, show_users
 from twitchvault.errors import AuthFailure, TwitchVaultError, Unauthorized
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from twitchvault.cli.options import AppOptions
     from twitchvault.helix import UserAPI
-
-__all__ = ["fail_if_any", "validate", "work_and_report"]
 
 
 async def work_and_report(
@@ -33,7 +31,7 @@ async def work_and_report(
 
     Exit code 2 if it failed for somebody, 1 if somebody of them has to sign in.
     """
-    async with opened_store(options) as store, opened_app(options, store, App) as app:
+    async with opened_store(options) as store, make_app(options, store) as app:
         refused: set[str] = set()
 
         async def attempt(user: StoredUser) -> None:
@@ -49,10 +47,8 @@ async def work_and_report(
         chosen = {user.user_id for user in before}
         after = await read_users(store, options.client_id)
     users = [user for user in after if user.user_id in chosen]
-    if json:
-        say_json({"store": store_name(options), "users": [user.as_dict() for user in users]})
-    elif users:
-        show_users(users)
+    if json or users:
+        show_users(users, options, json)
     fail_if_any(errors, before)
     if lost := [u.name for u in users if u.state != "live" or u.user_id in refused]:
         warn(f"Sign in again: {', '.join(lost)}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from twitchvault.app import App
+from twitchvault.cli.checks.files import check_mode
 from twitchvault.cli.console import fail, in_our_words, warn
 from twitchvault.environment import default_store, encrypted, make_store, variable
 from twitchvault.errors import DecryptionError, StoreError, WrongValue
@@ -21,29 +20,13 @@ if TYPE_CHECKING:
     from twitchvault.cli.options import AppOptions, StoreOptions
     from twitchvault.stores import TokenStore
 
-__all__ = [
-    "make_inner",
-    "opened_app",
-    "opened_store",
-    "store_file",
-    "store_is_there",
-    "store_name",
-    "store_url",
-]
-
-Flow = TypeVar("Flow", bound=App)
-
-OTHERS: Final = 0o077
 _NO_KEYS: Final = "is encrypted: name the file with its keys by --key-file, or set TWITCHVAULT_KEYS"
 _PLAIN: Final = "is not encrypted: run 'twitchvault encrypt' first, or leave the keys out"
 
 
-@asynccontextmanager
-async def opened_app(
-    options: AppOptions, store: TokenStore, kind: type[Flow]
-) -> AsyncIterator[Flow]:
-    """An authorized app or flow of that kind on an open store; it does no upkeep."""
-    async with kind(
+def make_app(options: AppOptions, store: TokenStore) -> App:
+    """An app on an open store; it does no upkeep."""
+    return App(
         options.required_client_id,
         options.client_secret,
         store=store,
@@ -51,8 +34,7 @@ async def opened_app(
         id_url=options.id_url,
         api_url=options.api_url,
         trust_env=True,
-    ) as app:
-        yield app
+    )
 
 
 @asynccontextmanager
@@ -73,15 +55,16 @@ async def opened_store(
     `raw`: the entries as they lie, encrypted or not.
     """
     inner = _store(options, make)
-    store = inner if raw or options.keys is None else encrypted(inner, options.keys)
+    if options.keys is not None and not raw:
+        encrypted(inner, options.keys)  # a key that is none is said before anything is made
     if not make and not store_is_there(options):
         fail(f"there is no store in {store_name(options)!r}: name another one, or sign in first")
     try:
         await inner.open()
-        if not raw and not await _unlock(inner, store, options, make, plain):
-            store = inner
-        if options.keys is not None:
-            _warn_if_readable(options.keys.path)
+        store = inner if raw else await unlocked(inner, options, make=make, plain=plain)
+        if options.keys is not None and options.keys.path is not None:
+            check = check_mode("key file", options.keys.path)
+            warn(f"twitchvault: {check.text}: {check.advice}") if check.advice else None
         if title:
             namespace = f", namespace {options.namespace!r}" if options.namespace else ""
             warn(f"{title}: {store_name(options)}{namespace}")
@@ -90,39 +73,30 @@ async def opened_store(
         await inner.close()
 
 
-async def _unlock(
-    inner: TokenStore, store: TokenStore, options: StoreOptions, make: bool, plain: bool
-) -> bool:
-    """Open `store`, which encrypts `inner` if there are keys; raise if that is not right.
-
-    False if it is to be used without encryption.
-    """
+async def unlocked(
+    inner: TokenStore, options: StoreOptions, *, make: bool = False, plain: bool = False
+) -> TokenStore:
+    """An open store as a program reads it; an error says at its end what to do about the keys."""
     name, keys = repr(store_name(options)), options.keys
     is_encrypted = await inner.get(ENCRYPTION_CHECK_KEY) is not None
     if keys is None:
         if is_encrypted:
             raise StoreError(f"{name} {_NO_KEYS}")
-        return False
-    if is_encrypted:
-        await _open_encrypted(store, name, keys.source)
-        return True
-    if make:
-        with suppress(DecryptionError):  # there are entries in plaintext
-            await store.open()
-            return True
-    if not plain:
-        raise StoreError(f"{name} {_PLAIN}")
-    return False
-
-
-async def _open_encrypted(store: TokenStore, name: str, source: str) -> None:
+        return inner
+    store = encrypted(inner, keys)
     try:
-        await store.open()
+        if is_encrypted or make:
+            await store.open()
+            return store
     except DecryptionError as error:
-        if not str(error).startswith("none of the keys"):
+        if is_encrypted and str(error).startswith("none of the keys"):
+            msg = f"none of the keys in {keys.source} decrypts {name}: name other keys"
+            raise DecryptionError(msg) from None
+        if is_encrypted:
             raise
-        msg = f"none of the keys in {source} decrypts {name}: name other keys"
-        raise DecryptionError(msg) from None
+    if not plain:  # there are entries in plaintext, or may be
+        raise StoreError(f"{name} {_PLAIN}")
+    return inner
 
 
 def _store(options: StoreOptions, make: bool) -> TokenStore:
@@ -134,7 +108,7 @@ def _store(options: StoreOptions, make: bool) -> TokenStore:
 
 
 def make_inner(options: StoreOptions, url: str) -> TokenStore:
-    """The store of that URL as it lies there, not open; an error says which variable holds it."""
+    """The store of that URL as it lies there, not open; an error says where the URL stands."""
     try:
         return make_store(url, namespace=options.namespace)
     except WrongValue as error:
@@ -142,22 +116,11 @@ def make_inner(options: StoreOptions, url: str) -> TokenStore:
 
 
 def _with_source(text: str, options: StoreOptions) -> str:
-    """The fault of a URL, with the variable that holds it, which nobody sees in the command."""
+    """The fault of a URL, with the variable or the argument that holds it."""
     source = options.store_source
+    text = text.replace("--store", source, 1)
     is_named = source == "--store" or text.startswith((source, variable("NAMESPACE")))
     return text if is_named else f"{source}: {text}"
-
-
-def _warn_if_readable(file: Path | None) -> None:
-    if file is None or os.name != "posix":
-        return
-    with suppress(OSError):  # it was there when it was read
-        mode = file.stat().st_mode
-        if stat.S_ISREG(mode) and mode & OTHERS:
-            warn(
-                f"{str(file)!r} holds keys that other users of this machine can read (it has mode "
-                f"{stat.S_IMODE(mode):o}): 'chmod 600' it"
-            )
 
 
 def store_url(options: StoreOptions) -> str:

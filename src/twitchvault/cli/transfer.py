@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from twitchvault.cli.console import progress
+from twitchvault.cli.results import Outcome, Result
 from twitchvault.errors import StoreUnavailable, VersionConflict
 from twitchvault.stores.base import Entry, Watchable
 from twitchvault.vault.losses import reconciled
@@ -19,25 +21,15 @@ from twitchvault.vault.repository import UNREADABLE
 from twitchvault.vault.transitions import released
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
 
     from twitchvault.stores.base import TokenStore
     from twitchvault.vault.record import Record
-
-__all__ = ["Brought", "Holder", "bring", "decide", "holder_of", "leased", "snapshot"]
 
 AT_ONCE: Final = 200
 """Records that are written at the same time, which many stores do in one go."""
 ROUNDS: Final = 10
 """So often in a row a record is decided on anew, because others have written it meanwhile."""
-
-Outcome = Literal["added", "updated", "unchanged", "removed", "newer", "unreadable"]
-"""What became of a record that was brought.
-
-`added`: nothing stood there. `updated`: something older did. `unchanged`: the very pair did.
-`removed`: the user was removed where it comes from, and stays removed. `newer`: what stands is
-newer, or another login; it stays. `unreadable`: one of both cannot be read; what stands stays.
-"""
 
 
 class Holder(NamedTuple):
@@ -50,15 +42,6 @@ class Holder(NamedTuple):
     def is_app(self) -> bool:
         """Whether it is the application's own token."""
         return self.user_id == self.client_id
-
-
-class Brought(NamedTuple):
-    """What became of one entry, and why; `login` is the user's name if it is known."""
-
-    holder: Holder
-    login: str | None
-    outcome: Outcome
-    reason: str = ""
 
 
 def holder_of(key: str) -> Holder | None:
@@ -87,7 +70,8 @@ def decide(standing: Record | None, brought: Record, holder: Holder) -> tuple[Re
         return record, "removed", ""
     if (standing.pair, standing.state) == theirs:
         return record, "unchanged", ""
-    return record, "updated", _step(standing, record)
+    reason = f"generation {record.generation}, in the place of {standing.generation}"
+    return record, "updated", reason
 
 
 def _successor(standing: Record, brought: Record, holder: Holder) -> Record:
@@ -100,10 +84,6 @@ def _successor(standing: Record, brought: Record, holder: Holder) -> Record:
     if standing.pair == brought.pair:
         brought = released(brought, brought.lease or "") or brought  # it is over since
     return reconciled(standing, brought) or standing
-
-
-def _step(standing: Record, record: Record) -> str:
-    return f"generation {record.generation}, in the place of {standing.generation}"
 
 
 def _why_it_stays(standing: Record, brought: Record, holder: Holder) -> str:
@@ -119,33 +99,37 @@ def _why_it_stays(standing: Record, brought: Record, holder: Holder) -> str:
 
 
 async def bring(
-    entries: Sequence[Entry], target: TokenStore, *, dry_run: bool = False
-) -> AsyncIterator[Brought]:
-    """Bring the records among `entries` into an open store; what became of each.
+    text: str, entries: Sequence[Entry], target: TokenStore, *, dry_run: bool = False
+) -> list[Result]:
+    """Bring the records among `entries` into an open store, with a progress bar of that text.
 
     Entries that hold no record are passed over. `dry_run`: nothing is written.
     """
     records = [(entry, holder) for entry in entries if (holder := holder_of(entry.key))]
-    for start in range(0, len(records), AT_ONCE):
-        group = records[start : start + AT_ONCE]
-        calls = (_bring(entry, holder, target, dry_run) for entry, holder in group)
-        for result in await asyncio.gather(*calls, return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
-            yield result
+    results: list[Result] = []
+    with progress(text, len(records)) as step:
+        for start in range(0, len(records), AT_ONCE):
+            group = records[start : start + AT_ONCE]
+            calls = (_bring(entry, holder, target, dry_run) for entry, holder in group)
+            for result in await asyncio.gather(*calls, return_exceptions=True):
+                if isinstance(result, BaseException):
+                    raise result
+                results.append(result)
+                step()
+    return results
 
 
-async def _bring(entry: Entry, holder: Holder, target: TokenStore, dry_run: bool) -> Brought:
+async def _bring(entry: Entry, holder: Holder, target: TokenStore, dry_run: bool) -> Result:
     try:
         brought = _read(entry, holder)
     except UNREADABLE as error:
-        return Brought(holder, None, "unreadable", f"as it was brought: {error}")
+        return Result(*holder, None, "unreadable", f"as it was brought: {error}")
     for _ in range(ROUNDS):
         try:
             held = await target.get(entry.key)
             standing = None if held is None else _read(held, holder)
         except UNREADABLE as error:
-            return Brought(holder, brought.login, "unreadable", f"in the store: {error}")
+            return Result(*holder, brought.login, "unreadable", f"in the store: {error}")
         record, outcome, reason = decide(standing, brought, holder)
         if not dry_run and record != standing:
             value = entry.value if record is brought else encode(record)
@@ -153,7 +137,7 @@ async def _bring(entry: Entry, holder: Holder, target: TokenStore, dry_run: bool
                 await target.put(entry.key, value, expect=0 if held is None else held.version)
             except VersionConflict:
                 continue
-        return Brought(holder, brought.login, outcome, reason)
+        return Result(*holder, brought.login, outcome, reason)
     msg = f"the record of {holder.user_id or entry.key!r} is written by others all the time"
     raise StoreUnavailable(msg)
 
@@ -162,17 +146,15 @@ def _read(entry: Entry, holder: Holder) -> Record:
     return decode(entry.value, holder.user_id or entry.key)
 
 
-def leased(entries: Sequence[Entry]) -> list[tuple[Holder, str | None]]:
-    """Whose refresh token a process may be exchanging, for their records hold a lease; and the
-    login names.
-    """
+def leased(entries: Sequence[Entry]) -> list[Result]:
+    """Whose refresh token a process may be exchanging, for their records hold a lease."""
     found = []
     for entry in entries:
         if holder := holder_of(entry.key):
             with suppress(*UNREADABLE):
                 record = _read(entry, holder)
                 if record.lease is not None:
-                    found.append((holder, record.login))
+                    found.append(Result(*holder, record.login, "unchanged"))
     return found
 
 

@@ -11,18 +11,22 @@ from rich.text import Text
 
 from twitchvault import inputs
 from twitchvault.cli.console import (
+    age,
     at_terminal,
     fail,
-    fits,
     in_our_words,
+    least_width,
     out,
     printable,
     progress,
+    rfc3339,
     say,
+    say_json,
     say_row,
     warn,
 )
-from twitchvault.cli.times import age, rfc3339
+from twitchvault.cli.results import Result
+from twitchvault.cli.store import store_name
 from twitchvault.cli.transfer import holder_of
 from twitchvault.errors import StoreError, TwitchVaultError
 from twitchvault.vault.record import decode
@@ -30,20 +34,10 @@ from twitchvault.vault.record import decode
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from twitchvault.cli.options import StoreOptions
+    from twitchvault.cli.results import Outcome
     from twitchvault.stores import Entry, TokenStore
     from twitchvault.vault.record import Record
-
-__all__ = [
-    "COLOURS",
-    "StoredUser",
-    "chosen_users",
-    "for_each",
-    "one_user",
-    "read_users",
-    "show_users",
-    "stored_user",
-    "table_of",
-]
 
 COLOURS: Final = {"live": "green", "needs_login": "yellow", "damaged": "red"}
 _NOBODY: Final = "Nobody is in the store."
@@ -82,10 +76,9 @@ class StoredUser(NamedTuple):
             "expires_at": rfc3339(self.expires_at),
         }
 
-    def as_outcome(self, outcome: str, reason: str | None = None) -> dict[str, str | None]:
-        """What became of the user, in the JSON documents."""
-        whose = {"client_id": self.client_id, "user_id": self.user_id, "login": self.login}
-        return {**whose, "outcome": outcome, "reason": reason}
+    def became(self, outcome: Outcome, reason: str = "") -> Result:
+        """What became of the user."""
+        return Result(self.client_id, self.user_id, self.login, outcome, reason)
 
 
 async def read_users(store: TokenStore, client_id: str | None = None) -> list[StoredUser]:
@@ -162,53 +155,38 @@ async def for_each(
     return errors
 
 
-def show_users(users: list[StoredUser]) -> None:
-    """Print a table for each application; into a pipe, a line for each user and nothing else."""
+def show_users(users: list[StoredUser], options: StoreOptions, json: bool) -> None:
+    """Print one JSON document, a table for each application or, into a pipe, a line for each."""
+    if json:
+        say_json({"store": store_name(options), "users": [user.as_dict() for user in users]})
+        return
     if not users:
         warn(_NOBODY)
     if not at_terminal():
         for user in users:
-            say_row(*_fields(user))
+            times = rfc3339(user.last_validated), rfc3339(user.expires_at)
+            rest = user.client_id, " ".join(user.scopes), user.reason
+            say_row(user.name, user.user_id, user.state, *times, *rest)
         return
     for client_id, group in groupby(users, key=lambda user: user.client_id):
         out.print(Text.assemble("Application ", (printable(client_id), "bold")), soft_wrap=True)
-        _show_table(list(group))
+        table = table_of(list(group), "SCOPES", lambda user: " ".join(user.scopes) or "-")
+        if (width := least_width(table)) > out.width:
+            table.width = width  # so nothing is cut: the terminal breaks the lines as it likes
+        out.print(table, crop=False)
     for user in users:
         if user.reason:
             say(f"{user.name}: {user.reason}")
 
 
-def _fields(user: StoredUser) -> tuple[str, ...]:
-    validated, expires = rfc3339(user.last_validated), rfc3339(user.expires_at)
-    times = validated or "", expires or ""
-    scopes = " ".join(user.scopes)
-    return user.name, user.user_id, user.state, *times, user.client_id, scopes, user.reason
-
-
-def _show_table(users: list[StoredUser]) -> None:
-    table = table_of(users, "SCOPES", _scopes)
-    if fits(table):
-        out.print(table)
-        return
-    for user in users:  # the terminal is too narrow: it may break the lines as it likes
-        out.print(Text("  ").join((*_cells(user), _scopes(user))), soft_wrap=True)
-
-
-def table_of(users: list[StoredUser], title: str, last: Callable[[StoredUser], Text]) -> Table:
+def table_of(users: list[StoredUser], title: str, last: Callable[[StoredUser], str]) -> Table:
     """A line for each user, with a last column of that title."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("USER", "ID", "STATE", "VALIDATED"):
         table.add_column(name, no_wrap=True)
     table.add_column(title)
     for user in users:
-        table.add_row(*_cells(user), last(user))
+        name, state = printable(user.name), Text(user.state, COLOURS[user.state])
+        validated = age(user.last_validated)
+        table.add_row(name, printable(user.user_id), state, validated, printable(last(user)))
     return table
-
-
-def _cells(user: StoredUser) -> tuple[Text, ...]:
-    name, user_id = Text(printable(user.name)), Text(printable(user.user_id))
-    return name, user_id, Text(user.state, COLOURS[user.state]), Text(age(user.last_validated))
-
-
-def _scopes(user: StoredUser) -> Text:
-    return Text(printable(" ".join(user.scopes)) or "-")

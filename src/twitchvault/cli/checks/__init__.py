@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-__all__ = ["Check"]
-
 
 class Check(NamedTuple):
     """One line: what was looked at, how it is, and what to do about it."""

@@ -13,8 +13,6 @@ from twitchvault.stores.base import Watchable
 if TYPE_CHECKING:
     from twitchvault.stores import Feed, TokenStore
 
-__all__ = ["check_contract"]
-
 _KEYS: Final = 1024
 """A store may remember each deleted key for good, so they are not new ones each time."""
 _ADVICE: Final = "twitchvault.testing.StoreContract says more of a store of your own"

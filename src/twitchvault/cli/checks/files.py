@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from twitchvault.cli.checks import Check
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-__all__ = ["check_mode", "check_sqlite"]
 
 _OTHERS: Final = 0o077
 
@@ -22,28 +21,22 @@ def check_mode(name: str, file: Path) -> Check:
     status = file.stat()
     if sys.platform == "win32":  # has neither owners nor modes of this kind
         return Check(name, "ok", str(file))
-    mode = stat.S_IMODE(status.st_mode)
-    found = f"{file} has mode {mode:o} and belongs to {_user(status.st_uid)}"
+    import pwd  # noqa: PLC0415 - not on Windows
+
+    def user(uid: int) -> str:
+        with suppress(KeyError):  # in a container there may be no name
+            return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
+        return f"uid {uid}"
+
+    mode, uid = stat.S_IMODE(status.st_mode), os.geteuid()
+    found = f"{file} has mode {mode:o} and belongs to {user(status.st_uid)}"
     if stat.S_ISREG(status.st_mode) and mode & _OTHERS:
         advice = f"'chmod 600 {file}'"
         return Check(name, "warning", f"{found}: other users can read its secrets", advice)
-    if os.geteuid() not in {status.st_uid, 0}:
-        text = f"{found}, and this is run by {_user(os.geteuid())}"
-        advice = f"run it as the owner, or 'chown {os.geteuid()} {file}'"
-        return Check(name, "warning", text, advice)
+    if uid not in {status.st_uid, 0}:
+        advice = f"run it as the owner, or 'chown {uid} {file}'"
+        return Check(name, "warning", f"{found}, and this is run by {user(uid)}", advice)
     return Check(name, "ok", found)
-
-
-def _user(uid: int) -> str:
-    """The user by name and number; in a container there may be no name."""
-    if sys.platform == "win32":
-        return f"uid {uid}"
-    import pwd  # noqa: PLC0415 - not on Windows
-
-    try:
-        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
-    except KeyError:
-        return f"uid {uid}"
 
 
 def check_sqlite(file: Path) -> list[Check]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from twitchvault.cli.checks import Check
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-__all__ = ["check_server"]
 
 _APPEND: Final = "set 'appendonly yes' in the server's configuration"
 _TIMEOUT: Final = 5.0
@@ -18,9 +16,6 @@ _TIMEOUT: Final = 5.0
 
 async def check_server(url: str) -> list[Check]:
     """What the server says of itself; a store on it was opened before."""
-    from redis.asyncio import Redis  # noqa: PLC0415 - the driver
-    from redis.exceptions import RedisError  # noqa: PLC0415
-
     client = Redis.from_url(url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT)
     try:
         info: dict[str, Any] = await client.info()
@@ -38,8 +33,6 @@ async def check_server(url: str) -> list[Check]:
 
 async def _save_points(client: Redis) -> str | None:
     """When the server makes snapshots; None if it does not say."""
-    from redis.exceptions import RedisError  # noqa: PLC0415
-
     with suppress(RedisError):
         return str((await client.config_get("save")).get("save", ""))
     return None

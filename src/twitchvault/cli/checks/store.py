@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 from twitchvault.cli.checks import Check
 from twitchvault.cli.checks.contract import check_contract
 from twitchvault.cli.checks.files import check_mode, check_sqlite
-from twitchvault.cli.checks.redis import check_server
 from twitchvault.cli.console import in_our_words
 from twitchvault.cli.store import (
     make_inner,
@@ -15,17 +14,14 @@ from twitchvault.cli.store import (
     store_is_there,
     store_name,
     store_url,
+    unlocked,
 )
 from twitchvault.cli.users import read_users
-from twitchvault.environment import encrypted
 from twitchvault.errors import StoreError, TwitchVaultError, WrongValue
-from twitchvault.stores.base import ENCRYPTION_CHECK_KEY
 
 if TYPE_CHECKING:
     from twitchvault.cli.options import StoreOptions
     from twitchvault.stores import TokenStore
-
-__all__ = ["check_store"]
 
 _SERVERS: Final = ("redis://", "rediss://", "unix://")
 
@@ -57,8 +53,10 @@ async def _opened(inner: TokenStore, options: StoreOptions) -> list[Check]:
     if file is not None:
         checks += check_sqlite(file)
     elif url.lower().startswith(_SERVERS):
+        from twitchvault.cli.checks.redis import check_server  # noqa: PLC0415 - needs the driver
+
         checks += await check_server(url)
-    store, check = await _decrypted(inner, options)
+    store, check = await _unlocked(inner, options)
     checks.append(check)
     if options.keys is not None and options.keys.path is not None:
         checks.append(check_mode("key file", options.keys.path))
@@ -67,22 +65,15 @@ async def _opened(inner: TokenStore, options: StoreOptions) -> list[Check]:
     return checks
 
 
-async def _decrypted(inner: TokenStore, options: StoreOptions) -> tuple[TokenStore | None, Check]:
+async def _unlocked(inner: TokenStore, options: StoreOptions) -> tuple[TokenStore | None, Check]:
     """The store as a program reads it, or None if it cannot."""
-    if await inner.get(ENCRYPTION_CHECK_KEY) is None:
-        if options.keys is None:
-            return inner, Check("key", "ok", "the store is not encrypted, and there are no keys")
-        text = "there are keys, but the store is not encrypted"
-        return None, Check("key", "problem", text, "'twitchvault encrypt', or unset the keys")
-    if options.keys is None:
-        text = "the store is encrypted, and there are no keys"
-        return None, Check("key", "problem", text, "set TWITCHVAULT_KEYS, or name --key-file")
     try:
-        store = encrypted(inner, options.keys)
-        await store.open()
+        store = await unlocked(inner, options)
     except (StoreError, WrongValue) as error:
-        advice = "name the keys that the store was encrypted with"
-        return None, Check("key", "problem", in_our_words(str(error)), advice)
+        text, _, advice = in_our_words(str(error)).rpartition(": ")
+        return None, Check("key", "problem", text or advice, advice)
+    if options.keys is None:
+        return store, Check("key", "ok", "the store is not encrypted, and there are no keys")
     return store, Check("key", "ok", f"{options.keys.source} decrypts the store")
 
 

@@ -12,27 +12,14 @@ from __future__ import annotations
 import pkgutil
 from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from twitchvault.cli.console import say
 from twitchvault.cli.options import as_command
 
-__all__ = ["commands"]
-
-
-class _Sorted(TyperGroup):
-    """Lists a group of commands in its place, not after all others."""
-
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - typer does not export its type
-        """The names in the order in which they are shown."""
-        return sorted(super().list_commands(ctx))
-
-
 commands = typer.Typer(
-    cls=_Sorted,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from twitchvault.cli.options import AppOptions, EveryUser, Json, OneUser  # noqa: TC001 - for typer
 from twitchvault.cli.report import validate, work_and_report
 
-__all__ = ["command"]
-
 
 async def command(
     options: AppOptions, user: OneUser = None, every: EveryUser = False, json: Json = False

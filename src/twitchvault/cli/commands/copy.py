@@ -8,29 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twitchvault.cli.console import fail, in_our_words, say, say_json, warn
+from twitchvault.cli.console import fail, say, say_json, warn
 from twitchvault.cli.options import Json, KeyFile, StoreOptions
-from twitchvault.cli.outcomes import (
-    as_dict,
-    bring_all,
-    fail_if_unreadable,
-    in_words,
-    name_of,
-    show_outcome,
-)
+from twitchvault.cli.results import Result, fail_if_unreadable, in_words
 from twitchvault.cli.store import opened_store, store_is_there, store_name
-from twitchvault.cli.transfer import leased, snapshot
-from twitchvault.errors import WrongValue
-from twitchvault.stores import MemoryStore, open_store
+from twitchvault.cli.transfer import bring, leased, snapshot
+from twitchvault.stores import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from twitchvault.cli.transfer import Brought
     from twitchvault.stores import Entry, TokenStore
-
-__all__ = ["command"]
 
 
 async def command(
@@ -62,12 +51,12 @@ async def command(
         if not dry_run:
             await _begin(old, new)
         entries = await _read(old, stopped)
-        results = await bring_all("Copying", entries, new, dry_run=dry_run)
+        results = await bring("Copying", entries, new, dry_run=dry_run)
         if not dry_run:
             await _verify(old, new, stopped)
     if json:
         stores = {"source": store_name(here), "target": store_name(there)}
-        say_json({**stores, "users": [as_dict(one) for one in results]})
+        say_json({**stores, "users": [one.as_dict() for one in results]})
     else:
         _show(results, dry_run)
     fail_if_unreadable(results)
@@ -89,20 +78,19 @@ async def _begin(source: TokenStore, target: TokenStore) -> None:
     )
 
 
-def _show(results: list[Brought], dry_run: bool) -> None:
+def _show(results: list[Result], dry_run: bool) -> None:
     for one in results:
         if one.outcome in {"newer", "unreadable"}:
-            show_outcome(one)
+            one.show()
     done = "Would be copied" if dry_run else "Copied and verified"
     say(f"{done}: {in_words(results)}.")
 
 
 def _options(argument: str, url: str, key_file: Path | None) -> StoreOptions:
-    try:
-        open_store(url)
-    except WrongValue as error:
-        fail(in_our_words(str(error)).replace("--store", argument, 1))
+    if not url:
+        fail(f"{argument} is empty: name a store")
     options = StoreOptions(store=url, key_file=key_file)
+    options.store_source = argument
     if url.lower().startswith("sqlite:"):
         options.namespace = None  # meant for the other one
     return options
@@ -123,7 +111,7 @@ async def _target(options: StoreOptions, dry_run: bool) -> AsyncIterator[TokenSt
 async def _read(store: TokenStore, stopped: bool) -> list[Entry]:
     entries = await snapshot(store)
     if not stopped and (found := leased(entries)):
-        names = ", ".join(name_of(*one) for one in found)
+        names = ", ".join(one.name for one in found)
         fail(
             f"a process is refreshing tokens in the source: {names}; stop it and run this again. "
             "If it has died, 'twitchvault refresh USER' ends what it has begun, or --stopped "
@@ -135,8 +123,8 @@ async def _read(store: TokenStore, stopped: bool) -> list[Entry]:
 async def _verify(source: TokenStore, target: TokenStore, stopped: bool) -> None:
     """Read both once more: nothing may be left to do."""
     entries = await _read(source, stopped)
-    results = await bring_all("Verifying", entries, target, dry_run=True)
-    left = [name_of(one.holder) for one in results if one.outcome in {"added", "updated"}]
+    results = await bring("Verifying", entries, target, dry_run=True)
+    left = [one.name for one in results if one.outcome in {"added", "updated"}]
     if left:
         fail(
             f"the source has changed while it was copied ({', '.join(left)}): stop every program "

@@ -17,8 +17,6 @@ import typer
 from twitchvault.app import App
 from twitchvault.cli.console import say, warn
 
-__all__ = ["bot", "command"]
-
 
 async def command(
     seconds: Annotated[

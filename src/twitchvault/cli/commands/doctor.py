@@ -11,14 +11,13 @@ from typing import Final
 import typer
 from rich.text import Text
 
+from twitchvault.cli import FAILED
 from twitchvault.cli.checks import Check
 from twitchvault.cli.checks.store import check_store
 from twitchvault.cli.checks.twitch import check_twitch
-from twitchvault.cli.console import FAILED, at_terminal, out, printable, say_json, say_row
+from twitchvault.cli.console import at_terminal, out, printable, say_json, say_row
 from twitchvault.cli.options import AppOptions, Json  # noqa: TC001 - typer reads them
 from twitchvault.cli.store import store_name
-
-__all__ = ["command"]
 
 _COLOURS: Final = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 

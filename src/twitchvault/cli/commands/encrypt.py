@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from twitchvault.cli.commands.keys import required_keys, rewrite
 from twitchvault.cli.console import warn
-from twitchvault.cli.encryption import required_keys, rewrite
 from twitchvault.cli.options import Json, KeyFile, StoreOptions, StoreUrl
 from twitchvault.cli.store import opened_store
 from twitchvault.stores import FernetStore
 from twitchvault.stores.base import is_encrypted
-
-__all__ = ["command"]
 
 _STOP: Final = "Stop every program that uses the store now, and start it with the keys afterwards."
 

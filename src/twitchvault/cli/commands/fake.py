@@ -10,9 +10,12 @@ import typer
 from twitchvault.cli.commands.login import PORT
 from twitchvault.cli.console import fail, say, unusable_port, warn
 
-__all__ = ["command"]
-
 _USERS: Final = ("alice", "bob")
+_REDIRECT_URIS: Final = (
+    f"http://localhost:{PORT}/callback",
+    "http://localhost:3000",
+    "http://localhost:3000/callback",
+)
 
 
 async def command(
@@ -47,7 +50,7 @@ async def command(
     client = twitch.register_client(
         public=not confidential,
         denied_device="access_denied",
-        redirect_uris=[f"http://localhost:{PORT}/callback", "http://localhost:3000"],
+        redirect_uris=_REDIRECT_URIS,
     )
     if approve:
         twitch.auto_approve(users[0])

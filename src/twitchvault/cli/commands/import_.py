@@ -5,48 +5,26 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from pathlib import Path  # noqa: TC003 - typer reads it
-from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from twitchvault.app import App
-from twitchvault.cli.console import (
-    FAILED,
-    NEEDS_LOGIN,
-    at_terminal,
-    fail,
-    in_our_words,
-    progress,
-    say,
-    say_json,
-    say_row,
-    warn,
-)
+from twitchvault.cli import FAILED
+from twitchvault.cli.console import NEEDS_LOGIN, fail, in_our_words, progress, warn
 from twitchvault.cli.options import AppOptions, Json  # noqa: TC001 - typer reads them
 from twitchvault.cli.peer_files import read_pairs
-from twitchvault.cli.store import opened_app, opened_store, store_name
+from twitchvault.cli.results import Result, show_results
+from twitchvault.cli.store import make_app, opened_store
 from twitchvault.errors import RateLimited, TwitchVaultError, Unauthorized, WrongType, WrongValue
 
 if TYPE_CHECKING:
+    from twitchvault.app import App
     from twitchvault.cli.peer_files import FoundPair
-
-__all__ = ["Imported", "command", "import_pair"]
+    from twitchvault.cli.results import Outcome
 
 TRIES: Final = 6
 PAUSE: Final = 2.0
 """Seconds after a 429."""
-
-Outcome = Literal["imported", "unvalidated", "unchanged", "newer", "refused"]
-
-
-class Imported(NamedTuple):
-    """What became of one pair, and why; `refused`: it was not stored."""
-
-    client_id: str
-    user_id: str | None
-    login: str | None
-    outcome: Outcome
-    reason: str = ""
 
 
 async def command(
@@ -69,23 +47,19 @@ async def command(
     pairs = read_pairs(file)
     if user is not None and len(pairs) == 1:
         pairs = [replace(pairs[0], user_id=pairs[0].user_id or user)]
-    async with opened_store(options, make=True) as store, opened_app(options, store, App) as app:
-        results: list[Imported] = []
+    async with opened_store(options, make=True) as store, make_app(options, store) as app:
+        results: list[Result] = []
         with progress("Importing", len(pairs)) as step:
             for pair in pairs:
                 results.append(await import_pair(app, pair))
                 step()
         await app.flush()
-    if json:
-        users = [{**one._asdict(), "reason": one.reason or None} for one in results]
-        say_json({"store": store_name(options), "users": users})
-    else:
-        _show(results)
+    show_results(results, options, json)
     warn("Stop the program whose file it is: whoever refreshes first logs the other out.")
     _end(results)
 
 
-async def import_pair(app: App, pair: FoundPair) -> Imported:
+async def import_pair(app: App, pair: FoundPair) -> Result:
     """Store a pair for its user, after a while if there were too many requests."""
     reason = ""
     for _ in range(TRIES):
@@ -100,7 +74,7 @@ async def import_pair(app: App, pair: FoundPair) -> Imported:
     return _outcome(app, pair, "refused", in_our_words(reason))
 
 
-async def _validate_and_store(app: App, pair: FoundPair) -> Imported:
+async def _validate_and_store(app: App, pair: FoundPair) -> Result:
     client_id = app.http.client_id
     if pair.client_id not in {None, client_id}:
         return _foreign(app, pair, f"another client id, {pair.client_id}")
@@ -115,10 +89,10 @@ async def _validate_and_store(app: App, pair: FoundPair) -> Imported:
     user = await app.add_user(pair.access_token, pair.refresh_token)
     if not _stands(app, user.user_id, pair):
         return _outcome(app, pair, "newer", "what stands can be renewed")
-    return Imported(client_id, user.user_id, user.login, "imported")
+    return Result(client_id, user.user_id, user.login, "imported")
 
 
-def _store_unvalidated(app: App, pair: FoundPair) -> Imported:
+def _store_unvalidated(app: App, pair: FoundPair) -> Result:
     """A dead access token says nothing of the refresh token, which is not tried now."""
     user_id, expired = pair.user_id, "it has expired"
     if user_id is None:
@@ -138,24 +112,15 @@ def _stands(app: App, user_id: str, pair: FoundPair) -> bool:
     return app.tokens.get(user_id, ("", None))[0] == pair.access_token
 
 
-def _foreign(app: App, pair: FoundPair, whose: str) -> Imported:
+def _foreign(app: App, pair: FoundPair, whose: str) -> Result:
     return _outcome(app, pair, "refused", f"it belongs to {whose}")
 
 
-def _outcome(app: App, pair: FoundPair, outcome: Outcome, reason: str) -> Imported:
-    return Imported(app.http.client_id, pair.user_id, None, outcome, reason)
+def _outcome(app: App, pair: FoundPair, outcome: Outcome, reason: str) -> Result:
+    return Result(app.http.client_id, pair.user_id, None, outcome, reason)
 
 
-def _show(results: list[Imported]) -> None:
-    for one in results:
-        name = one.login or one.user_id or "the token"
-        if at_terminal():
-            say(f"{name}: {one.outcome}{f': {one.reason}' if one.reason else ''}")
-        else:
-            say_row(name, one.user_id or "", one.outcome, one.client_id, one.reason)
-
-
-def _end(results: list[Imported]) -> None:
+def _end(results: list[Result]) -> None:
     """Exit code 2 if one was not stored, 1 if one is expired."""
     outcomes = {one.outcome for one in results}
     if "refused" in outcomes:

@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twitchvault.cli.console import fail, say, warn
-from twitchvault.cli.encryption import required_keys, rewrite
+from twitchvault.cli import FAILED
+from twitchvault.cli.console import fail, progress, say, say_json, warn
 from twitchvault.cli.options import Json, KeyFile, StoreOptions, StoreUrl, as_command
 from twitchvault.cli.store import opened_store, store_name
+from twitchvault.environment import encrypted
+from twitchvault.stores import FernetStore
 from twitchvault.stores.base import ENCRYPTION_CHECK_KEY, missing_driver
 
 if TYPE_CHECKING:
-    from twitchvault.stores import FernetStore
-    from twitchvault.stores.fernet.rotation import EncryptionReport
+    from collections.abc import Awaitable, Callable
 
-__all__ = ["group"]
+    from twitchvault.environment import Keys
+    from twitchvault.stores import TokenStore
+    from twitchvault.stores.fernet.rotation import EncryptionReport
 
 group = typer.Typer(
     help="Make a key for an encrypted store, and change its keys.",
@@ -70,6 +73,44 @@ async def rotate(store: StoreUrl = None, key_file: KeyFile = None, json: Json = 
 async def _rotate(store: FernetStore) -> EncryptionReport:
     await store.open()
     return await store.rotate()
+
+
+def required_keys(keys: Keys | None) -> Keys:
+    """The keys, without which the command cannot work."""
+    if keys is None:
+        fail("name the file with the keys by --key-file, or set TWITCHVAULT_KEYS")
+    return keys
+
+
+async def rewrite(
+    text: str,
+    inner: TokenStore,
+    options: StoreOptions,
+    json: bool,
+    work: Callable[[FernetStore], Awaitable[EncryptionReport]],
+) -> None:
+    """Let a `FernetStore` over an open store do its work, and say how the store stands then.
+
+    Broken off anywhere, it can be done again.
+    """
+    store = encrypted(inner, required_keys(options.keys))
+    assert isinstance(store, FernetStore)
+    with progress(text):
+        report = await work(store)
+    if json:
+        counts = {"rewritten": report.rewritten, "by_key": dict(report.by_key)}
+        say_json({"store": store_name(options), **counts, "left": list(report.left)})
+    else:
+        say(str(report))
+        if len(report.by_key) > 1:
+            names = enumerate(report.by_key, 1)
+            warn(f"By position: {', '.join(f'key {place} is {name}' for place, name in names)}.")
+    if report.left:
+        warn(
+            f"twitchvault: left as they are, for no key decrypts them: {', '.join(report.left)}. "
+            "Add the key that they were encrypted with, or remove those users"
+        )
+        raise typer.Exit(FAILED)
 
 
 group.command("new")(as_command(new))

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from twitchvault.cli.console import say_json
 from twitchvault.cli.options import Json, StoreOptions  # noqa: TC001 - typer reads them
-from twitchvault.cli.store import opened_store, store_name
+from twitchvault.cli.store import opened_store
 from twitchvault.cli.users import read_users, show_users
-
-__all__ = ["command"]
 
 
 async def command(options: StoreOptions, json: Json = False) -> None:
     """Show who is in the store; Twitch is not asked."""
     async with opened_store(options) as store:
         users = await read_users(store, options.client_id)
-    if json:
-        say_json({"store": store_name(options), "users": [user.as_dict() for user in users]})
-    else:
-        show_users(users)
+    show_users(users, options, json)

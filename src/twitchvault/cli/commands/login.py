@@ -8,24 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from twitchvault.app import App
-from twitchvault.cli.client_kind import MISSING, ask_about_client
-from twitchvault.cli.console import NEEDS_LOGIN, fail, say, say_json, warn
+from twitchvault.cli.checks.twitch import ask_about_client, check_client, is_passing
+from twitchvault.cli.console import NEEDS_LOGIN, fail, say, warn
 from twitchvault.cli.options import AppOptions, Json  # noqa: TC001 - typer reads them
 from twitchvault.cli.signing_in.code import sign_in_by_code
 from twitchvault.cli.signing_in.device import device_token
-from twitchvault.cli.store import opened_app, opened_store, store_name
-from twitchvault.cli.users import one_user, read_users
-from twitchvault.errors import AuthFailure, BadRequest, Forbidden, HTTPException
+from twitchvault.cli.store import make_app, opened_store
+from twitchvault.cli.users import one_user, read_users, show_users
+from twitchvault.errors import AuthFailure, HTTPException
 from twitchvault.oauth import AuthorizationCodeGrantFlow, DeviceCodeFlow
 from twitchvault.oauth.granted import with_retries
 
 if TYPE_CHECKING:
+    from twitchvault.app import App
     from twitchvault.helix import UserAPI
     from twitchvault.models import Token
-    from twitchvault.stores import TokenStore
-
-__all__ = ["command"]
 
 PORT: Final = 17563
 _Port = Annotated[
@@ -59,14 +56,13 @@ async def command(
     By device code, or in a browser with --code.
     """
     scopes = " ".join(scope or []).split()
-    async with opened_store(options, make=True) as store, opened_app(options, store, App) as app:
+    async with opened_store(options, make=True) as store, make_app(options, store) as app:
 
         async def keep(token: Token) -> UserAPI:
-            if expect is not None:
-                await _check_user(app, token, expect)
+            await _check_user(app, token, expect)
             return await with_retries(lambda: app.add_user(token.access_token, token.refresh_token))
 
-        await _check_secret(options, app, by_code=code or paste)
+        await _check_client(options, app, by_code=code or paste)
         with redirect_stdout(sys.stderr if json else sys.stdout):
             if code or paste:
                 flow = AuthorizationCodeGrantFlow.from_app(app)
@@ -79,32 +75,33 @@ async def command(
             raise typer.Exit(NEEDS_LOGIN)
         if json:
             await app.flush()
-            await _say_user(user.user_id, store, options)
+            users = await read_users(store, options.client_id)
+            show_users([one_user(user.user_id, users)], options, json)
         else:
             say(f"Signed in: {user.login} ({user.user_id}).")
         if missing := sorted(set(scopes) - set(user.scopes)):
             warn(f"Not granted: {' '.join(missing)}")
 
 
-async def _say_user(user_id: str, store: TokenStore, options: AppOptions) -> None:
-    found = one_user(user_id, await read_users(store, options.client_id))
-    say_json({"store": store_name(options), "users": [found.as_dict()]})
-
-
-async def _check_secret(options: AppOptions, app: App, *, by_code: bool) -> None:
+async def _check_client(options: AppOptions, app: App, *, by_code: bool) -> None:
     """End the command if the secret is missing or wrong: the tokens would live some hours."""
-    how = "use --secret, or set TWITCHVAULT_CLIENT_SECRET"
     if by_code and options.client_secret is None:
-        fail(f"a login by authorization code needs the client secret: {how}")
-    answer, message = await ask_about_client(app.http, options.client_secret, options.id_url)
-    if isinstance(answer, BadRequest) and message == MISSING:
-        fail(f"Twitch refreshes the tokens of this application only with its client secret: {how}")
-    if isinstance(answer, Forbidden):
-        fail(f"Twitch does not take the client secret: {answer.message}")
+        fail(
+            "a login by authorization code needs the client secret: use --secret, or set "
+            "TWITCHVAULT_CLIENT_SECRET"
+        )
+    answer = await ask_about_client(app.http, options)
+    if answer is None or is_passing(answer):
+        return
+    check = check_client(answer, options)
+    if check.state == "problem":
+        fail(f"{check.text}; {check.advice}")
 
 
-async def _check_user(app: App, token: Token, expected: str) -> None:
+async def _check_user(app: App, token: Token, expected: str | None) -> None:
     """Revoke the token and raise if it is another user's."""
+    if expected is None:
+        return
     user = await with_retries(lambda: app.validate_token(token.access_token))
     if expected.lower() in {user.user_id, (user.login or "").lower()}:
         return

@@ -6,8 +6,6 @@ from twitchvault.cli.options import AppOptions, EveryUser, Json, OneUser  # noqa
 from twitchvault.cli.report import work_and_report
 from twitchvault.helix import UserAPI
 
-__all__ = ["command"]
-
 
 async def command(
     options: AppOptions, user: OneUser = None, every: EveryUser = False, json: Json = False

@@ -6,9 +6,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from twitchvault.app import ID_URL, LEASE_TTL
-from twitchvault.cli.console import progress, say, say_json, warn
+from twitchvault.cli.console import progress, say, warn
 from twitchvault.cli.options import EveryUser, Json, OneUser, StoreOptions  # noqa: TC001 - for typer
-from twitchvault.cli.store import opened_store, store_name
+from twitchvault.cli.results import show_results
+from twitchvault.cli.store import opened_store
 from twitchvault.cli.users import chosen_users, read_users
 from twitchvault.http import HTTPClient
 from twitchvault.identity import Identity
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twitchvault.stores import TokenStore
-
-__all__ = ["command"]
 
 
 async def command(
@@ -32,8 +31,7 @@ async def command(
             for client_id, group in groupby(users, key=lambda user: user.client_id):
                 await _remove(client_id, [user.user_id for user in group], store, step)
     if json:
-        removed = [gone.as_outcome("removed") for gone in users]
-        say_json({"store": store_name(options), "users": removed})
+        show_results([gone.became("removed") for gone in users], options, json)
     for gone in [] if json else users:
         say(f"Removed {gone.name} ({gone.user_id}) of application {gone.client_id}.")
     if users:

@@ -6,14 +6,11 @@ from typing import Annotated
 
 import typer
 
-from twitchvault.cli.console import at_terminal, say, say_json
+from twitchvault.cli.console import age, at_terminal, rfc3339, say, say_json
 from twitchvault.cli.options import Json, StoreOptions  # noqa: TC001 - typer reads them
 from twitchvault.cli.store import opened_store
-from twitchvault.cli.times import age, rfc3339
 from twitchvault.cli.users import StoredUser, one_user, read_users
 from twitchvault.vault.history import HistoryEntry, entries_of
-
-__all__ = ["command"]
 
 
 async def command(

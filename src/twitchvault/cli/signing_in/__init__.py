@@ -4,6 +4,5 @@
 | --- | --- |
 | `device` | the device code, as a terminal shows it, until the user has approved |
 | `code` | the authorization code, which a browser or a pasted address brings |
-| `callback` | the address on this machine to which Twitch sends the browser back |
 | `keyboard` | what somebody types meanwhile |
 """

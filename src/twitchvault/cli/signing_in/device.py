@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from twitchvault.cli.console import at_terminal, count, fail, fits, out, printable, warn
+from twitchvault.cli.console import at_terminal, count, fail, least_width, out, printable, warn
 from twitchvault.cli.signing_in.keyboard import Keyboard, enter_opens
 from twitchvault.errors import BadRequest
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from twitchvault.models import DeviceCode, Token
     from twitchvault.oauth import DeviceCodeFlow
-
-__all__ = ["device_token"]
 
 _INDENT: Final = 3
 _QUIET_ZONE: Final = 2
@@ -67,7 +65,7 @@ def _show(code: DeviceCode) -> None:
     if at_terminal() and out.encoding.startswith("utf"):
         with suppress(segno.DataOverflowError):  # an address that is too long for one
             picture = _beside_qr_code(code.verification_uri, user_code)
-            if fits(picture):
+            if least_width(picture) <= out.width:
                 out.print(picture)
                 return
     out.print(Padding.indent(user_code, _INDENT))

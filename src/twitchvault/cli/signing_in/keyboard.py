@@ -15,8 +15,6 @@ from twitchvault.cli.console import at_terminal, warn
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["Keyboard", "enter_opens"]
-
 _STDIN: Final = 0
 
 
