@@ -82,7 +82,7 @@ class Exchange(Part):
 
         The put also proves that the store can be written before the token is spent.
         """
-        # The time is taken before others can see it: our half is over before their whole.
+        # The stopwatch starts before the put: our half of the ttl ends before their whole.
         record = transitions.leased(held.record, name, self._lease_ttl)
         lease = Lease(key, user, record, self._repository.losses, self._clocks)
         lease.version, lease.in_doubt = held.version, in_doubt

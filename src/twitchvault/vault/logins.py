@@ -92,7 +92,7 @@ class Logins(Part):
             return await self._add_seed(pair)
         user_id = self._user_of(answer)
         await self._outbox.written(self.store(user_id, pair, answer))
-        if self._mirror.get(user_id) is None:
+        if not self._mirror.cleared and self._mirror.get(user_id) is None:
             raise _removed_since(user_id)
         return user_id
 

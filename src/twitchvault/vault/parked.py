@@ -79,7 +79,7 @@ def attached(
     user was known.
     """
     parked = list(chain.values())[-1]
-    if current is not None and _goes_on(current, parked):
+    if current is not None and _has_it_already(current, parked):
         new = current
     elif current is not None and current.refresh_token in chain:
         new = replace(renewed(current, parked, now), seeded=True)
@@ -115,8 +115,8 @@ def _outlives(current: Record, sent: str) -> bool:
     return current.has_spent(mark) or (current.state != "removed" and current.remembers(mark))
 
 
-def _goes_on(current: Record, parked: Record) -> bool:
-    """Whether it is there already, or a refresh token that stays the same was exchanged since."""
+def _has_it_already(current: Record, parked: Record) -> bool:
+    """Whether it holds the parked pair, or has exchanged its refresh token, which stays, since."""
     same = current.refresh_token == parked.refresh_token
     exchanged_since = same and not current.seeded and current.state == "live"
     return exchanged_since or current.pair == parked.pair

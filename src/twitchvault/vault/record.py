@@ -138,7 +138,7 @@ class Record(
         return self.has_spent(mark) or mark in self.given_up
 
     def outlived(self, mark: str) -> bool:
-        """The same, but the pair that was removed last may come back."""
+        """As `remembers`, but of a removed record the last pair may come back."""
         returns = self.state == "removed" and self.given_up.endswith(mark)
         return self.has_spent(mark) if returns else self.remembers(mark)
 

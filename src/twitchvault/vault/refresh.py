@@ -109,7 +109,7 @@ class Refresher(Part):
         raise NoAnswer(msg, sent=False)
 
     def note_refused(self, user_id: str, base: Record) -> None:
-        """Twitch has refused the access token of `base`."""
+        """Twitch has refused the access token of `base`, unless a newer pair stands by now."""
         record = self._mirror.get(user_id)
         if record is None or not record.follows(base):
             if record is not None:

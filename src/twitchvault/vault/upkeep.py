@@ -197,7 +197,7 @@ class Upkeep(Part):
             self._later(user_id, record, EVERY)
 
     def _later(self, user_id: str, record: Record, seconds: float) -> None:
-        """Leave this generation alone for a while."""
+        """Leave this pair alone for a while."""
         self._not_before[user_id] = (record.generation, self._clocks.boottime() + seconds)
 
     async def _validate(self, user_id: str, record: Record) -> None:

@@ -48,7 +48,7 @@ class Watcher:
         self._lost: set[str] = set()
         self._new_loss = asyncio.Event()
         repository.catch_up = self.catch_up
-        mirror.on_loss = self._note_loss
+        mirror.on_loss = self._look_again
 
     async def start(self) -> None:
         """Fill the mirror, then keep it up in the background; raises what the store raises."""
@@ -161,7 +161,7 @@ class Watcher:
 
     # Losses
 
-    def _note_loss(self, user_id: str) -> None:
+    def _look_again(self, user_id: str) -> None:
         self._lost.add(user_id)
         self._start_restoring()
 
