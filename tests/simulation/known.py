@@ -123,6 +123,8 @@ KNOWN: Final[dict[int, str]] = {
     940128195: "a seed whose caller gave up is exchanged beside a new login",
     940168197: "a repeated access token dies by itself before an exchange that fails",
     950038895: "a connection takes its time while a seed's successor is parked",
+    960020237: "a validation of an old pair comes after its user was removed",
+    970013738: "a flow is cleared and opened again while a login waits for its write",
     950181063: "a wall clock that was set hides for how long an access token lives",
     200009385: "a long run in which a lease is polled for by three processes is no endless one",
     140083349: "a write's answer comes to a vault that was just cleared",

@@ -92,7 +92,8 @@ class Logins(Part):
             return await self._add_seed(pair)
         user_id = self._user_of(answer)
         await self._outbox.written(self.store(user_id, pair, answer))
-        if not self._mirror.cleared and self._mirror.get(user_id) is None:
+        record = self._mirror.confirmed(user_id)
+        if record is not None and record.state == "removed":
             raise _removed_since(user_id)
         return user_id
 
