@@ -74,7 +74,7 @@ async def test_a_bare_sequence_is_found(
     monkeypatch.setattr(store, "CREATE", statements)
     with pytest.raises(AssertionError) as caught:
         await check_order(url, times=20)
-    assert "A database sequence numbers calls: take the version from a row" in str(caught.value)
+    assert "take the version from a row, or under a lock" in str(caught.value)
 
 
 async def check_order(url: str, times: int = 1) -> None:

@@ -125,6 +125,8 @@ KNOWN: Final[dict[int, str]] = {
     950038895: "a connection takes its time while a seed's successor is parked",
     960020237: "a validation of an old pair comes after its user was removed",
     970013738: "a flow is cleared and opened again while a login waits for its write",
+    980000543: "deletes are forgotten once more while an older read is under way",
+    980038138: "a newer login's store loses it, and its process learns of an older one's renewal",
     950181063: "a wall clock that was set hides for how long an access token lives",
     200009385: "a long run in which a lease is polled for by three processes is no endless one",
     140083349: "a write's answer comes to a vault that was just cleared",

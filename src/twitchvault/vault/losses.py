@@ -7,12 +7,17 @@ from msgspec.structs import replace
 from twitchvault.vault.record import FINGERPRINT_LENGTH, Record, fingerprint, split_fingerprints
 from twitchvault.vault.transitions import MAX_EXCHANGED, MAX_SEEDS, removed
 
-__all__ = ["descends", "reconciled"]
+__all__ = ["descends", "leaves_trace", "reconciled"]
 
 
 def descends(later: Record, record: Record) -> bool:
     """Whether `later`, which stands at a larger version, was written by who knew `record`."""
     return later.order > record.order or (later.order, later.pair) == (record.order, record.pair)
+
+
+def leaves_trace(record: Record) -> bool:
+    """Whether who removes such a user leaves an entry, once the lease was given back, too."""
+    return removed(replace(record, lease=None)) is not None
 
 
 def reconciled(stored: Record | None, ours: Record | None, *, lost: bool = True) -> Record | None:
@@ -21,8 +26,8 @@ def reconciled(stored: Record | None, ours: Record | None, *, lost: bool = True)
     Mostly `stored`. A store that has lost data may hold something older: then it is `ours`. Or one
     of both is a login that was made by who did not know the other, or has exchanged the other's
     refresh token: that stands, and takes over what the other remembers. If that is true of both it
-    is the stored one, unless only that needs a login. `lost`: a loss is known of, else our login
-    may have been removed by somebody before the stored one came.
+    is the stored one, unless only that needs a login. `lost`: a loss is known of, else a login of
+    ours that leaves no trace may have been removed by somebody before the stored one came.
     """
     if ours is None:
         return stored
@@ -32,7 +37,7 @@ def reconciled(stored: Record | None, ours: Record | None, *, lost: bool = True)
         gone = removed(ours)
         return None if gone is None else replace(gone, replaced_lease=None)
     is_newer = stored.order > ours.order
-    unknown = lost and _is_unknown_login(ours, stored)
+    unknown = (lost or leaves_trace(ours)) and _is_unknown_login(ours, stored)
     if not is_newer or unknown or _is_outdated(stored, ours):
         stored = _after_a_loss(stored, ours)
     return _with_spent_of(stored, ours)

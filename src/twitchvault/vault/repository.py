@@ -26,10 +26,9 @@ from twitchvault.errors import (
     WrongEventLoop,
 )
 from twitchvault.stores.base import Watchable, check_key, check_not_encrypted
-from twitchvault.vault.losses import descends
+from twitchvault.vault.losses import descends, leaves_trace
 from twitchvault.vault.parked import is_with
 from twitchvault.vault.record import Record, decode, encode
-from twitchvault.vault.transitions import removed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -137,8 +136,7 @@ class Repository:
                 continue  # what is newer was written while the store was asked
             if held is None:
                 lost = absent_is_lost
-                # Whoever removes such a user leaves a trace, once its lease was given back, too.
-                if user_id is not None and removed(replace(ours, lease=None)) is not None:
+                if user_id is not None and leaves_trace(ours):
                     lost = True
                 if not (await self._is_lost(key, user_id) if lost is None else lost):
                     return None

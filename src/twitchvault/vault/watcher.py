@@ -15,6 +15,8 @@ from twitchvault.errors import StoreError, StoreUnavailable
 from twitchvault.vault.repository import UNREADABLE, was_cancelled
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from twitchvault.stores.base import Feed, Watchable
     from twitchvault.vault.mirror import Mirror
     from twitchvault.vault.repository import Repository
@@ -47,6 +49,8 @@ class Watcher:
         self._lost_since_load = False
         self._lost: set[str] = set()
         self._new_loss = asyncio.Event()
+        self._knows_deletes = False
+        """From before a loss: versions go on below theirs."""
         repository.catch_up = self.catch_up
         mirror.on_loss = self._look_again
 
@@ -146,9 +150,7 @@ class Watcher:
         missing = {user_id: self._mirror.version(user_id) for user_id in self._mirror.users()}
         await self._repository.scan(missing, quiet=quiet)
         users = [*missing]
-        for start in range(0, len(users), AT_ONCE):
-            some = users[start : start + AT_ONCE]
-            await asyncio.gather(*(self._confirm_missing(one, missing[one]) for one in some))
+        await _for_each(users, lambda one: self._confirm_missing(one, missing[one]))
         self._lost_since_load = False
 
     async def _confirm_missing(self, user_id: str, version: int) -> None:
@@ -170,7 +172,7 @@ class Watcher:
         if now >= self._quiet_until:  # a server that evicts keys loses some all the time
             self._quiet_until = now + QUIET
             _logger.warning("the store has lost data: writing back what this process holds")
-        self._lost_all = self._lost_since_load = True
+        self._lost_all = self._lost_since_load = self._knows_deletes = True
         self._repository.note_loss()
         self._new_loss.set()
         self._start_restoring()
@@ -200,14 +202,15 @@ class Watcher:
             if self._feed is None:
                 self._lost_all = True
                 raise StoreUnavailable("the feed of changes is being taken up")
-            self._mirror.apply(self._feed.drain())  # what was told before the loss
-            self._mirror.forget_deletes()
+            if self._knows_deletes:
+                self._mirror.apply(self._feed.drain())  # what was told before the loss
+                self._mirror.forget_deletes()
+                self._knows_deletes = False
             self._lost.update(self._mirror.users())
         try:
             # Who is being refreshed just now comes first: others wait for that lease.
             lost = sorted(self._lost, key=self._is_free)
-            for start in range(0, len(lost), AT_ONCE):
-                await asyncio.gather(*map(self._restore_user, lost[start : start + AT_ONCE]))
+            await _for_each(lost, self._restore_user)
             if all_lost:
                 await self._repository.restore_seeds()
                 await self._repository.scan({}, quiet=False)
@@ -223,3 +226,12 @@ class Watcher:
     def _is_free(self, user_id: str) -> bool:
         record = self._mirror.confirmed(user_id)
         return record is None or record.lease is None
+
+
+async def _for_each(users: list[str], act: Callable[[str], Awaitable[None]]) -> None:
+    """Do it for all of them; the first error, once none is under way any more."""
+    for start in range(0, len(users), AT_ONCE):
+        some = map(act, users[start : start + AT_ONCE])
+        for error in await asyncio.gather(*some, return_exceptions=True):
+            if error is not None:
+                raise error
