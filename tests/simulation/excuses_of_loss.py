@@ -48,7 +48,10 @@ def lost(books: Books, pair: Pair, *, public: bool) -> str | None:
 def _was_given_up(books: Books, pair: Pair) -> bool:
     """Whether Twitch has lied about it. Of a seed that was refused only the fingerprint is left."""
     if pair.refresh in books.refused_falsely:
-        replaced = any(one.since > pair.stored_at for one in books.decisions_on(pair.user))
+        replaced = any(
+            one.since > pair.stored_at or NEVER > one.ended_at > pair.stored_at
+            for one in books.decisions_on(pair.user)
+        )
         return replaced or pair.by is None or not pair.published
     return pair.access in books.lied and not pair.published  # it seemed to be spent
 

@@ -187,6 +187,8 @@ class Backoff:
         if self.was_accepted(name, token):
             lives = self._accepted[name].left
             seconds = left - SKEW if lives is None else lives - MARGIN
+            if seconds < -2 * SKEW:
+                seconds = UNKNOWN_LIFE  # it lives all the same: a clock was set
             self._expected.pop(name, None)
             self._expected[name] = _Accepted(token, Stopwatch(self._clocks), seconds)
             _limit(self._expected)

@@ -85,10 +85,13 @@ def _other_access_token(current: Record, fresh: Record, answer: ValidateToken | 
     """
     if answer is None and (current.state, current.seeded, current.generation) != ("live", True, 1):
         return current
-    if current.state != "live":
-        fresh = replace(fresh, refresh_token=None)  # it was refused
-    new = _successor(current, fresh)
-    return replace(new, seeded=current.seeded, restored=current.restored)
+    return replace(
+        _successor(current, fresh),
+        state=current.state,  # a refresh token that was refused stays so
+        reason=current.reason,
+        seeded=current.seeded,
+        restored=current.restored,
+    )
 
 
 def _successor(current: Record, fresh: Record) -> Record:
@@ -198,6 +201,10 @@ def exchanged(current: Record | None, base: Record, token: Token, now: float) ->
     sent = base.refresh_token or ""
     successor = token.refresh_token or sent
     current = _found_again(current, base)
+    bare = current.refresh_token is None and current.state != "removed"
+    if bare and current.has_spent(fingerprint(sent)):
+        # An older access token of the same login has come back.
+        current = replace(current, refresh_token=sent)
     if current.refresh_token != sent:
         return current if successor == sent else _remember_elsewhere(current, base, sent)
     return renewed(current, token, now)
