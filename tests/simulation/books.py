@@ -6,6 +6,7 @@ The vault never sees any of this. The checks judge it by these books alone.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import dropwhile, takewhile
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -201,9 +202,13 @@ class Books:
             self.misplaced.add(pair.user)
         # What stood before a decision was made and is written back does not carry it out.
         first = NEVER if value is None else self.first_stored.setdefault(value, now)
-        for decision in self._made_by(host, user):
-            if decision.chain == chain and first >= decision.since:
-                decision.written_at = min(decision.written_at, now)
+        made = (one for one in self._made_by(host, user) if one.since <= first)
+        waiting = (one for one in made if one.written_at == NEVER)
+        # They are carried out in order: another one in between is not over yet.
+        for decision in takewhile(
+            lambda one: one.chain == chain, dropwhile(lambda one: one.chain != chain, waiting)
+        ):
+            decision.written_at = now
 
     def knew_spent(self, host: Host, old: Pair, before: float) -> bool:
         """Whether a process could know by then that this refresh token had been exchanged.

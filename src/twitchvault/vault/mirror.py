@@ -54,6 +54,7 @@ class Mirror:
         self._held: dict[str, tuple[int, Record | None]] = {}
         self._pending: dict[str, tuple[Transition, Record | None]] = {}
         self._writing: dict[str, bytes | None] = {}
+        self._arrived: dict[str, bytes | None] = {}
         self._waiters: dict[str, asyncio.Event] = {}
         self._drain: Callable[[], list[Change]] | None = None
         self._thread = 0
@@ -207,6 +208,8 @@ class Mirror:
             if version <= self.version(user_id) and not self.is_damaged(user_id):
                 continue
             ours = user_id in self._writing and self._writing[user_id] == value
+            if ours:
+                self._arrived[user_id] = value
             origin: Origin = "local" if ours else "remote"
             try:
                 record = None if value is None else decode(value, user_id)
@@ -299,11 +302,17 @@ class Mirror:
     def begin_write(self, user_id: str, value: bytes | None) -> None:
         """This process is about to write these bytes: their change will be of local origin."""
         self._writing[user_id] = value
+        self._arrived.pop(user_id, None)
 
     def end_write(self, user_id: str, value: bytes | None) -> None:
         """What comes from now on was written by others, unless another write has begun since."""
         if self._writing.get(user_id) == value:
             self._writing.pop(user_id, None)
+            self._arrived.pop(user_id, None)
+
+    def has_arrived(self, user_id: str, value: bytes | None) -> bool:
+        """Whether the feed has told of a write of these bytes, whatever its answer was."""
+        return user_id in self._arrived and self._arrived[user_id] == value
 
     # Waiting
 

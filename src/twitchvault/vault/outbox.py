@@ -281,6 +281,8 @@ class Outbox:
 
     async def _write(self, queue: _Queue, update: _Update) -> None:
         key = queue.key
+        if update.tried and self._repository.has_arrived(key, *update.tried):
+            return
         update.doubt()
         if update.prepare is not None:
             await update.prepare()

@@ -303,6 +303,16 @@ class Repository:
             raise WriteLost(key, known, known)
         self._mirror.forget(user_id, "local", known=known)
 
+    def has_arrived(self, key: str, record: Record | None) -> bool:
+        """Whether the feed has told of a write of `record` whose answer was an error.
+
+        Somebody else may have changed it since, so it must not be written once more.
+        """
+        user_id = self.user_of(key)
+        if user_id is None:
+            return False
+        return self._mirror.has_arrived(user_id, None if record is None else encode(record))
+
     # Seeds are in no mirror: what this process knows of them, leases of others too, is held until
     # it is with its user.
 
