@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.environment import GARBAGE, REFRESH, on_each_store, until
-from tests.own_stores import OwnStore, nothing
+from tests.own_stores import Held, OwnStore, WatchedStore, nothing
 from twitchvault import CorruptRecord, HTTPException, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -53,6 +53,30 @@ async def test_a_pair_that_was_never_exchanged_comes_back(env: Environment) -> N
         other.add_token(env.alice.user_id, *pair)
         await other.flush()
         assert other.get_token(env.alice.user_id) == pair
+
+
+async def test_a_removal_whose_answer_is_lost(env: Environment) -> None:
+    """It has taken place: who adds the same pair since is not removed once more."""
+    store = WatchedStore(env.storage.store())
+    async with env.app(store=store) as app, env.app() as other:
+        user = await env.own_pair(app)
+        written = Held("put")
+
+        async def lose_the_answer(operation: str, key: str) -> None:
+            store.after = written
+            await written(operation, key)
+            store.after = nothing
+            raise StoreUnavailable("the connection broke: it may have taken place")
+
+        pair = env.live()
+        store.after = lose_the_answer
+        app.remove_token(user.user_id)
+        await until(lambda: user.user_id not in other.tokens)
+        other.add_token(user.user_id, *pair)
+        await other.flush()
+        written.released.set()
+        await app.flush()
+        assert other.get_token(user.user_id) == pair == app.get_token(user.user_id)
 
 
 async def _remove_leased(env: Environment, app: App, user_id: str) -> tuple[str, str]:
