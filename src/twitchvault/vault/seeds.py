@@ -40,9 +40,7 @@ class Seeds(Part):
         The error of a record that cannot be read if that may remember it. `AuthFailure` if it was
         exchanged as that of a user whom it does not belong to.
         """
-        # Who is removed here may still be in the store. A damaged record is in nobody's way.
-        await self._outbox.flush(but=UNREADABLE)
-        await self._repository.catch_up()
+        await self._catch_up()
         holder = self._mirror.holder(token)
         if holder is None:
             self._repository.refuse_unreadable()
@@ -55,12 +53,17 @@ class Seeds(Part):
                 raise AuthFailure(msg + "belong to: sign in again")
         return holder
 
+    async def _catch_up(self) -> None:
+        # Who is removed here may still be in the store. A damaged record is in nobody's way.
+        await self._outbox.flush(but=UNREADABLE)
+        await self._repository.catch_up()
+
     async def is_unspent(self, user_id: str, record: Record, sent: str) -> bool:
         """Whether no other user's record has spent this token of `record`; marks it if so.
 
         `TokenError` if it stands under two users. False: look at the record again.
         """
-        await self._repository.catch_up()
+        await self._catch_up()
         mark = fingerprint(sent)
         other = self._mirror.find(
             lambda other: other.refresh_token == sent and mark not in other.foreign, but=user_id
