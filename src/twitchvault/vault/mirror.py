@@ -159,11 +159,16 @@ class Mirror:
             if record is not None or self.is_damaged(user_id)
         ]
 
-    def find(self, matches: Callable[[Record], bool], but: str | None = None) -> str | None:
-        """Another user with such a record, a removed one too. Looks at all: for rare questions."""
+    def find(
+        self, matches: Callable[[Record], bool], but: str | None = None, *, durable: bool = False
+    ) -> str | None:
+        """Another user with such a record, a removed one too. Looks at all: for rare questions.
+
+        `durable`: one that the store has confirmed.
+        """
         self.fetch()
         for user_id in {**self._pending, **self._held}:
-            record = self._latest(user_id)
+            record = self.confirmed(user_id) if durable else self._latest(user_id)
             if record is not None and user_id != but and matches(record):
                 return user_id
         return None

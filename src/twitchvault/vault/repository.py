@@ -163,7 +163,7 @@ class Repository:
             mark = key.removeprefix(self._seed_prefix)
             known = self._seeds.get(key)
             seed, losses = known or (None, 0)
-            if seed and not self._mirror.find(partial(is_with, mark=mark, seed=seed)):
+            if seed and not self._mirror.find(partial(is_with, mark=mark, seed=seed), durable=True):
                 # Whoever gives a lease back deletes it: only a loss tells that it should be there.
                 return seed.lease is None or losses != self.losses
             self._seeds.pop(key, None)
