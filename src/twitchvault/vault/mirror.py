@@ -238,6 +238,15 @@ class Mirror:
         self._set(user_id, version, after, origin)
         self._wake(user_id)
 
+    def learn_lost(self, user_id: str, value: bytes) -> None:
+        """The store held this before it lost data: a larger generation is to be written back."""
+        newest, held = self._held.get(user_id, NOTHING)
+        with suppress(StoreError):
+            lost = decode(value, user_id)
+            if held is not None and lost.order > held.order:
+                self._set(user_id, newest, reconciled(held, lost), "remote")
+                self.on_loss(user_id)
+
     def learn_damage(
         self, user_id: str, error: StoreError, origin: Origin = "remote", *, version: int = 0
     ) -> None:

@@ -221,7 +221,11 @@ class Repository:
             losses = self.losses
             entry = await self.call(self.store.get, key)
             if losses == self.losses:
-                return entry  # else it may be from before the loss
+                return entry
+            user_id = self.user_of(key)
+            # It may be from before the loss.
+            if user_id is not None and entry is not None and _is_entry(entry, key):
+                self._mirror.learn_lost(user_id, entry.value)
         raise StoreUnavailable("the store loses data all the time; nothing was sent")
 
     async def version_of(self, key: str) -> int | None:
