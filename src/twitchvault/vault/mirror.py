@@ -50,6 +50,7 @@ class Mirror:
     def __init__(self, client_id: str, events: Events, *, live: bool) -> None:
         self.client_id = client_id
         self._prefix = f"{client_id}:"
+        self._cut = len(self._prefix)
         self._events = events
         self._held: dict[str, tuple[int, Record | None]] = {}
         self._pending: dict[str, tuple[Transition, Record | None]] = {}
@@ -187,7 +188,7 @@ class Mirror:
         `quiet`: it was there before, so it is no event.
         """
         key, version, value = entry
-        user_id = key.removeprefix(self._prefix)
+        user_id = key[self._cut :]
         if user_id in self._held or self._pending or self.cleared or not quiet:
             self.apply((entry,))
             if quiet and version < self.version(user_id):
@@ -209,7 +210,7 @@ class Mirror:
         for key, version, value in changes:
             if not key.startswith(self._prefix):  # a store that does not keep to the prefix
                 continue
-            user_id = key[len(self._prefix) :]
+            user_id = key[self._cut :]
             if version <= self.version(user_id) and not self.is_damaged(user_id):
                 continue
             ours = user_id in self._writing and self._writing[user_id] == value
