@@ -13,7 +13,7 @@ import pytest
 from tests.simulation.command import run
 from tests.simulation.known import KNOWN
 
-SEEDS: Final = 4_000
+SEEDS: Final = 3_000
 """As many as two cores do in some 30 s."""
 ALL_WELL: Final = "0 avoidable replays, 0 lost pairs, 0 wrong needs_login, 0 hung calls"
 

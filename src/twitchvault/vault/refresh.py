@@ -332,6 +332,7 @@ class Refresher(Part):
                 await self.seeds.drop(key, held)
                 return None
             if await self.seeds.inherit_lease(key, record.refresh_token or ""):
+                await job.pause()
                 continue
             renewed = await self._exchange_held(
                 job, key, name, held, abandoned=abandoned, refused=True

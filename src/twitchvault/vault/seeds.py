@@ -96,14 +96,16 @@ class Seeds(Part):
         if record is None or record.replaced_lease is None:
             return False
         _, name, ttl = record.replaced_lease
+        is_leased = False
 
         def inherit(held: Record | None) -> Record | None:
-            if held is None or held.refresh_token != sent or held.lease is not None:
-                return held
-            return leased(held, name, ttl)
+            nonlocal is_leased
+            is_leased = held is not None and held.refresh_token == sent
+            return leased(held, name, ttl) if held and is_leased and not held.lease else held
 
         await self._outbox.apply(key, inherit)
-        await self._outbox.apply(former_key, lambda held: released(held, name))
+        if is_leased:
+            await self._outbox.apply(former_key, lambda held: released(held, name))
         return True
 
     async def drop(self, key: str, held: Held) -> None:
