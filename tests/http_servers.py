@@ -117,7 +117,7 @@ def answering(*parts: bytes, keeps_open: bool = False, pause: float = 0.0) -> Se
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
         await asyncio.sleep(pause)
-        writer.writelines(parts)
+        writer.write(b"".join(parts))  # some versions of Python hang at nothing
         await writer.drain()
         if keeps_open:
             await reader.read()

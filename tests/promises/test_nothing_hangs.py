@@ -146,11 +146,11 @@ async def test_a_dead_owner_is_waited_for_once(env: Environment) -> None:
 
 async def test_the_owner_of_a_thousand_leases_died(env: Environment) -> None:
     """Each lease falls due in its time, however many of them are waited for."""
-    ttl, dead = 5.0, {"lease": "of a dead process", "lease_ttl": 5.0}
+    ttl, dead = 8.0, {"lease": "of a dead process", "lease_ttl": 8.0}
     known = {"schema": 2, "generation": 2, "seeded": False, "last_validated": 1.0}
     pairs = {
         (user := env.twitch.add_user(f"user{number}")).user_id: env.pair(user=user, expired=True)
-        for number in range(1_100)
+        for number in range(1_010)
     }
     for user_id, pair in pairs.items():
         tokens = {"access_token": pair.access_token, "refresh_token": pair.refresh_token}
