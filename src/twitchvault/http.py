@@ -190,8 +190,9 @@ class HTTPClient:
             late = f"nothing came within {waited or timeout:g} s"
             reason = late if limit.expired() else _reason(error)
         except asyncio.CancelledError:
-            if me.cancelling() > cancellations:
-                raise
+            connector = session.connector
+            if me.cancelling() > cancellations or (connector and not connector.closed):
+                raise  # a task that had cancelled itself is told only here
             reason = "the connector was closed"
         except Exception as error:
             if body is None or not body.sent:

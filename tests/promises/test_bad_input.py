@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -189,6 +190,26 @@ async def test_a_pair_that_came_under_another_users_id_first(env: Environment, s
             assert app.get_token(alice) == env.live()
         assert app.get_token(bob) == (None if spent else env.live(env.bob))
     assert (env.twitch.counts.exchanges, env.twitch.counts.replays) == (1, 0)
+
+
+@pytest.mark.parametrize("alive", [True, False], ids=["alive", "expired"])
+async def test_a_pair_that_was_mixed_up_and_corrected(env: Environment, alive: bool) -> None:
+    """Another user's access token beside the right refresh token does no harm for good."""
+    pair, other = env.pair(expired=not alive), env.pair(user=env.bob)
+    async with env.app() as app, env.app() as second:
+        user = app.add_token(env.alice.user_id, other.access_token, pair.refresh_token)
+        await user.validate()
+        assert user.needs_login
+        await second.sync()
+        user = await app.add_user(pair.access_token, pair.refresh_token)
+        assert user.needs_login is None
+        await second.sync()
+        await asyncio.gather(
+            second.get_user_by_id(user.user_id).get_user(),
+            app.add_user(pair.access_token, pair.refresh_token),
+        )
+        assert app.needs_login == {}
+    await env.expect(exchanges=0 if alive else 1)
 
 
 async def test_a_lease_of_a_thousand_years(env: Environment) -> None:

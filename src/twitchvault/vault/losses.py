@@ -118,13 +118,13 @@ def _with_spent_of(current: Record, other: Record) -> Record:
     """`current`, which remembers what `other` has exchanged: in the usual case itself."""
     newest = other.exchanged[-FINGERPRINT_LENGTH:]
     known = current.seeds.startswith(other.seeds) and newest in current.exchanged
-    if known and current.foreign == other.foreign:
+    if known and current.foreign == _foreign_of(current, other):
         return current
     return _changed(
         current,
         seeds=_joined(other.seeds, current.seeds, MAX_SEEDS),
         exchanged=_joined(other.exchanged, current.exchanged, MAX_EXCHANGED),
-        foreign=_joined(other.foreign, current.foreign, MAX_SEEDS),
+        foreign=_foreign_of(current, other),
     )
 
 
@@ -139,9 +139,20 @@ def _with_memory_of(current: Record, other: Record, generation: int) -> Record:
         generation=generation,
         seeds=_joined(other.seeds, current.seeds, MAX_SEEDS),
         exchanged=_joined(other.exchanged, current.exchanged, MAX_EXCHANGED),
-        foreign=_joined(other.foreign, current.foreign, MAX_SEEDS),
+        foreign=_foreign_of(current, other),
         given_up=_joined(given_up, current.given_up, MAX_SEEDS),
     )
+
+
+def _foreign_of(current: Record, other: Record) -> str:
+    """What both know to be somebody else's, but for what `current` holds or has exchanged since."""
+    held = fingerprint(current.refresh_token or "")
+    known = (
+        mark
+        for mark in split_fingerprints(other.foreign)
+        if mark != held and not current.has_spent(mark)
+    )
+    return _joined("".join(known), current.foreign, MAX_SEEDS)
 
 
 def _changed(current: Record, **fields: object) -> Record:

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, TypeAlias
 from msgspec.structs import replace
 
 from twitchvault.vault.record import Record, TokenPair, fingerprint
-from twitchvault.vault.transitions import confirmed, logged_in, released, remember, renewed
+from twitchvault.vault.transitions import (
+    confirmed,
+    logged_in,
+    released,
+    remember,
+    renewed,
+    without,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,6 +100,8 @@ def attached(
     for sent, successor in chain.items():
         if sent not in {new.refresh_token, successor.refresh_token}:
             new = remember(new, sent, seeded=True)
+        if answer is not None and fingerprint(sent) in new.foreign:  # it is the user's own
+            new = replace(new, foreign=without(new.foreign, fingerprint(sent)))
     return new
 
 

@@ -85,13 +85,11 @@ def _other_access_token(current: Record, fresh: Record, answer: ValidateToken | 
     """
     if answer is None and (current.state, current.seeded, current.generation) != ("live", True, 1):
         return current
-    return replace(
-        _successor(current, fresh),
-        state=current.state,  # a refresh token that was refused stays so
-        reason=current.reason,
-        seeded=current.seeded,
-        restored=current.restored,
-    )
+    new = _successor(current, fresh)
+    new = replace(new, seeded=current.seeded, restored=current.restored)
+    if new.foreign != current.foreign:
+        return new  # it was taken for somebody else's, and has not been refused
+    return replace(new, state=current.state, reason=current.reason)  # what was refused stays so
 
 
 def _successor(current: Record, fresh: Record) -> Record:
@@ -124,7 +122,7 @@ def _successor(current: Record, fresh: Record) -> Record:
         seeds=current.seeds,
         exchanged=current.exchanged,
         given_up=given_up,
-        foreign=_without(current.foreign, fingerprint(fresh.refresh_token or "")),
+        foreign=without(current.foreign, fingerprint(fresh.refresh_token or "")),
         extra=current.extra,
     )
 
@@ -202,8 +200,9 @@ def exchanged(current: Record | None, base: Record, token: Token, now: float) ->
     successor = token.refresh_token or sent
     current = _found_again(current, base)
     bare = current.refresh_token is None and current.state != "removed"
-    if bare and current.has_spent(fingerprint(sent)):
-        # An older access token of the same login has come back.
+    next_one = current.generation == base.generation + 1
+    if bare and next_one and current.has_spent(fingerprint(sent)):
+        # The pair was taken for spent, and an older access token of its login has come back.
         current = replace(current, refresh_token=sent)
     if current.refresh_token != sent:
         return current if successor == sent else _remember_elsewhere(current, base, sent)
@@ -270,17 +269,18 @@ def _unspent(current: Record, token: str) -> Record:
     mark = fingerprint(token)
     if not current.has_spent(mark):
         return current
-    seeds, exchanged = _without(current.seeds, mark), _without(current.exchanged, mark)
+    seeds, exchanged = without(current.seeds, mark), without(current.exchanged, mark)
     return replace(current, seeds=seeds, exchanged=exchanged)
 
 
 def _append(memory: str, mark: str, limit: int) -> str:
     if memory.endswith(mark):
         return memory
-    return (_without(memory, mark) + mark)[-limit * FINGERPRINT_LENGTH :]
+    return (without(memory, mark) + mark)[-limit * FINGERPRINT_LENGTH :]
 
 
-def _without(memory: str, mark: str) -> str:
+def without(memory: str, mark: str) -> str:
+    """A memory of fingerprints without this one."""
     if mark not in memory:
         return memory
     return "".join(other for other in split_fingerprints(memory) if other != mark)
