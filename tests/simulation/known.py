@@ -134,6 +134,7 @@ KNOWN: Final[dict[int, str]] = {
     1010070486: "a seed counts as with its user while that is not in the store yet",
     1020015602: "what was read before a loss knows of a newer pair",
     1030115741: "a lease is to be inherited by an entry that has just gone",
+    1040010082: "what is written back forgets what the store has exchanged since",
     1000043075: "a removal waits for the store behind a login, which waits as well",
     1000044592: "a removal whose answer was lost is repeated over the same pair, added since",
     950181063: "a wall clock that was set hides for how long an access token lives",

@@ -53,7 +53,7 @@ def _after_a_loss(stored: Record, ours: Record) -> Record:
     if is_spent or (unknown and not outdated):
         return _with_memory_of(stored, ours, ours.generation + 1 if behind else stored.generation)
     if behind:
-        return _with_lease_of(ours, stored)
+        return _with_spent_of(_with_lease_of(ours, stored), stored)
     if outdated or _is_unknown_login(ours, stored):
         return _with_memory_of(ours, stored, stored.generation + 1)
     if stored.restored > ours.restored:
