@@ -160,8 +160,10 @@ class Backoff:
         if found is None and as_recorded is not None and 0.0 < as_recorded < UNKNOWN_LIFE + SKEW:
             found = as_recorded - SKEW
         self._accepted[name] = _Accepted(token, Stopwatch(self._clocks), found)
-        while next(iter(self._accepted.values())).since.elapsed() >= ACCEPTED_FOR:
-            del self._accepted[next(iter(self._accepted))]
+        while (oldest := next(iter(self._accepted))) != name:  # a clock may be set just now
+            if self._accepted[oldest].since.elapsed() < ACCEPTED_FOR:
+                break
+            del self._accepted[oldest]
 
     def refused(self, name: str) -> None:
         """Twitch has refused the user's access token."""

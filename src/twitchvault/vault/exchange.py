@@ -235,7 +235,8 @@ class Exchange(Part):
         """Whether this process has heard of a newer pair, or of a record without the lease."""
         user_id = self._repository.user_of(lease.key)
         if user_id is None:  # or of a user who holds or has spent this seed
-            return self._mirror.holder(lease.record.refresh_token or "") is not None
+            token = lease.record.refresh_token or ""
+            return (self._mirror.holder(token) or self._mirror.wrong_spender(token)) is not None
         self._mirror.fetch()
         record = self._mirror.confirmed(user_id)
         if record is not None and record.generation > lease.record.generation:

@@ -180,6 +180,11 @@ class Mirror:
         own = self.find(lambda one: one.refresh_token == token and mark not in one.foreign)
         return own or self.find(lambda one: one.outlived(mark) and mark not in one.foreign)
 
+    def wrong_spender(self, token: str) -> str | None:
+        """The user as whose this refresh token was exchanged though it is somebody else's."""
+        mark = fingerprint(token)
+        return self.find(lambda one: mark in one.foreign and one.has_spent(mark))
+
     # Changes of the store
 
     def fill(self, entry: Entry, *, quiet: bool) -> str:
@@ -271,8 +276,7 @@ class Mirror:
 
         Unless something newer than version `known` has been heard of meanwhile.
         """
-        version = self.version(user_id)
-        if version > known:
+        if (version := self.version(user_id)) > known:
             return
         self._set(user_id, version, None, origin)
         self._wake(user_id)

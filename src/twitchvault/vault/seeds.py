@@ -44,13 +44,12 @@ class Seeds(Part):
         holder = self._mirror.holder(token)
         if holder is None:
             self._repository.refuse_unreadable()
-            mark = fingerprint(token)
-            wrong = self._mirror.find(lambda one: mark in one.foreign and one.has_spent(mark))
+            wrong = self._mirror.wrong_spender(token)
             if wrong is not None:
-                msg = (
-                    f"the refresh token was exchanged as that of user {wrong!r}, whom it does not "
+                raise AuthFailure(
+                    f"the refresh token was exchanged as that of user {wrong!r}, whom it does "
+                    "not belong to: sign in again"
                 )
-                raise AuthFailure(msg + "belong to: sign in again")
         return holder
 
     async def _catch_up(self) -> None:

@@ -40,6 +40,7 @@ _logger = logging.getLogger(__name__)
 
 HEALTH_TIMEOUT: Final = 0.9
 TO_END: Final = 120.0
+"""Seconds that a caller waits for what is done to its end, like a login's callback."""
 FLUSH_TIMEOUT: Final = 2.0
 """Seconds that closing waits for the store to take what is still to be written."""
 INVALID_TOKEN: Final = "invalid token"  # noqa: S105  (what Twitch says)
